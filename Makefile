@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+
+# The first of these that starts: a pyenv shim on PATH may have no version selected.
+PYTHON ?= $(firstword $(foreach p,python3 /usr/local/bin/python3 /usr/bin/python3,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)))
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint units build-install integration sanity clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+env:  ## make build/venv (the newest ansible-core) and build/collections, which points at this checkout
+	@$(PYTHON) -B tests/tools/env.py
+
+demo: env  ## a rehearsal fleet, enrolled and patched in waves, with a report to look at
+	@build/venv/bin/python extensions/lab/demo.py
+
+test:  ## everything CI runs, cheapest first, with a summary at the end
+	@$(PYTHON) -B tests/tools/check.py lint units build-install integration sanity
+
+lint:  ## yamllint, ansible-lint, reuse, antsibull-changelog, antsibull-docs, vermin, shellcheck
+units:  ## tests/unit: target code on Python 3.6 too, everything on both cores' Pythons
+build-install:  ## build the collection, install it elsewhere, show its modules' pages
+integration:  ## tests/integration with the commands of both cores
+sanity:  ## ansible-test sanity on both cores
+
+lint units build-install integration sanity:
+	@$(PYTHON) -B tests/tools/check.py $@
+
+clean:  ## remove build/ (environments, copies, results)
+	rm -rf build

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What this machine offers: real interpreters, and virtual environments made from them below build/."""
+
+from __future__ import annotations
+
+import configparser
+import fcntl
+import functools
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+REQUIREMENTS = ROOT / "tests" / "requirements"
+
+
+class Missing(Exception):
+    """The machine lacks something; the message says what, and how to get it."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """One section of tests/cores.ini, settled for this machine."""
+
+    name: str
+    version: str
+    python: str
+    targets: tuple[str, ...]
+
+    @property
+    def requirement(self) -> str:
+        return f"ansible-core=={self.version}"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.version} on Python {self.python})"
+
+
+def cores() -> list[Core]:
+    """The cores of tests/cores.ini that this machine has a Python for, oldest first."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "tests" / "cores.ini")
+    found = []
+    for name in config.sections():
+        for line in config[name]["pick"].strip().splitlines():
+            version, wanted = line.split(":")
+            python = next((p for p in wanted.split() if find_python(p)), None)
+            if python:
+                targets = next(([p] for p in config[name]["targets"].split() if find_python(p)), [])
+                found.append(Core(name, version, python, tuple(targets)))
+                break
+    if not found:
+        raise Missing(
+            "No Python 3.10 to 3.13 with venv here. On Debian: apt-get install python3-venv; or install one with pyenv."
+        )
+    return found
+
+
+@functools.cache
+def find_python(version: str) -> Path | None:
+    """A real interpreter of that version ("3.11") that can make virtual environments, or None.
+
+    pyenv's shims stand on PATH under every version's name but start only the selected one: its folders are read instead.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    folders = [Path(p) for p in os.environ.get("PATH", "").split(":") if p and Path(p).name != "shims"]
+    folders += [Path("/usr/local/bin"), Path("/usr/bin")]
+    folders += sorted(pyenv.glob(f"versions/{version}.*/bin"), key=_numbers, reverse=True)
+    for folder in folders:
+        python = folder / f"python{version}"
+        if python.exists() and _works(python):
+            return python.resolve()
+    return None
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", str(path))]
+
+
+def _works(python: Path) -> bool:
+    command = [str(python), "-c", "import ensurepip, ssl, venv"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def make_venv(path: Path, python: str, requirements: str, *packages: str) -> Path:
+    """The virtual environment at `path`, made anew only when what should be in it has changed."""
+    interpreter = find_python(python)
+    if not interpreter:
+        raise Missing(f"Python {python} is not on this machine. Install it with pyenv, for example.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [REQUIREMENTS / requirements, REQUIREMENTS / "env.txt"]
+    wish = "\n".join([str(path), str(interpreter), *packages, *(f.read_text() for f in files)])
+    stamp = path / "made-from"
+    # Two makes at a time must not build the same environment.
+    with open(path.parent / f".{path.name}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wish:
+            return path
+        shutil.rmtree(path, ignore_errors=True)
+        _run(str(interpreter), "-m", "venv", str(path))
+        _run(str(path / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+             *packages, "-r", str(files[0]))
+        stamp.write_text(wish)
+    return path
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise Missing(f"Cannot make a virtual environment: {' '.join(command)} failed:\n{done.stdout}")
