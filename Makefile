@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 
-# The first of these that starts: a pyenv shim on PATH may have no version selected.
-PYTHON ?= $(firstword $(foreach p,python3 /usr/local/bin/python3 /usr/bin/python3,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)))
+# The first of these that will do: a pyenv shim on PATH may have no version selected.
+PYTHON ?= $(or $(shell for p in python3 /usr/local/bin/python3 /usr/bin/python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo "$$p" && break; done), \
+	$(error Python 3.10 or newer is needed, as python3))
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test lint units build-install integration sanity clean

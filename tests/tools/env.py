@@ -11,7 +11,7 @@ from machine import BUILD, ROOT, Missing, cores, make_venv
 
 
 def main() -> None:
-    core = cores()[-1]
+    core = [core for core in cores().values() if core][-1]
     make_venv(BUILD / "venv", core.python, "env.txt", core.requirement)
     link = BUILD / "collections" / "ansible_collections" / "rebootless" / "ksplice"
     link.parent.mkdir(parents=True, exist_ok=True)

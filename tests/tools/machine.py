@@ -30,34 +30,34 @@ class Core:
     name: str
     version: str
     python: str
-    targets: tuple[str, ...]
+    target: str | None  # the oldest Python of managed hosts that this machine has
+    oldest_target: str  # the one it should have
 
     @property
     def requirement(self) -> str:
         return f"ansible-core=={self.version}"
 
-    def __str__(self) -> str:
-        return f"{self.name} ({self.version} on Python {self.python})"
 
-
-def cores() -> list[Core]:
-    """The cores of tests/cores.ini that this machine has a Python for, oldest first."""
+def cores() -> dict[str, Core | None]:
+    """The cores of tests/cores.ini, oldest first; None where the machine has no Python for one."""
     config = configparser.ConfigParser()
     config.read(ROOT / "tests" / "cores.ini")
-    found = []
-    for name in config.sections():
-        for line in config[name]["pick"].strip().splitlines():
-            version, wanted = line.split(":")
-            python = next((p for p in wanted.split() if find_python(p)), None)
-            if python:
-                targets = next(([p] for p in config[name]["targets"].split() if find_python(p)), [])
-                found.append(Core(name, version, python, tuple(targets)))
-                break
-    if not found:
+    found = {name: _settle(name, config[name]) for name in config.sections()}
+    if not any(found.values()):
         raise Missing(
-            "No Python 3.10 to 3.13 with venv here. On Debian: apt-get install python3-venv; or install one with pyenv."
+            "Found no Python of 3.10 to 3.13 that can make virtual environments."
+            " On Debian: apt-get install python3-venv. Elsewhere: pyenv install 3.13."
         )
     return found
+
+
+def _settle(name: str, section: configparser.SectionProxy) -> Core | None:
+    targets = section["targets"].split()
+    for line in section["pick"].strip().splitlines():
+        version, pythons = line.split(":")
+        for python in filter(find_python, pythons.split()):
+            return Core(name, version, python, next(filter(find_python, targets), None), targets[0])
+    return None
 
 
 @functools.cache

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""make test, make lint, make units …: run groups of checks and sum them up.
+
+    check.py lint units build-install integration sanity
+
+Every check runs in a copy of the checkout below build/test, because ansible-test and pytest want the collection in a
+path that ends in ansible_collections/rebootless/ksplice, and with a HOME below build/home, so that nothing of the
+user's is read or changed. What this machine lacks is listed as skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from machine import BUILD, ROOT, Core, Missing, cores, find_python, make_venv
+
+TEST = BUILD / "test"
+VENVS = BUILD / "venvs"
+COLLECTION = Path("ansible_collections") / "rebootless" / "ksplice"
+JOBS = int(os.environ.get("JOBS") or os.cpu_count() or 2)
+
+
+@dataclass
+class Check:
+    """One command, and where its results are."""
+
+    name: str
+    command: list[str]
+    space: Space
+    minutes: int = 10
+    junit: str = ""  # a file pattern; without one the command counts as one test
+
+    def run(self) -> Result:
+        start = time.monotonic()
+        log = TEST / "logs" / (re.sub(r"[^\w.]+", "-", self.name) + ".log")
+        with open(log, "w", encoding="utf-8") as out:
+            rc = run_bounded(self.command, self.space, out, self.minutes * 60)
+        result = Result(self.name, log, time.monotonic() - start)
+        if self.junit:
+            result.count(sorted(self.space.collection.glob(self.junit)))
+        else:
+            result.passed = int(rc == 0)
+        if rc != 0 and not result.failed:
+            result.failed = 1
+        return result
+
+
+@dataclass
+class Result:
+    name: str
+    log: Path
+    seconds: float
+    passed: int = 0
+    failed: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def count(self, files: list[Path]) -> None:
+        for case in (case for file in files for case in ET.parse(file).iter("testcase")):
+            skip = case.find("skipped")
+            if skip is not None:
+                reason = skip.get("message") or skip.text or "no reason given"
+                if reason != "No tests applicable.":  # sanity's word for: no file of that kind in the collection
+                    self.skipped[reason] += 1
+            elif case.find("failure") is not None or case.find("error") is not None:
+                self.failed += 1
+            else:
+                self.passed += 1
+
+    def __str__(self) -> str:
+        word = "FAILED" if self.failed else "ok"
+        counts = f"{self.passed} passed" + (f", {self.failed} failed" if self.failed else "")
+        if self.skipped:
+            counts += f", {self.skipped.total()} skipped"
+        return f"{word:<7} {self.seconds:6.1f} s  {self.name:<42} {counts}"
+
+
+class Space:
+    """A copy of the checkout, a virtual environment, and the environment variables for commands in them."""
+
+    def __init__(self, name: str, venv: Path) -> None:
+        self.venv = venv
+        self.root = TEST / name
+        self.collection = self.root / COLLECTION
+        self.home = BUILD / "home" / name
+        shutil.rmtree(self.root, ignore_errors=True)
+        copy_checkout(self.collection)
+        make_home(self.home)
+        config = self.root / "ansible.cfg"
+        config.touch()  # an empty one: neither the checkout's nor the user's counts
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "GIT_", "MAKE", "PYTHON"))}
+        folders = [p for p in os.environ.get("PATH", os.defpath).split(":") if Path(p).name != "shims"]
+        self.env.update(
+            HOME=str(self.home),
+            PATH=":".join([str(venv / "bin"), *folders]),
+            LC_ALL="C.UTF-8",
+            ANSIBLE_CONFIG=str(config),
+            ANSIBLE_COLLECTIONS_PATH=str(self.root),
+            PYTHONPATH=str(self.root),
+            PYTHONDONTWRITEBYTECODE="1",
+        )
+
+    def program(self, name: str) -> str:
+        return str(self.venv / "bin" / name)
+
+
+def copy_checkout(to: Path) -> None:
+    """What git would commit now, as a git tree of its own: ansible-test and reuse ask git what belongs to the project."""
+    # Any owner will do: CI may run as another user than the one that cloned.
+    listing = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        source = ROOT / name
+        if source.is_symlink() or source.is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, to / name, follow_symlinks=False)
+    subprocess.run(["git", "init", "--quiet"], cwd=to, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=to, check=True)
+
+
+def make_home(home: Path) -> None:
+    """An empty home with the user's pip settings and cache, which ansible-test's own installs need too."""
+    for name in (".config/pip", ".cache/pip", ".pip"):
+        real, link = Path.home() / name, home / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if name == ".cache/pip":
+            real.mkdir(parents=True, exist_ok=True)
+        if real.exists() and not link.is_symlink():
+            link.symlink_to(real)
+
+
+running: set[subprocess.Popen] = set()
+
+
+def run_bounded(command: list[str], space: Space, out, seconds: int) -> int:
+    """The exit code; a command past its time is ended together with all it started in its session."""
+    print("$", " ".join(command), file=out, flush=True)
+    process = subprocess.Popen(
+        command, cwd=space.collection, env=space.env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    running.add(process)
+    try:
+        return process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        print(f"\nStopped: not done after {seconds} s.", file=out)
+        return 124
+    finally:
+        running.discard(process)
+
+
+# The groups. Each gives its checks for this machine, and adds to `lacking` what it cannot do here.
+
+def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    core = newest(found)
+    space = Space("lint", make_venv(VENVS / "lint", core.python, "lint.txt", core.requirement))
+    files = space.collection
+    target = next(core for core in found.values() if core).oldest_target
+    old = [p for p in ("plugins/modules", "plugins/module_utils", "extensions/lab/agent") if (files / p).exists()]
+    checks = {
+        "yamllint": ["yamllint", "--strict", "."],
+        "reuse": ["reuse", "lint", "--lines"],
+        "antsibull-changelog": ["antsibull-changelog", "lint"],
+        f"vermin at {target}": ["vermin", f"--target={target}-", "--no-tips", "--violations", "--eval-annotations", *old],
+        "antsibull-docs": [
+            "antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=all",
+            "--disallow-unknown-collection-refs", ".",
+        ],
+        "ansible-lint": ["ansible-lint", "--offline", "--profile", "production", "--strict", "--nocolor"],
+    }
+    result = [Check(f"lint: {name}", [space.program(c[0]), *c[1:]], space) for name, c in checks.items()]
+    if shutil.which("shellcheck"):
+        result.append(Check("lint: shellcheck", ["shellcheck", *shell_scripts(files)], space))
+    else:
+        lacking.append("lint: shellcheck: not installed. On Debian: apt-get install shellcheck")
+    return result
+
+
+def shell_scripts(folder: Path) -> list[str]:
+    tracked = subprocess.run(["git", "ls-files"], cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [f for f in tracked.splitlines() if re.match(rb"#!.*\b(ba)?sh\b", (folder / f).read_bytes()[:40])]
+
+
+def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    checks = []
+    for core in filter(None, found.values()):
+        space = Space(f"units-{core.name}", environment(core))
+        checks.append(pytest(f"units: core {core.version}, Python {core.python}", space, ["tests/unit"]))
+    old = next(filter(None, found.values()))
+    if old.target == old.oldest_target:
+        space = Space("units-target", make_venv(VENVS / "target", old.target, f"units-{old.target}.txt"))
+        # Only core's own package: the rest of the controller's site-packages is too new for this Python.
+        library = space.root / "library"
+        library.mkdir()
+        package = next(environment(old).glob("lib/python*/site-packages/ansible"))
+        (library / "ansible").symlink_to(package)
+        space.env["PYTHONPATH"] += f":{library}"
+        folders = ["tests/unit/plugins/modules", "tests/unit/plugins/module_utils"]
+        checks.insert(0, pytest(f"units: target code, Python {old.target}", space, folders))
+    else:
+        lacking.append(
+            f"units: target code on Python {old.oldest_target}: not on this machine. pyenv install {old.oldest_target}"
+        )
+    return checks
+
+
+def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    core = newest(found)
+    space = Space("build-install", environment(core))
+    installed = space.root / "installed"
+    space.env.update(ANSIBLE_COLLECTIONS_PATH=str(installed), PYTHONPATH="")
+    script = f"""
+        ansible-galaxy collection build --output-path {space.root}
+        ansible-galaxy collection install --offline --collections-path {installed} {space.root}/*.tar.gz
+        cd {installed}
+        for module in {COLLECTION}/plugins/modules/[!_]*.py; do
+            ansible-doc --type module rebootless.ksplice.$(basename "$module" .py)
+        done
+    """
+    return [Check("build-install", ["sh", "-euxc", script], space)]
+
+
+def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    checks = []
+    for core in filter(None, found.values()):
+        space = Space(f"integration-{core.name}", environment(core))
+        name = f"integration: core {core.version}, Python {core.python}"
+        checks.append(pytest(name, space, ["tests/integration"], minutes=25))
+    return checks
+
+
+def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    checks = []
+    for core in filter(None, found.values()):
+        space = Space(f"sanity-{core.name}", environment(core))
+        keep_pips(space)
+        targets = [core.python]
+        if core.target:
+            targets.insert(0, core.target)
+        if core.target != core.oldest_target:
+            lacking.append(
+                f"sanity: core {core.version} for Python {core.oldest_target}: not on this machine."
+                f" pyenv install {core.oldest_target}"
+            )
+        command = [space.program("ansible-test"), "sanity", "--color", "no", "--junit"]
+        command += ["--controller", f"origin:python={core.python}"]
+        # ansible-test looks for python3.6 and the like on PATH.
+        pythons = space.root / "pythons"
+        pythons.mkdir()
+        space.env["PATH"] = f"{space.venv / 'bin'}:{pythons}:{space.env['PATH']}"
+        for target in targets:
+            command += ["--target-python", target]
+            (pythons / f"python{target}").symlink_to(find_python(target))
+        name = f"sanity: core {core.version}, Python {' '.join(targets)}"
+        checks.append(Check(name, command, space, minutes=25, junit="tests/output/junit/*.xml"))
+    return checks
+
+
+def keep_pips(space: Space) -> None:
+    """Every pip that this ansible-test wants, and the stand-in for its get-pip script, where it looks for them."""
+    cache = space.home / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    source = next(space.venv.glob("lib/python*/site-packages/ansible_test/_internal/python_requirements.py"))
+    for version in re.findall(r"\bpip='([\d.]+)'", source.read_text()):
+        shutil.copy(ROOT / "tests" / "tools" / "get_pip.py", cache / f"get_pip_{version.replace('.', '_')}.py")
+        if not list(cache.glob(f"pip-{version}-*.whl")):
+            command = [space.program("python"), "-m", "pip", "download", "--quiet", "--no-deps"]
+            # Some are for an older Python than the one that fetches them.
+            command += ["--only-binary=:all:", "--ignore-requires-python", "--dest", str(cache), f"pip=={version}"]
+            subprocess.run(command, check=True)
+
+
+def pytest(name: str, space: Space, paths: list[str], minutes: int = 10) -> Check:
+    command = [space.program("python"), "-m", "pytest", "--quiet", "--durations=5", "--junitxml=tests/output/pytest.xml"]
+    return Check(name, command + paths, space, minutes, junit="tests/output/pytest.xml")
+
+
+def newest(found: dict[str, Core | None]) -> Core:
+    return list(filter(None, found.values()))[-1]
+
+
+def environment(core: Core) -> Path:
+    return make_venv(VENVS / core.name, core.python, "units.txt", core.requirement)
+
+
+GROUPS = {
+    "lint": lint,
+    "units": units,
+    "build-install": build_install,
+    "integration": integration,
+    "sanity": sanity,
+}
+
+
+def main(names: list[str]) -> int:
+    start = time.monotonic()
+    found = cores()
+    lacking = [f"core {name}: no Python for it here, see tests/cores.ini" for name, core in found.items() if not core]
+    shutil.rmtree(TEST / "logs", ignore_errors=True)
+    (TEST / "logs").mkdir(parents=True)
+    with ThreadPoolExecutor(JOBS) as pool:
+        checks = [c for group in pool.map(lambda name: GROUPS[name](found, lacking), names) for c in group]
+        print(f"Environments and copies are made ({time.monotonic() - start:.1f} s). Running {len(checks)} checks.", flush=True)
+        results = []
+        for done in as_completed([pool.submit(check.run) for check in checks]):
+            result = done.result()
+            results.append(result)
+            if result.failed:
+                print(f"\n--- {result.name}\n{result.log.read_text(errors='replace')}---")
+            print(result, flush=True)
+    return summary(results, lacking, time.monotonic() - start)
+
+
+def summary(results: list[Result], lacking: list[str], seconds: float) -> int:
+    print("\nSummary")
+    for result in results:
+        print(" ", result)
+    skipped = [f"{r.name}: {number} x {reason}" for r in results for reason, number in r.skipped.items()]
+    if lacking or skipped:
+        print("\nSkipped on this machine")
+        for line in lacking + skipped:
+            print(" ", line)
+    failed = sum(r.failed for r in results)
+    print(f"\nLogs are in {(TEST / 'logs').relative_to(ROOT)}; {seconds:.0f} s in all.")
+    print(f"{sum(r.passed for r in results)} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def stop(signum, frame) -> None:
+    """Ends what was started, each by its own id, so that an interrupted run leaves nothing behind."""
+    for process in list(running):
+        os.killpg(process.pid, signal.SIGTERM)
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Missing as lack:
+        sys.exit(str(lack))
