@@ -11,6 +11,8 @@ user's is read or changed. What this machine lacks is listed as skipped.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -339,6 +341,19 @@ def summary(results: list[Result], lacking: list[str], seconds: float) -> int:
     return 1 if failed else 0
 
 
+@contextlib.contextmanager
+def one_at_a_time():
+    """A second run in the same checkout waits: both would use the same copies."""
+    BUILD.mkdir(exist_ok=True)
+    with open(BUILD / ".check.lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another run of the tests is at work in this checkout: waiting for its end.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def stop(signum, frame) -> None:
     """Ends what was started, each by its own id, so that an interrupted run leaves nothing behind."""
     for process in list(running):
@@ -350,6 +365,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:
-        sys.exit(main(sys.argv[1:]))
+        with one_at_a_time():
+            sys.exit(main(sys.argv[1:]))
     except Missing as lack:
         sys.exit(str(lack))
