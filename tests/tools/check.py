@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machine import BUILD, ROOT, Core, Missing, cores, find_python, make_venv
+from machine import BUILD, ROOT, Core, Missing, cores, find_python, make_venv, oldest_target
 
 TEST = BUILD / "test"
 VENVS = BUILD / "venvs"
@@ -170,7 +170,7 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     core = newest(found)
     space = Space("lint", make_venv(VENVS / "lint", core.python, "lint.txt", core.requirement))
     files = space.collection
-    target = next(core for core in found.values() if core).oldest_target
+    target = oldest_target()
     old = [p for p in ("plugins/modules", "plugins/module_utils", "extensions/lab/agent") if (files / p).exists()]
     checks = {
         "yamllint": ["yamllint", "--strict", "."],
@@ -201,9 +201,9 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     for core in filter(None, found.values()):
         space = Space(f"units-{core.name}", environment(core))
         checks.append(pytest(f"units: core {core.version}, Python {core.python}", space, ["tests/unit"]))
-    old = next(filter(None, found.values()))
-    if old.target == old.oldest_target:
-        space = Space("units-target", make_venv(VENVS / "target", old.target, f"units-{old.target}.txt"))
+    target, old = oldest_target(), found["oldest"]
+    if old and old.target == target:
+        space = Space("units-target", make_venv(VENVS / "target", target, f"units-{target}.txt"))
         # Only core's own package: the rest of the controller's site-packages is too new for this Python.
         library = space.root / "library"
         library.mkdir()
@@ -211,11 +211,9 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         (library / "ansible").symlink_to(package)
         space.env["PYTHONPATH"] += f":{library}"
         folders = ["tests/unit/plugins/modules", "tests/unit/plugins/module_utils"]
-        checks.insert(0, pytest(f"units: target code, Python {old.target}", space, folders))
+        checks.insert(0, pytest(f"units: target code, Python {target}", space, folders))
     else:
-        lacking.append(
-            f"units: target code on Python {old.oldest_target}: not on this machine. pyenv install {old.oldest_target}"
-        )
+        lacking.append(f"units: target code on Python {target}: not on this machine. pyenv install {target}")
     return checks
 
 
@@ -225,9 +223,9 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
     installed = space.root / "installed"
     space.env.update(ANSIBLE_COLLECTIONS_PATH=str(installed), PYTHONPATH="")
     script = f"""
-        ansible-galaxy collection build --output-path {space.root}
-        ansible-galaxy collection install --offline --collections-path {installed} {space.root}/*.tar.gz
-        cd {installed}
+        ansible-galaxy collection build --output-path '{space.root}'
+        ansible-galaxy collection install --offline --collections-path '{installed}' '{space.root}'/*.tar.gz
+        cd '{installed}'
         for module in {COLLECTION}/plugins/modules/[!_]*.py; do
             ansible-doc --type module rebootless.ksplice.$(basename "$module" .py)
         done
@@ -285,7 +283,7 @@ def keep_pips(space: Space) -> None:
             subprocess.run(command, check=True)
 
 
-def pytest(name: str, space: Space, paths: list[str], minutes: int = 10) -> Check:
+def pytest(name: str, space: Space, paths: list[str], minutes: int = 15) -> Check:
     command = [space.program("python"), "-m", "pytest", "--quiet", "--durations=5", "--junitxml=tests/output/pytest.xml"]
     return Check(name, command + paths, space, minutes, junit="tests/output/pytest.xml")
 

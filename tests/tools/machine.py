@@ -40,8 +40,7 @@ class Core:
 
 def cores() -> dict[str, Core | None]:
     """The cores of tests/cores.ini, oldest first; None where the machine has no Python for one."""
-    config = configparser.ConfigParser()
-    config.read(ROOT / "tests" / "cores.ini")
+    config = _read()
     found = {name: _settle(name, config[name]) for name in config.sections()}
     if not any(found.values()):
         raise Missing(
@@ -49,6 +48,17 @@ def cores() -> dict[str, Core | None]:
             " On Debian: apt-get install python3-venv. Elsewhere: pyenv install 3.13."
         )
     return found
+
+
+def oldest_target() -> str:
+    """The oldest Python of managed hosts that the collection is for, whatever this machine has."""
+    return _read()["oldest"]["targets"].split()[0]
+
+
+def _read() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "tests" / "cores.ini")
+    return config
 
 
 def _settle(name: str, section: configparser.SectionProxy) -> Core | None:
