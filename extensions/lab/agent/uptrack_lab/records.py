@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: rebootless.ksplice contributors
+"""The state files of one kernel: the package list, the plans, `status` and `results` (reference, section 2.4)."""
+import os
+
+from . import server, world as w, yaml_files
+
+PLANS = ("Upgrade", "Init", "Remove")
+
+
+class NoList(Exception):
+    """There is no package list, or it cannot be read."""
+
+
+class BadSignature(Exception):
+    """The package list is not what was signed."""
+
+
+class Records(object):
+    def __init__(self, world, kernel):
+        self.world = world
+        self.kernel = kernel
+        self.folder = w.per_kernel_dir(kernel)
+
+    def path(self, name):
+        return "%s/%s" % (self.folder, name)
+
+    # ---- package list ----
+
+    def save_list(self, content, now):
+        text = yaml_files.dump(content)
+        self.world.write(self.path("packages.yml"), text)
+        self.world.write(self.path("packages.yml.sig"), server.sha1(text) + "\n")
+        os.utime(self.world.path(self.path("packages.yml")), (now, now))
+        self.world.remove(self.path("packages.yml.expired"))
+
+    def load_list(self):
+        text = self.world.read(self.path("packages.yml"))
+        signature = self.world.read(self.path("packages.yml.sig"))
+        if text is None:
+            raise NoList()
+        if signature is None or signature.strip() != server.sha1(text):
+            raise BadSignature()
+        try:
+            content = yaml_files.load(text)
+            for update in content["Updates"]:
+                update["ID"], update["Name"]
+        except (yaml_files.Unreadable, KeyError, TypeError):
+            raise NoList()
+        return content
+
+    def list_changed(self):
+        """When the list here was fetched; 0 if there is none."""
+        try:
+            return os.stat(self.world.path(self.path("packages.yml"))).st_mtime
+        except OSError:
+            return 0
+
+    # ---- unpacked updates ----
+
+    def update_dir(self, update_id):
+        return self.path("updates/ksplice-%s" % update_id)
+
+    def unpacked(self):
+        return set(self.world.listdir(self.path("updates")))
+
+    def unpack(self, update):
+        """As a download leaves it: built beside its place, then moved there whole."""
+        place = self.update_dir(update["id"])
+        unfinished = place + ".incomplete"
+        os.makedirs(self.world.path(unfinished + "/modules"), exist_ok=True)
+        self.world.write(unfinished + "/core_version", "1\n")
+        if update["details"] is not None:
+            self.world.write(unfinished + "/details", update["details"].rstrip("\n") + "\n")
+        os.rename(self.world.path(unfinished), self.world.path(place))
+
+    def details(self, update_id):
+        for name in ("details", "patch"):
+            text = self.world.read("%s/%s" % (self.update_dir(update_id), name))
+            if text is not None:
+                return text
+        return None
+
+    # ---- plans ----
+
+    def save_plan(self, name, items, now):
+        self.world.write(self.path(name.lower() + "_plan"), yaml_files.dump({
+            name + " plan format version": "1", "Time": yaml_files.Timestamp(w.utc(now)), "Plan": items}))
+
+    def load_plan(self, name):
+        """The items of a plan; None if there is none or it cannot be read."""
+        text = self.world.read(self.path(name.lower() + "_plan"))
+        if text is None:
+            return None
+        try:
+            items = yaml_files.load(text)["Plan"]
+            return [dict(item, ID=item["ID"], Name=item["Name"], Command=item["Command"]) for item in items]
+        except (yaml_files.Unreadable, KeyError, TypeError):
+            return None
+
+    # ---- what the last run was ----
+
+    def save_status(self, client, installed, effective, now):
+        """`client` has the access key in it, so this file is for root alone."""
+        self.world.write(self.path("status"), yaml_files.dump({
+            "Status format version": "2",
+            "Time": yaml_files.Timestamp(w.utc(now)),
+            "Client": client,
+            "Kernel": self.identity(),
+            "Updates": {"Installed": [{"ID": update_id, "Name": name} for update_id, name in installed]},
+            "New client": False,
+            "ClientEffectiveKernel": [server.slashed(effective), effective["package_version"]] if effective else None,
+        }), 0o600)
+
+    def save_results(self, client, result, now):
+        self.world.write(self.path("results"), yaml_files.dump({
+            "Results format version": "2",
+            "Time": yaml_files.Timestamp(w.utc(now)),
+            "Client": client,
+            "Kernel": self.identity(),
+            "Result": result,
+        }), 0o600)
+
+    def stamp_results(self, now):
+        self.world.write(self.path("results.server-stamp"), w.utc(now) + "\n", 0o600)
+
+    def identity(self):
+        kernel = self.kernel
+        return {"Sysname": kernel["sysname"], "Architecture": kernel["machine"],
+                "Release": kernel["release"], "Version": kernel["version"]}
+
+
+def action(item, problem=None, message=""):
+    """One line of a result: a step that worked, or with `problem` one that did not."""
+    result = {"Command": item["Command"], "ID": item["ID"], "Name": item["Name"], "Message": message,
+              "Abort": problem["abort"] if problem else "ok", "Core Version": "1"}
+    if problem:
+        result["Stack Check"] = ["%s %d" % (name, pid) for name, pid in problem["processes"]]
+        is_undo = item["Command"] == "Remove"
+        busy = problem["abort"] == "module_busy"
+        cold = problem["abort"] == "cold_update_loaded"
+        result["UsedBy Modules"] = problem["modules"] if is_undo and busy else []
+        result["Locked Modules"] = problem["modules"] if is_undo and cold else []
+        result["Nonmatching Modules"] = [] if busy or cold else problem["modules"]
+    return result
