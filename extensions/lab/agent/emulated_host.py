@@ -21,7 +21,7 @@ if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
 from uptrack_lab import agent, config as configs, kernel as kernels, options as opts, records as recs  # noqa: E402
-from uptrack_lab import scenario as scenarios, server, texts, world as w  # noqa: E402
+from uptrack_lab import scenario as scenarios, scenario_check, server, texts, world as w  # noqa: E402
 
 ScenarioError = scenarios.ScenarioError
 
@@ -111,13 +111,13 @@ def _put(path, text, mode):
 def read_scenario(scenario):
     """A checked scenario from a mapping or from the path of a file; and as it was written."""
     if isinstance(scenario, dict):
-        return scenarios.check(scenario), scenario
+        return scenario_check.check(scenario), scenario
     try:
         with open(scenario, "rb") as stream:
-            raw = scenarios.parse_json(stream.read().decode("utf-8"), scenario)
+            raw = scenario_check.parse_json(stream.read().decode("utf-8"), scenario)
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError("%s: cannot be read: %s" % (scenario, error))
-    return scenarios.check(raw, scenario), raw
+    return scenario_check.check(raw, scenario), raw
 
 
 def create_host(root, scenario, program_dir):
@@ -284,7 +284,7 @@ def load_host(root):
     text = world.read(w.SCENARIO)
     if text is None:
         raise ScenarioError("%s: there is no host" % world.path(w.SCENARIO))
-    return scenarios.parse_json(text, world.path(w.SCENARIO))
+    return scenario_check.parse_json(text, world.path(w.SCENARIO))
 
 
 def change_scenario(root, **changes):
@@ -296,7 +296,7 @@ def change_scenario(root, **changes):
         else:
             raw[key] = value
     world = w.World(root)
-    checked = scenarios.check(raw, world.path(w.SCENARIO))
+    checked = scenario_check.check(raw, world.path(w.SCENARIO))
     world.write(w.SCENARIO, json.dumps(raw, indent=1) + "\n")
     return checked
 
@@ -311,7 +311,7 @@ def reboot_host(root, kernel=None):
     world = w.World(root)
     if kernel is not None:
         raw = with_kernel(raw, kernel)
-    scenario = scenarios.check(raw, world.path(w.SCENARIO))
+    scenario = scenario_check.check(raw, world.path(w.SCENARIO))
     if kernel is not None:
         world.write(w.SCENARIO, json.dumps(raw, indent=1) + "\n")
     kernels.clear(world)
@@ -365,7 +365,7 @@ def applied(root):
 def effective_value(root):
     """Release of the effective kernel as the agent has it on file; None if that is not known."""
     from uptrack_lab import effective
-    scenario = scenarios.check(load_host(root))
+    scenario = scenario_check.check(load_host(root))
     kernel = effective.read(w.World(root), scenario["kernel"])
     return kernel["release"] if kernel else None
 

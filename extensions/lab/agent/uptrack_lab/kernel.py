@@ -2,7 +2,6 @@
 # Copyright: rebootless.ksplice contributors
 """The kernel's side: what one attempt to apply or undo an update does to sysfs."""
 import os
-import shutil
 import time
 
 from . import world as w
@@ -43,8 +42,13 @@ def find_update(world, update_id):
     return w.update_dir(update_id, "kernel")
 
 
+def remove_tree(path):
+    import shutil
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def forget_update(world, place):
-    shutil.rmtree(world.path(place), ignore_errors=True)
+    remove_tree(world.path(place))
     if place.startswith(w.SYS_MODULE):
         os.rmdir(world.path(os.path.dirname(place)))
 
@@ -53,7 +57,7 @@ def clear(world):
     """A boot: the new kernel holds no update."""
     for update_id in w.applied_updates(world):
         forget_update(world, find_update(world, update_id))
-    shutil.rmtree(world.path(w.SYS_KSPLICE), ignore_errors=True)
+    remove_tree(world.path(w.SYS_KSPLICE))
 
 
 def next_move(problem, no_rmmod, busy_left, rfcomm_tried, match_tried, took):
@@ -110,6 +114,6 @@ def _without_modules(world, problem, say):
 def _rmmod(world, name, problem, say):
     worked = problem["rmmod"] == "works"
     if worked:
-        shutil.rmtree(world.path(w.SYS_MODULE + "/" + name), ignore_errors=True)
+        remove_tree(world.path(w.SYS_MODULE + "/" + name))
     say("rmmod %s: %s" % (name, "done" if worked else "failed"))
     return worked

@@ -83,7 +83,7 @@ def write_atomic(path, text, mode=0o644):
         handle = os.open(temporary, flags, mode)
     try:
         os.fchmod(handle, mode)
-        data = text.encode("utf-8", "surrogateescape")
+        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
         while data:
             data = data[os.write(handle, data):]
     finally:

@@ -168,8 +168,10 @@ def _is_ascii(text):
 def _looks_like_a_number(text):
     """Numbers and moments of YAML 1.1, which readers would not give back as text."""
     global _number
-    if text[0] not in "-+.0123456789" or not _NUMERIC.issuperset(text):
+    if text[0] not in "-+.0123456789" or text.count(".") > 1 or not _NUMERIC.issuperset(text):
         return False
+    if text.isdigit() and text[0] != "0":
+        return True
     if _number is None:
         _number = re.compile(
             r"[-+]?(0b[01_]+|0[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*(:[0-5]?[0-9])*(\.[0-9_]*)?|"
