@@ -31,6 +31,9 @@ from machine import BUILD, ROOT, Core, Missing, cores, find_python, make_venv, o
 TEST = BUILD / "test"
 VENVS = BUILD / "venvs"
 COLLECTION = Path("ansible_collections") / "rebootless" / "ksplice"
+PIP_CHATTER = re.compile(
+    r"\s*(Using cached|Looking in|Processing|Collecting|Downloading|Installing|Successfully installed|━|WARNING: Location|$)"
+)
 JOBS = int(os.environ.get("JOBS") or os.cpu_count() or 2)
 
 
@@ -79,6 +82,11 @@ class Result:
                 self.failed += 1
             else:
                 self.passed += 1
+
+    def story(self) -> str:
+        """The log, without what pip says while ansible-test makes its environments."""
+        lines = self.log.read_text(errors="replace").splitlines(keepends=True)
+        return "".join(line for line in lines if not PIP_CHATTER.match(line))
 
     def __str__(self) -> str:
         word = "FAILED" if self.failed else "ok"
@@ -319,7 +327,7 @@ def main(names: list[str]) -> int:
             result = done.result()
             results.append(result)
             if result.failed:
-                print(f"\n--- {result.name}\n{result.log.read_text(errors='replace')}---")
+                print(f"\n--- {result.name}\n{result.story()}---")
             print(result, flush=True)
     return summary(results, lacking, time.monotonic() - start)
 
