@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Changes what is in the kernel, and says what came of it.
+
+Read, decide, act, read again: C(changed) and the lists of IDs come from the kernel's state before and after (reference,
+traps 1 and 2), also when the agent failed half way. The agent's words only explain. C(decide) and C(outcome) are pure.
+"""
+
+import os
+import re
+import zlib
+from collections import namedtuple
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, facts, probe, secrets
+
+ARGUMENTS = {
+    "state": {"type": "str", "choices": ["latest", "present", "absent"], "default": "latest"},
+    "updates": {"type": "list", "elements": "str"},
+    "cves": {"type": "list", "elements": "str"},
+    "all": {"type": "bool", "default": False},
+    "pause": {"type": "float", "default": 0.0},
+    "lock_timeout": {"type": "int", "default": 300},
+    "retries": {"type": "int", "default": 3},
+    "retry_delay": {"type": "int", "default": 20},
+    "unsupported": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
+}
+
+# What to run: the command and its arguments, the IDs wished, and whether they are to be in the kernel or out of it.
+Work = namedtuple("Work", "command arguments wanted")
+
+
+class Refused(Exception):
+    """Nothing was done, for a reason that a person has to mend."""
+
+    def __init__(self, msg, error_class="host"):
+        super().__init__(msg)
+        self.error_class = error_class
+
+
+class Agent:
+    """The agent on this host.
+
+    :param run_command: as AnsibleModule's: a list of arguments in, (rc, stdout, stderr) out.
+    """
+
+    def __init__(self, run_command):
+        self._run_command = run_command
+        self.root = os.environ.get("UPTRACK_LAB_ROOT", "")
+        self.secrets = secrets.of_proxy(os.environ.get("https_proxy"))
+        try:
+            with open(self.root + "/etc/uptrack/uptrack.conf", encoding="utf-8", errors="replace") as file:
+                self.secrets += secrets.of_configuration(file.read())
+        except OSError:
+            pass
+
+    def facts(self):
+        """What is in the kernel, without asking the service. See the module uptrack_facts."""
+        _rc, out, _err = self._run_command(["/bin/sh", "-c", probe.script()])
+        return facts.facts(out)
+
+    def run(self, command, *arguments):
+        """Run one of the agent's commands: its exit status, and its words without secrets."""
+        for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+            path = f"{self.root}{directory}/{command}"
+            if os.access(path, os.X_OK):
+                rc, out, err = self._run_command([path] + list(arguments))
+                return rc, secrets.mask(out + err, self.secrets)
+        raise Refused(f"There is no {command} on this host: install the agent first.")
+
+
+def check_arguments(params):
+    """Refuse what makes no sense, before anything is looked at."""
+    named = bool(params["updates"]) or bool(params["cves"])
+    for ident in params["updates"] or ():
+        if not re.match(r"^[a-z0-9]+$", ident):
+            raise Refused(f"updates: {ident!r} is not the ID of an update (lower-case letters and digits, such as abcd1234). "
+                          "Nothing was changed.")
+    for cve in params["cves"] or ():
+        if not re.match(r"^CVE-\d{4}-\d{4,}$", cve):
+            raise Refused(f"cves: {cve!r} is not a CVE (such as CVE-2026-12345). Nothing was changed.")
+    if params["state"] == "latest" and (named or params["all"]):
+        raise Refused("state=latest takes everything there is: for some updates only, use state=present. Nothing was changed.")
+    if params["state"] == "present" and params["all"]:
+        raise Refused("all=true goes with state=absent: to install everything, use state=latest. Nothing was changed.")
+    if params["state"] == "present" and not named:
+        raise Refused("state=present needs updates or cves. Nothing was changed.")
+    if params["state"] == "absent" and named == params["all"]:
+        raise Refused("state=absent needs updates or cves, or all=true to take everything out. Nothing was changed.")
+    for name in ("lock_timeout", "retries", "retry_delay", "pause"):
+        if params[name] < 0:
+            raise Refused(f"{name} must not be below 0. Nothing was changed.")
+
+
+def check_host(before):
+    """Refuse a host on which no command of the agent can succeed, in words better than the agent's own."""
+    verdict, reason = before["verdict"], before["reason"]
+    if verdict in ("absent", "disabled") or (verdict == "unknown" and before["updates"]["installed"] is None):
+        raise Refused(f"{reason} Nothing was changed.")
+    if verdict == "unsupported" and reason.startswith("There is no /sys/module"):
+        raise Refused(f"{reason} Nothing was changed.", "unsupported")
+    if verdict == "unknown" and ("Without root" in reason or "cannot read" in reason):
+        raise Refused(f"{reason} Nothing was changed.")
+
+
+def ids(seen):
+    """The IDs of what is in the kernel."""
+    return [update["id"] for update in seen["updates"]["installed"] or ()]
+
+
+def decide(params, seen):
+    """The work there is, or None when the kernel is as wished already.
+
+    :param seen: the host's facts, as of now.
+    :raises Refused: when a CVE is one that neither the kernel nor the updates waiting know.
+    """
+    state, have = params["state"], ids(seen)
+    pause = ["--wait", str(params["pause"])] if params["pause"] else []
+    if state == "latest":
+        return Work("uptrack-upgrade", pause, [])
+    if params["all"]:
+        return Work("uptrack-remove", pause + ["--all"], have) if have else None
+    wanted = list(params["updates"] or ())
+    for cve in params["cves"] or ():
+        places = ("installed", "available") if state == "present" else ("installed",)
+        fixes = [update["id"] for place in places for update in seen["updates"][place] or () if cve in update["cves"]]
+        if state == "present" and not fixes:
+            raise Refused(f"No update for {cve} is in the kernel or waiting for it. Nothing was changed.")
+        wanted.extend(ident for ident in fixes if ident not in wanted)
+    if state == "present":
+        missing = [ident for ident in wanted if ident not in have]
+        return Work("uptrack-install", pause + missing, wanted) if missing else None
+    present = [ident for ident in have if ident in wanted]
+    return Work("uptrack-remove", pause + present, present) if present else None
+
+
+def delay(attempt, first, host):
+    """Seconds to wait after the attempt of that number (from 1): doubling, spread over the hosts by their names so that a
+    fleet does not come back as one."""
+    spread = (zlib.crc32(host.encode("utf-8")) % 1000) / 1000.0
+    return first * 2 ** (attempt - 1) * (0.5 + spread)
+
+
+def apply(agent, params, check_mode, host, sleep, clock):
+    """Bring the kernel to the wished state.
+
+    :param host: the host's name, for spreading its retries.
+    :returns: the module's result; its key C(failed) tells whether the task failed.
+    """
+    check_arguments(params)
+    before = agent.facts()
+    work = None
+    if params["state"] != "absent" or not _nothing_there(params, before):
+        check_host(before)
+        if params["state"] == "present" and params["cves"] and not _all_known(params["cves"], before):
+            agent.run("uptrack-upgrade", "-n")
+            before = agent.facts()
+        work = decide(params, before)
+    if work is None:
+        return outcome(before, before, None, 0, "", 0)
+    if work.command == "uptrack-install":
+        # The agent skips an ID it does not know and calls that a success (trap 7), so ask it first.
+        rc, words, attempts = _persist(agent, params, host, sleep, clock, work, "-n")
+        unknown = agent_words.unknown_updates(words)
+        if unknown:
+            raise Refused(f"The service does not know {', '.join(unknown)} for the kernel {before['kernel']['booted']} "
+                          "(an ID belongs to one kernel build). Nothing was changed.")
+        if rc not in (0, 12):
+            return outcome(before, agent.facts(), work, rc, words, attempts, params)
+    if check_mode:
+        if work.command != "uptrack-install":
+            rc, words, attempts = _persist(agent, params, host, sleep, clock, work, "-n")
+        if rc not in (0, 12):
+            return outcome(before, agent.facts(), work, rc, words, attempts, params)
+        return outcome(before, predicted(before, words), None, 0, words, attempts)
+    rc, words, attempts = _persist(agent, params, host, sleep, clock, work, "-y")
+    after = agent.facts()
+    if params["all"] and ids(after) and agent_words.problem(rc, words).error_class in ("transient", "licence", "unsupported"):
+        # The way out that needs no service. It ends with status 10 even when all went well (trap 20): the kernel decides.
+        rc, words, more = _persist(agent, params, host, sleep, clock, work._replace(
+            arguments=work.arguments + ["--no-network"]), "-y")
+        after, attempts = agent.facts(), attempts + more
+    return outcome(before, after, work, rc, words, attempts, params)
+
+
+def _nothing_there(params, before):
+    return before["updates"]["installed"] == [] and before["verdict"] not in ("unknown",)
+
+
+def _all_known(cves, seen):
+    known = set(seen["cves"]["fixed"] or ()) | set(seen["cves"]["open"] or ())
+    return known.issuperset(cves)
+
+
+def _persist(agent, params, host, sleep, clock, work, answer):
+    """Run the work until it ends in something that another attempt would not change, within the bounds of the task."""
+    patience = clock() + params["lock_timeout"]
+    attempts = tries = 0
+    while True:
+        rc, words = agent.run(work.command, answer, *work.arguments)
+        attempts += 1
+        problem = agent_words.problem(rc, words)
+        if problem is None or problem.error_class != "transient" or (rc == 12 and answer == "-n"):
+            return rc, words, attempts
+        if problem.what == agent_words.LOCKED.what:
+            wait = min(delay(1, 5, host), patience - clock())
+            if wait <= 0:
+                return rc, words, attempts
+        else:
+            tries += 1
+            if tries > params["retries"]:
+                return rc, words, attempts
+            wait = delay(tries, params["retry_delay"], host)
+        sleep(wait)
+
+
+def predicted(before, words):
+    """The facts as they would be after the plan that the agent announced."""
+    added, taken = agent_words.planned(words)
+    names = {step.id: step.name for step in agent_words.steps(words)}
+    have = ids(before)
+    installed = [update for update in before["updates"]["installed"] if update["id"] not in taken]
+    installed += [agent_words.update(ident, names.get(ident)) for ident in added if ident not in have]
+    available = [update for update in before["updates"]["available"] or () if update["id"] not in added]
+    fixed = [cve for update in installed for cve in update["cves"]]
+    return dict(before, kernel=dict(before["kernel"], effective=None),
+                updates=dict(before["updates"], installed=installed, available=available, superseded=[]),
+                cves={"fixed": fixed, "open": [c for update in available for c in update["cves"] if c not in fixed]})
+
+
+def outcome(before, after, work, rc, words, attempts, params=None):
+    """The module's result: pure, from the facts before and after and the agent's last words."""
+    had, has = ids(before), ids(after)
+    installed = [ident for ident in has if ident not in had]
+    removed = [ident for ident in had if ident not in has]
+    remaining = [update["id"] for update in after["updates"]["available"] or ()]
+    problem = agent_words.problem(rc, words)
+    result = {
+        "changed": bool(installed or removed),
+        "failed": False,
+        "before": {"effective": before["kernel"]["effective"], "updates": had},
+        "after": {"effective": after["kernel"]["effective"], "updates": has},
+        "installed": installed,
+        "removed": removed,
+        "remaining": remaining,
+        "failures": [],
+        "cves_fixed": [cve for cve in after["cves"]["fixed"] or () if cve not in (before["cves"]["fixed"] or ())],
+        "cves_open": after["cves"]["open"],
+        "attempts": attempts,
+        "rc": rc,
+        "error_class": None,
+        "verdict": after["verdict"],
+        "reason": after["reason"],
+    }
+    warnings = []
+    if work is not None:
+        wrong = _missed(work, has)
+        if work.command == "uptrack-remove":
+            result["took_along"] = [ident for ident in removed if ident not in work.wanted]
+        if problem and not wrong and work.wanted:
+            warnings.append(f"The agent ended with status {rc} ({problem.what}), but the kernel is as wished.")
+            problem = None
+        elif wrong and not problem:
+            problem = agent_words.Problem("agent", f"the agent reports success, but {wrong}", "Read /var/log/uptrack.log on the host.")
+    if problem and problem.error_class == "unsupported" and params and params["unsupported"] == "ignore" and not result["changed"]:
+        warnings.append(f"{problem.what[:1].upper()}{problem.what[1:]}.")
+        problem = None
+    if warnings:
+        result["warnings"] = warnings
+    if problem:
+        result["failures"] = [dict(failure._asdict()) for failure in agent_words.failures(words)]
+        result.update(failed=True, error_class=problem.error_class, msg=_message(problem, result), stdout=words)
+    return result
+
+
+def _missed(work, has):
+    """What the wished state lacks, as a clause, or None."""
+    if work.command == "uptrack-install":
+        lacking = [ident for ident in work.wanted if ident not in has]
+        return f"{', '.join(lacking)} did not go into the kernel" if lacking else None
+    if work.command == "uptrack-remove":
+        left = [ident for ident in work.wanted if ident in has]
+        return f"{', '.join(left)} is still in the kernel" if left else None
+    return None
+
+
+def _message(problem, result):
+    done = []
+    if result["installed"]:
+        done.append(f"{len(result['installed'])} went in ({_some(result['installed'])})")
+    if result["removed"]:
+        done.append(f"{len(result['removed'])} came out ({_some(result['removed'])})")
+    state = "; ".join(done) if done else "The kernel was left as it was"
+    stand = ""
+    for failure in result["failures"][:1]:
+        who = [f"{process['name']} (pid {process['pid']})" for process in failure["processes"]] + failure["modules"]
+        stand = f" In the way: {_some(who)}." if who else ""
+    return f"{problem.what[:1].upper()}{problem.what[1:]}.{stand} {state}. {problem.advice}"
+
+
+def _some(names):
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""uptrack.conf as text: which keys there are, what the agent's parser makes of a file, and edits that keep the rest.
+
+Everything here is a pure function of text (reference 2.1 and 2.2). The agent reads the file with Python's ini parser, and
+one value that it cannot read breaks I(every) command, uptrack-show included. Which Python the agent runs on is not known,
+so a file is accepted only if both parsers read it alike.
+"""
+
+import re
+from collections import namedtuple
+
+Key = namedtuple("Key", "section name type")
+
+# In the order of the reference. type: bool, str, path, url, secret, proxy.
+KEYS = (
+    Key("Auth", "accesskey", "secret"),
+    Key("Auth", "use_hw_uuid", "bool"),
+    Key("Network", "https_proxy", "proxy"),
+    Key("Network", "gconf_proxy_lookup", "bool"),
+    Key("Network", "ssl_ca_cert_file", "path"),
+    Key("Network", "ssl_ca_cert_dir", "path"),
+    Key("Network", "update_repo_url", "url"),
+    Key("Settings", "install_on_reboot", "bool"),
+    Key("Settings", "upgrade_on_reboot", "bool"),
+    Key("Settings", "autoinstall", "bool"),
+    Key("Settings", "no_rmmod", "bool"),
+    Key("Settings", "suppress_ip", "bool"),
+    Key("Settings", "hostname_override_file", "path"),
+    Key("Settings", "debug_to_server", "bool"),
+    Key("Settings", "cron_output_install", "bool"),
+    Key("Settings", "cron_output_available", "bool"),
+    Key("Settings", "cron_output_error", "bool"),
+    Key("Settings", "skip_apply_after_pkg_install", "bool"),
+    Key("Settings", "effective_version", "str"),
+    Key("User", "yum_userspace_ksplice_repo_name", "str"),
+    Key("Known-Exploit-Detection", "enabled", "bool"),
+)
+_BY_PLACE = {(key.section, key.name): key for key in KEYS}
+# What the agent does where the file says nothing (reference 2.1). The shipped file says `gconf_proxy_lookup = no`.
+DEFAULTS = {"use_hw_uuid": False, "gconf_proxy_lookup": True, "install_on_reboot": True, "upgrade_on_reboot": False,
+            "autoinstall": False, "no_rmmod": False, "suppress_ip": False, "debug_to_server": True,
+            "skip_apply_after_pkg_install": False}
+
+PLACEHOLDER = "INSERT_ACCESS_KEY"
+MASK = "***"
+_BOOLEANS = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
+
+# kind: blank, comment, section, key, more (a continued value), garbage. section and name say what the line belongs to.
+Line = namedtuple("Line", "number text kind section name value")
+Problem = namedtuple("Problem", "line what")
+
+
+def lines_of(text):
+    """The file as a list of lines with what the agent's parser takes each for."""
+    result, section, name = [], None, None
+    for number, line in enumerate(text.split("\n"), 1):
+        stripped = line.strip()
+        kind, value = "garbage", None
+        if not stripped:
+            kind = "blank"
+        elif line[0] in "#;":
+            kind = "comment"
+        elif line[0] in " \t":
+            if name is not None:
+                kind, value = "more", stripped
+            elif stripped[0] in "#;":
+                kind = "comment"
+        elif line[0] == "[":
+            match = re.match(r"\[([^]]+)\]", line)
+            if match:
+                kind, section, name = "section", match.group(1), None
+        else:
+            match = re.match(r"([^:=\s][^:=]*?)\s*[:=]\s*(.*?)\s*$", line)
+            if match and section is not None:
+                kind, name, value = "key", match.group(1).lower(), match.group(2)
+        result.append(Line(number, line, kind, section, name, value))
+    return result
+
+
+def values(text):
+    """The values that count, raw (percent signs still doubled), by (section, key). Of duplicates the last one."""
+    result = {}
+    for line in lines_of(text):
+        if line.kind == "key":
+            result[(line.section, line.name)] = line.value
+        elif line.kind == "more":
+            result[(line.section, line.name)] += "\n" + line.value
+    return result
+
+
+def boolean(raw):
+    """The truth of a raw value, or None where the agent would refuse it."""
+    return _BOOLEANS.get(raw.lower())
+
+
+def plain(raw):
+    """A raw value without the doubling of percent signs."""
+    return raw.replace("%%", "%")
+
+
+def problems(text):
+    """What keeps the agent from reading the file, first line first. An empty list means that it is sound."""
+    found, keys, sections = [], {}, {}
+    for line in lines_of(text):
+        if line.kind == "garbage":
+            why = "stands before the first section" if line.section is None else "is neither a section, a key nor a comment"
+            found.append(Problem(line.number, why))
+        elif line.kind == "section":
+            if line.section in sections:
+                found.append(Problem(line.number, f"opens section [{line.section}] again (first in line {sections[line.section]})"))
+            sections.setdefault(line.section, line.number)
+        elif line.kind == "key":
+            place = (line.section, line.name)
+            if place in keys:
+                found.append(Problem(line.number, f"gives {line.name} again (first in line {keys[place]})"))
+            keys.setdefault(place, line.number)
+        if line.kind in ("key", "more"):
+            why = value_problem(line.section, line.name, line.value, raw=True)
+            if why and not (line.kind == "more" and why.startswith("needs")):
+                found.append(Problem(line.number, f"{line.name} {why}"))
+    return found
+
+
+def value_problem(section, name, value, raw=False):
+    """Why a value must not stand in the file, as the end of a sentence about the key; None if it may."""
+    key = _BY_PLACE.get((section, name))
+    if raw:
+        if re.search(r"%(?!%)", value.replace("%%", "")):
+            return "has a single percent sign, which crashes the agent: double it"
+    elif "\n" in value or "\r" in value:
+        return "must be one line"
+    elif value != value.strip():
+        return "must not start or end with a blank"
+    if re.search(r"\s;", value):
+        return "has a blank and a semicolon, which one of the agent's parsers takes for the start of a comment"
+    if key is None:
+        return None
+    if key.type == "bool" and boolean(value) is None:
+        return "needs yes or no" + (", not an empty value" if not value else "")
+    if key.type == "path" and not value:
+        return "is set to an empty path: remove the line instead"
+    if key.type == "secret" and re.search(r"\s", value):
+        return "must not have blanks in it"
+    return None
+
+
+def render(section, name, value):
+    """A wished value (bool or text) as it is written into the file."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    key = _BY_PLACE.get((section, name))
+    if key and key.type == "proxy" and value.lower() == "none":
+        return "None"
+    return value.replace("%", "%%")
+
+
+def same(section, name, raw, wanted):
+    """Whether a raw value of the file already means what is wished."""
+    if isinstance(wanted, bool):
+        return boolean(raw) is wanted
+    key = _BY_PLACE.get((section, name))
+    if key and key.type == "proxy" and "none" in (raw.lower(), wanted.lower()):
+        return raw.lower() == wanted.lower()
+    return raw == render(section, name, wanted)
+
+
+def edit(text, wanted):
+    """The text with the wished values in it, everything else kept: comments, order, unknown sections and keys.
+
+    Sections and keys that stand twice are brought together, since the parsers disagree on them; the value that counted
+    (the last) stays.
+
+    :param wanted: mapping (section, key) to a bool, a text, or None to remove the key.
+    """
+    raw = values(text)
+    final = dict(raw)
+    for place, value in wanted.items():
+        if value is None:
+            final.pop(place, None)
+        elif place not in raw or not same(place[0], place[1], raw[place], value):
+            final[place] = render(place[0], place[1], value)
+
+    blocks, order = {None: []}, [None]   # section -> its lines
+    written = set()
+    for line in lines_of(text):
+        if line.kind == "section":
+            if line.section not in blocks:
+                blocks[line.section] = [line.text]
+                order.append(line.section)
+            continue
+        block = blocks[line.section]
+        place = (line.section, line.name)
+        if line.kind == "key":
+            if place in written or place not in final:
+                continue
+            written.add(place)
+            block.append(line.text if line.value == final[place] else _assignment(line.name, final[place]))
+        elif line.kind != "more":   # a continued value was written with its key
+            block.append(line.text)
+    for section, name in final:
+        if (section, name) in written:
+            continue
+        if section not in blocks:
+            blocks[section] = [f"[{section}]"]
+            order.append(section)
+        block = blocks[section]
+        at = len(block)
+        while at > 1 and not block[at - 1].strip():
+            at -= 1
+        block.insert(at, _assignment(name, final[(section, name)]))
+
+    result = []
+    for section in order:
+        if section is not None and result and result[-1].strip():
+            result.append("")
+        result.extend(blocks[section])
+    while result and not result[-1].strip():
+        result.pop()
+    new = "\n".join(result) + "\n" if result else ""
+    # Nothing but white space would differ: then nothing is to be done.
+    return text if values(new) == raw and not problems(text) else new
+
+
+def _assignment(name, raw):
+    return f"{name} = " + raw.replace("\n", "\n    ") if raw else f"{name} ="
+
+
+def masked(text):
+    """The text for diffs and messages: no access key, no user and password of a proxy."""
+    result = []
+    for line in lines_of(text):
+        shown = line.text
+        if line.name == "accesskey" and line.kind in ("key", "more") and line.value not in ("", PLACEHOLDER):
+            shown = f"{line.name} = {MASK}" if line.kind == "key" else f"    {MASK}"
+        elif line.name == "https_proxy" and line.kind in ("key", "more") and "@" in line.value:
+            shown = re.sub(r"^([^=:]*[=:]\s*)((?:[A-Za-z0-9+.-]+://)?).*@", r"\g<1>\g<2>" + MASK + "@", line.text)
+        elif line.kind == "garbage" or (line.kind == "more" and line.name in ("accesskey", "https_proxy")):
+            shown = MASK
+        elif line.kind == "comment":
+            shown = re.sub(r"://[^/\s]*@", f"://{MASK}@", re.sub(r"[0-9a-fA-F]{32,}", MASK, line.text))
+        result.append(shown)
+    return "\n".join(result)

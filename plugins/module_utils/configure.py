@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Writes uptrack.conf and the file that disables the agent. What a file should say is decided in conf, as pure text."""
+
+import os
+import tempfile
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import conf, secrets
+
+DIRECTORY = "/etc/uptrack"
+# Options named otherwise than their key. `enabled` alone would say nothing.
+_OPTIONS = {"accesskey": "access_key", "enabled": "known_exploit_detection"}
+
+
+def option(key):
+    """The module's option for a key of uptrack.conf."""
+    return _OPTIONS.get(key.name, key.name)
+
+
+def arguments():
+    """The argument spec: one option for each key, typed as the key is."""
+    spec = {option(key): {"type": "bool" if key.type == "bool" else "path" if key.type == "path" else "str"} for key in conf.KEYS}
+    spec["access_key"]["no_log"] = True
+    # Only its user and password are secret: see forget_harmless.
+    spec["https_proxy"]["no_log"] = True
+    spec["hostname_override_file"]["no_log"] = False
+    spec["extra"] = {"type": "dict", "default": {}}
+    spec["disabled"] = {"type": "bool"}
+    spec["backup"] = {"type": "bool", "default": False}
+    return spec
+
+
+class Refused(Exception):
+    """The wishes or the file are wrong; nothing was changed."""
+
+
+def forget_harmless(params, no_log_values):
+    """Of a proxy only user and password are secret. Its whole text, and above all the word none, must not be cut out of
+    every result."""
+    no_log_values.discard(params["https_proxy"])
+    no_log_values.update(secrets.of_proxy(params["https_proxy"]))
+
+
+def wishes(params):
+    """What the task asks of the file: (section, key) to bool, text, or None to remove the key."""
+    wanted = {}
+    for key in conf.KEYS:
+        value = params[option(key)]
+        if value is not None:
+            wanted[(key.section, key.name)] = value
+    for section, keys in params["extra"].items():
+        if not isinstance(keys, dict):
+            raise Refused(f"extra: {section} needs a mapping of keys and values, like {{'{section}': {{'key': 'value'}}}}. "
+                          "Nothing was changed.")
+        if not section or "]" in section or "\n" in section:
+            raise Refused(f"extra: {section!r} cannot be the name of a section. Nothing was changed.")
+        for name, value in keys.items():
+            place = (section, str(name).lower())
+            if place in wanted:
+                raise Refused(f"extra: [{section}] {name} has an option of its own, which this task sets too. Nothing was changed.")
+            if any(mark in str(name) for mark in ":=\n[#;") or not str(name).strip():
+                raise Refused(f"extra: {name!r} cannot be the name of a key. Nothing was changed.")
+            if not isinstance(value, (bool, str, int, float, type(None))):
+                raise Refused(f"extra: [{section}] {name} needs a text, a number or a truth, not {type(value).__name__}. Nothing was changed.")
+            wanted[place] = value if isinstance(value, (bool, type(None))) else str(value)
+    for (section, name), value in wanted.items():
+        why = None if value is None or isinstance(value, bool) else conf.value_problem(section, name, value)
+        if why:
+            raise Refused(f"[{section}] {name} {why}. Nothing was changed.")
+    return wanted
+
+
+def configure(module, root):
+    """Bring the files to what the task wishes; the module's result comes back."""
+    wanted = wishes(module.params)
+    path = f"{root}{DIRECTORY}/uptrack.conf"
+    old = _read(path)
+    new = conf.edit(old or "", wanted) if wanted or old else ""
+    wrong = conf.problems(new)
+    if wrong:
+        raise Refused(f"{path}: line {_line_in(old or new, wrong[0], new)} {wrong[0].what}. The agent cannot read such a file. "
+                      "Correct that line by hand, or set its option here; the file was left as it was.")
+    before, after = conf.values(old or ""), conf.values(new)
+    keys = sorted(f"{section}/{name}" for section, name in set(before) | set(after)
+                  if before.get((section, name)) != after.get((section, name)))
+    result = {"changed": new != (old or ""), "path": path, "keys": keys}
+    diffs = []
+    if result["changed"]:
+        new_key = before.get(("Auth", "accesskey")) != after.get(("Auth", "accesskey"))
+        diffs.append({"before_header": path, "after_header": path, "before": conf.masked(old or ""),
+                      "after": conf.masked(new).replace(f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (another one)")
+                      if new_key and old else conf.masked(new)})
+        if not module.check_mode:
+            if module.params["backup"] and old is not None:
+                result["backup_file"] = module.backup_local(path)
+            _write(module, path, new, old is None)
+    flag = f"{root}{DIRECTORY}/disable"
+    wish, disabled = module.params["disabled"], os.path.exists(flag)
+    if wish is not None and wish != disabled:
+        result["changed"] = True
+        diffs.append({"before_header": flag, "after_header": flag, "before": "present\n" if disabled else "absent\n",
+                      "after": "present\n" if wish else "absent\n"})
+        if not module.check_mode:
+            if wish:
+                _write(module, flag, "Disabled by rebootless.ksplice.uptrack_config.\n", True)
+            else:
+                os.unlink(flag)
+    result["disabled"] = disabled if wish is None else wish
+    if diffs:
+        result["diff"] = diffs
+    return result
+
+
+def _line_in(text, problem, new):
+    """The number of the wrong line in the file that is on disk: an edit may have moved it."""
+    wrong = new.split("\n")[problem.line - 1]
+    lines = text.split("\n")
+    return lines.index(wrong) + 1 if wrong in lines else problem.line
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read().replace("\r\n", "\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror}): run with become: true. Nothing was changed.")
+
+
+def _write(module, path, text, is_new):
+    """Replace the file at once; owner and mode stay, a new file is for root (and group root) alone since it holds the key."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+        if is_new:
+            os.chmod(temporary, 0o640)
+    except OSError as error:
+        raise Refused(f"{path} cannot be written ({error.strerror}): check space and permissions. The file was left as it was.")
+    module.atomic_move(temporary, path)
+    if is_new:
+        os.chmod(path, 0o640)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Cuts secrets out of text that people will see. The probe does the same in awk, before its answer leaves the host."""
+
+import re
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import conf
+
+MASK = conf.MASK
+
+
+def of_configuration(text):
+    """The secrets in an uptrack.conf: the access key, and user and password of the proxy."""
+    raw = conf.values(text or "")
+    found = []
+    key = conf.plain(raw.get(("Auth", "accesskey"), ""))
+    if key and key != conf.PLACEHOLDER:
+        found.append(key)
+    found.extend(of_proxy(conf.plain(raw.get(("Network", "https_proxy"), ""))))
+    return found
+
+
+def of_proxy(url):
+    """The user with the password, and the password alone, of a proxy's URL."""
+    who = re.sub(r"^[A-Za-z0-9+.-]*://", "", url or "").rpartition("@")[0]
+    return [part for part in (who, who.partition(":")[2]) if part]
+
+
+def mask(text, secrets):
+    """The text without the secrets, also where the agent wrapped one over two lines."""
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = re.sub(r"\s*".join(map(re.escape, secret)), MASK, text)
+    return re.sub(r"://[^/@\s]*@", f"://{MASK}@", text)

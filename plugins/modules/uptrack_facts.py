@@ -1,0 +1,230 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+
+DOCUMENTATION = r"""
+module: uptrack_facts
+short_description: Report what a host's kernel is patched to
+description:
+  - Reads which Ksplice updates are in the running kernel, which are waiting, when that was last asked, and says in one word how the
+    host stands (RV(ansible_facts.uptrack.verdict)).
+  - It is one short shell script, sent over the connection and read on the controller. The host needs C(sh), C(uname), C(id), C(date)
+    and C(awk), and no Python. Called with C(async), while facts are gathered (C(ansible_facts_modules)), or by other tools,
+    the same script runs through a module on the host and gives the same facts.
+  - It never changes the kernel and never fails for what it finds. A host without agent, root, key, network or a readable
+    configuration gets a verdict and a reason.
+extends_documentation_fragment:
+  - rebootless.ksplice.attributes
+  - rebootless.ksplice.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: It changes nothing.
+  platform:
+    platforms: linux
+options:
+  refresh:
+    description:
+      - Ask the update service first, as C(uptrack-upgrade -n) does.
+      - The agent then downloads what is new and writes its plan anew. The kernel stays as it is.
+      - A disabled host is not asked, since it would refuse to change anything all the same.
+    type: bool
+    default: false
+  refresh_older_than:
+    description:
+      - Ask the update service first only when what the host knows is older than this many seconds, or does not fit what is in
+        its kernel. V(0) asks on every host. Not looked at with O(refresh=true).
+      - The agent's own cron job asks about every half hour, so that hosts which have it cost nothing here.
+    type: int
+  max_age:
+    description:
+      - What is known is believed for this many seconds. Older knowledge makes the verdict V(unknown), never V(current).
+    type: int
+    default: 86400
+notes:
+  - Needs root on the host (C(become)), since the kernel shows the state of its updates to root only.
+  - In an emulated host of the lab, the environment variable E(UPTRACK_LAB_ROOT) names the directory that plays the host's root.
+seealso:
+  - module: rebootless.ksplice.uptrack_apply
+  - module: rebootless.ksplice.uptrack_config
+  - name: Oracle Linux Ksplice User's Guide
+    description: The vendor's manual.
+    link: https://docs.oracle.com/en/operating-systems/oracle-linux/ksplice-user/
+author:
+  - rebootless.ksplice contributors (@rebootless)
+"""
+
+EXAMPLES = r"""
+- name: See how a host stands
+  rebootless.ksplice.uptrack_facts:
+  become: true
+
+- name: Ask the service where the last answer is older than an hour
+  rebootless.ksplice.uptrack_facts:
+    refresh_older_than: 3600
+  become: true
+
+- name: Name the hosts that run an unpatched kernel
+  hosts: all
+  become: true
+  gather_facts: false
+  tasks:
+    - name: Ask
+      rebootless.ksplice.uptrack_facts:
+
+    - name: Tell
+      ansible.builtin.debug:
+        msg: "{{ ansible_facts['uptrack']['verdict'] }}: {{ ansible_facts['uptrack']['reason'] }}"
+      when: ansible_facts['uptrack']['verdict'] != 'current'
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: What is known of the host. Every key is always there; what cannot be known is null.
+  returned: always
+  type: dict
+  contains:
+    uptrack:
+      description: The facts of this module.
+      returned: always
+      type: dict
+      contains:
+        verdict:
+          description:
+            - How the host stands.
+            - V(current) (nothing waits), V(behind) (updates wait), V(blocked) (one of them would not go in), V(disabled) (C(/etc/uptrack/disable)),
+              V(unsupported) (kernel not covered, or no kernel of its own), V(unknown) (could not be checked, or too long ago),
+              V(absent) (no agent).
+          type: str
+          returned: always
+          sample: behind
+        reason:
+          description: Why, and where it helps what to do, in a sentence.
+          type: str
+          returned: always
+          sample: 3 updates waiting.
+        agent:
+          description: The agent on the host.
+          type: dict
+          returned: always
+          contains:
+            installed:
+              description: Whether its commands are there. Packages are not looked at, since their names differ between releases.
+              type: bool
+              returned: always
+            enhanced:
+              description: Whether the C(ksplice) command of the Enhanced client is there.
+              type: bool
+              returned: always
+            disabled:
+              description: Whether C(/etc/uptrack/disable) exists.
+              type: bool
+              returned: always
+            last_run:
+              description:
+                - How its last run ended, whoever started it; null if it never ran for this kernel.
+                - V(rc) is its exit status, V(failed) a list of updates with V(id), V(name) and the kernel's V(reason) (such as V(code_busy)),
+                  V(what) a clause for a failure of another kind, V(at) a UTC time.
+              type: dict
+              returned: always
+              sample: {at: "2026-11-22T02:40:07Z", rc: 0, failed: [], what: null}
+        kernel:
+          description: The kernel, three times.
+          type: dict
+          returned: always
+          contains:
+            booted:
+              description: The release that was booted, as C(uname -r) says it.
+              type: str
+              returned: always
+              sample: 5.15.0-302.167.6.el9uek.x86_64
+            version:
+              description: The build that was booted, as C(uname -v) says it.
+              type: str
+              returned: always
+            machine:
+              description: The architecture, as C(uname -m) says it.
+              type: str
+              returned: always
+            effective:
+              description:
+                - The release whose fixes the running kernel has, in the notation of RV(ansible_facts.uptrack.kernel.booted), so that the two can be
+                  compared. Equal to it with no update, or with only such that fix nothing. Null when nobody on the host knows.
+              type: str
+              returned: always
+              sample: 5.15.0-311.185.9.el9uek.x86_64
+            effective_package:
+              description: The version of the package that holds the effective kernel, where the agent names one (Ubuntu).
+              type: str
+              returned: always
+            on_disk:
+              description: The newest kernel in C(/boot), which a reboot would probably start.
+              type: str
+              returned: always
+        updates:
+          description: Updates, each with V(id), V(name) (null if unknown) and V(cves), in the order of the agent's catalogue.
+          type: dict
+          returned: always
+          contains:
+            installed:
+              description: What is in the kernel.
+              type: list
+              elements: dict
+              returned: always
+              sample: [{id: abcd1234, name: "CVE-2026-1234: Use-after-free in foo.", cves: [CVE-2026-1234]}]
+            available:
+              description: What an upgrade would add, as of RV(ansible_facts.uptrack.checked_at). Null if never asked.
+              type: list
+              elements: dict
+              returned: always
+            superseded:
+              description: IDs that an upgrade would take out for good.
+              type: list
+              elements: str
+              returned: always
+        cves:
+          description: V(fixed) by what is in the kernel, and V(open), which the waiting updates would fix.
+          type: dict
+          returned: always
+          sample: {fixed: [CVE-2026-1234], open: []}
+        checked_at:
+          description: When the service last told what is available, UTC, ISO 8601.
+          type: str
+          returned: always
+          sample: "2026-11-22T02:40:07Z"
+        checked_age:
+          description: The same in seconds before now, by the host's clock.
+          type: int
+          returned: always
+        config:
+          description:
+            - The agent's switches from uptrack.conf, its defaults filled in. V(access_key) is V(set) or V(missing), V(https_proxy) is V(set),
+              V(none) (forced direct) or V(environment). Neither is ever shown.
+          type: dict
+          returned: always
+        self_update:
+          description: Ways in which this host would install updates behind a rollout's back. Empty is best.
+          type: list
+          elements: str
+          returned: always
+          sample: [cron with autoinstall]
+        lease:
+          description: Reserved for the lease of the host's redundancy group; null.
+          type: dict
+          returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, probe
+
+
+def main():
+    module = AnsibleModule(argument_spec=facts.ARGUMENTS, supports_check_mode=True)
+    _rc, out, _err = module.run_command(["/bin/sh", "-c", probe.script(*facts.refresh(module.params))])
+    module.exit_json(changed=False, ansible_facts={"uptrack": facts.facts(out, module.params["max_age"])})
+
+
+if __name__ == "__main__":
+    main()

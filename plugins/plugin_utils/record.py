@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The run record: one plain document per run that says, host by host, what happened. Described in docs/record.md."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timezone
+
+import jinja2
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils.facts import VERDICTS
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import natural
+
+SCHEMA = 1
+
+
+def about(kind, started, who, check, options):
+    """What the record says of the run itself. The id is its time and eight random digits, so that no two runs share one."""
+    ident = started.replace("-", "").replace(":", "") + "-" + uuid.uuid4().hex[:8]
+    return {"id": ident, "kind": kind, "started": started, "ended": None, "who": who, "check": bool(check), "options": options}
+
+
+def record(variables_of, everyone, in_run, run, state, about):
+    """The record of a run.
+
+    :param variables_of: mapping of host name to its variables.
+    :param everyone: names of all hosts of the inventory: each gets exactly one row and verdict.
+    :param in_run: names of those the run could touch.
+    :param run: the plan, as of rollout.start.
+    :param state: the state of the rollout at its end, or an empty mapping if there was none.
+    :param about: C(id), C(started), C(ended) (UTC, ISO 8601), C(who), C(check), C(kind) and C(options).
+    """
+    inside, outcomes = set(in_run), (state or {}).get("outcomes") or {}
+    wave_of = {name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave}
+    hosts = [_row(name, variables_of[name], name in inside, run, outcomes.get(name), wave_of.get(name), bool(about["check"]))
+             for name in sorted(everyone, key=natural)]
+    verdicts = {verdict: sum(row["verdict"] == verdict for row in hosts) for verdict in VERDICTS}
+    return {
+        "schema": SCHEMA,
+        "run": {key: about[key] for key in ("id", "kind", "started", "ended", "who", "check")},
+        "options": about["options"],
+        "plan": {key: run.get(key) for key in ("hash", "waves", "canaries", "groups")},
+        "hosts": hosts,
+        "events": _events(about, run, hosts, wave_of),
+        "summary": {"hosts": len(hosts), "verdicts": verdicts,
+                    "patched": sum(bool(row["installed"] or row["removed"]) for row in hosts),
+                    "attention": [row["name"] for row in hosts if row["attention"]],
+                    "cves_fixed": len({cve for row in hosts for cve in row["cves_fixed"]}),
+                    "cves_open": len({cve for row in hosts for cve in row["cves_open"] or ()})},
+    }
+
+
+def _row(name, variables, in_run, run, outcome, wave, check):
+    survey = rollout.survey_of(variables)
+    kernel = survey["kernel"]
+    row = {
+        "name": name,
+        "verdict": survey["verdict"],
+        "reason": survey["reason"] if in_run else "Not asked: outside this run (--limit, or its hosts).",
+        "groups": sorted(group for group, known in (run.get("groups") or {}).items() if name in known["members"]),
+        "role": variables.get("ksplice_ha_role") or None,
+        "stage": variables.get("ksplice_stage") or None,
+        "wave": wave,
+        "canary": name in (run.get("canaries") or ()),
+        "kernel_booted": kernel["booted"],
+        "kernel_before": kernel["effective"],
+        "kernel_after": kernel["effective"],
+        "kernel_on_disk": kernel.get("on_disk"),
+        "installed": [],
+        "removed": [],
+        "remaining": None if survey["updates"]["available"] is None else [update["id"] for update in survey["updates"]["available"]],
+        "cves_fixed": [],
+        "cves_open": survey["cves"]["open"],
+        "failures": [],
+        "self_update": survey["self_update"],
+        "checked_at": survey.get("checked_at"),
+        "started": None,
+        "ended": None,
+        "attention": in_run and survey["verdict"] in ("unreachable", "unknown"),
+    }
+    left = (run.get("left") or {}).get(name)
+    if outcome is None:
+        if in_run and left and row["verdict"] in ("behind", "blocked"):
+            row["reason"] = left
+        elif in_run and wave and not check:
+            row.update(reason=f"Not patched: the run ended before wave {wave}.", attention=True)
+        return row
+    if not outcome["taken"]:
+        if row["verdict"] in ("behind", "blocked"):
+            row["reason"] = outcome["reason"]
+        return row
+    before, after = outcome.get("before") or {}, outcome.get("after") or {}
+    row.update(verdict=outcome["verdict"], reason=outcome["reason"], started=outcome["started"], ended=outcome["ended"],
+               attention=not outcome["ok"], failures=outcome.get("failures") or [])
+    if after:
+        row.update(kernel_before=before.get("effective"), kernel_after=after.get("effective"), cves_open=outcome["cves_open"])
+        for key in ("installed", "removed", "remaining", "cves_fixed"):
+            row[key] = outcome[key]
+    else:
+        # Nobody could look after the change was started: what is in the kernel is in doubt.
+        row.update(kernel_after=None, remaining=None, cves_open=None)
+    return row
+
+
+def _events(about, run, hosts, wave_of):
+    events = [{"at": about["started"], "host": None, "what": f"Run {about['id']} started."}]
+    for row in hosts:
+        if row["started"]:
+            events.append({"at": row["started"], "host": row["name"], "what": f"Taken in hand in wave {wave_of.get(row['name'], '-')}."})
+            events.append({"at": row["ended"], "host": row["name"], "what": row["reason"]})
+        elif row["verdict"] not in ("current",):
+            events.append({"at": about["started"], "host": row["name"], "what": row["reason"]})
+    events.sort(key=lambda event: event["at"])
+    events.append({"at": about["ended"], "host": None, "what": f"Run {about['id']} ended."})
+    return events
+
+
+def lines(document):
+    """The record as a few lines for the end of a run."""
+    summary, result = document["summary"], []
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count)
+    result.append(f"{summary['hosts']} hosts: {counts}.")
+    if document["run"]["kind"] == "patch":
+        result.append(f"{summary['patched']} patched in this run, {summary['cves_fixed']} CVEs fixed, {summary['cves_open']} still open somewhere.")
+    for row in document["hosts"]:
+        if row["verdict"] != "current" or row["attention"]:
+            result.append(f"{row['name']}: {row['verdict']}. {row['reason']}")
+    return result
+
+
+def plan_lines(run):
+    """The plan as lines: what a person reads before saying yes."""
+    result = [f"Plan {run['hash']}: {sum(map(len, run['waves']))} hosts in {len(run['waves'])} waves."]
+    canaries = set(run["canaries"])
+    for number, wave in enumerate(run["waves"], 1):
+        result.append(f"Wave {number}: " + ", ".join(name + (" (canary)" if name in canaries else "") for name in wave))
+    for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0])):
+        if run["planned_hosts"][name]["verdict"] != "current":
+            result.append(f"Left: {name}: {why}")
+    return result
+
+
+def page(document, template):
+    """The record as one HTML page without outside resources.
+
+    :param template: text of a Jinja template; everything put into it is escaped.
+    """
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    cves = {}
+    for row in document["hosts"]:
+        for cve in row["cves_fixed"]:
+            cves.setdefault(cve, {"fixed": [], "open": []})["fixed"].append(row["name"])
+        for cve in row["cves_open"] or ():
+            cves.setdefault(cve, {"fixed": [], "open": []})["open"].append(row["name"])
+    return environment.from_string(template).render(
+        record=document, timeline=timeline(document), verdicts=VERDICTS,
+        cves=[dict(hosts, cve=cve) for cve, hosts in sorted(cves.items(), key=lambda item: natural(item[0]))])
+
+
+def timeline(document, width=860, row_height=20):
+    """Where the bars of the picture stand: hosts that were in hand, ordered by group, as boxes from start to end."""
+    rows = [row for row in document["hosts"] if row["started"]]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: (not row["groups"], row["groups"], row["started"], natural(row["name"])))
+    first = min(_seconds(row["started"]) for row in rows)
+    last = max(max(_seconds(row["ended"]) for row in rows), first + 1)
+    scale = width / (last - first)
+    bars, bands, previous = [], [], None
+    for number, row in enumerate(rows):
+        group = ", ".join(row["groups"]) or None
+        if group and group == previous:
+            bands[-1]["height"] += row_height
+        elif group:
+            bands.append({"y": number * row_height, "height": row_height, "group": group})
+        previous = group
+        x = (_seconds(row["started"]) - first) * scale
+        bars.append({"name": row["name"], "group": group, "role": row["role"], "wave": row["wave"], "canary": row["canary"],
+                     "ok": not row["attention"], "x": round(x, 1), "y": number * row_height,
+                     "width": round(max((_seconds(row["ended"]) - _seconds(row["started"])) * scale, 3), 1),
+                     "started": row["started"], "ended": row["ended"], "reason": row["reason"]})
+    ticks = [{"x": round(width * part / 4, 1), "at": datetime.fromtimestamp(first + (last - first) * part / 4, timezone.utc).strftime("%H:%M:%S")}
+             for part in range(5)]
+    return {"bars": bars, "bands": bands, "ticks": ticks, "width": width, "height": len(rows) * row_height, "row": row_height}
+
+
+def _seconds(at):
+    return int(datetime.strptime(at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp())

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The course of a rollout: what the survey found, who may be taken in hand now, what came of it. Pure functions.
+
+A host's variables come in as a mapping (Ansible's C(hostvars)), the state of the rollout is one plain mapping that the
+role keeps as a fact of the controller and passes back in:
+
+- C(waves), C(canaries), C(left), C(hash): the plan of this batch.
+- C(hosts): for each host of the batch what the planner knew of it.
+- C(hands): for the wave at work, host -> whether it is taken in hand, when, and if not why.
+- C(outcomes): host -> what came of it, over all batches so far.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import waves
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
+
+UNREACHABLE = "The host cannot be reached."
+
+
+def host(name, variables, in_run=True):
+    """What the planner knows of a host, from its variables and its survey."""
+    survey = survey_of(variables)
+    kernel = survey["kernel"]
+    build = " ".join(str(kernel[key]) for key in ("booted", "version", "machine")) if kernel["booted"] else None
+    return Host(
+        name=name,
+        verdict=survey["verdict"],
+        reason=survey["reason"],
+        build=build,
+        groups=_names(name, variables.get("ksplice_ha_group")),
+        role=variables.get("ksplice_ha_role") or None,
+        stage=variables.get("ksplice_stage") or None,
+        in_run=in_run,
+    )
+
+
+def survey_of(variables):
+    """The facts of uptrack_facts among a host's variables, with every key in its place whatever became of the survey."""
+    empty = {"verdict": "unknown", "reason": "Nobody asked this host in this run.", "kernel": {"booted": None, "version": None,
+             "machine": None, "effective": None, "on_disk": None}, "cves": {"fixed": None, "open": None},
+             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None}
+    for name in ("rolling_survey", "ksplice_survey"):
+        result = variables.get(name)
+        if not isinstance(result, dict) or result.get("skipped"):
+            continue
+        if result.get("unreachable"):
+            return dict(empty, verdict="unreachable", reason=_one_line(result.get("msg"), UNREACHABLE))
+        seen = (result.get("ansible_facts") or {}).get("uptrack")
+        if isinstance(seen, dict) and "verdict" in seen:
+            return seen
+        return dict(empty, reason="The survey failed: " + _one_line(result.get("msg"), "it gave no reason."))
+    return empty
+
+
+def start(variables_of, everyone, in_run, options):
+    """The plan of a whole run.
+
+    :param variables_of: mapping of host name to its variables.
+    :param everyone: names of all hosts of the inventory.
+    :param in_run: names of those the run may touch.
+    :param options: C(groups), C(max_parallel), C(max_failures), C(stages), C(partial_groups); as the variables of role rolling.
+    :returns: the plan as a mapping, with C(error) in it (and nothing else) when it cannot be planned.
+    """
+    try:
+        return _plan(variables_of, everyone, in_run, options, {})
+    except PlanError as error:
+        return {"error": str(error)}
+
+
+def batch(variables_of, everyone, in_batch, options, state, run=None):
+    """The plan of one batch of a play, whatever its serial, and the state that the next steps go by.
+
+    Members outside the batch count as members of their groups; whether they are well is looked at when a host is taken.
+
+    :param run: the plan of the whole run, if there is one: its groups are taken over, and only the batch's own variables are
+        read, since reading those of thousands of hosts for every wave would cost more than the waves.
+    """
+    outcomes = dict((state or {}).get("outcomes") or {})
+    try:
+        planned = _plan(variables_of, everyone, in_batch, dict(options, partial_groups=True), outcomes, run)
+    except PlanError as error:
+        return {"error": str(error), "outcomes": outcomes}
+    hosts = planned.pop("planned_hosts")
+    for name, why in planned["left"].items():
+        if name not in outcomes:
+            outcomes[name] = {"taken": False, "ok": hosts[name]["verdict"] not in ("unreachable", "unknown"), "reason": why,
+                              "build": hosts[name]["build"]}
+    return dict(planned, hosts=hosts, outcomes=outcomes, hands={})
+
+
+def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
+    inside = set(in_run)
+    if run:
+        groups = [waves.Group(name, tuple(group["members"]), group["max_unavailable"]) for name, group in run["groups"].items()
+                  if inside.intersection(group["members"])]
+        known = inside.union(*(group.members for group in groups))
+        hosts = [host(name, variables_of[name]) if name in inside else Host(name, "unknown", in_run=False) for name in sorted(known)]
+        allowed = run["max_failures"]
+    else:
+        hosts = [host(name, variables_of[name], name in inside) for name in everyone]
+        groups = waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of))
+        allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
+    proven = [result["build"] for result in outcomes.values() if result["taken"] and result["ok"]]
+    planned = waves.plan(hosts, groups, max_parallel=_integer(options.get("max_parallel", 10)), stages=list(options.get("stages") or ()),
+                         proven=proven, partial_groups=bool(options.get("partial_groups")))
+    result = planned.as_dict()
+    result["groups"] = {group.name: {"members": list(group.members), "max_unavailable": group.max_unavailable} for group in groups}
+    result["max_failures"] = allowed
+    result["planned_hosts"] = {one.name: {"verdict": one.verdict, "build": one.build, "role": one.role, "stage": one.stage}
+                               for one in hosts if one.in_run}
+    return result
+
+
+def _spare(hosts, variables_of):
+    """What the hosts' variables say of how many members of their groups may be out of service."""
+    limits = {}
+    for one in hosts:
+        limit = variables_of[one.name].get("ksplice_ha_max_unavailable")
+        if limit not in (None, ""):
+            for group in one.groups:
+                if limits.setdefault(group, _integer(limit)) != _integer(limit):
+                    raise PlanError(f"Group {group} has two values of ksplice_ha_max_unavailable ({limits[group]} and {limit}, the latter "
+                                    f"of host {one.name}): give all its members the same.")
+    return limits
+
+
+def peers(state, name):
+    """The other members of the groups that a host is in."""
+    found = []
+    for group in state["groups"].values():
+        if name in group["members"]:
+            found.extend(peer for peer in group["members"] if peer != name and peer not in found)
+    return found
+
+
+def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
+    """Who of a wave may be taken in hand: the state with its C(hands) filled.
+
+    :param everyone_in_play: the hosts the play started with.
+    :param still_in_play: those that Ansible has not given up.
+    :param now: time in UTC, ISO 8601.
+    """
+    outcomes, hands = state["outcomes"], {}
+    lost = {name for name in everyone_in_play if name not in set(still_in_play)}
+    failures = [name for name in everyone_in_play if name in lost or (name in outcomes and not outcomes[name]["ok"])]
+    over = len(failures) > state["max_failures"]
+    for name in wave:
+        reason = None
+        build = state["hosts"][name]["build"]
+        broken = [other for other, result in outcomes.items() if result["taken"] and not result["ok"] and result["build"] == build]
+        proven = any(result["taken"] and result["ok"] and result["build"] == build for result in outcomes.values())
+        if over:
+            reason = (f"Not patched: the rollout stopped, since {len(failures)} hosts are without success ({_some(failures)}) "
+                      f"and max_failures allows {state['max_failures']}.")
+        elif broken and not proven:
+            reason = f"Not patched: {broken[0]}, the canary of its kernel build, was not patched with success."
+        else:
+            reason = _peers_unwell(state, name, variables_of[name], lost)
+        hands[name] = {"taken": reason is None, "at": now, "reason": reason}
+    return dict(state, hands=hands)
+
+
+def _peers_unwell(state, name, variables, lost):
+    """Why a host must be left alone for the sake of its groups, or None."""
+    looked = variables.get("rolling_peers") or {}
+    unwell = {}
+    for result in looked.get("results") or ():
+        if result.get("skipped"):
+            continue
+        seen = (result.get("ansible_facts") or {}).get("uptrack") or {}
+        if result.get("unreachable") or result.get("failed") or not seen:
+            unwell[result.get("peer")] = "cannot be reached"
+    for peer in peers(state, name):
+        outcome = state["outcomes"].get(peer)
+        if peer in lost:
+            unwell[peer] = "was lost in this run"
+        elif outcome and outcome["taken"] and not outcome["ok"]:
+            unwell.setdefault(peer, "was not patched with success")
+    for group_name, group in state["groups"].items():
+        if name not in group["members"]:
+            continue
+        out = [peer for peer in group["members"] if peer in unwell]
+        if len(out) >= group["max_unavailable"]:
+            return f"Left alone: {out[0]} of its group {group_name} {unwell[out[0]]}."
+    return None
+
+
+def note(state, wave, variables_of, now):
+    """The state with the outcomes of a wave in it."""
+    outcomes = dict(state["outcomes"])
+    for name in wave:
+        hand = state["hands"][name]
+        outcome = {"build": state["hosts"][name]["build"], "taken": hand["taken"], "ok": True, "reason": hand["reason"],
+                   "started": None, "ended": None}
+        if hand["taken"]:
+            outcome.update(_applied(variables_of[name].get("rolling_apply") or {}, hand["at"], now))
+        outcomes[name] = outcome
+    return dict(state, outcomes=outcomes, hands={})
+
+
+def _applied(result, taken_at, now):
+    outcome = {"started": taken_at, "ended": now}
+    if result.get("unreachable"):
+        return dict(outcome, ok=False, verdict="unreachable", reason="Lost while in hand, so what is in its kernel is in doubt: "
+                    + _one_line(result.get("msg"), UNREACHABLE))
+    if isinstance(result.get("seconds"), (int, float)):
+        outcome["ended"] = min(now, _later(taken_at, result["seconds"]))
+    for key in ("installed", "removed", "remaining", "cves_fixed", "cves_open", "before", "after", "verdict", "error_class", "failures"):
+        outcome[key] = result.get(key)
+    failed = bool(result.get("failed")) or "after" not in result
+    outcome["ok"] = not failed
+    outcome["reason"] = _one_line(result.get("msg") if failed else result.get("reason"), "The task ended without a word.")
+    if outcome["verdict"] is None:
+        outcome["verdict"] = "unknown"
+    return outcome
+
+
+def rehearsal_hosts(variables_of, everyone):
+    """What the rehearsal needs to know of each host: its own wishes, and the variables that steer a rollout."""
+    kept = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage")
+    return {name: {"rehearsal": variables_of[name].get("ksplice_rehearsal"),
+                   "vars": {key: variables_of[name][key] for key in kept if key in variables_of[name]}} for name in everyone}
+
+
+def _names(name, value):
+    if value in (None, "", []):
+        return ()
+    if isinstance(value, str):
+        return (str(value),)
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(str(item) for item in value)
+    raise PlanError(f"Host {name}: ksplice_ha_group is {value!r}: give the name of a group, or a list of names.")
+
+
+def _integer(value):
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _one_line(text, otherwise):
+    words = " ".join(str(text or "").split())
+    return words or otherwise
+
+
+def _some(names):
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _later(at, seconds):
+    when = datetime.strptime(at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc) + timedelta(seconds=round(seconds))
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The wave planner: who is patched when. A pure function of what is known of the hosts; nothing here touches one.
+
+The rules, strongest first:
+
+1. A wave never holds more members of a redundancy group than the group can spare (one, unless told otherwise for a group
+   larger than a pair), members that cannot be reached counted as missing already.
+2. Stages go in their order: no host of a stage before every host of the stages ahead of it.
+3. The first host of each kernel build goes alone of its build: its canary. An update belongs to one build, so that a
+   canary on another build proves nothing.
+4. Standby members go before active ones. (Where overlapping groups make that a circle, the circle is broken by name.)
+5. At most C(max_parallel) hosts at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+
+ROLES = ("active", "standby")
+# What the survey may say of a host that has something to do.
+WORK = ("behind", "blocked")
+
+
+class PlanError(ValueError):
+    """The wishes or the inventory make no sense; the text says which, and what to do. Nothing was planned."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the planner knows of a host.
+
+    :param verdict: as of uptrack_facts, or C(unreachable).
+    :param build: what an update belongs to: release, version and architecture of the booted kernel.
+    :param in_run: whether the run may touch it; the others only count as members of their groups.
+    """
+
+    name: str
+    verdict: str
+    build: str | None = None
+    groups: tuple = ()
+    role: str | None = None
+    stage: str | None = None
+    reason: str = ""
+    in_run: bool = True
+
+
+@dataclass(frozen=True)
+class Group:
+    """A redundancy group: its members, and how many of them may be out of service at once."""
+
+    name: str
+    members: tuple
+    max_unavailable: int = 1
+
+
+@dataclass
+class Plan:
+    """Ordered waves of host names, and for every other host of the run the reason why it is in none."""
+
+    waves: list = field(default_factory=list)
+    canaries: list = field(default_factory=list)
+    left: dict = field(default_factory=dict)
+
+    @property
+    def hash(self):
+        """Twelve hexadecimal digits that stand for exactly this plan."""
+        text = json.dumps([self.waves, self.canaries, self.left], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def as_dict(self):
+        return {"hash": self.hash, "waves": self.waves, "canaries": self.canaries, "left": self.left}
+
+
+def groups_of(hosts, named=None, max_unavailable=None):
+    """The redundancy groups: those that the hosts name, and those named with their members.
+
+    :param named: mapping of group to list of members, or None.
+    :param max_unavailable: mapping of group to how many members may be out at once, or one number for all; None means 1.
+    :raises PlanError: for members nobody knows, a member named twice, or a number that would leave nobody serving.
+    """
+    names = [host.name for host in hosts]
+    members = {}
+    for host in hosts:
+        for group in host.groups:
+            if host.groups.count(group) > 1:
+                raise PlanError(f"Host {host.name} names the group {group} twice (ksplice_ha_group): name it once.")
+            members.setdefault(group, []).append(host.name)
+    for group, listed in (named or {}).items():
+        if isinstance(listed, str) or not isinstance(listed, (list, tuple)):
+            raise PlanError(f"Group {group} needs a list of hosts (ksplice_ha_groups), not {listed!r}.")
+        for name in listed:
+            if name not in names:
+                raise PlanError(f"Group {group} names {name}, which is not in the inventory"
+                                f"{_meant(name, names)}: correct ksplice_ha_groups, or add the host.")
+            if list(listed).count(name) > 1:
+                raise PlanError(f"Group {group} names {name} twice (ksplice_ha_groups): name it once.")
+            if name not in members.setdefault(group, []):
+                members[group].append(name)
+    result = []
+    for group, listed in members.items():
+        spare = max_unavailable.get(group, 1) if isinstance(max_unavailable, dict) else max_unavailable or 1
+        if not isinstance(spare, int) or isinstance(spare, bool) or spare < 1:
+            raise PlanError(f"Group {group} allows {spare!r} members out of service (ksplice_ha_max_unavailable): give a number from 1 on.")
+        if len(listed) > 1 and spare >= len(listed):
+            raise PlanError(f"Group {group} has {len(listed)} members and allows {spare} of them out of service "
+                            "(ksplice_ha_max_unavailable): that would leave nobody serving. Give a smaller number.")
+        result.append(Group(group, tuple(sorted(listed, key=natural)), spare))
+    return sorted(result, key=lambda group: natural(group.name))
+
+
+def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups=False):
+    """Order the hosts that have work into waves.
+
+    :param hosts: every host of the inventory.
+    :param groups: as of groups_of.
+    :param max_parallel: the most hosts in a wave.
+    :param stages: names of stages in their order. A host without one belongs to the last.
+    :param proven: kernel builds that need no canary any more.
+    :param partial_groups: plan even where the run may touch only some members of a group.
+    :raises PlanError: if it cannot be planned as asked.
+    """
+    _check(hosts, max_parallel, stages)
+    by_name = {host.name: host for host in hosts}
+    result = Plan()
+    waiting = {}
+    for host in hosts:
+        if not host.in_run:
+            continue
+        if host.verdict in WORK:
+            waiting[host.name] = host
+        else:
+            result.left[host.name] = host.reason or host.verdict
+    group_of_host = {name: [] for name in by_name}
+    spare = {}
+    for group in groups:
+        missing = [name for name in group.members if by_name[name].verdict == "unreachable"]
+        outside = [name for name in group.members if not by_name[name].in_run]
+        if outside and not partial_groups and any(name in waiting for name in group.members):
+            raise PlanError(f"Group {group.name} is cut in half: {', '.join(outside)} is outside this run (--limit, or its hosts). "
+                            "Let the run see the whole group, or allow it with ksplice_partial_groups=true.")
+        spare[group.name] = group.max_unavailable - len(missing)
+        for name in group.members:
+            group_of_host[name].append(group)
+            if name in waiting and spare[group.name] < 1:
+                result.left[name] = (f"Left alone: {', '.join(missing)} of its group {group.name} cannot be reached.")
+    for name in result.left:
+        waiting.pop(name, None)
+
+    rank = {stage: number for number, stage in enumerate(stages)}
+    last = len(stages)
+    order = sorted(waiting.values(), key=lambda h: (rank.get(h.stage, last), h.role == "active", natural(h.name)))
+    seen_builds = set(proven)
+    while order:
+        stage = rank.get(order[0].stage, last)
+        wave = _wave([h for h in order if rank.get(h.stage, last) == stage], order, group_of_host, spare, seen_builds, max_parallel)
+        result.canaries.extend(h.name for h in wave if h.build not in seen_builds)
+        seen_builds.update(h.build for h in wave)
+        result.waves.append([h.name for h in wave])
+        taken = set(result.waves[-1])
+        order = [h for h in order if h.name not in taken]
+    return result
+
+
+def _wave(candidates, remaining, group_of_host, spare, seen_builds, max_parallel):
+    """The next wave: as many of the candidates, in their order, as the rules allow together."""
+    wave, builds, used = [], set(), {}
+    standby = {group.name for h in remaining if h.role != "active" for group in group_of_host[h.name]}
+
+    def fits(host, mind_roles=True):
+        if host.build not in seen_builds and host.build in builds:
+            return False
+        for group in group_of_host[host.name]:
+            if used.get(group.name, 0) >= spare[group.name]:
+                return False
+            if mind_roles and host.role == "active" and group.name in standby:
+                return False
+        return True
+
+    def take(host):
+        wave.append(host)
+        builds.add(host.build)
+        for group in group_of_host[host.name]:
+            used[group.name] = used.get(group.name, 0) + 1
+
+    for host in candidates:
+        if len(wave) == max_parallel:
+            break
+        if fits(host):
+            take(host)
+    if not wave:
+        # Only active members are left in this stage, and each waits for a standby of another group or stage.
+        take(next(host for host in candidates if fits(host, mind_roles=False)))
+    return wave
+
+
+def _check(hosts, max_parallel, stages):
+    if not any(host.in_run for host in hosts):
+        raise PlanError("There is no host to plan for: the inventory is empty, or --limit (or ksplice_hosts) leaves none.")
+    names = [host.name for host in hosts]
+    for name in names:
+        if len(names) != len(set(names)) and names.count(name) > 1:
+            raise PlanError(f"Host {name} is in the list twice: name it once.")
+    if not isinstance(max_parallel, int) or isinstance(max_parallel, bool) or max_parallel < 1:
+        raise PlanError(f"max_parallel is {max_parallel!r}: give a number from 1 on.")
+    if len(stages) != len(set(stages)):
+        raise PlanError("stages names a stage twice: name each once.")
+    for host in hosts:
+        if host.role is not None and host.role not in ROLES:
+            raise PlanError(f"Host {host.name} has the role {host.role!r} (ksplice_ha_role): give active or standby"
+                            f"{_meant(host.role, ROLES)}.")
+        if host.stage is not None and host.stage not in stages:
+            raise PlanError(f"Host {host.name} is in the stage {host.stage!r} (ksplice_stage), which is not one of "
+                            f"{', '.join(stages) or 'none'} (ksplice_stages){_meant(host.stage, stages)}.")
+
+
+def budget(max_failures, hosts):
+    """How many of so many hosts may fail before a rollout stops: a number as it is, a percentage rounded down.
+
+    :raises PlanError: for anything else.
+    """
+    text = str(max_failures).strip()
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    if re.fullmatch(r"\d+(\.\d+)?%", text) and float(text[:-1]) <= 100:
+        return int(hosts * float(text[:-1]) / 100)
+    raise PlanError(f"max_failures is {max_failures!r}: give a number of hosts, or a percentage such as 10%.")
+
+
+def natural(name):
+    """A key that sorts web2 before web10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", str(name))]
+
+
+def _meant(word, words):
+    close = difflib.get_close_matches(str(word), [str(w) for w in words], 1)
+    return f" (did you mean {close[0]}?)" if close else ""
