@@ -70,14 +70,16 @@ def install_program(program_dir, interpreter=None):
     program = os.path.join(program_dir, PROGRAM)
     if _installed.get(program) == interpreter and os.path.exists(program):
         return program
+    import importlib.util
     import py_compile
     package = os.path.join(program_dir, PACKAGE)
     os.makedirs(package, exist_ok=True)
     for name in sorted(os.listdir(os.path.join(HERE, PACKAGE))):
         if name.endswith(".py"):
             with open(os.path.join(HERE, PACKAGE, name), encoding="utf-8") as stream:
-                if _put(os.path.join(package, name), stream.read(), 0o644) or interpreter != sys.executable:
-                    py_compile.compile(os.path.join(package, name), doraise=True)
+                is_new = _put(os.path.join(package, name), stream.read(), 0o644)
+            if is_new or not os.path.exists(importlib.util.cache_from_source(os.path.join(package, name))):
+                py_compile.compile(os.path.join(package, name), doraise=True)
     with open(os.path.join(HERE, PROGRAM), encoding="utf-8") as stream:
         body = stream.read().split("\n", 1)[1]
     _put(program, shebang(interpreter) + body, 0o755)
