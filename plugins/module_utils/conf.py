@@ -43,7 +43,7 @@ DEFAULTS = {"use_hw_uuid": False, "gconf_proxy_lookup": True, "install_on_reboot
             "skip_apply_after_pkg_install": False}
 
 PLACEHOLDER = "INSERT_ACCESS_KEY"
-MASK = "***"
+MASK = "(hidden)"
 _BOOLEANS = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
 
 # kind: blank, comment, section, key, more (a continued value), garbage. section and name say what the line belongs to.

@@ -94,14 +94,14 @@ tell() {
       if (at) keep_secret(substr(c, at + 1))
     }
     function mask(text,    i) {
-      for (i = 1; i <= secrets; i++) gsub(secret[i], "***", text)
-      gsub(/:\/\/[^\/@ \n]*@/, "://***@", text)
+      for (i = 1; i <= secrets; i++) gsub(secret[i], "(hidden)", text)
+      gsub(/:\/\/[^\/@ \n]*@/, "://(hidden)@", text)
       return text
     }
     # uptrack.conf line by line, so that the reader can name a broken line, with no value that may be private.
     function conf(line,    at, key, value, c) {
       if (line ~ /^[ \t]*$/ || line ~ /^[#;]/) return "#"
-      if (line ~ /^[ \t]/) return " ***"
+      if (line ~ /^[ \t]/) return " (hidden)"
       if (line ~ /^\[/) return line
       at = match(line, /[=:]/)
       if (!at) return "!"
@@ -110,20 +110,20 @@ tell() {
       if (key == "accesskey") {
         if (value == "" || value == "INSERT_ACCESS_KEY") return key " = " value
         keep_secret(value)
-        return key " = ***" percent(value)
+        return key " = (hidden)" percent(value)
       }
       if (key == "https_proxy") {
         c = credentials(value)
         if (c == "") return key " = " value
         keep_proxy(value)
         sub(/.*@/, "", value)
-        return key " = ***" percent(c) "@" value
+        return key " = (hidden)" percent(c) "@" value
       }
       if (key ~ /^(use_hw_uuid|gconf_proxy_lookup|install_on_reboot|upgrade_on_reboot|autoinstall|no_rmmod|suppress_ip)$/ ||
           key ~ /^(debug_to_server|cron_output_.*|skip_apply_after_pkg_install|effective_version|enabled)$/ ||
           key ~ /^(ssl_ca_cert_file|ssl_ca_cert_dir|hostname_override_file)$/)
         return key " = " value
-      return key " = ***"
+      return key " = (hidden)"
     }
     # A single percent sign breaks the agent (reference 2.2): the masked value keeps that fault and nothing else.
     function percent(value) { gsub(/%%/, "", value); return value ~ /%/ ? "%" : "" }

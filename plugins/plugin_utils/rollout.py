@@ -13,6 +13,7 @@ role keeps as a fact of the controller and passes back in:
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import waves
@@ -85,10 +86,10 @@ def batch(variables_of, everyone, in_batch, options, state, run=None):
     except PlanError as error:
         return {"error": str(error), "outcomes": outcomes}
     hosts = planned.pop("planned_hosts")
-    for name, why in planned["left"].items():
-        if name not in outcomes:
-            outcomes[name] = {"taken": False, "ok": hosts[name]["verdict"] not in ("unreachable", "unknown"), "reason": why,
-                              "build": hosts[name]["build"]}
+    for known, left in ((run["planned_hosts"], run["left"]) if run else ({}, {}), (hosts, planned["left"])):
+        for name, why in left.items():
+            outcomes.setdefault(name, {"taken": False, "ok": known[name]["verdict"] not in ("unreachable", "unknown"), "reason": why,
+                                       "build": known[name]["build"]})
     return dict(planned, hosts=hosts, outcomes=outcomes, hands={})
 
 
@@ -146,7 +147,7 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
     """
     outcomes, hands = state["outcomes"], {}
     lost = {name for name in everyone_in_play if name not in set(still_in_play)}
-    failures = [name for name in everyone_in_play if name in lost or (name in outcomes and not outcomes[name]["ok"])]
+    failures = sorted(lost.union(name for name, outcome in outcomes.items() if not outcome["ok"]), key=waves.natural)
     over = len(failures) > state["max_failures"]
     for name in wave:
         reason = None
@@ -154,7 +155,7 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
         broken = [other for other, result in outcomes.items() if result["taken"] and not result["ok"] and result["build"] == build]
         proven = any(result["taken"] and result["ok"] and result["build"] == build for result in outcomes.values())
         if over:
-            reason = (f"Not patched: the rollout stopped, since {len(failures)} hosts are without success ({_some(failures)}) "
+            reason = (f"Not patched: the rollout stopped, because hosts without success are {len(failures)} ({_some(failures)}) "
                       f"and max_failures allows {state['max_failures']}.")
         elif broken and not proven:
             reason = f"Not patched: {broken[0]}, the canary of its kernel build, was not patched with success."
@@ -241,7 +242,8 @@ def _integer(value):
 
 
 def _one_line(text, otherwise):
-    words = " ".join(str(text or "").split())
+    # Newer releases of ansible-core put their own words in front of what a connection or module said.
+    words = re.sub(r"^(Task failed: |Module failed: |Action failed: )+", "", " ".join(str(text or "").split()))
     return words or otherwise
 
 
