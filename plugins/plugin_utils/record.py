@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import getpass
 import uuid
 from datetime import datetime, timezone
 
@@ -19,7 +20,7 @@ SCHEMA = 1
 def about(kind, started, who, check, options):
     """What the record says of the run itself. The id is its time and eight random digits, so that no two runs share one."""
     ident = started.replace("-", "").replace(":", "") + "-" + uuid.uuid4().hex[:8]
-    return {"id": ident, "kind": kind, "started": started, "ended": None, "who": who, "check": bool(check), "options": options}
+    return {"id": ident, "kind": kind, "started": started, "ended": None, "who": who or getpass.getuser(), "check": bool(check), "options": options}
 
 
 def record(variables_of, everyone, in_run, run, state, about):
@@ -179,7 +180,7 @@ def timeline(document, width=860, row_height=20):
         x = (_seconds(row["started"]) - first) * scale
         bars.append({"name": row["name"], "group": group, "role": row["role"], "wave": row["wave"], "canary": row["canary"],
                      "ok": not row["attention"], "x": round(x, 1), "y": number * row_height,
-                     "width": round(max((_seconds(row["ended"]) - _seconds(row["started"])) * scale, 3), 1),
+                     "width": round(max((_seconds(row["ended"]) - _seconds(row["started"])) * scale, 2), 1),
                      "started": row["started"], "ended": row["ended"], "reason": row["reason"]})
     ticks = [{"x": round(width * part / 4, 1), "at": datetime.fromtimestamp(first + (last - first) * part / 4, timezone.utc).strftime("%H:%M:%S")}
              for part in range(5)]
@@ -187,4 +188,4 @@ def timeline(document, width=860, row_height=20):
 
 
 def _seconds(at):
-    return int(datetime.strptime(at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp())
+    return rollout.when(at).timestamp()

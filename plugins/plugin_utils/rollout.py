@@ -129,6 +129,16 @@ def _spare(hosts, variables_of):
     return limits
 
 
+def when(at):
+    """A time of the record (UTC, ISO 8601, with or without a fraction of a second) as a datetime."""
+    return datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%fZ" if "." in at else "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+
+
+def moment(at):
+    """A datetime as a time of the record, to the millisecond."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
 def peers(state, name):
     """The other members of the groups that a host is in."""
     found = []
@@ -145,7 +155,7 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
     :param still_in_play: those that Ansible has not given up.
     :param now: time in UTC, ISO 8601.
     """
-    outcomes, hands = state["outcomes"], {}
+    outcomes, hands, now = state["outcomes"], {}, moment(when(now))
     lost = {name for name in everyone_in_play if name not in set(still_in_play)}
     failures = sorted(lost.union(name for name, outcome in outcomes.items() if not outcome["ok"]), key=waves.natural)
     over = len(failures) > state["max_failures"]
@@ -192,7 +202,7 @@ def _peers_unwell(state, name, variables, lost):
 
 def note(state, wave, variables_of, now):
     """The state with the outcomes of a wave in it."""
-    outcomes = dict(state["outcomes"])
+    outcomes, now = dict(state["outcomes"]), moment(when(now))
     for name in wave:
         hand = state["hands"][name]
         outcome = {"build": state["hosts"][name]["build"], "taken": hand["taken"], "ok": True, "reason": hand["reason"],
@@ -252,5 +262,4 @@ def _some(names):
 
 
 def _later(at, seconds):
-    when = datetime.strptime(at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc) + timedelta(seconds=round(seconds))
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment(when(at) + timedelta(seconds=seconds))
