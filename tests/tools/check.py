@@ -218,7 +218,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         package = next(environment(old).glob("lib/python*/site-packages/ansible"))
         (library / "ansible").symlink_to(package)
         space.env["PYTHONPATH"] += f":{library}"
-        folders = ["tests/unit/plugins/modules", "tests/unit/plugins/module_utils"]
+        folders = [str(p.relative_to(space.collection)) for p in space.collection.glob("tests/unit/plugins/module*")]
         checks.insert(0, pytest(f"units: target code, Python {target}", space, folders))
     else:
         lacking.append(f"units: target code on Python {target}: not on this machine. pyenv install {target}")
