@@ -284,9 +284,8 @@ def test_lock_held_by_another(make_host):
     begun = time.time()
     assert host.run("upgrade", "-n")[0] == 0
     assert time.time() - begun >= 0.5
-    begun = time.time()
+    host.change(lock_wait=0)
     assert host.run("upgrade", "-n")[0] == 0  # only once
-    assert time.time() - begun < 0.5
     long = make_host(lock_held=1.5, lock_wait=0.1)
     assert long.run("upgrade", "-n")[0] == 1
     with open(long.path("var/lib/uptrack/lock")) as lock:

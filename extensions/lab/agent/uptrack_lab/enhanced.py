@@ -142,6 +142,16 @@ def tree_sign(environment):
     return u"\u2514\u2500" if "UTF-8" in locale.upper().replace("UTF8", "UTF-8") else "`-"
 
 
+def caller_environment():
+    """The environment we were started with.  Where that says LANG=C, Python has set LC_CTYPE in os.environ since."""
+    try:
+        with open("/proc/self/environ", "rb") as stream:
+            entries = stream.read().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return os.environ
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
 def updates_of(scenario, process):
     """What there is for a process: the updates of the library it runs."""
     for target in scenario["user_space"]["targets"]:
@@ -227,7 +237,7 @@ def _list_targets(scenario, console):
 
 
 def _user_show(scenario, request, console, processes, data):
-    sign = tree_sign(os.environ)
+    sign = tree_sign(caller_environment())
     lines = [] if request.pid is not None else ["Ksplice user-space updates:"]
     for process in processes:
         there = installed_in(process, data)
@@ -270,7 +280,7 @@ def _user_work(state, console, steps):
         if process["namespace"] and verb == plan.INSTALL:
             console.say(texts.fill("Ksplice was unable to load the update as the target process is in a mount "
                                    "namespace or root of its own, where the update's files cannot be seen.")
-                        + "\n%s\n  %s %s (%d)" % (NOT_IN_NAMESPACE, tree_sign(os.environ),
+                        + "\n%s\n  %s %s (%d)" % (NOT_IN_NAMESPACE, tree_sign(caller_environment()),
                                                   process["name"], process["pid"]), ERROR)
             status = 1
             continue
