@@ -182,7 +182,7 @@ def edit(text, wanted):
             final[place] = render(place[0], place[1], value)
 
     blocks, order = {None: []}, [None]   # section -> its lines
-    written = set()
+    written, new_sections = set(), []
     for line in lines_of(text):
         if line.kind == "section":
             if line.section not in blocks:
@@ -204,6 +204,7 @@ def edit(text, wanted):
         if section not in blocks:
             blocks[section] = [f"[{section}]"]
             order.append(section)
+            new_sections.append(section)
         block = blocks[section]
         at = len(block)
         while at > 1 and not block[at - 1].strip():
@@ -212,7 +213,7 @@ def edit(text, wanted):
 
     result = []
     for section in order:
-        if section is not None and result and result[-1].strip():
+        if section in new_sections and result and result[-1].strip():
             result.append("")
         result.extend(blocks[section])
     while result and not result[-1].strip():

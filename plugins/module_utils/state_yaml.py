@@ -33,11 +33,11 @@ def load(text):
     lines = []
     for number, line in enumerate(text.split("\n"), 1):
         line = line.rstrip("\r")
-        if line in ("---", "...") or not line.strip():
-            continue
         if line.startswith("--- "):
             line = line[4:]
-        lines.append((number, len(line) - len(line.lstrip(" ")), line.strip()))
+        # Blanks and nothing else: what other white space there is belongs to the values.
+        if line not in ("---", "...") and line.strip(" "):
+            lines.append((number, len(line) - len(line.lstrip(" ")), line.strip(" ")))
     if not lines:
         return None
     value, rest = _block(lines, 0, lines[0][1], 0)
@@ -62,7 +62,7 @@ def _sequence(lines, at, indent, depth):
     items = []
     while at < len(lines) and lines[at][1] == indent and (lines[at][2] == "-" or lines[at][2].startswith("- ")):
         number, _indent, text = lines[at]
-        rest = text[1:].lstrip()
+        rest = text[1:].lstrip(" ")
         if not rest:
             if at + 1 < len(lines) and lines[at + 1][1] > indent:
                 value, at = _block(lines, at + 1, lines[at + 1][1], depth + 1)
@@ -85,7 +85,7 @@ def _mapping(lines, at, indent, depth):
         if not match or text.startswith("- "):
             break
         key = _scalar(match.group(1), number)
-        rest = text[match.end():].lstrip()
+        rest = text[match.end():].lstrip(" ")
         if rest:
             lines[at] = (number, indent + 1, rest)
             value, at = _inline(lines, at, indent + 1, depth + 1)
@@ -189,7 +189,7 @@ class _Flow:
         return self.text[self.at]
 
     def end(self):
-        if self.text[self.at:].strip():
+        if self.text[self.at:].strip(" "):
             raise NotStateYaml(f"line {self.number} has more behind its closing bracket")
 
     def value(self, depth):
@@ -244,7 +244,7 @@ class _Flow:
         stop = re.compile(r"[,\[\]{}]|:(?=[ ,\[\]{}]|$)" if key else r"[,\[\]{}]|: ").search(self.text, self.at)
         if not stop:
             raise _Unfinished
-        text = self.text[self.at:stop.start()].strip()
+        text = self.text[self.at:stop.start()].strip(" ")
         self.at = stop.start()
         if not text:
             raise NotStateYaml(f"line {self.number} has a {stop.group()} where a value belongs")

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""uptrack.conf: edits keep what they do not name, and what comes out is read alike by both of the agent's possible parsers."""
+
+import configparser
+
+import pytest
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import conf, configure
+
+hypothesis = pytest.importorskip("hypothesis")
+st = pytest.importorskip("hypothesis.strategies")
+
+SHIPPED = """\
+# The settings of the agent.
+[Auth]
+accesskey = INSERT_ACCESS_KEY
+
+[Network]
+# Input your proxy:
+https_proxy =
+gconf_proxy_lookup = no
+
+[Settings]
+install_on_reboot = yes
+#upgrade_on_reboot = yes
+autoinstall = no
+
+[Local]
+; ours
+Our-Key: some value
+"""
+
+
+def edited(text=SHIPPED, **wishes):
+    return conf.edit(text, {tuple(place.split("__")): value for place, value in wishes.items()})
+
+
+def test_one_value_changes_one_line():
+    new = edited(Settings__autoinstall=True)
+    changed = [(a, b) for a, b in zip(SHIPPED.split("\n"), new.split("\n")) if a != b]
+    assert changed == [("autoinstall = no", "autoinstall = yes")] and len(new.split("\n")) == len(SHIPPED.split("\n"))
+
+
+@pytest.mark.parametrize("same", ["no", "No", "off", "0", "false"])
+def test_a_value_that_means_the_same_is_left_as_it_is(same):
+    text = SHIPPED.replace("autoinstall = no", "autoinstall = " + same)
+    assert edited(text, Settings__autoinstall=False) == text
+
+
+def test_a_new_key_goes_to_the_end_of_its_section_and_a_new_section_to_the_end():
+    new = edited(Settings__no_rmmod=True, User__yum_userspace_ksplice_repo_name="ours")
+    assert "autoinstall = no\nno_rmmod = yes\n\n[Local]" in new
+    assert new.endswith("Our-Key: some value\n\n[User]\nyum_userspace_ksplice_repo_name = ours\n")
+
+
+def test_null_removes_a_key():
+    assert "https_proxy" not in edited(Network__https_proxy=None)
+
+
+def test_what_stands_twice_is_brought_together_and_the_last_value_stays():
+    text = "[Settings]\nautoinstall = no\n[Auth]\naccesskey = a\n[Settings]\nautoinstall = yes\nno_rmmod = yes\n"
+    assert [problem.line for problem in conf.problems(text)] == [5, 6]
+    new = conf.edit(text, {})
+    assert conf.problems(new) == []
+    assert conf.values(new) == {("Settings", "autoinstall"): "yes", ("Settings", "no_rmmod"): "yes", ("Auth", "accesskey"): "a"}
+
+
+@pytest.mark.parametrize("line, why", [
+    ("stray words", "neither a section, a key nor a comment"),
+    ("autoinstall = maybe", "needs yes or no"),
+    ("autoinstall =", "not an empty value"),
+    ("suppress_ip = \"yes\"", "needs yes or no"),
+    ("no_rmmod = yes # please", "needs yes or no"),
+    ("install_on_reboot = yes", "again"),
+])
+def test_the_line_that_breaks_the_agent_is_named(line, why):
+    text = "[Settings]\ninstall_on_reboot = yes\n" + line + "\n"
+    problems = conf.problems(text)
+    assert [problem.line for problem in problems] == [3] and why in problems[0].what
+
+
+def test_words_before_the_first_section_are_named():
+    assert conf.problems("accesskey = x\n[Auth]\n")[0] == (1, "stands before the first section")
+
+
+def test_one_percent_sign_is_named():
+    assert "percent" in conf.problems("[Network]\nhttps_proxy = http://u:a%40b@h\n")[0].what
+
+
+def test_a_masked_file_shows_no_secret():
+    key, password = "0123456789abcdef" * 4, "p@ss/w:rd"
+    text = edited(Auth__accesskey=key, Network__https_proxy="http://user:" + password + "@proxy:3128")
+    text += "[Auth2]\n# accesskey = " + key + "\n"
+    shown = conf.masked(text)
+    assert key not in shown and password not in shown and "user" not in shown
+    assert "@proxy:3128" in shown and "autoinstall = no" in shown
+
+
+names = st.sampled_from([(key.section, key.name) for key in conf.KEYS if key.type == "str"] + [("Local", "a-key"), ("X y", "k")])
+texts = st.text(st.characters(min_codepoint=33, max_codepoint=0x2fff, blacklist_categories=("Cs", "Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=30)
+comments = st.lists(st.sampled_from(["# a comment", "; another", "", "[Local]", "mine = 1", "[Settings]", "autoinstall = no", "theirs: x y z"]), max_size=10)
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(st.dictionaries(names, texts, max_size=4), comments)
+def test_what_is_written_is_what_python_s_own_parser_reads(wishes, lines):
+    wishes = {place: value for place, value in wishes.items() if conf.value_problem(place[0], place[1], value) is None}
+    old = "[Local]\n" + "\n".join(lines) + "\n"
+    new = conf.edit(old, wishes)
+    assert conf.problems(new) == []
+    parser = configparser.ConfigParser(strict=True)
+    parser.read_string(new)
+    for (section, name), value in wishes.items():
+        assert parser.get(section, name) == value
+    # Everything not named is as it was.
+    loose = configparser.RawConfigParser(strict=False)
+    loose.read_string(old)
+    for section in loose.sections():
+        for name in loose.options(section):
+            if (section, name) not in wishes:
+                assert parser.get(section, name, raw=True) == loose.get(section, name)
+    assert [line for line in new.split("\n") if line.startswith(("#", ";"))] == [line for line in lines if line.startswith(("#", ";"))] \
+        or sorted(line for line in new.split("\n") if line.startswith(("#", ";"))) == sorted(line for line in lines if line.startswith(("#", ";")))
+    assert conf.edit(new, wishes) == new
+
+
+def test_every_key_has_an_option_and_no_two_share_one():
+    options = [configure.option(key) for key in conf.KEYS]
+    assert len(options) == len(set(options)) and set(options) < set(configure.arguments())
+
+
+@pytest.mark.parametrize("extra, why", [
+    ({"Settings": "yes"}, "needs a mapping"),
+    ({"Se]ttings": {"a": 1}}, "cannot be the name of a section"),
+    ({"Settings": {"a=b": 1}}, "cannot be the name of a key"),
+    ({"Settings": {"a": [1]}}, "needs a text"),
+    ({"Settings": {"a": "two\nlines"}}, "must be one line"),
+    ({"Settings": {"autoinstall": "maybe"}}, "needs yes or no"),
+])
+def test_bad_wishes_are_refused_before_anything_is_touched(extra, why):
+    params = {option: None for option in configure.arguments()}
+    params["extra"] = extra
+    with pytest.raises(configure.Refused, match=why) as refused:
+        configure.wishes(params)
+    assert str(refused.value).endswith("Nothing was changed.")

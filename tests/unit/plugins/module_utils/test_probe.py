@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The probe under every shell it may meet, what it leaves on the host, and what it starts."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, probe
+
+KEY = "0123456789abcdef" * 4
+SHELLS = {"sh": ["sh"], "dash": ["dash"], "bash": ["bash"], "bash-posix": ["bash", "--posix"], "busybox": ["busybox", "sh"],
+          "ksh": ["ksh"], "mksh": ["mksh"]}
+# What a survey may meet, each as a scenario of the emulated agent.
+SCENARIOS = {
+    "behind": {},
+    "current": {"installed": ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]},
+    "half": {"installed": ["aaaaaaa1", "bbbbbbb2"]},
+    "module layout": {"installed": ["aaaaaaa1"], "sysfs_layout": "module"},
+    "never asked": {"checked": None},
+    "no key": {"access_key": "missing", "checked": None},
+    "container": {"container": True},
+    "disabled": {"disabled": True, "installed": ["aaaaaaa1"]},
+    "no agent": {"agent": False},
+    "unsupported": {"unsupported": True},
+    "odd version": {"kernel": {"release": "5.15.0-1.el9uek.x86_64", "version": "#2 SMP \\ * $(date) 'x' Wed", "machine": "x86_64"}},
+    "names": {"updates": [{"id": "aaaaaaa1", "name": "@end {a: [b]} 'q' \"r\" \\ %s $HOME `id` \u00e9\u2514 " + "long " * 40}]},
+}
+VERDICTS = {"behind": "behind", "current": "current", "half": "behind", "module layout": "behind", "never asked": "unknown",
+            "no key": "unknown", "container": "unsupported", "disabled": "disabled", "no agent": "absent", "unsupported": "unsupported",
+            "odd version": "behind", "names": "behind"}
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_every_shell_gives_the_same_answer(make_host, name):
+    host = make_host(**SCENARIOS[name])
+    answers = {}
+    for shell, command in SHELLS.items():
+        if shutil.which(command[0]):
+            answer = host.probe("never", shell=command)
+            answers[shell] = [line for line in answer.split("\n") if not line.startswith("@now")]
+    assert len(answers) >= 2, "this machine has no second shell to compare with"
+    assert all(answer == answers["sh"] for answer in answers.values()), [shell for shell in answers if answers[shell] != answers["sh"]]
+    assert facts.facts("\n".join(answers["sh"]) + "\n@now 1800000000\n")["verdict"] is not None
+    assert host.facts()["verdict"] == VERDICTS[name]
+
+
+def test_the_script_is_plain_posix_shell(tmp_path):
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    path = tmp_path / "probe.sh"
+    path.write_text(probe.script())
+    done = subprocess.run(["shellcheck", "--shell=sh", "--severity=warning", str(path)], stdout=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_idle_host_starts_no_agent(make_host):
+    host = make_host(installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"])
+    log = host.path("var/log/uptrack.log")
+    before = host.read("var/log/uptrack.log") if os.path.exists(log) else ""
+    assert host.facts("stale", 3600)["verdict"] == "current"
+    assert (host.read("var/log/uptrack.log") if os.path.exists(log) else "") == before
+
+
+def test_an_idle_host_starts_few_processes(make_host, tmp_path):
+    """Every command in the search path is replaced by one that writes its name down and goes on to the real one."""
+    host = make_host(installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"])
+    spies, log = tmp_path / "spies", tmp_path / "log"
+    spies.mkdir()
+    for name in ("awk", "date", "grep", "sed", "cat", "tr", "cut", "head", "ls", "stat", "find", "expr", "python3", "env", "test"):
+        real = shutil.which(name)
+        if real:
+            (spies / name).write_text("#!/bin/sh\necho %s >> '%s'\nexec '%s' \"$@\"\n" % (name, log, real))
+            (spies / name).chmod(0o755)
+    environment = dict(os.environ, UPTRACK_LAB_ROOT=host.root, PATH="%s:%s" % (spies, os.environ["PATH"]))
+    answer = subprocess.run(["sh", "-c", probe.script("stale", 3600)], env=environment, stdout=subprocess.PIPE, universal_newlines=True).stdout
+    assert facts.facts(answer)["verdict"] == "current"
+    assert sorted(log.read_text().split()) == ["awk", "date", "date", "date"]
+
+
+def test_a_stale_host_is_asked_once(make_host):
+    host = make_host(checked="-7200s")
+    seen = host.facts("stale", 3600)
+    assert seen["verdict"] == "behind" and seen["checked_age"] < 60
+    assert host.facts("never")["checked_age"] < 60
+    log = host.read("var/log/uptrack.log")
+    assert log.count("run started") == 1, log
+
+
+def test_after_a_reboot_the_kernel_is_believed_and_not_the_files(make_host):
+    host = make_host(installed=["aaaaaaa1", "bbbbbbb2"])
+    for ident in ("aaaaaaa1", "bbbbbbb2"):
+        shutil.rmtree(host.path("sys/kernel/ksplice/" + ident))
+    seen = host.facts()
+    assert seen["verdict"] == "unknown" and "does not fit" in seen["reason"]
+    assert seen["updates"]["installed"] == [] and seen["kernel"]["effective"] == seen["kernel"]["booted"]
+    assert host.facts("stale", 3600)["verdict"] == "behind"
+
+
+def test_an_update_nobody_wrote_down_is_seen(make_host):
+    host = make_host(installed=["aaaaaaa1"])
+    os.makedirs(host.path("sys/kernel/ksplice/zzzzzzz9"))
+    host.write("sys/kernel/ksplice/zzzzzzz9/stage", "applied\n")
+    seen = host.facts()
+    assert [one["id"] for one in seen["updates"]["installed"]] == ["aaaaaaa1", "zzzzzzz9"]
+    assert seen["updates"]["installed"][1]["name"] is None
+    assert seen["kernel"]["effective"] is None and seen["verdict"] == "unknown"
+
+
+def test_a_reversed_update_is_not_in_the_kernel(make_host):
+    host = make_host(installed=["aaaaaaa1", "bbbbbbb2"])
+    host.write("sys/kernel/ksplice/bbbbbbb2/stage", "reversed\n")
+    assert [one["id"] for one in host.facts()["updates"]["installed"]] == ["aaaaaaa1"]
+
+
+@pytest.mark.parametrize("proxy, password", [
+    ("http://patching:s3cret-pass@proxy.example.com:3128", "s3cret-pass"),
+    ("patching:p@ss:w/rd@proxy:3128", "p@ss:w/rd"),
+    ("http://u:[x]^y\\z.*+?(){}|$@proxy:1", "[x]^y\\z.*+?(){}|$"),
+    ("http://u:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-cccccccccccccccccccc@proxy:1", "bbbbbbbbbbbbbbbb"),
+])
+def test_no_secret_leaves_the_host(make_host, proxy, password):
+    host = make_host(network="proxy", config={"Network": {"https_proxy": proxy.replace("%", "%%")}})
+    for how in ("never", "always"):
+        for shell in SHELLS.values():
+            if shutil.which(shell[0]):
+                answer = host.probe(how, shell=shell)
+                assert KEY not in answer
+                assert "".join(password.split()) not in "".join(answer.split())
+                assert "@end" in answer
+
+
+def test_a_banner_and_a_cut_answer(make_host):
+    answer = make_host().probe()
+    assert facts.facts("Welcome!\n*** authorized use only ***\n" + answer)["verdict"] == "behind"
+    assert facts.facts(answer[:len(answer) // 2])["verdict"] == "unknown"
+    assert facts.facts("")["verdict"] == "unknown"
+
+
+def test_facts_have_the_same_keys_whatever_was_found(make_host):
+    def shape(value):
+        return {key: shape(inner) for key, inner in value.items()} if isinstance(value, dict) else None
+
+    def top(value):
+        return sorted(value), sorted(value["kernel"]), sorted(value["updates"]), sorted(value["cves"]), sorted(value["agent"])
+    expected = top(make_host().facts())
+    for scenario in SCENARIOS.values():
+        assert top(make_host(**scenario).facts()) == expected
+    assert top(facts.facts("")) == expected
+
+
+def test_what_installs_behind_a_rollouts_back_is_told(make_host):
+    assert make_host().facts()["self_update"] == []
+    config = {"Settings": {"autoinstall": True, "upgrade_on_reboot": True}}
+    assert make_host(config=config).facts()["self_update"] == ["cron with autoinstall", "upgrade_on_reboot"]

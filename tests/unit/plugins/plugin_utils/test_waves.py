@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The wave planner against random fleets: what must hold of every plan, however odd the fleet."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import waves
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
+
+STAGES = ("dev", "test", "prod")
+
+
+@st.composite
+def fleets(draw):
+    """Hosts in groups that may overlap, with roles, builds and stages, some of them out of reach."""
+    count = draw(st.integers(1, 25))
+    names = [f"h{number}" for number in range(1, count + 1)]
+    group_names = [f"g{number}" for number in range(draw(st.integers(0, 6)))]
+    hosts = [Host(
+        name=name,
+        verdict=draw(st.sampled_from(["behind", "behind", "behind", "current", "blocked", "unreachable", "disabled"])),
+        build=draw(st.sampled_from(["k1", "k2", "k3"])),
+        groups=tuple(draw(st.lists(st.sampled_from(group_names), unique=True, max_size=3)) if group_names else ()),
+        role=draw(st.sampled_from([None, "active", "standby"])),
+        stage=draw(st.sampled_from([None, *STAGES])),
+    ) for name in names]
+    sizes = Counter(group for host in hosts for group in host.groups)
+    spare = {group: draw(st.integers(1, max(1, size - 1))) for group, size in sizes.items()}
+    return hosts, spare, draw(st.integers(1, 8))
+
+
+def planned(fleet):
+    hosts, spare, max_parallel = fleet
+    groups = waves.groups_of(hosts, max_unavailable=spare)
+    return waves.plan(hosts, groups, max_parallel, STAGES), groups
+
+
+@settings(max_examples=400, deadline=None)
+@given(fleets())
+def test_every_host_is_in_one_wave_or_left_with_a_reason(fleet):
+    plan, _groups = planned(fleet)
+    in_waves = [name for wave in plan.waves for name in wave]
+    assert sorted(in_waves + list(plan.left)) == sorted(host.name for host in fleet[0])
+    assert all(plan.left.values()) and all(plan.waves)
+    work = {host.name for host in fleet[0] if host.verdict in waves.WORK}
+    assert set(in_waves) <= work
+
+
+@settings(max_examples=400, deadline=None)
+@given(fleets())
+def test_a_wave_never_takes_more_of_a_group_than_it_can_spare(fleet):
+    plan, groups = planned(fleet)
+    out = {host.name for host in fleet[0] if host.verdict == "unreachable"}
+    for wave in plan.waves:
+        assert len(wave) <= fleet[2]
+        for group in groups:
+            taken = len(set(wave) & set(group.members))
+            if taken:
+                assert taken + len(out & set(group.members)) <= group.max_unavailable
+
+
+@settings(max_examples=400, deadline=None)
+@given(fleets())
+def test_each_build_has_one_canary_ahead_of_all_others(fleet):
+    plan, _groups = planned(fleet)
+    build = {host.name: host.build for host in fleet[0]}
+    first = {}
+    for number, wave in enumerate(plan.waves):
+        for name in wave:
+            first.setdefault(build[name], (number, []))
+            if first[build[name]][0] == number:
+                first[build[name]][1].append(name)
+    assert all(len(names) == 1 for _number, names in first.values())
+    assert sorted(plan.canaries) == sorted(names[0] for _number, names in first.values())
+
+
+@settings(max_examples=400, deadline=None)
+@given(fleets())
+def test_stages_go_in_order(fleet):
+    plan, _groups = planned(fleet)
+    stage = {host.name: STAGES.index(host.stage) if host.stage else len(STAGES) for host in fleet[0]}
+    order = [{stage[name] for name in wave} for wave in plan.waves]
+    assert all(len(stages) == 1 for stages in order)
+    assert [min(stages) for stages in order] == sorted(min(stages) for stages in order)
+
+
+@settings(max_examples=400, deadline=None)
+@given(fleets())
+def test_standby_goes_before_active_where_no_circle_and_no_stage_forbids(fleet):
+    hosts, spare, max_parallel = fleet
+    # One group a host and one stage: then there is no circle.
+    hosts = [waves.Host(h.name, h.verdict, h.build, h.groups[:1], h.role) for h in hosts]
+    groups = waves.groups_of(hosts, max_unavailable={g: n for g, n in spare.items() if n < sum(g in h.groups for h in hosts)})
+    plan = waves.plan(hosts, groups, max_parallel)
+    at = {name: number for number, wave in enumerate(plan.waves) for name in wave}
+    role = {h.name: h.role for h in hosts}
+    for group in groups:
+        for active in group.members:
+            for standby in group.members:
+                if role[active] == "active" and role[standby] != "active" and active in at and standby in at:
+                    assert at[standby] < at[active]
+
+
+@settings(max_examples=200, deadline=None)
+@given(fleets(), st.randoms())
+def test_the_same_fleet_has_the_same_plan_whatever_the_order_of_the_inventory(fleet, random):
+    hosts, spare, max_parallel = fleet
+    shuffled = list(hosts)
+    random.shuffle(shuffled)
+    assert planned((shuffled, spare, max_parallel))[0].hash == planned(fleet)[0].hash
+
+
+def test_a_member_out_of_reach_leaves_its_partner_alone():
+    hosts = [Host("a", "unreachable", None, ("pair",)), Host("b", "behind", "k", ("pair",)), Host("c", "behind", "k")]
+    plan = waves.plan(hosts, waves.groups_of(hosts))
+    assert plan.waves == [["c"]]
+    assert "a of its group pair cannot be reached" in plan.left["b"]
+
+
+def test_an_active_host_with_an_unplanned_standby_still_gets_its_turn():
+    hosts = [Host("a", "behind", "k", ("p",), "active"), Host("b", "current", "k", ("p",), "standby")]
+    assert waves.plan(hosts, waves.groups_of(hosts)).waves == [["a"]]
+
+
+def test_a_circle_of_roles_is_broken_and_not_waited_for():
+    hosts = [Host("a", "behind", "k", ("p", "q"), "active"), Host("b", "behind", "k", ("p", "q"), "active")]
+    assert waves.plan(hosts, waves.groups_of(hosts)).waves == [["a"], ["b"]]
+
+
+def test_a_proven_build_needs_no_canary():
+    hosts = [Host(name, "behind", "k") for name in "abc"]
+    assert waves.plan(hosts, proven=["k"]).waves == [["a", "b", "c"]]
+    assert waves.plan(hosts).waves == [["a"], ["b", "c"]]
+
+
+BAD = [
+    (lambda: waves.plan([]), "no host to plan for"),
+    (lambda: waves.plan([Host("a", "behind", in_run=False)]), "no host to plan for"),
+    (lambda: waves.plan([Host("a", "behind"), Host("a", "behind")]), "Host a is in the list twice"),
+    (lambda: waves.plan([Host("a", "behind", role="activ")]), "role 'activ'.*did you mean active"),
+    (lambda: waves.plan([Host("a", "behind", stage="prd")], stages=["dev", "prod"]), "stage 'prd'.*did you mean prod"),
+    (lambda: waves.plan([Host("a", "behind")], max_parallel=0), "max_parallel is 0"),
+    (lambda: waves.plan([Host("a", "behind")], max_parallel="ten"), "max_parallel is 'ten'"),
+    (lambda: waves.plan([Host("a", "behind")], stages=["x", "x"]), "stages names a stage twice"),
+    (lambda: waves.groups_of([Host("web1", "behind")], {"web": ["web1", "wbe1"]}), "Group web names wbe1.*did you mean web1"),
+    (lambda: waves.groups_of([Host("a", "behind")], {"web": ["a", "a"]}), "Group web names a twice"),
+    (lambda: waves.groups_of([Host("a", "behind")], {"web": "a"}), "Group web needs a list"),
+    (lambda: waves.groups_of([Host("a", "behind", groups=("g", "g"))]), "Host a names the group g twice"),
+    (lambda: waves.groups_of([Host("a", "behind", groups=("g",)), Host("b", "behind", groups=("g",))], max_unavailable=2),
+     "leave nobody serving"),
+    (lambda: waves.groups_of([Host("a", "behind", groups=("g",))], max_unavailable={"g": "many"}), "allows 'many' members"),
+    (lambda: waves.budget("ten", 10), "max_failures is 'ten'"),
+    (lambda: waves.budget("110%", 10), "max_failures is '110%'"),
+]
+
+
+@pytest.mark.parametrize("ask, words", BAD, ids=[words for _ask, words in BAD])
+def test_bad_input_is_one_line_that_names_the_thing(ask, words):
+    with pytest.raises(PlanError, match=words) as error:
+        ask()
+    assert "\n" not in str(error.value)
+
+
+def test_half_a_group_is_refused_unless_told():
+    hosts = [Host("a", "behind", "k", ("pair",)), Host("b", "behind", "k", ("pair",), in_run=False)]
+    groups = waves.groups_of(hosts)
+    with pytest.raises(PlanError, match="pair is cut in half: b is outside"):
+        waves.plan(hosts, groups)
+    assert waves.plan(hosts, groups, partial_groups=True).waves == [["a"]]
+
+
+@pytest.mark.parametrize("wish, allowed", [(0, 0), ("3", 3), ("10%", 2), ("100%", 25), ("0%", 0), ("3.9%", 0)])
+def test_the_budget_rounds_down(wish, allowed):
+    assert waves.budget(wish, 25) == allowed
+
+
+def test_two_thousand_hosts_are_planned_in_a_moment():
+    hosts = [Host(f"h{n}", "behind", f"k{n % 7}", (f"pair{n // 2}",), "standby" if n % 2 else "active") for n in range(2000)]
+    plan = waves.plan(hosts, waves.groups_of(hosts), 20)
+    assert sum(map(len, plan.waves)) == 2000
