@@ -28,7 +28,8 @@ def rehearse():
     """Run the playbook; its exit status comes back."""
     environment = dict(
         os.environ, ANSIBLE_CONFIG=os.path.join(TOP, "ansible.cfg"), ANSIBLE_NOCOWS="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="false",
-        ANSIBLE_LOCALHOST_WARNING="false", ANSIBLE_COLLECTIONS_PATH=os.path.join(TOP, "build", "collections"))
+        ANSIBLE_LOCALHOST_WARNING="false",
+        ANSIBLE_COLLECTIONS_PATH=os.environ.get("ANSIBLE_COLLECTIONS_PATH") or os.path.join(TOP, "build", "collections"))
     return subprocess.call(
         [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "rebootless.ksplice.rehearse", "-i", INVENTORY,
          "-e", json.dumps({"ksplice_rehearsal_directory": os.path.join(RESULT, "fleet"), "ksplice_report_directory": RESULT,

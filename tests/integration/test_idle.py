@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Idle costs nothing, and the ways to carry the probe agree."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fleets import alone, pair
+
+IDLE = {"kernel": "ol9-uek7", "pending": 0}
+
+
+@pytest.mark.parametrize("playbook", ["patch", "status"])
+def test_an_idle_host_is_one_host_task_and_no_run_of_the_agent(fleet, playbook):
+    names = [f"h{number}" for number in range(1, 7)]
+    one = fleet({name: {"ksplice_ha_group": f"g{number // 2}", "ksplice_rehearsal": IDLE} for number, name in enumerate(names)})
+    one.make()
+    runs = {name: one.agent_runs(name) for name in names}
+    run = one.play(f"rebootless.ksplice.{playbook}")
+    assert run.status == 0, run.output
+    for name in names:
+        assert run.host_tasks(name) == ["Ask every host how its kernel stands"], name
+        assert one.agent_runs(name) == runs[name]
+    # All that the controller does beside it, whatever the number of hosts.
+    assert len([event for event in run.events if event["run_once"] or event["delegated"] == "localhost"]) < 16
+    assert {row["verdict"] for row in one.rows().values()} == {"current"}
+
+
+def test_a_host_with_work_has_few_tasks_and_idle_ones_beside_it_still_one(fleet):
+    one = fleet({**{name: {"ksplice_rehearsal": IDLE} for name in ("i1", "i2")}, **pair("p", "p1", "p2")})
+    one.make()
+    run = one.play("rebootless.ksplice.patch")
+    assert run.status == 0, run.output
+    assert run.host_tasks("i1") == run.host_tasks("i2") == ["Ask every host how its kernel stands"]
+    assert len(run.host_tasks("p1")) <= 7, run.host_tasks("p1")
+
+
+def test_the_survey_needs_no_python_on_the_host(fleet):
+    one = fleet(alone("a"))
+    one.make()
+    run = one.command("ansible", "all", "-i", one.emulated, "-m", "rebootless.ksplice.uptrack_facts", "-e", "ansible_python_interpreter=/nowhere/python")
+    assert run.status == 0 and '"verdict": "behind"' in run.output
+    run = one.command("ansible", "all", "-i", one.emulated, "-m", "ansible.builtin.ping", "-e", "ansible_python_interpreter=/nowhere/python")
+    assert run.status != 0
+
+
+def test_module_action_plugin_async_and_fact_gathering_give_the_same_facts(fleet):
+    one = fleet(dict(alone("a"), b={"ksplice_rehearsal": {"scenario": {"disabled": True}}}, c={"ksplice_rehearsal": {"scenario": {"agent": False}}},
+                     d={"ksplice_rehearsal": {"scenario": {"container": True}}}, e={"ksplice_rehearsal": {"scenario": {"user": "other"}}}))
+    one.make()
+    show = {"ansible.builtin.debug": {"var": "ansible_facts['uptrack']"}}
+    run = one.play([
+        {"name": "Action plugin", "hosts": "all", "gather_facts": False, "tasks": [
+            {"rebootless.ksplice.uptrack_facts": None, "register": "carried", "name": "carried"}, show]},
+        {"name": "Module", "hosts": "all", "gather_facts": False, "tasks": [
+            {"rebootless.ksplice.uptrack_facts": None, "async": 60, "poll": 1, "register": "waited", "name": "waited"}]},
+        {"name": "Gathering", "hosts": "all", "gather_facts": True, "vars": {"ansible_facts_modules": ["rebootless.ksplice.uptrack_facts"]},
+         "tasks": [{"name": "gathered", "ansible.builtin.debug": {"msg": "{{ ansible_facts['uptrack'] }}"}}]},
+    ])
+    assert run.status == 0, run.output
+
+    def plain(facts):
+        # What goes on with time: the age, and the sentence that tells it.
+        return json.dumps(dict(facts, checked_age=None, reason=facts["reason"].split(";")[0]), sort_keys=True)
+    for name in one.names:
+        carried = plain(run.result("carried", name)["ansible_facts"]["uptrack"])
+        assert carried == plain(run.result("waited", name)["ansible_facts"]["uptrack"])
+        assert carried == plain(run.result("gathered", name)["msg"])
+
+
+@pytest.mark.parametrize("module", ["uptrack_apply", "uptrack_facts", "uptrack_config"])
+def test_ad_hoc_by_full_name(fleet, module):
+    one = fleet(dict(alone("a", "b"), **pair("p", "c", "d")))
+    one.make()
+    run = one.command("ansible", "all", "-i", one.emulated, "-m", f"rebootless.ksplice.{module}")
+    assert run.status == 0, run.output
+    if module == "uptrack_apply":
+        assert all(one.patched_when(name) for name in one.names)
+        again = one.command("ansible", "all", "-i", one.emulated, "-m", f"rebootless.ksplice.{module}")
+        assert again.status == 0 and "CHANGED" not in again.output
