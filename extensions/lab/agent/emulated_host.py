@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """Make, boot and change emulated Uptrack hosts: a directory each, from a scenario.
@@ -20,7 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
-from uptrack_lab import agent, config as configs, kernel as kernels, options as opts, records as recs  # noqa: E402
+from uptrack_lab import agent, config as configs, kernel as kernels, options as opts  # noqa: E402
 from uptrack_lab import scenario as scenarios, scenario_check, server, texts, world as w  # noqa: E402
 
 ScenarioError = scenarios.ScenarioError
@@ -29,6 +28,14 @@ PACKAGE = "uptrack_lab"
 PROGRAM = "uptrack_agent.py"
 SBIN_COMMANDS = ("uptrack-upgrade", "uptrack-install", "uptrack-remove", "uptrack-show")
 LONGEST_SHEBANG = 120  # some kernels cut the first line off at 127
+
+ID_PROGRAM = """\
+#!/bin/sh
+case "$*" in
+    -u) echo %d ;;
+    *) exec /usr/bin/id "$@" ;;
+esac
+"""
 
 SHIPPED_CONFIG = """\
 # The settings of the Ksplice Uptrack client.
@@ -81,8 +88,7 @@ def install_program(program_dir, interpreter=None):
             if is_new or not os.path.exists(importlib.util.cache_from_source(os.path.join(package, name))):
                 py_compile.compile(os.path.join(package, name), doraise=True)
     with open(os.path.join(HERE, PROGRAM), encoding="utf-8") as stream:
-        body = stream.read().split("\n", 1)[1]
-    _put(program, shebang(interpreter) + body, 0o755)
+        _put(program, shebang(interpreter) + stream.read(), 0o755)
     _installed[program] = interpreter
     return program
 
@@ -126,7 +132,7 @@ def create_host(root, scenario, program_dir):
     """Make a host below `root` from a scenario (mapping or path), with the shared program in `program_dir`.
 
     Returns the scenario with its defaults.  ScenarioError says in one line what is wrong with it; FileExistsError
-    that there is a host already.
+    that there is a host already.  A root of '/' gets the agent's own files only.
     """
     checked, raw = read_scenario(scenario)
     program = install_program(program_dir)
@@ -136,8 +142,9 @@ def create_host(root, scenario, program_dir):
     now = time.time()
     world.write(w.SCENARIO, json.dumps(raw, indent=1) + "\n")
     world.write(w.STATE, json.dumps({"created": now}) + "\n")
-    _make_kernel(world, checked)
-    _link_commands(world, checked, program)
+    if not world.is_machine:  # a machine has its kernel's files and commands already, and they are not ours
+        _make_kernel(world, checked)
+        _link_commands(world, checked, program)
     if has_agent(checked):
         _make_agent_files(world, checked)
     for update_id in [] if is_container(checked) else checked["installed"]:
@@ -185,8 +192,8 @@ def _link_commands(world, scenario, program):
         if os.path.lexists(path):
             os.unlink(path)
         os.symlink(program, path)
-    # Who looks: whoever asks id for a number gets that of the scenario's user.
-    world.write("usr/bin/id", "#!/bin/sh\necho %d\n" % (0 if scenario["user"] == "root" else 1000), 0o755)
+    # Whoever asks `id -u` on the host is the scenario's user, whoever runs the lab.
+    world.write("usr/bin/id", ID_PROGRAM % (0 if scenario["user"] == "root" else 1000), 0o755)
 
 
 def _make_agent_files(world, scenario):
@@ -313,6 +320,8 @@ def reboot_host(root, kernel=None):
     """
     raw = load_host(root)
     world = w.World(root)
+    if world.is_machine:
+        raise ValueError("a machine boots by itself: give the directory of an emulated host")
     if kernel is not None:
         raw = with_kernel(raw, kernel)
     scenario = scenario_check.check(raw, world.path(w.SCENARIO))

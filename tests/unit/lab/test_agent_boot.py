@@ -62,7 +62,8 @@ def test_new_kernel(make_host):
     host = make_host(network="dns")
     early, late = boot(host, NEW)
     assert early == (0, "Ksplice Uptrack: booting into a new kernel, so not installing any updates.\n")
-    results = yaml.safe_load(host.read("var/cache/uptrack/Linux/x86_64/%s/%s/results" % (NEW["release"], NEW["version"])))
+    folder = "var/cache/uptrack/Linux/x86_64/%s/%s" % (NEW["release"], NEW["version"])
+    results = yaml.safe_load(host.read(folder + "/results"))
     assert results["Result"]["Code"] == 10
     host.change(network="ok")
     status, out = host.run("upgrade", "-n")
@@ -111,7 +112,8 @@ def test_cron_is_silent_and_looks_only(make_host):
     host = make_host(config={"Settings": {"autoinstall": "yes"}})
     assert host.run("upgrade", "--cron") == (0, "")
     assert host.applied == ["aaaa1111", "bbbb2222", "cccc3333"]
-    broken = make_host(config={"Settings": {"autoinstall": "yes"}}, failures=[{"id": "bbbb2222", "abort": "unexpected"}])
+    broken = make_host(config={"Settings": {"autoinstall": "yes"}},
+                       failures=[{"id": "bbbb2222", "abort": "unexpected"}])
     assert broken.run("upgrade", "--cron") == (1, "")
 
 

@@ -87,7 +87,7 @@ def test_remove_all_with_the_service(make_host):
 
 
 def test_superseded_update_comes_out_with_all_above_it(make_host):
-    better = dict(FIRST, id="dddd4444", name="Improved fix for CVE-2025-37798: Use-after-free.", supersedes=["bbbb2222"])
+    better = dict(FIRST, id="dddd4444", name="Improved fix for CVE-2025-37798.", supersedes=["bbbb2222"])
     second = dict(SECOND, requires=[])
     host = make_host(updates=[ENABLE, FIRST, better, second], installed=["aaaa1111", "bbbb2222", "cccc3333"])
     assert host.run("upgrade", "-y")[1] == (

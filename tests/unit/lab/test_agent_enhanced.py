@@ -33,7 +33,8 @@ def ksplice(host, *arguments, **more):
 
 def test_all_show(make_enhanced):
     assert ksplice(make_enhanced(), "all", "show") == (
-        0, "Ksplice user-space updates:\nchronyd (705)\nhttpd (1503)\n" + TREE + "\nKsplice kernel updates:\n" + KERNEL_SHOW)
+        0, "Ksplice user-space updates:\nchronyd (705)\nhttpd (1503)\n" + TREE
+        + "\nKsplice kernel updates:\n" + KERNEL_SHOW)
 
 
 def test_tree_where_the_locale_knows_ascii_only(make_enhanced):
@@ -98,7 +99,8 @@ def test_process_in_another_namespace(make_enhanced):
     status, out = ksplice(make_enhanced(user_space=user), "-y", "user", "upgrade")
     assert status == 1
     assert "Ksplice was unable to load the update as the target process is in a" in plain(out)
-    assert u"Extra information: the process has changed root or mount namespace.\n  \u2514\u2500 rtkit-daemon (3680)\n" in out
+    assert (u"Extra information: the process has changed root or mount namespace.\n"
+            u"  \u2514\u2500 rtkit-daemon (3680)\n") in out
 
 
 def test_no_aware_libraries(make_enhanced):
@@ -106,8 +108,9 @@ def test_no_aware_libraries(make_enhanced):
     assert (status, out.startswith("There are no active user-space targets.")) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["-y", "upgrade"], ["kernel"], ["kernel", "history"], ["user", "uname"],
-                                       ["--frobnicate", "all", "show"], ["kernel", "remove"], ["all", "undo", "x"]])
+@pytest.mark.parametrize("arguments", [
+    ["status"], ["-y", "upgrade"], ["kernel"], ["kernel", "history"], ["user", "uname"],
+    ["--frobnicate", "all", "show"], ["kernel", "remove"], ["all", "undo", "x"]])
 def test_usage_errors(make_enhanced, arguments):
     status, out, err = make_enhanced().full("ksplice", *arguments)
     assert (status, out, "ksplice: error: " in err) == (2, "", True)

@@ -14,7 +14,8 @@ VALUES = ["%s/%s" % (one["effective"]["release"], one["effective"]["version"]) f
 @pytest.fixture
 def make_offline(make_host):
     def make(**changes):
-        return make_host(**dict({"client": {"edition": "offline"}, "network": "dns", "access_key": "missing"}, **changes))
+        usual = {"client": {"edition": "offline"}, "network": "dns", "access_key": "missing"}
+        return make_host(**dict(usual, **changes))
     return make
 
 
@@ -41,7 +42,8 @@ def test_effective_goes_so_far_and_no_further(make_offline):
     host = make_offline()
     steps = "The following steps will be taken:\nInstall " + line(FIRST)
     assert host.run("upgrade", "-n", "--effective", VALUES[0]) == (0, BOOTED + steps)
-    assert host.run("upgrade", "-y", "--effective=" + VALUES[0]) == (0, steps + "Installing " + line(FIRST) + AFTER_FIRST)
+    assert host.run("upgrade", "-y", "--effective=" + VALUES[0]) == (
+        0, steps + "Installing " + line(FIRST) + AFTER_FIRST)
     assert host.run("show", "--available")[1].startswith("Available updates:\n" + line(SECOND))
 
 

@@ -82,7 +82,8 @@ def test_messages_come_first(make_host):
     host = make_host(message="Hello.", warning="Mind the gap.", alert=alert)
     status, out = host.run("upgrade", "-n")
     assert status == 0
-    assert out.startswith("Hello.\nMind the gap.\nSupport for this kernel ends on 1 March 2027, and will not be taken up\nagain")
+    assert out.startswith("Hello.\nMind the gap.\n"
+                          "Support for this kernel ends on 1 March 2027, and will not be taken up\nagain, so")
     assert out.endswith(BOOTED + PLAN)
     assert plain(out).count(alert) == 1
     assert host.run("upgrade", "-n", "-q") == (0, "")

@@ -29,8 +29,9 @@ ROWS = {
     "not activated": ({"access_key": "not_activated"}, 19, "This machine has not been activated."),
     "server's own": ({"error": {"code": 42, "message": "Come back tomorrow."}}, 42, "Come back tomorrow."),
     "unsupported": ({"unsupported": True}, 13,
-                    "Cannot find Ksplice Uptrack information for your kernel version (5.15.0-302.167.6.1.el9uek.x86_64 "
-                    "#2 SMP Thu Nov 7 18:27:00 PST 2024). Your kernel is probably not yet supported by Ksplice Uptrack."),
+                    "Cannot find Ksplice Uptrack information for your kernel version "
+                    "(5.15.0-302.167.6.1.el9uek.x86_64 #2 SMP Thu Nov 7 18:27:00 PST 2024). "
+                    "Your kernel is probably not yet supported by Ksplice Uptrack."),
     "signature": ({"bad_signature": True}, 1, "Ksplice Uptrack could not verify the package list signature."),
     "old to install": ({"client": {"required_to_install": "1.2.81"}}, 15,
                        "Ksplice Uptrack client too old: 1.2.80, require 1.2.81"),

@@ -57,7 +57,8 @@ def wrong(**changes):
     (wrong(disabled=1), "disabled: must be true or false, not 1"),
     (wrong(user_space={"processes": [{"name": "a", "pid": 1}]}),
      "user_space.processes[0].target: is missing, and has to be given"),
-    (wrong(other_kernels=[{"kernel": {"release": "x"}}]), "other_kernels[0].kernel.version: is missing, and has to be given"),
+    (wrong(other_kernels=[{"kernel": {"release": "x"}}]),
+     "other_kernels[0].kernel.version: is missing, and has to be given"),
     ([], "the whole: must be a mapping in { }, not []"),
 ])
 def test_mistakes(tmp_path, raw, message):
@@ -84,8 +85,9 @@ def test_not_json(tmp_path, text, message):
 
 def test_agent_names_a_broken_scenario(make_host):
     host = make_host()
-    host.write("var/lib/uptrack-lab/scenario.json", json.dumps(wrong(netwrok="dns")))
-    said = "%s: netwrok: there is no such key; did you mean 'network'?\n" % host.path("var/lib/uptrack-lab/scenario.json")
+    path = "var/lib/uptrack-lab/scenario.json"
+    host.write(path, json.dumps(wrong(netwrok="dns")))
+    said = "%s: netwrok: there is no such key; did you mean 'network'?\n" % host.path(path)
     for name in ("uptrack-upgrade", "uptrack-uname", "uname"):
         assert host.full(name) == (78, "", said)
     os.unlink(host.path("var/lib/uptrack-lab/scenario.json"))

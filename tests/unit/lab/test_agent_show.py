@@ -32,7 +32,8 @@ def test_available_leaves_removals_out(make_host):
 
 def test_all(make_host):
     assert make_host().run("show", "--all") == (
-        0, "Available updates:\n" + line(FIRST) + line(SECOND) + "\nInstalled updates:\n" + line(ENABLE) + "\n" + BOOTED)
+        0, "Available updates:\n" + line(FIRST) + line(SECOND)
+        + "\nInstalled updates:\n" + line(ENABLE) + "\n" + BOOTED)
 
 
 def test_available_is_as_old_as_the_last_upgrade(make_host):
@@ -101,7 +102,8 @@ def test_order_of_checks(make_host):
 
 def test_signature_is_checked_every_time(make_host):
     host = make_host()
-    host.write(host.cache + "/packages.yml", host.read(host.cache + "/packages.yml").replace("Enablement", "Disablement"))
+    path = host.cache + "/packages.yml"
+    host.write(path, host.read(path).replace("Enablement", "Disablement"))
     status, out = host.run("show")
     assert status == 1
     assert plain(out).startswith("Ksplice Uptrack could not verify the package list signature.")

@@ -207,7 +207,8 @@ def test_unknown_effective_kernel(make_host):
 
 # ---- log -------------------------------------------------------------------------------------------------------------
 
-RECORD = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}) \[(\d+)\] (DEBUG|INFO|WARNING|ERROR|CRITICAL|EVENT): (.*)$")
+RECORD = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}) \[(\d+)\] "
+                    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL|EVENT): (.*)$")
 
 
 def test_log_can_be_followed(make_host):
@@ -315,7 +316,15 @@ def test_no_agent(tmp_path, program_dir):
         root = str(tmp_path / str(number))
         emulated_host.create_host(root, dict({"kernel": KERNEL, "checked": "-5s"}, **changes), str(program_dir))
         assert not os.path.exists(root + "/usr/sbin") and not os.path.exists(root + "/etc/uptrack")
-        assert os.listdir(root + "/usr/bin") == ["uname"]
+        assert sorted(os.listdir(root + "/usr/bin")) == ["id", "uname"]
+
+
+def test_id_is_that_of_the_scenarios_user(make_host):
+    import subprocess
+    for user, number in (("root", b"0\n"), ("other", b"1000\n")):
+        host = make_host(user=user)
+        assert subprocess.check_output([host.path("usr/bin/id"), "-u"]) == number
+        assert subprocess.check_output([host.path("usr/bin/id"), "-G"]) == subprocess.check_output(["id", "-G"])
 
 
 def test_hosts_are_quick_to_make_and_share_the_program(tmp_path, program_dir):

@@ -368,7 +368,8 @@ class Run(object):
 
     def refuse_too_old(self):
         needs, client = self.package_list.get("Client", {}), self.scenario["client"]
-        for have, key, code in ((client["version"], "Version to Parse", 16), (client["version"], "Version to Install", 15),
+        for have, key, code in ((client["version"], "Version to Parse", 16),
+                                (client["version"], "Version to Install", 15),
                                 (client["tools_api"], "Ksplice Tools API version", 1)):
             need = str(needs.get(key) or "0")
             if server.version_key(have) < server.version_key(need):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""The scenario's grammar: strict, defaults filled in, and one clear line for a mistake: the file, the place, what to do.
+"""The scenario's grammar: strict, defaults filled in, one clear line for a mistake: the file, the place, what to do.
 
 Only loaded when a scenario is new; see scenario.py.
 """

@@ -267,7 +267,7 @@ def _mapping(lines, at, indent):
 
 
 def _folded(lines, at, first, indent):
-    """Join a value with the lines below that are set in at least as far; n line breaks read as n - 1, one as a blank."""
+    """Join a value with the lines below that are set in as far; n line breaks read as n - 1, one as a blank."""
     parts, breaks = [first], 0
     at += 1
     while at < len(lines) and (not lines[at] or _indent_of(lines[at]) >= indent):
