@@ -82,7 +82,7 @@ def find_python(version: str) -> Path | None:
     folders += sorted(pyenv.glob(f"versions/{version}.*/bin"), key=_numbers, reverse=True)
     for folder in folders:
         python = folder / f"python{version}"
-        if python.exists() and _works(python):
+        if os.access(python, os.X_OK) and _works(python):
             return python.resolve()
     return None
 
