@@ -83,6 +83,18 @@ def test_not_json(tmp_path, text, message):
     assert str(caught.value).startswith("%s: %s" % (path, message))
 
 
+def test_every_key_is_in_the_readme():
+    with open(os.path.join(AGENT_DIR, "README.md"), encoding="utf-8") as stream:
+        readme = stream.read()
+    check = scenario_check.check({"kernel": KERNEL, "updates": [ENABLE],
+                                  "failures": [{"id": "aaaa1111", "abort": "OTHER"}],
+                                  "user_space": {"processes": [{"name": "a", "pid": 1, "target": "b"}]}})
+    inner = [check["kernel"], check["client"], check["updates"][0], check["failures"][0],
+             check["user_space"]["processes"][0], dict.fromkeys(scenario_check.PASSING)]
+    for keys in [check] + inner:
+        assert [key for key in keys if "`%s`" % key not in readme and '"%s"' % key not in readme] == []
+
+
 def test_agent_names_a_broken_scenario(make_host):
     host = make_host()
     path = "var/lib/uptrack-lab/scenario.json"
