@@ -268,7 +268,7 @@ def _pretend_check(world, scenario, when, created):
         run.config = configs.Config("")  # it was whole then
     run.service = server.Service(scenario, run.config, world, created, now=when)
     online = not run.offline
-    if scenario["unsupported"]:
+    if scenario["unsupported"] or (run.offline and not scenario["offline_package"]):
         run.record(13, texts.unsupported(run.kernel))
     else:
         run.records.save_list(run.service.package_list(), when)
@@ -361,7 +361,7 @@ def _run_agent(world, stage):
     import subprocess
     environment = dict(os.environ, **{w.ROOT_VARIABLE: world.root or "/"})
     done = subprocess.run([world.path("usr/sbin/uptrack-upgrade"), stage], env=environment, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 

@@ -208,8 +208,8 @@ def test_busy_then_success(tmp_path, program_dir):
 def test_odd_names_survive(tmp_path, program_dir):
     host = Host(tmp_path / "host", os.path.join(AGENT_DIR, "scenarios", "odd_names.json"), program_dir)
     host.run("upgrade", "-y")
-    assert host.run("show")[1].split("\n\n")[0] == "Installed updates:\n" + "".join(
-        line(update) for update in host.scenario["updates"]).rstrip("\n")
+    names = "".join(line(update) for update in host.scenario["updates"])
+    assert host.run("show")[1].startswith("Installed updates:\n" + names + "\n")
 
 
 def test_by_hand(tmp_path, capsys):

@@ -134,10 +134,8 @@ class Run(object):
             lock = self.take_lock()                                # 6
         except Stop as stop:
             return self.stopped(stop)
-        except configs.InterpolationCrash as error:
-            self.console.log("ERROR", "crash while starting: %s" % error)
-            self.say(texts.crash(starting=True), consoles.CRITICAL)
-            return 255
+        except (configs.InterpolationCrash, OSError) as error:
+            return self.crashed(error, starting=True)
         except KeyboardInterrupt:
             self.say("Interrupted!", ERROR)
             return 1
@@ -161,13 +159,10 @@ class Run(object):
             words = "Interrupted!"
             code = 1
             self.say(words, ERROR)
-        except Exception:  # whatever it is: that is what the real one does, too
-            import traceback
-            self.console.log("ERROR", traceback.format_exc().rstrip("\n"))
-            words = texts.crash()
-            self.say(words, consoles.CRITICAL)
-            self.record(11, words)
-            return 255
+        except Exception as error:  # whatever it is: that is what the real one does, too
+            status = self.crashed(error)
+            self.record(11, texts.crash())
+            return status
         if self.mode != "show":
             self.record(code, words)
         return code
@@ -176,6 +171,12 @@ class Run(object):
         if stop.words:
             self.say(stop.words, stop.level)
         return stop.code
+
+    def crashed(self, error, starting=False):
+        import traceback
+        self.console.log("ERROR", "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
+        self.say(texts.crash(starting), consoles.CRITICAL)
+        return 255
 
     def read_config(self):
         try:

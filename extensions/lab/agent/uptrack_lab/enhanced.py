@@ -80,7 +80,7 @@ def main(arguments):
         if not request.version:
             request.check()
     except Usage as error:
-        consoles.complain("%s\n\nksplice: error: %s" % (HELP.split("\n")[0], error))
+        consoles.complain("%s\n\nksplice: error: %s" % (HELP.splitlines()[0], error))
         return 2
     world = w.World()
     try:
