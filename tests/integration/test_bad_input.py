@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Bad input is one clear line that names the thing, never a traceback, and changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+from fleets import alone, pair
+
+HOSTS = {**pair("p", "p1", "p2"), **alone("s1")}
+
+
+def refused(one, run, words):
+    assert run.status != 0, run.output
+    # Each line once: newer releases of ansible-core say an error twice, in two forms.
+    messages = {line for line in run.output.splitlines() if words in line}
+    assert messages, f"{words!r} is not in:\n{run.output}"
+    assert "Traceback" not in run.output and "traceback" not in run.output.lower().replace("--traceback", "")
+    if one.made.exists():
+        assert not any(one.patched_when(name) for name in one.names)
+
+
+@pytest.mark.parametrize("variables, words", [
+    ({"ksplice_ha_groups": {"web": ["p1", "wbe9"]}}, "Group web names wbe9, which is not in the inventory"),
+    ({"ksplice_ha_groups": {"web": ["s1", "s1"]}}, "Group web names s1 twice"),
+    ({"ksplice_ha_groups": {"web": "s1"}}, "Group web needs a list of hosts"),
+    ({"ksplice_max_parallel": "many"}, "max_parallel is 'many'"),
+    ({"ksplice_max_failures": "a few"}, "max_failures is 'a few'"),
+    ({"ksplice_stages": ["prod"], "ksplice_stage": "prdo"}, "did you mean prod"),
+])
+def test_a_plan_that_makes_no_sense(fleet, variables, words):
+    one = fleet(HOSTS)
+    one.make()
+    refused(one, one.play("rebootless.ksplice.patch", **variables), words)
+
+
+def test_a_host_that_names_a_group_twice(fleet):
+    hosts = {**alone("s1"), "x1": {"ksplice_ha_group": ["g", "g"], "ksplice_rehearsal": {"pending": 1}}}
+    one = fleet(hosts)
+    refused(one, one.rehearse(), "Host x1 names the group g twice")
+
+
+def test_an_empty_list_of_hosts(fleet):
+    one = fleet(HOSTS)
+    one.make()
+    run = one.play("rebootless.ksplice.patch", ksplice_hosts="nobody")
+    assert "no hosts matched" in run.output and "Traceback" not in run.output
+    assert not any(one.patched_when(name) for name in one.names)
+
+
+@pytest.mark.parametrize("wish, words", [
+    ({"pendig": 3}, "ksplice_rehearsal has no key 'pendig' (did you mean pending?)"),
+    ({"kernel": "ol9"}, "names the kernel 'ol9'"),
+    ({"pending": "some"}, "pending of ksplice_rehearsal is 'some'"),
+    ({"pending": 99}, "give a number from 0 to"),
+    ({"scenario": {"netwrok": "dns"}}, "did you mean 'network'?"),
+    ({"scenario": {"network": "dsn"}}, "did you mean 'dns'?"),
+    ({"scenario": {"failures": [{"id": "zzz", "abort": "code_busy"}]}}, "no update has the ID 'zzz'"),
+    ("three", "ksplice_rehearsal needs a mapping"),
+])
+def test_a_scenario_with_a_mistake(fleet, wish, words):
+    one = fleet({"s1": {"ksplice_rehearsal": wish}})
+    run = one.rehearse()
+    refused(one, run, words)
+    assert "No emulated host was made" in run.output and not (one.made / "hosts").exists()
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(fleet):
+    one = fleet(HOSTS)
+    one.made.mkdir()
+    (one.made / "precious").write_text("mine")
+    refused(one, one.rehearse(), "holds no rehearsal fleet")
+    assert (one.made / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("module, arguments, words", [
+    ("uptrack_apply", "stat=latest", "Unsupported parameters"),
+    ("uptrack_apply", "state=newest", "value of state must be one of"),
+    ("uptrack_apply", "state=present", "state=present needs updates or cves"),
+    ("uptrack_apply", "state=absent", "all=true to take everything out"),
+    ("uptrack_apply", "state=present updates=UPPER", "is not the ID of an update"),
+    ("uptrack_apply", "state=present updates=zzzzzzzz", "does not know zzzzzzzz"),
+    ("uptrack_apply", "state=present cves=2026-1", "is not a CVE"),
+    ("uptrack_apply", "state=present cves=CVE-2020-99999", "No update for CVE-2020-99999"),
+    ("uptrack_apply", "updates=abcd1234", "state=latest takes everything"),
+    ("uptrack_facts", "refesh=true", "refesh"),
+    ("uptrack_facts", "max_age=old", "max_age"),
+    ("uptrack_config", "autoinstal=true", "Unsupported parameters"),
+    ("uptrack_config", "autoinstall=perhaps", "autoinstall"),
+    ("uptrack_config", "update_repo_url='https://a ; b'", "a blank and a semicolon"),
+])
+def test_an_option_that_makes_no_sense(fleet, module, arguments, words):
+    one = fleet(alone("s1"))
+    one.make()
+    conf = (one.root("s1") / "etc/uptrack/uptrack.conf").read_text()
+    refused(one, one.command("ansible", "all", "-i", one.emulated, "-m", f"rebootless.ksplice.{module}", "-a", arguments), words)
+    assert (one.root("s1") / "etc/uptrack/uptrack.conf").read_text() == conf

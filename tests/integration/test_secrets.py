@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""A planted access key and proxy password are found nowhere but in uptrack.conf, whatever the verbosity."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fleets import alone
+
+KEY = "5ec2e7" + "0123456789abcdef" * 3 + "0123456789"
+PASSWORD = "s3cr3t%pass-word"
+PROXY = f"http://patching:{PASSWORD}@proxy.example.com:3128"
+
+
+class Watch(threading.Thread):
+    """Reads the argument lists of all processes, over and over, and keeps those with a secret in them."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.found, self.going, self.looks = [], True, 0
+
+    def run(self):
+        while self.going:
+            self.looks += 1
+            for name in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    words = Path("/proc", name, "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if KEY.encode() in words or PASSWORD.encode() in words:
+                    self.found.append(words)
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def watch():
+    one = Watch()
+    one.start()
+    yield one
+    one.going = False
+    one.join()
+    assert one.looks > 10 and one.found == []
+
+
+def leaks(directory, allowed):
+    """Files below a directory that hold a secret, save those that are meant to."""
+    found = []
+    for path in Path(directory).rglob("*"):
+        if path.is_file() and not path.is_symlink() and path not in allowed:
+            content = path.read_bytes()
+            if KEY.encode() in content or PASSWORD.encode() in content or PASSWORD.replace("%", "%%").encode() in content:
+                found.append(str(path))
+    return found
+
+
+def clean(text):
+    flat = "".join(text.split())
+    return KEY not in flat and PASSWORD not in flat and PASSWORD.replace("%", "%%") not in flat
+
+
+@pytest.mark.parametrize("verbosity", ["-v", "-vvvv"])
+def test_no_secret_in_output_results_records_files_and_arguments(fleet, watch, tmp_path, verbosity):
+    # The agent's answers repeat the proxy's URL: one host whose proxy has no name, one that works.
+    broken = {"scenario": {"network": "proxy", "accepted_keys": [KEY], "checked": None, "lock_wait": 0.1}}
+    works = {"scenario": {"accepted_keys": [KEY], "checked": None}}
+    one = fleet({"bad": {"ksplice_rehearsal": broken}, "good": {"ksplice_rehearsal": works}})
+    one.make()
+    secrets = tmp_path / "vault.yml"
+    secrets.write_text(f"key: {KEY}\nproxy: '{PROXY}'\n")
+    # Results of the events callback are written to a file, and looked at with all the others.
+    play = [{"name": "All of it", "hosts": "all", "gather_facts": False, "vars_files": [str(secrets)], "tasks": [
+        {"name": "Configure", "rebootless.ksplice.uptrack_config": {"access_key": "{{ key }}", "https_proxy": "{{ proxy }}"}, "register": "one"},
+        {"name": "Facts", "rebootless.ksplice.uptrack_facts": {"refresh": True}, "register": "two"},
+        {"name": "Apply", "rebootless.ksplice.uptrack_apply": {"retries": 0}, "register": "three", "failed_when": False},
+        {"name": "Another key", "rebootless.ksplice.uptrack_config": {"access_key": "{{ key[::-1] }}", "backup": False}, "diff": True},
+        {"name": "The key again", "rebootless.ksplice.uptrack_config": {"access_key": "{{ key }}"}, "diff": True},
+        {"name": "A bad wish", "rebootless.ksplice.uptrack_config": {"access_key": "{{ key }} {{ key }}"}, "failed_when": False},
+        {"name": "Tell", "ansible.builtin.debug": {"msg": ["{{ one }}", "{{ two }}", "{{ three }}"]}},
+    ]}]
+    run = one.play(play, verbosity, "--diff")
+    assert run.status == 0, run.output
+    assert run.result("Apply", "bad")["error_class"] and "proxy" in run.result("Apply", "bad")["msg"]
+    assert "(hidden)" in run.output and clean(run.output)
+    status = one.play("rebootless.ksplice.patch", verbosity, "--diff")
+    assert clean(status.output)
+    conf = {one.root(name) / "etc/uptrack/uptrack.conf" for name in one.names}
+    assert all(KEY in path.read_text() for path in conf)
+    # The lab's own books: what the emulated service accepts, and the status file of the agent, which holds the key as the real one's does.
+    own = {path for name in one.names for path in (one.root(name) / "var").rglob("*") if path.is_file()}
+    assert leaks(tmp_path, conf | own | {secrets, one.inventory}) == []
+
+
+def test_the_search_itself_finds_a_secret(tmp_path):
+    (tmp_path / "x").write_text("a " + KEY)
+    assert leaks(tmp_path, set()) and not clean("a " + KEY[:30] + "\n" + KEY[30:])
