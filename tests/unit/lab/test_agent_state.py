@@ -298,7 +298,7 @@ def test_lock_held_by_another(make_host):
 
 def test_hold_lock(make_host):
     host = make_host(lock_wait=0)
-    emulated_host.hold_lock(host.root, 0.5)
+    emulated_host.hold_lock(host.root, 3)
     assert host.run("show")[0] == 1
 
 
@@ -328,12 +328,12 @@ def test_id_is_that_of_the_scenarios_user(make_host):
 
 
 def test_hosts_are_quick_to_make_and_share_the_program(tmp_path, program_dir):
-    begun = time.time()
+    begun = time.process_time()
     for number in range(24):
         emulated_host.create_host(str(tmp_path / str(number)), {
             "kernel": KERNEL, "updates": [ENABLE, FIRST, SECOND], "installed": ["aaaa1111"], "checked": "-600s"},
             str(program_dir))
-    assert time.time() - begun < 2.0  # a fifth of that on an idle machine
+    assert time.process_time() - begun < 1.0  # a tenth of that, usually
     targets = {os.readlink(str(tmp_path / str(number) / "usr/sbin/uptrack-show")) for number in range(24)}
     assert targets == {str(program_dir / "uptrack_agent.py")}
 
