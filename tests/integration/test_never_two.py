@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from fleets import alone, pair
+from fleets import UEK6, alone, pair
 
 
 def naive(serial=None, **more):
@@ -81,7 +81,7 @@ def test_the_partner_of_an_unreachable_host_is_left_alone_and_the_budget_counts_
 
 
 def test_a_host_lost_in_the_middle_is_in_doubt_and_its_partner_is_left_alone(fleet):
-    one = fleet({**pair("p", "p1", "p2"), **alone("s1")})
+    one = fleet({**pair("p", "p1", "p2"), **alone("s1", **UEK6)})
     one.make()
     # Lost while the agent works: the update takes long, and the host goes away meanwhile.
     one.change("p1", seconds_per_update=1.0)
@@ -109,7 +109,7 @@ def test_half_a_group_outside_limit_is_refused_unless_told(fleet):
 
 
 def test_a_failed_host_stops_its_pair_and_not_the_others(fleet):
-    hosts = {**pair("p", "p1", "p2"), **pair("q", "q1", "q2"), **alone("s1")}
+    hosts = {**pair("p", "p1", "p2"), **pair("q", "q1", "q2"), **alone("a1")}
     hosts["p1"] = {"ksplice_ha_group": "p", "ksplice_ha_role": "standby",
                    "ksplice_rehearsal": {"kernel": "ol9-uek7", "pending": 3, "blocked_by": "no_match"}}
     hosts["p2"]["ksplice_ha_role"] = "active"
@@ -119,4 +119,4 @@ def test_a_failed_host_stops_its_pair_and_not_the_others(fleet):
     rows = one.rows()
     assert rows["p1"]["verdict"] == "blocked" and rows["p2"]["verdict"] == "behind"
     assert "p1 of its group p was not patched with success" in rows["p2"]["reason"]
-    assert {rows[name]["verdict"] for name in ("q1", "q2", "s1")} == {"current"}
+    assert {rows[name]["verdict"] for name in ("q1", "q2", "a1")} == {"current"}
