@@ -11,9 +11,6 @@ attributes:
     description: Can run in check mode and says what would change without changing it.
   diff_mode:
     description: Says in detail what changed, or in check mode would change.
-  platform:
-    description: The hosts it works on.
-    platforms: linux
 """
 
     ACTION_GROUP = r"""

@@ -17,8 +17,6 @@ attributes:
   diff_mode:
     support: none
     details: It changes nothing.
-  platform:
-    platforms: linux
 options: {}
 author:
   - rebootless.ksplice contributors (@rebootless)

@@ -20,8 +20,6 @@ attributes:
     details: It runs the agent's own dry run, which may refresh the agent's cache and plan, and never touches the kernel.
   diff_mode:
     support: full
-  platform:
-    platforms: linux
 options:
   state:
     description:

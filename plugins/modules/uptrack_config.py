@@ -20,8 +20,6 @@ attributes:
   diff_mode:
     support: full
     details: The access key, and user and password of the proxy, are masked.
-  platform:
-    platforms: linux
 options:
   access_key:
     description:

@@ -22,8 +22,6 @@ attributes:
   diff_mode:
     support: none
     details: It changes nothing.
-  platform:
-    platforms: linux
 options:
   refresh:
     description:

@@ -63,13 +63,16 @@ def start(variables_of, everyone, in_run, options):
     :param variables_of: mapping of host name to its variables.
     :param everyone: names of all hosts of the inventory.
     :param in_run: names of those the run may touch.
-    :param options: C(groups), C(max_parallel), C(max_failures), C(stages), C(partial_groups); as the variables of role rolling.
+    :param options: C(groups), C(max_parallel), C(max_failures), C(stages), C(partial_groups), C(check); as the variables of role rolling.
     :returns: the plan as a mapping, with C(error) in it (and nothing else) when it cannot be planned.
     """
     try:
-        return _plan(variables_of, everyone, in_run, options, {})
+        run = _plan(variables_of, everyone, in_run, options, {})
     except PlanError as error:
         return {"error": str(error)}
+    # For the play that follows the plan by Ansible's own serial. A pattern that matches nobody, where there is nothing to do.
+    going = [] if options.get("check") else run["waves"]
+    return dict(run, order=[name for wave in going for name in wave] or ["all:!all"], sizes=[len(wave) for wave in going] or [1])
 
 
 def batch(variables_of, everyone, in_batch, options, state, run=None):
