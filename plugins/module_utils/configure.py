@@ -83,7 +83,7 @@ def configure(module, root):
     before, after = conf.values(old or ""), conf.values(new)
     keys = sorted(f"{section}/{name}" for section, name in set(before) | set(after)
                   if before.get((section, name)) != after.get((section, name)))
-    result = {"changed": new != (old or ""), "path": path, "keys": keys}
+    result = {"changed": new != (old or ""), "path": path, "changed_keys": keys}
     diffs = []
     if result["changed"]:
         new_key = before.get(("Auth", "accesskey")) != after.get(("Auth", "accesskey"))

@@ -42,7 +42,7 @@ def facts(text, max_age=DAY):
     answer = read_answer(text)
     if answer is None:
         return nothing("unknown", "The probe's answer is not whole: the host needs sh, uname, id, date and awk. "
-                                   "Run it by hand with verbosity 3 to see what it said.")
+                                  "Run the task with -vvv to see what the host said.")
     seen = _Seen(answer)
     verdict, reason = _verdict(seen, max_age)
     installed = [seen.named(ident) for ident in seen.applied]

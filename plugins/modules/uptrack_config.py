@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 
@@ -34,7 +35,8 @@ options:
   https_proxy:
     description:
       - The proxy, as C([protocol://][user:password@]host[:port]). It must do CONNECT. User and password are never shown.
-      - V(none) forces direct connections even if the environment names a proxy. An empty text leaves it to the environment. Null (not set) leaves the file as it is.
+      - V(none) forces direct connections even if the environment names a proxy. An empty text leaves it to the environment.
+      - Null (not set) leaves the file as it is.
       - >-
         A percent sign is written doubled, as the file needs it: give the URL as it is.
     type: str
@@ -125,7 +127,8 @@ options:
   disabled:
     description:
       - Whether C(/etc/uptrack/disable) exists. With it the agent neither installs nor removes anything, and puts nothing back at boot.
-      - What is in the kernel stays there. To have it out, remove it before (M(rebootless.ksplice.uptrack_apply) with O(rebootless.ksplice.uptrack_apply#module:all=true)).
+      - What is in the kernel stays there. To have it out, remove it before, by
+        M(rebootless.ksplice.uptrack_apply) with O(rebootless.ksplice.uptrack_apply#module:all=true).
     type: bool
   backup:
     description: Keep a copy of the file that is replaced, beside it. The copy holds the key too.
@@ -169,7 +172,7 @@ path:
   returned: success
   type: str
   sample: /etc/uptrack/uptrack.conf
-keys:
+changed_keys:
   description: The keys whose value changed (or in check mode would change), as section/key.
   returned: success
   type: list

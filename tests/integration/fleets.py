@@ -65,7 +65,7 @@ class Fleet:
                            ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "callbacks"), ANSIBLE_CALLBACKS_ENABLED="test_events",
                            ANSIBLE_TEST_EVENTS=str(events), PWD=str(self.directory), COLUMNS="400", **(env or {}))
         done = subprocess.run([str(word) for word in argv], cwd=self.directory, env=environment, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600, check=False)
         lines = events.read_text().splitlines() if events.exists() else []
         return Run(done, [json.loads(line) for line in lines])
 

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from fleets import alone
 
 KEY = "5ec2e7" + "0123456789abcdef" * 3 + "0123456789"
 PASSWORD = "s3cr3t%pass-word"

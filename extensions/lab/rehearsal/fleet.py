@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Make a rehearsal fleet: an emulated host for every host of an inventory, each in a directory of its own.
@@ -55,7 +54,7 @@ def number(*words):
 def ident(kernel, place):
     digits = "abcdefghijklmnopqrstuvwxyz0123456789"
     rest, letters = number(kernel["release"], kernel["version"], str(place)), ""
-    for _ in range(8):
+    for _letter in range(8):
         rest, letter = divmod(rest, len(digits))
         letters += digits[letter]
     return letters

@@ -175,7 +175,7 @@ def test_the_page_escapes_whatever_a_host_or_the_service_says():
 def test_the_timeline_keeps_the_members_of_a_group_together_and_apart_in_time():
     _rows, _asked, document = go({"a": surveyed(ksplice_ha_group="p"), "c": surveyed(), "b": surveyed(ksplice_ha_group="p")}, {})
     shown = record.timeline(document)
-    assert [bar["name"] for bar in shown["bars"]] == ["a", "b", "c"]
+    assert [one["name"] for one in shown["bars"]] == ["a", "b", "c"]
     assert [(band["group"], band["height"]) for band in shown["bands"]] == [("p", 40)]
     assert record.timeline({"hosts": []}) is None
 
