@@ -75,7 +75,9 @@ class Result:
         for case in (case for file in files for case in ET.parse(file).iter("testcase")):
             skip = case.find("skipped")
             if skip is not None:
-                reason = skip.get("message") or skip.text or "no reason given"
+                reason = skip.get("message") or ""
+                if reason in ("", "collection skipped"):  # pytest's word for a whole file: why stands in the text
+                    reason = skip.text or "no reason given"
                 if reason != "No tests applicable.":  # sanity's word for: no file of that kind in the collection
                     self.skipped[reason] += 1
             elif case.find("failure") is not None or case.find("error") is not None:
