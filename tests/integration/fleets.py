@@ -18,6 +18,7 @@ import yaml
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "extensions" / "lab" / "agent"))
 import emulated_host  # noqa: E402
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.rollout import rehearsal_hosts  # noqa: E402
 
 UEK7, UEK6 = {"kernel": "ol9-uek7"}, {"kernel": "ol8-uek6"}
 
@@ -45,6 +46,7 @@ class Fleet:
         self.directory = directory
         self.inventory = directory / "inventory.yml"
         self.inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": variables}}))
+        self.hosts = {name: dict(variables, **own) for name, own in hosts.items()}
         self.made = directory / "fleet"
         self.report = directory / "report"
         self.names = list(hosts)
@@ -74,9 +76,12 @@ class Fleet:
         return self.command("ansible-playbook", "rebootless.ksplice.rehearse", "-i", self.inventory, "-e", json.dumps(extra), *more)
 
     def make(self):
-        """Make the emulated hosts and do nothing with them."""
-        run = self.rehearse("--check")
-        assert self.emulated.exists(), run.output
+        """Make the emulated hosts and do nothing with them, as the playbook does."""
+        wish = {"directory": str(self.made), "enrolled": True, "python": sys.executable,
+                "hosts": rehearsal_hosts(self.hosts, list(self.hosts))}
+        done = subprocess.run([sys.executable, str(TOP / "extensions/lab/rehearsal/fleet.py")], input=json.dumps(wish), text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        assert done.returncode == 0, done.stdout
         return self
 
     def play(self, playbook, *more, **variables):
