@@ -78,6 +78,12 @@ def shown(text):
     return lists.get("available"), lists.get("installed"), effective
 
 
+def effective_builds(text):
+    """What C(uptrack-upgrade --list-effective) lists, lowest first (reference 1.9; the blank line around its header varies)."""
+    _before, found, listed = text.partition("Available effective kernel versions:")
+    return [line.strip() for line in listed.split("\n") if "/" in line] if found else []
+
+
 def unknown_updates(text):
     """The IDs that the agent skipped because it does not know them."""
     return [match.group(1) for match in map(_UNKNOWN.match, text.split("\n")) if match]

@@ -8,6 +8,7 @@ traps 1 and 2), also when the agent failed half way. The agent's words only expl
 
 import os
 import re
+import time
 import zlib
 from collections import namedtuple
 
@@ -17,7 +18,10 @@ ARGUMENTS = {
     "state": {"type": "str", "choices": ["latest", "present", "absent"], "default": "latest"},
     "updates": {"type": "list", "elements": "str"},
     "cves": {"type": "list", "elements": "str"},
+    "exact": {"type": "bool", "default": False},
     "all": {"type": "bool", "default": False},
+    "effective": {"type": "str"},
+    "allow_downgrade": {"type": "bool", "default": False},
     "pause": {"type": "float", "default": 0.0},
     "lock_timeout": {"type": "int", "default": 300},
     "retries": {"type": "int", "default": 3},
@@ -25,8 +29,9 @@ ARGUMENTS = {
     "unsupported": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
 }
 
-# What to run: the command and its arguments, the IDs wished, and whether they are to be in the kernel or out of it.
-Work = namedtuple("Work", "command arguments wanted")
+# A step: the command and its arguments, the IDs that it is to put in or take out, the effective build it is to reach.
+Work = namedtuple("Work", "command arguments wanted effective")
+Work.__new__.__defaults__ = ((), None)
 
 
 class Refused(Exception):
@@ -67,10 +72,27 @@ class Agent:
                 return rc, secrets.mask(out + err, self.secrets)
         raise Refused(f"There is no {command} on this host: install the agent first.")
 
+    def waiting(self, update, seen):
+        """An update that waits, with the time since when the host has it on disk: the agent tells no date of publication."""
+        kernel = seen["kernel"]
+        path = "{}/var/cache/uptrack/Linux/{}/{}/{}/updates/ksplice-{}".format(
+            self.root, kernel["machine"], kernel["booted"], kernel["version"], update["id"])
+        try:
+            since = int(os.stat(path).st_mtime)
+        except OSError:
+            since = None
+        return dict(update, first_seen=facts.iso(since), age=None if since is None else max(0, int(time.time()) - since))
+
 
 def check_arguments(params):
     """Refuse what makes no sense, before anything is looked at."""
     named = bool(params["updates"]) or bool(params["cves"])
+    if params["effective"] and (named or params["all"] or params["state"] != "latest"):
+        raise Refused("effective stands alone, with state=latest: it says up to where. Nothing was changed.")
+    if params["allow_downgrade"] and not params["effective"]:
+        raise Refused("allow_downgrade=true goes with effective. Nothing was changed.")
+    if params["exact"] and params["state"] != "present":
+        raise Refused("exact=true goes with state=present. Nothing was changed.")
     for ident in params["updates"] or ():
         if not re.match(r"^[a-z0-9]+$", ident):
             raise Refused(f"updates: {ident!r} is not the ID of an update (lower-case letters and digits, such as abcd1234). "
@@ -107,18 +129,21 @@ def ids(seen):
     return [update["id"] for update in seen["updates"]["installed"] or ()]
 
 
-def decide(params, seen):
-    """The work there is, or None when the kernel is as wished already.
+def decide(params, seen, builds=()):
+    """The work there is, as a list of steps, empty when the kernel is as wished already.
 
     :param seen: the host's facts, as of now.
-    :raises Refused: when a CVE is one that neither the kernel nor the updates waiting know.
+    :param builds: with C(effective), what the offline client lists, lowest first.
+    :raises Refused: when a wish cannot be met.
     """
     state, have = params["state"], ids(seen)
     pause = ["--wait", str(params["pause"])] if params["pause"] else []
+    if params["effective"]:
+        return _decide_effective(params, seen, builds, pause)
     if state == "latest":
-        return Work("uptrack-upgrade", pause, [])
+        return [Work("uptrack-upgrade", pause)]
     if params["all"]:
-        return Work("uptrack-remove", pause + ["--all"], have) if have else None
+        return [Work("uptrack-remove", pause + ["--all"], have)] if have else []
     wanted = list(params["updates"] or ())
     for cve in params["cves"] or ():
         places = ("installed", "available") if state == "present" else ("installed",)
@@ -128,9 +153,29 @@ def decide(params, seen):
         wanted.extend(ident for ident in fixes if ident not in wanted)
     if state == "present":
         missing = [ident for ident in wanted if ident not in have]
-        return Work("uptrack-install", pause + missing, wanted) if missing else None
+        return [Work("uptrack-install", pause + missing, wanted)] if missing else []
     present = [ident for ident in have if ident in wanted]
-    return Work("uptrack-remove", pause + present, present) if present else None
+    return [Work("uptrack-remove", pause + present, present)] if present else []
+
+
+def _decide_effective(params, seen, builds, pause):
+    wish, now = params["effective"], seen["kernel"]["effective_build"]
+    if not builds:
+        raise Refused("The agent lists no effective versions: only the offline client, with its package of updates for this kernel, "
+                      "can stop at one. Nothing was changed.")
+    if wish not in builds:
+        raise Refused(f"effective: there is no {wish!r} for this kernel; there are: {'; '.join(builds)}. Nothing was changed.")
+    if now == wish:
+        return []
+    upgrade = Work("uptrack-upgrade", pause + [f"--effective={wish}"], effective=wish)
+    # What is not in the list is the booted kernel, which lies below all of it, or cannot be told.
+    if not ids(seen) or (now in builds and builds.index(now) < builds.index(wish)) or now == f"{seen['kernel']['booted']}/{seen['kernel']['version']}":
+        return [upgrade]
+    if not params["allow_downgrade"]:
+        raise Refused(f"The kernel is effectively {now or 'at a version that nobody can tell'}, and the agent only goes upwards. Getting to {wish} "
+                      "means to take every update out first, with a time in which none of the fixes is there: allow_downgrade=true says yes "
+                      "to that. Nothing was changed.")
+    return [Work("uptrack-remove", pause + ["--all"], ids(seen)), upgrade]
 
 
 def delay(attempt, first, host):
@@ -148,42 +193,56 @@ def apply(agent, params, check_mode, host, sleep, clock):
     """
     check_arguments(params)
     before = agent.facts()
-    work = None
-    if params["state"] != "absent" or not _nothing_there(params, before):
-        check_host(before)
-        if params["state"] == "present" and params["cves"] and not _all_known(params["cves"], before):
-            agent.run("uptrack-upgrade", "-n")
-            before = agent.facts()
-        work = decide(params, before)
-    if work is None:
-        return outcome(before, before, None, 0, "", 0)
-    if work.command == "uptrack-install":
-        # The agent skips an ID it does not know and calls that a success (trap 7), so ask it first.
-        rc, words, attempts = _persist(agent, params, host, sleep, clock, work, "-n")
-        unknown = agent_words.unknown_updates(words)
-        if unknown:
-            raise Refused(f"The service does not know {', '.join(unknown)} for the kernel {before['kernel']['booted']} "
-                          "(an ID belongs to one kernel build). Nothing was changed.")
-        if rc not in (0, 12):
-            return outcome(before, agent.facts(), work, rc, words, attempts, params)
-    if check_mode:
-        if work.command != "uptrack-install":
-            rc, words, attempts = _persist(agent, params, host, sleep, clock, work, "-n")
-        if rc not in (0, 12):
-            return outcome(before, agent.facts(), work, rc, words, attempts, params)
-        return outcome(before, predicted(before, words), None, 0, words, attempts)
-    rc, words, attempts = _persist(agent, params, host, sleep, clock, work, "-y")
-    after = agent.facts()
-    if params["all"] and ids(after) and agent_words.problem(rc, words).error_class in ("transient", "licence", "unsupported"):
-        # The way out that needs no service. It ends with status 10 even when all went well (trap 20): the kernel decides.
-        rc, words, more = _persist(agent, params, host, sleep, clock, work._replace(
-            arguments=work.arguments + ["--no-network"]), "-y")
+    if params["state"] == "absent" and before["updates"]["installed"] == [] and before["verdict"] != "unknown":
+        return outcome(before, before)
+    check_host(before)
+    if params["state"] == "present" and params["cves"] and not _all_known(params["cves"], before):
+        agent.run("uptrack-upgrade", "-n")
+        before = agent.facts()
+    builds = agent_words.effective_builds(agent.run("uptrack-upgrade", "--list-effective")[1]) if params["effective"] else ()
+
+    after, work, rc, words, attempts = before, None, 0, "", 0
+    steps = decide(params, before, builds)
+    for work in steps:
+        answer = "-n" if check_mode else "-y"
+        if work.command == "uptrack-install" or check_mode:
+            # The agent skips an ID it does not know and calls that a success (trap 7): what it would do is looked at first.
+            rc, words, more = _persist(agent, params, host, sleep, clock, work, "-n")
+            attempts += more
+            _check_preview(params, before, work, words)
+            if rc not in (0, 12):
+                return outcome(before, agent.facts(), work, rc, words, attempts, params)
+            if check_mode:
+                result = outcome(before, predicted(before, words), None, 0, words, attempts)
+                if len(steps) > 1:
+                    result["warnings"] = ["What would go in again after the removal cannot be told before it: only the removal is shown."]
+                return result
+        rc, words, more = _persist(agent, params, host, sleep, clock, work, answer)
         after, attempts = agent.facts(), attempts + more
-    return outcome(before, after, work, rc, words, attempts, params)
+        if "--all" in work.arguments and ids(after) and agent_words.problem(rc, words).error_class in ("transient", "licence", "unsupported"):
+            # The way out that needs no service. It ends with status 10 even when all went well (trap 20): the kernel decides.
+            offline = work._replace(arguments=work.arguments + ["--no-network"])
+            rc, words, more = _persist(agent, params, host, sleep, clock, offline, answer)
+            after, attempts = agent.facts(), attempts + more
+        if _missed(work, after):
+            break
+    result = outcome(before, after, work, rc, words, attempts, params)
+    if params["state"] == "present":
+        result["left"] = [agent.waiting(update, after) for update in after["updates"]["available"] or ()]
+    return result
 
 
-def _nothing_there(params, before):
-    return before["updates"]["installed"] == [] and before["verdict"] not in ("unknown",)
+def _check_preview(params, before, work, words):
+    """Refuse what the agent's preview shows to be something else than what was wished."""
+    unknown = agent_words.unknown_updates(words)
+    if unknown:
+        raise Refused(f"The service does not know {', '.join(unknown)} for the kernel {before['kernel']['booted']} "
+                      "(an ID belongs to one kernel build). Nothing was changed.")
+    if params["exact"] and work.command == "uptrack-install":
+        more = [ident for ident in agent_words.planned(words)[0] if ident not in work.wanted]
+        if more:
+            raise Refused(f"With exact=true only the updates named may go in, but the agent would also install {', '.join(more)}, "
+                          "which they need. Nothing was changed.")
 
 
 def _all_known(cves, seen):
@@ -221,13 +280,13 @@ def predicted(before, words):
     installed = [update for update in before["updates"]["installed"] if update["id"] not in taken]
     installed += [agent_words.update(ident, names.get(ident)) for ident in added if ident not in have]
     available = [update for update in before["updates"]["available"] or () if update["id"] not in added]
-    fixed = [cve for update in installed for cve in update["cves"]]
+    fixed = facts.cves(installed)
     return dict(before, kernel=dict(before["kernel"], effective=None),
                 updates=dict(before["updates"], installed=installed, available=available, superseded=[]),
-                cves={"fixed": fixed, "open": [c for update in available for c in update["cves"] if c not in fixed]})
+                cves={"fixed": fixed, "open": [cve for cve in facts.cves(available) if cve not in fixed]})
 
 
-def outcome(before, after, work, rc, words, attempts, params=None):
+def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
     """The module's result: pure, from the facts before and after and the agent's last words."""
     had, has = ids(before), ids(after)
     installed = [ident for ident in has if ident not in had]
@@ -253,10 +312,10 @@ def outcome(before, after, work, rc, words, attempts, params=None):
     }
     warnings = []
     if work is not None:
-        wrong = _missed(work, has)
-        if work.command == "uptrack-remove":
+        wrong = _missed(work, after)
+        if params and params["state"] == "absent":
             result["took_along"] = [ident for ident in removed if ident not in work.wanted]
-        if problem and not wrong and work.wanted:
+        if problem and not wrong and (work.wanted or work.effective):
             warnings.append(f"The agent ended with status {rc} ({problem.what}), but the kernel is as wished.")
             problem = None
         elif wrong and not problem:
@@ -272,8 +331,11 @@ def outcome(before, after, work, rc, words, attempts, params=None):
     return result
 
 
-def _missed(work, has):
+def _missed(work, after):
     """What the wished state lacks, as a clause, or None."""
+    has = ids(after)
+    if work.effective and after["kernel"]["effective_build"] != work.effective:
+        return f"the kernel is effectively {after['kernel']['effective_build']}"
     if work.command == "uptrack-install":
         lacking = [ident for ident in work.wanted if ident not in has]
         return f"{', '.join(lacking)} did not go into the kernel" if lacking else None

@@ -46,7 +46,7 @@ def facts(text, max_age=DAY):
     seen = _Seen(answer)
     verdict, reason = _verdict(seen, max_age)
     installed = [seen.named(ident) for ident in seen.applied]
-    fixed = _cves(installed)
+    fixed = cves(installed)
     available = seen.available
     return {
         "verdict": verdict,
@@ -62,12 +62,13 @@ def facts(text, max_age=DAY):
             "version": seen.version,
             "machine": seen.machine,
             "effective": seen.effective,
+            "effective_build": seen.effective_build,
             "effective_package": seen.effective_package,
             "on_disk": newest(seen.kernels_on_disk),
         },
         "updates": {"installed": installed, "available": available, "superseded": seen.superseded},
-        "cves": {"fixed": fixed, "open": None if available is None else [c for c in _cves(available) if c not in fixed]},
-        "checked_at": _iso(seen.checked),
+        "cves": {"fixed": fixed, "open": None if available is None else [c for c in cves(available) if c not in fixed]},
+        "checked_at": iso(seen.checked),
         "checked_age": None if seen.checked is None else max(0, seen.now - seen.checked),
         "config": seen.config,
         "self_update": _self_update(seen),
@@ -80,7 +81,8 @@ def nothing(verdict, reason):
     return {
         "verdict": verdict, "reason": reason,
         "agent": {"installed": None, "enhanced": None, "disabled": None, "last_run": None},
-        "kernel": {"booted": None, "version": None, "machine": None, "effective": None, "effective_package": None, "on_disk": None},
+        "kernel": {"booted": None, "version": None, "machine": None, "effective": None, "effective_build": None,
+                   "effective_package": None, "on_disk": None},
         "updates": {"installed": None, "available": None, "superseded": None},
         "cves": {"fixed": None, "open": None},
         "checked_at": None, "checked_age": None, "config": None, "self_update": None, "lease": None,
@@ -119,7 +121,7 @@ class _Seen:
         if self.checked is None and self.available is not None and "checked" in answer:
             self.checked = int(self.one("checked"))
         self.last_run = self._last_run()
-        self.effective, self.effective_package = self._effective()
+        self.effective, self.effective_build, self.effective_package = self._effective()
 
     def one(self, tag, default=None):
         return self.answer.get(tag, [default])[-1]
@@ -182,20 +184,22 @@ class _Seen:
             ident, name = _id_and_name(item)
             if ident:
                 failed.append({"id": ident, "name": name, "reason": item.get("Abort") or "unknown"})
-        return {"at": _iso(_seconds(_get(self.results, "Time"))), "rc": code, "failed": failed,
+        done = [ident for ident, _name in map(_id_and_name, _list(result.get("Succeeded"))) if ident]
+        return {"at": iso(_seconds(_get(self.results, "Time"))), "rc": code, "done": done, "failed": failed,
                 "what": None if not code or failed else meaning(code).what}
 
     def _effective(self):
-        """The effective kernel, and its package version where the distribution has one; None where nobody can tell."""
+        """The effective kernel: release, build (as --list-effective says it), package version; None where nobody can tell."""
         if self.stages_unreadable or self.has_sysfs:
             document = self.effective_file
             original, effective = _get(document, "OriginalKernel"), _get(document, "EffectiveKernel")
             if (isinstance(original, dict) and isinstance(effective, dict) and original.get("Release") == self.release
                     and original.get("Version") == self.version and set(_list(document.get("Installed"))) == self.kernel_ids):
-                return effective.get("Release"), effective.get("PackageVersion")
+                release = effective.get("Release")
+                return release, f"{release}/{effective.get('Version')}", effective.get("PackageVersion")
             if not self.kernel_ids:
-                return self.release or None, None
-        return None, None
+                return self.release or None, f"{self.release}/{self.version}", None
+        return None, None, None
 
 
 def _verdict(seen, max_age):
@@ -289,7 +293,8 @@ def newest(releases):
     return found[-1] if found else None
 
 
-def _cves(updates):
+def cves(updates):
+    """The CVEs that some updates name, each once."""
     found = []
     for update in updates:
         found.extend(cve for cve in update["cves"] if cve not in found)
@@ -338,7 +343,8 @@ def _seconds(value):
     return int(when.timestamp()) - offset
 
 
-def _iso(seconds):
+def iso(seconds):
+    """Seconds since 1970 as UTC in ISO 8601."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

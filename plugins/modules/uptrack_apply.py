@@ -43,6 +43,23 @@ options:
       - With O(state=present) a CVE that no update names is an error. With O(state=absent) it is taken out already.
     type: list
     elements: str
+  exact:
+    description:
+      - With O(state=present), refuse if anything but the updates named would go in, such as another update that one of them needs.
+      - So a later host takes exactly what was proven on an earlier one. RV(left) says what was left for it, and how old that is.
+    type: bool
+    default: false
+  effective:
+    description:
+      - Offline client only. Go up to this effective version and no further. It is C(RELEASE.ARCH/VERSION), as C(uptrack-upgrade --list-effective)
+        and RV(rebootless.ksplice.uptrack_facts#module:ansible_facts.uptrack.kernel.effective_build) say it. Goes with O(state=latest).
+    type: str
+  allow_downgrade:
+    description:
+      - Let O(effective) lie below what the kernel has. The agent only goes upwards, so that every update is taken out first. For that time
+        none of the fixes is in the kernel.
+    type: bool
+    default: false
   all:
     description: With O(state=absent), take out every update. The kernel then runs as it was booted, with none of the fixes.
     type: bool
@@ -107,6 +124,18 @@ EXAMPLES = r"""
     state: absent
     updates: [abcd1234]
   become: true
+
+- name: Take exactly what was proven on another host
+  rebootless.ksplice.uptrack_apply:
+    state: present
+    updates: "{{ hostvars['canary1']['patched']['installed'] }}"
+    exact: true
+  become: true
+
+- name: Stop at an effective version (offline client)
+  rebootless.ksplice.uptrack_apply:
+    effective: "5.15.0-206.153.7.1.el9uek.x86_64/#2 SMP Wed May 22 20:24:12 PDT 2026"
+  become: true
 """
 
 RETURN = r"""
@@ -135,6 +164,13 @@ took_along:
   returned: with O(state=absent), when there was something to take out
   type: list
   elements: str
+left:
+  description:
+    - What still waits, each with V(id), V(name), V(cves), V(first_seen) (UTC, since when the host has it on disk; the agent tells no date of
+      publication) and V(age) (the same in seconds); null where it is not on disk.
+  returned: with O(state=present), but not in check mode
+  type: list
+  elements: dict
 remaining:
   description: IDs that still wait.
   returned: when the host could be looked at

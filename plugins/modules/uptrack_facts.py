@@ -124,11 +124,12 @@ ansible_facts:
             last_run:
               description:
                 - How its last run ended, whoever started it; null if it never ran for this kernel.
-                - V(rc) is its exit status, V(failed) a list of updates with V(id), V(name) and the kernel's V(reason) (such as V(code_busy)),
+                - V(rc) is its exit status, V(done) the IDs it put in or took out, V(failed) a list of updates with V(id), V(name) and
+                  the kernel's V(reason) (such as V(code_busy)),
                   V(what) a clause for a failure of another kind, V(at) a UTC time.
               type: dict
               returned: always
-              sample: {at: "2026-11-22T02:40:07Z", rc: 0, failed: [], what: null}
+              sample: {at: "2026-11-22T02:40:07Z", rc: 0, done: [abcd1234], failed: [], what: null}
         kernel:
           description: The kernel, three times.
           type: dict
@@ -154,6 +155,13 @@ ansible_facts:
               type: str
               returned: always
               sample: 5.15.0-311.185.9.el9uek.x86_64
+            effective_build:
+              description:
+                - The effective kernel with its build, as C(uptrack-upgrade --list-effective) and
+                  O(rebootless.ksplice.uptrack_apply#module:effective) say it.
+              type: str
+              returned: always
+              sample: "5.15.0-311.185.9.el9uek.x86_64/#2 SMP Wed May 22 20:24:12 PDT 2026"
             effective_package:
               description: The version of the package that holds the effective kernel, where the agent names one (Ubuntu).
               type: str
