@@ -15,6 +15,8 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.probe import re
 
 VERDICTS = ("current", "behind", "blocked", "disabled", "unsupported", "unknown", "absent", "unreachable")
 DAY = 86400
+# Seconds that a check may lie in the future before the host's clock is not believed.
+CLOCK_SKEW = 300
 
 # The arguments of uptrack_facts, for the module and for the action plugin.
 ARGUMENTS = {
@@ -95,9 +97,9 @@ class _Seen:
     def __init__(self, answer):
         self.answer = answer
         self.release, self.version, self.machine = (self.one(tag, "") for tag in ("release", "version", "machine"))
-        self.now = int(self.one("now", "0"))
+        self.now = _integer(self.one("now")) or 0
         self.root = self.one("uid") == "0"
-        self.commands = dict(line.split(" ", 1) for line in answer.get("command", ()))
+        self.commands = dict(line.partition(" ")[::2] for line in answer.get("command", ()))
         self.agent = "uptrack-upgrade" in self.commands or "ksplice" in self.commands
         self.has_sysfs = "sysmodule" in answer
         self.disabled = "disabled" in answer
@@ -105,7 +107,7 @@ class _Seen:
         self.kernels_on_disk = answer.get("boot", [])
         self.conf_text = "\n".join(answer["conf"]) if "conf" in answer else None
         self.config = _config(self.conf_text)
-        stages = [line.split(" ", 1) for line in answer.get("stage", ())]
+        stages = [line.partition(" ")[::2] for line in answer.get("stage", ())]
         self.stages_unreadable = any(stage == "unreadable" for _ident, stage in stages)
         self.kernel_ids = {ident for ident, stage in stages if stage in ("applied", "unreadable")}
 
@@ -119,7 +121,7 @@ class _Seen:
         self.available, self.superseded = self._available()
         self.checked = None if self.available is None else _seconds(_get(self.plan, "Time"))
         if self.checked is None and self.available is not None and "checked" in answer:
-            self.checked = int(self.one("checked"))
+            self.checked = _integer(self.one("checked"))
         self.last_run = self._last_run()
         self.effective, self.effective_build, self.effective_package = self._effective()
 
@@ -241,6 +243,8 @@ def _verdict(seen, max_age):
     if seen.checked is None:
         return "unknown", "When the service was last asked cannot be told: run with refresh."
     age = seen.now - seen.checked
+    if age < -CLOCK_SKEW:
+        return "unknown", "The agent's last check lies in the future: set the host's clock, then run with refresh."
     if age > max_age:
         return "unknown", f"What is known is {_span(age)} old, more than the {_span(max_age)} allowed: run with refresh."
     waiting = [update["id"] for update in seen.available] + seen.superseded
@@ -329,7 +333,7 @@ def _seconds(value):
     """A time of the agent's files in seconds since 1970: a number, or a date and time in UTC."""
     if not isinstance(value, str):
         return None
-    if re.match(r"^\d+(\.\d*)?$", value):
+    if re.match(r"^\d{1,12}(\.\d*)?$", value):
         return int(float(value))
     match = re.match(r"^(\d{4})-(\d\d?)-(\d\d?)(?:[Tt ]+(\d\d?):(\d\d):(\d\d))?(?:\.\d*)?\s*(?:Z|([-+])(\d\d?):?(\d\d)?)?$", value)
     if not match:
@@ -345,9 +349,10 @@ def _seconds(value):
 
 def iso(seconds):
     """Seconds since 1970 as UTC in ISO 8601."""
-    if seconds is None:
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
         return None
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _span(seconds):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,8 @@ sys.path.insert(0, str(TOP / "extensions" / "lab" / "agent"))
 import emulated_host  # noqa: E402
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.rollout import rehearsal_hosts  # noqa: E402
 
+# The key that the rehearsal plants in each host's uptrack.conf.
+KEY = hashlib.sha256(b"rehearsal").hexdigest()
 UEK7, UEK6 = {"kernel": "ol9-uek7"}, {"kernel": "ol8-uek6"}
 
 
@@ -68,6 +71,9 @@ class Fleet:
                            ANSIBLE_TEST_EVENTS=str(events), PWD=str(self.directory), COLUMNS="400", **(env or {}))
         done = subprocess.run([str(word) for word in argv], cwd=self.directory, env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600, check=False)
+        # Whatever a test is about: the planted key is in no output, result, or record.
+        for what in (done.stdout, events.read_text() if events.exists() else "", *(path.read_text() for path in self.report.glob("*"))):
+            assert KEY not in what
         lines = events.read_text().splitlines() if events.exists() else []
         return Run(done, [json.loads(line) for line in lines])
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fleets import alone, pair
+from fleets import TOP, alone, pair
 
 IDLE = {"kernel": "ol9-uek7", "pending": 0}
 
@@ -47,13 +47,13 @@ def test_the_survey_needs_no_python_on_the_host(fleet):
 
 
 def test_module_action_plugin_async_and_fact_gathering_give_the_same_facts(fleet):
-    one = fleet(dict(alone("a"), b={"ksplice_rehearsal": {"scenario": {"disabled": True}}}, c={"ksplice_rehearsal": {"scenario": {"agent": False}}},
-                     d={"ksplice_rehearsal": {"scenario": {"container": True}}}, e={"ksplice_rehearsal": {"scenario": {"user": "other"}}}))
+    scenarios = {path.stem: json.loads(path.read_text()) for path in (TOP / "extensions/lab/agent/scenarios").glob("*.json")}
+    scenarios.update(no_agent={"agent": False}, no_root={"user": "other"}, plain={})
+    one = fleet({name: {"ksplice_rehearsal": {"scenario": scenario}} for name, scenario in scenarios.items()})
     one.make()
-    show = {"ansible.builtin.debug": {"var": "ansible_facts['uptrack']"}}
     run = one.play([
         {"name": "Action plugin", "hosts": "all", "gather_facts": False, "tasks": [
-            {"rebootless.ksplice.uptrack_facts": None, "register": "carried", "name": "carried"}, show]},
+            {"rebootless.ksplice.uptrack_facts": None, "register": "carried", "name": "carried"}]},
         {"name": "Module", "hosts": "all", "gather_facts": False, "tasks": [
             {"rebootless.ksplice.uptrack_facts": None, "async": 60, "poll": 1, "register": "waited", "name": "waited"}]},
         {"name": "Gathering", "hosts": "all", "gather_facts": True, "vars": {"ansible_facts_modules": ["rebootless.ksplice.uptrack_facts"]},

@@ -62,7 +62,7 @@ def clean(text):
     return KEY not in flat and PASSWORD not in flat and PASSWORD.replace("%", "%%") not in flat
 
 
-@pytest.mark.parametrize("verbosity", ["-v", "-vvvv"])
+@pytest.mark.parametrize("verbosity", ["-v", "-vv", "-vvv", "-vvvv"])
 def test_no_secret_in_output_results_records_files_and_arguments(fleet, watch, tmp_path, verbosity):
     # The agent's answers repeat the proxy's URL: one host whose proxy has no name, one that works.
     broken = {"scenario": {"network": "proxy", "accepted_keys": [KEY], "checked": None, "lock_wait": 0.1}}

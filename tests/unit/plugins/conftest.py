@@ -30,6 +30,12 @@ UPDATES = [
 IDS = [one["id"] for one in UPDATES]
 
 
+def clean(value):
+    """The value, in which the planted access key must not be, wherever a line was broken."""
+    assert KEY not in "".join(repr(value).replace("\\n", "").split())
+    return value
+
+
 class Host:
     """An emulated host, and the code under test bound to it."""
 
@@ -66,7 +72,7 @@ class Host:
 
     def probe(self, *how, **more):
         shell = more.get("shell", ["/bin/sh"])
-        return self.run(list(shell) + ["-c", probe.script(*how)])[1]
+        return clean(self.run(list(shell) + ["-c", probe.script(*how)])[1])
 
     def facts(self, *how, **more):
         return facts.facts(self.probe(*how), **more)
@@ -82,7 +88,7 @@ class Host:
         self.commands = []
         given = {name: spec.get("default") for name, spec in apply.ARGUMENTS.items()}
         given.update(params)
-        return apply.apply(self.agent(), given, check, "host", self.sleep, lambda: sum(self.slept))
+        return clean(apply.apply(self.agent(), given, check, "host", self.sleep, lambda: sum(self.slept)))
 
     def sleep(self, seconds):
         self.slept.append(seconds)
@@ -108,3 +114,9 @@ def make_host(tmp_path):
         count.append(1)
         return Host(tmp_path / ("host%d" % len(count)), scenario)
     return make
+
+
+@pytest.fixture(scope="session")
+def good_answer(tmp_path_factory):
+    """What the probe says of a host with two updates in its kernel and two waiting."""
+    return Host(tmp_path_factory.mktemp("answer") / "host", {"installed": IDS[:2]}).probe()

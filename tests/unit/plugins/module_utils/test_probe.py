@@ -2,6 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The probe under every shell it may meet, what it leaves on the host, and what it starts."""
 
+import glob
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ import pytest
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, probe
 
+LAB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "..", "extensions", "lab", "agent")
 KEY = "0123456789abcdef" * 4
 SHELLS = {"sh": ["sh"], "dash": ["dash"], "bash": ["bash"], "bash-posix": ["bash", "--posix"], "busybox": ["busybox", "sh"],
           "ksh": ["ksh"], "mksh": ["mksh"]}
@@ -45,6 +48,19 @@ def test_every_shell_gives_the_same_answer(make_host, name):
     assert all(answer == answers["sh"] for answer in answers.values()), [shell for shell in answers if answers[shell] != answers["sh"]]
     assert facts.facts("\n".join(answers["sh"]) + "\n@now 1800000000\n")["verdict"] is not None
     assert host.facts()["verdict"] == VERDICTS[name]
+
+
+@pytest.mark.parametrize("path", sorted(glob.glob(os.path.join(LAB, "scenarios", "*.json"))), ids=os.path.basename)
+def test_every_shell_gives_the_same_answer_in_every_scenario_of_the_lab(make_host, path):
+    with open(path, encoding="utf-8") as file:
+        host = make_host(**json.load(file))
+    answers = {shell: [line for line in host.probe("never", shell=command).split("\n") if not line.startswith("@now")]
+               for shell, command in SHELLS.items() if shutil.which(command[0])}
+    assert len(answers) >= 2 and all(answer == answers["sh"] for answer in answers.values())
+    seen = host.facts()
+    assert seen["verdict"] in facts.VERDICTS and seen["reason"]
+    if seen["agent"]["installed"] and seen["verdict"] != "unsupported":
+        assert sorted(one["id"] for one in seen["updates"]["installed"]) == host.in_kernel()
 
 
 def test_the_script_is_plain_posix_shell(tmp_path):
