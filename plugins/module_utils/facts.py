@@ -286,6 +286,7 @@ def _self_update(seen):
             break
     if seen.config and seen.config["upgrade_on_reboot"]:
         ways.append("upgrade_on_reboot")
+    ways.extend(seen.answer.get("scheduled", ()))
     return ways
 
 

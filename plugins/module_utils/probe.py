@@ -40,6 +40,11 @@ done
 [ -e "$R/etc/uptrack/disable" ] && say disabled 1
 [ -e "$R/etc/uptrack/uptrack.conf" ] && say configured 1
 for f in "$R"/boot/vmlinuz-*; do [ -e "$f" ] && say boot "${f##*/vmlinuz-}"; done
+# What else runs at set times under the agent's name, such as the daily job that offline hosts need.
+for f in "$R"/etc/cron.daily/*uptrack* "$R"/etc/cron.daily/*ksplice* "$R"/etc/systemd/system/*uptrack*.timer \
+  "$R"/etc/systemd/system/*ksplice*.timer "$R"/usr/lib/systemd/system/*uptrack*.timer "$R"/usr/lib/systemd/system/*ksplice*.timer; do
+  [ -e "$f" ] && say scheduled "${f#"$R"}"
+done
 
 # What the kernel itself says. The files are 0600: without root there is a directory and no answer.
 stages() {

@@ -212,7 +212,10 @@ ansible_facts:
           type: dict
           returned: always
         self_update:
-          description: Ways in which this host would install updates behind a rollout's back. Empty is best.
+          description:
+            - Ways in which this host would install updates behind a rollout's back. Empty is best.
+            - They are V(cron with autoinstall), V(autoinstall), V(cron) (a job that says yes by itself), V(upgrade_on_reboot), and
+              paths of daily jobs and timers that carry the agent's name, which may install.
           type: list
           elements: str
           returned: always

@@ -173,3 +173,8 @@ def test_what_installs_behind_a_rollouts_back_is_told(make_host):
     assert make_host().facts()["self_update"] == []
     config = {"Settings": {"autoinstall": True, "upgrade_on_reboot": True}}
     assert make_host(config=config).facts()["self_update"] == ["cron with autoinstall", "upgrade_on_reboot"]
+    host = make_host()
+    os.makedirs(host.path("etc/cron.daily"))
+    host.write("etc/cron.daily/uptrack-updates", "#!/bin/sh\nyum -y install uptrack-updates-$(uname -r)\n")
+    host.write("etc/cron.d/uptrack", "# hourly\n7 * * * * root /usr/sbin/uptrack-upgrade -q -y\n")
+    assert host.facts()["self_update"] == ["cron", "/etc/cron.daily/uptrack-updates"]
