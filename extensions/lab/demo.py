@@ -25,10 +25,8 @@ OTHERS = {"fw1": "behind", "fw2": "unreachable", "batch3": "blocked"}
 
 def rehearse():
     """Run the playbook; its exit status comes back."""
-    environment = dict(
-        os.environ, ANSIBLE_CONFIG=os.path.join(TOP, "ansible.cfg"), ANSIBLE_NOCOWS="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="false",
-        ANSIBLE_LOCALHOST_WARNING="false",
-        ANSIBLE_COLLECTIONS_PATH=os.environ.get("ANSIBLE_COLLECTIONS_PATH") or os.path.join(TOP, "build", "collections"))
+    environment = dict(os.environ, ANSIBLE_CONFIG=os.path.join(TOP, "ansible.cfg"), ANSIBLE_NOCOWS="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="false",
+                       ANSIBLE_LOCALHOST_WARNING="false")
     return subprocess.call(
         [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "rebootless.ksplice.rehearse", "-i", INVENTORY,
          "-e", json.dumps({"ksplice_rehearsal_directory": os.path.join(RESULT, "fleet"), "ksplice_report_directory": RESULT,
@@ -75,7 +73,7 @@ def wrong(record, status):
     for active, standby in (("lb1", "lb2"), ("lb4", "lb3"), ("db1", "db2"), ("db4", "db3")):
         demand(rows[standby]["ended"] and rows[active]["started"] and rows[standby]["ended"] <= rows[active]["started"],
                f"{active} (active) was not patched after {standby} (standby)")
-    demand(record["summary"]["attention"] == ["batch3", "fw2"], f"the hosts that need a person are {record['summary']['attention']}")
+    demand(record["summary"]["attention"] == ["batch3", "fw1", "fw2"], f"the hosts that need a person are {record['summary']['attention']}")
     return found
 
 
@@ -100,7 +98,7 @@ def main():
     print(f"Report: {os.path.relpath(os.path.join(RESULT, 'report.html'), os.getcwd())}")
     if found:
         sys.exit("The record does not show what the scenario must lead to:\n  " + "\n  ".join(found))
-    print("The record shows what the scenario must lead to (the two hosts that failed above are meant to).")
+    print("The record shows what the scenario must lead to (the three hosts that failed above are meant to).")
 
 
 if __name__ == "__main__":

@@ -23,10 +23,14 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         checked = ArgumentSpecValidator(facts.ARGUMENTS).validate(self._task.args)
         if checked.error_messages:
-            return dict(result, failed=True, msg=f"uptrack_facts: {'; '.join(checked.error_messages)}. Nothing was asked.")
+            words = "; ".join(message.rstrip(".") for message in checked.error_messages)
+            return dict(result, failed=True, msg=f"uptrack_facts cannot take these arguments: {words}. Nothing was asked.")
         if self._task.async_val:
             return self._execute_module("rebootless.ksplice.uptrack_facts", task_vars=task_vars, wrap_async=True)
         arguments = checked.validated_parameters
         answer = self._low_level_execute_command(probe.script(*facts.refresh(arguments)))
         seen = facts.facts(answer["stdout"], arguments["max_age"])
+        if answer["rc"] and seen["agent"]["installed"] is None:
+            # The shell, or what gives it root, would not: its own words say more than ours.
+            seen["reason"] += f" It ended with status {answer['rc']}: {' '.join((answer['stderr'] or answer['stdout']).split())[:300]}"
         return dict(result, changed=False, ansible_facts={"uptrack": seen})

@@ -33,6 +33,7 @@ class FilterModule:
         return {
             "plan_waves": plan_waves,
             "rehearsal_hosts": rollout.rehearsal_hosts,
+            "rollout_ready": rollout.ready,
             "rollout_start": rollout.start,
             "rollout_batch": rollout.batch,
             "rollout_peers": rollout.peers,

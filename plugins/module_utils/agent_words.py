@@ -52,15 +52,21 @@ def steps(text):
 
 
 def planned(text):
-    """The plan's effect as two lists of IDs: what it adds and what it takes away."""
-    added, taken = [], []
-    for step in steps(text):
-        ours, other = (added, taken) if step.verb == "Install" else (taken, added)
-        if step.id in other:
-            other.remove(step.id)
-        elif step.id not in ours:
-            ours.append(step.id)
-    return added, taken
+    """What the plan ends in, as two lists of IDs: those that are to be in the kernel, and those that are not."""
+    return ends_in((step.verb, step.id) for step in steps(text))
+
+
+def ends_in(pairs):
+    """Of (verb, ID) in their order, the IDs whose last verb is Install and those whose last is Remove.
+
+    An ID that is taken out and put back in one plan (trap 2) counts by its end, so that a run that stopped in between is
+    seen to lack it.
+    """
+    last = {}
+    for verb, ident in pairs:
+        last.pop(ident, None)
+        last[ident] = verb
+    return [ident for ident, verb in last.items() if verb == "Install"], [ident for ident, verb in last.items() if verb == "Remove"]
 
 
 def shown(text):

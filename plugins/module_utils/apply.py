@@ -40,6 +40,8 @@ class Refused(Exception):
     def __init__(self, msg, error_class="host"):
         super().__init__(msg)
         self.error_class = error_class
+        # The module's result as far as the host was looked at.
+        self.result = {"changed": False}
 
 
 class Agent:
@@ -51,7 +53,7 @@ class Agent:
     def __init__(self, run_command):
         self._run_command = run_command
         self.root = os.environ.get("UPTRACK_LAB_ROOT", "")
-        self.secrets = secrets.of_proxy(os.environ.get("https_proxy"))
+        self.secrets = [part for name in secrets.PROXY_VARIABLES for part in secrets.of_proxy(os.environ.get(name))]
         try:
             with open(self.root + "/etc/uptrack/uptrack.conf", encoding="utf-8", errors="replace") as file:
                 self.secrets += secrets.of_configuration(file.read())
@@ -193,6 +195,14 @@ def apply(agent, params, check_mode, host, sleep, clock):
     """
     check_arguments(params)
     before = agent.facts()
+    try:
+        return _apply(agent, params, check_mode, host, sleep, clock, before)
+    except Refused as refused:
+        refused.result = outcome(before, before)
+        raise
+
+
+def _apply(agent, params, check_mode, host, sleep, clock, before):
     if params["state"] == "absent" and before["updates"]["installed"] == [] and before["verdict"] != "unknown":
         return outcome(before, before)
     check_host(before)
@@ -239,7 +249,7 @@ def _check_preview(params, before, work, words):
         raise Refused(f"The service does not know {', '.join(unknown)} for the kernel {before['kernel']['booted']} "
                       "(an ID belongs to one kernel build). Nothing was changed.")
     if params["exact"] and work.command == "uptrack-install":
-        more = [ident for ident in agent_words.planned(words)[0] if ident not in work.wanted]
+        more = [ident for ident in agent_words.planned(words)[0] if ident not in work.wanted and ident not in ids(before)]
         if more:
             raise Refused(f"With exact=true only the updates named may go in, but the agent would also install {', '.join(more)}, "
                           "which they need. Nothing was changed.")

@@ -115,11 +115,15 @@ def problems(text):
             if place in keys:
                 found.append(Problem(line.number, f"gives {line.name} again (first in line {keys[place]})"))
             keys.setdefault(place, line.number)
-        if line.kind in ("key", "more"):
-            why = value_problem(line.section, line.name, line.value, raw=True)
-            if why and not (line.kind == "more" and why.startswith("needs")):
-                found.append(Problem(line.number, f"{line.name} {why}"))
-    return found
+        if line.kind == "more" and line.value[0] in "#;":
+            found.append(Problem(line.number, f"is an indented comment, which one of the agent's parsers takes for a part of {line.name}"))
+    # Of a value that goes on over several lines the whole counts.
+    first = {(line.section, line.name): line.number for line in lines_of(text) if line.kind == "key"}
+    for (section, name), value in values(text).items():
+        why = value_problem(section, name, value, raw=True)
+        if why:
+            found.append(Problem(first[(section, name)], f"{name} {why}"))
+    return sorted(found)
 
 
 def value_problem(section, name, value, raw=False):
@@ -238,7 +242,12 @@ def masked(text):
             shown = re.sub(r"^([^=:]*[=:]\s*)((?:[A-Za-z0-9+.-]+://)?).*@", r"\g<1>\g<2>" + MASK + "@", line.text)
         elif line.kind == "garbage" or (line.kind == "more" and line.name in ("accesskey", "https_proxy")):
             shown = MASK
-        elif line.kind == "comment":
-            shown = re.sub(r"://[^/\s]*@", f"://{MASK}@", re.sub(r"[0-9a-fA-F]{32,}", MASK, line.text))
+        elif line.kind == "comment" and re.search(r"accesskey|https?_proxy|@|[0-9a-fA-F]{32}", line.text, re.I):
+            # Somebody's old value, perhaps.
+            shown = f"{line.text[0]} {MASK}"
+        elif line.kind == "section" and line.text.strip() != f"[{line.section}]":
+            shown = f"[{line.section}] {MASK}"
+        elif line.kind == "key":
+            shown = re.sub(r"://[^/\s]*@", f"://{MASK}@", line.text)
         result.append(shown)
     return "\n".join(result)

@@ -21,10 +21,11 @@ def arguments():
     """The argument spec: one option for each key, typed as the key is."""
     spec = {option(key): {"type": "bool" if key.type == "bool" else "path" if key.type == "path" else "str"} for key in conf.KEYS}
     spec["access_key"]["no_log"] = True
-    # Only its user and password are secret: see forget_harmless.
+    # Only user and password are secret in these: see forget_harmless.
     spec["https_proxy"]["no_log"] = True
+    spec["update_repo_url"]["no_log"] = True
     spec["hostname_override_file"]["no_log"] = False
-    spec["extra"] = {"type": "dict", "default": {}}
+    spec["extra"] = {"type": "dict", "default": {}, "no_log": True}
     spec["disabled"] = {"type": "bool"}
     spec["backup"] = {"type": "bool", "default": False}
     return spec
@@ -35,10 +36,18 @@ class Refused(Exception):
 
 
 def forget_harmless(params, no_log_values):
-    """Of a proxy only user and password are secret. Its whole text, and above all the word none, must not be cut out of
-    every result."""
-    no_log_values.discard(params["https_proxy"])
-    no_log_values.update(secrets.of_proxy(params["https_proxy"]))
+    """Of a URL only user and password are secret, of extra what stands in place of the key or a URL. All the rest of them,
+    and above all words such as none and yes, must not be cut out of every result."""
+    extra = [value for keys in params["extra"].values() if isinstance(keys, dict) for value in keys.values()]
+    urls = [str(value) for value in [params["https_proxy"], params["update_repo_url"]] + extra]
+    keys = [str(value) for keys in params["extra"].values() if isinstance(keys, dict) for name, value in keys.items()
+            if str(name).lower() == "accesskey"]
+    for value in urls + [str(keys) for keys in params["extra"].values()]:
+        no_log_values.discard(value)
+    no_log_values.update(part for url in urls for part in secrets.of_proxy(url))
+    no_log_values.update(keys)
+    if params["access_key"]:
+        no_log_values.add(params["access_key"])
 
 
 def wishes(params):
@@ -56,8 +65,11 @@ def wishes(params):
             raise Refused(f"extra: {section!r} cannot be the name of a section. Nothing was changed.")
         for name, value in keys.items():
             place = (section, str(name).lower())
+            own = [option(key) for key in conf.KEYS if (key.section, key.name) == place]
+            if own and value is not None:
+                raise Refused(f"extra: [{section}] {name} has an option of its own, {own[0]}: use that. Nothing was changed.")
             if place in wanted:
-                raise Refused(f"extra: [{section}] {name} has an option of its own, which this task sets too. Nothing was changed.")
+                raise Refused(f"extra: [{section}] {name} is removed here and set by {own[0]}: one of the two. Nothing was changed.")
             if any(mark in str(name) for mark in ":=\n[#;") or not str(name).strip():
                 raise Refused(f"extra: {name!r} cannot be the name of a key. Nothing was changed.")
             if not isinstance(value, (bool, str, int, float, type(None))):
@@ -75,8 +87,9 @@ def configure(module, root):
     wanted = wishes(module.params)
     path = f"{root}{DIRECTORY}/uptrack.conf"
     old = _read(path)
-    new = conf.edit(old or "", wanted) if wanted or old else ""
-    wrong = conf.problems(new)
+    # Without a wish the file is none of this task's business, such as when a host is only to be disabled.
+    new = conf.edit(old or "", wanted) if wanted else old or ""
+    wrong = conf.problems(new) if wanted else []
     if wrong:
         raise Refused(f"{path}: line {_line_in(old or new, wrong[0], new)} {wrong[0].what}. The agent cannot read such a file. "
                       "Correct that line by hand, or set its option here; the file was left as it was.")
@@ -87,9 +100,9 @@ def configure(module, root):
     diffs = []
     if result["changed"]:
         new_key = before.get(("Auth", "accesskey")) != after.get(("Auth", "accesskey"))
-        diffs.append({"before_header": path, "after_header": path, "before": conf.masked(old or ""),
-                      "after": conf.masked(new).replace(f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (another one)")
-                      if new_key and old else conf.masked(new)})
+        diffs.append({"before_header": path, "after_header": path, "before": _shown(old or ""),
+                      "after": _shown(new).replace(f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (another one)")
+                      if new_key and old else _shown(new)})
         if not module.check_mode:
             if module.params["backup"] and old is not None:
                 result["backup_file"] = module.backup_local(path)
@@ -109,6 +122,11 @@ def configure(module, root):
     if diffs:
         result["diff"] = diffs
     return result
+
+
+def _shown(text):
+    """The file for a diff: without secrets, and without bytes that are no text."""
+    return conf.masked(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _line_in(text, problem, new):

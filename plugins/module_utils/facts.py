@@ -114,15 +114,23 @@ class _Seen:
         self.shown_available, self.shown_installed, _effective = agent_words.shown(self.words if "showed" in answer else "")
         self.status, self.results, self.plan, self.effective_file = (
             self.file(tag) for tag in ("status", "results", "upgrade_plan", "effective"))
+        self.asked = self.one("refreshed") == "0"
+        self.last_run = self._last_run()
         self.names, known = self._names()
         # The agent lists updates in the catalogue's order, and so do we; what it does not know comes last.
         self.applied = [ident for ident in known if ident in self.kernel_ids] + sorted(self.kernel_ids.difference(known))
-        self.fits = set(known) == self.kernel_ids
+        # A plan belongs to what was in the kernel when it was made, and that stands in the status file written with it.
+        # What uptrack-show lists comes from the kernel of now, and tells nothing of the plan.
+        written = _ids(_get(self.status, "Updates", "Installed"))
+        self.fits = written == self.kernel_ids or (self.status is None and self.asked)
         self.available, self.superseded = self._available()
-        self.checked = None if self.available is None else _seconds(_get(self.plan, "Time"))
-        if self.checked is None and self.available is not None and "checked" in answer:
-            self.checked = _integer(self.one("checked"))
-        self.last_run = self._last_run()
+        self.checked = None
+        if _plan_items(self.plan) is not None and "Time" in self.plan:
+            self.checked = _seconds(self.plan["Time"])
+            if self.checked is None:
+                self.checked = _integer(self.one("checked"))
+        elif self.asked and self.available is not None:
+            self.checked = self.now
         self.effective, self.effective_build, self.effective_package = self._effective()
 
     def one(self, tag, default=None):
@@ -133,8 +141,12 @@ class _Seen:
         return "\n".join(self.answer.get("words", ()))
 
     def file(self, tag):
+        """One of the agent's files. One without its end (reference 2.4) was cut off, by a full disk perhaps."""
+        lines = self.answer.get(tag, [])
+        if "..." not in [line.strip() for line in lines[-2:]]:
+            return None
         try:
-            document = state_yaml.load("\n".join(self.answer.get(tag, ())))
+            document = state_yaml.load("\n".join(lines))
         except state_yaml.NotStateYaml:
             return None
         return document if isinstance(document, dict) else None
@@ -149,32 +161,33 @@ class _Seen:
             if ident:
                 names[ident] = name
                 known.append(ident)
-        for item in (self.shown_available or []) + _list(_get(self.plan, "Plan")):
+        failed = self.last_run["failed"] if self.last_run else []
+        for item in (self.shown_available or []) + _list(_get(self.plan, "Plan")) + failed:
             ident, name = _id_and_name(item)
             if ident and name:
                 names.setdefault(ident, name)
         return names, known
 
     def _available(self):
-        """What the saved plan would put into the kernel and what it would take out, or (None, None) without a plan."""
-        plan = _get(self.plan, "Plan")
-        if isinstance(plan, list) or (self.plan is not None and plan is None and "Plan" in self.plan):
-            added, taken = [], []
-            for item in _list(plan):
-                ident = _id_and_name(item)[0]
-                if not ident:
-                    continue
-                install = item.get("Command") == "Install"
-                ours, other = (added, taken) if install else (taken, added)
-                if ident in other:
-                    other.remove(ident)
-                elif ident not in ours:
-                    ours.append(ident)
-            return ([self.named(ident) for ident in added if ident not in self.kernel_ids],
-                    [ident for ident in taken if ident in self.kernel_ids])
-        if self.shown_available is not None:
-            return [update for update in self.shown_available if update["id"] not in self.kernel_ids], []
-        return None, None
+        """What is to be put into the kernel and what is to be taken out, or (None, None) where nobody told."""
+        items = _plan_items(self.plan)
+        if items is None and self.asked and re.search("^(The following steps will be taken:|Nothing to be done.)", self.words, re.M):
+            items = [(step.verb, step.id) for step in agent_words.steps(self.words)]
+            self.names.update((step.id, step.name) for step in agent_words.steps(self.words))
+        if items is None:
+            if self.shown_available is None:
+                return None, None
+            items = [("Install", update["id"]) for update in self.shown_available]
+        added, taken = agent_words.ends_in(items)
+        # What the last run could not put in still waits, whatever the plan says that it left behind.
+        added += [failed["id"] for failed in self.stuck() if failed["verb"] == "install" and failed["id"] not in added]
+        return ([self.named(ident) for ident in added if ident not in self.kernel_ids],
+                [ident for ident in taken if ident in self.kernel_ids])
+
+    def stuck(self):
+        """The failures of the last run that still stand: updates that are not where it was to bring them."""
+        return [failed for failed in (self.last_run["failed"] if self.last_run else ())
+                if (failed["id"] in self.kernel_ids) == (failed["verb"] == "remove")]
 
     def _last_run(self):
         result = _get(self.results, "Result")
@@ -185,7 +198,8 @@ class _Seen:
         for item in _list(result.get("Failed")):
             ident, name = _id_and_name(item)
             if ident:
-                failed.append({"id": ident, "name": name, "reason": item.get("Abort") or "unknown"})
+                failed.append({"id": ident, "name": name, "verb": "remove" if item.get("Command") == "Remove" else "install",
+                               "reason": item.get("Abort") or "unknown"})
         done = [ident for ident, _name in map(_id_and_name, _list(result.get("Succeeded"))) if ident]
         return {"at": iso(_seconds(_get(self.results, "Time"))), "rc": code, "done": done, "failed": failed,
                 "what": None if not code or failed else meaning(code).what}
@@ -196,7 +210,7 @@ class _Seen:
             document = self.effective_file
             original, effective = _get(document, "OriginalKernel"), _get(document, "EffectiveKernel")
             if (isinstance(original, dict) and isinstance(effective, dict) and original.get("Release") == self.release
-                    and original.get("Version") == self.version and set(_list(document.get("Installed"))) == self.kernel_ids):
+                    and original.get("Version") == self.version and _texts(document.get("Installed")) == self.kernel_ids):
                 release = effective.get("Release")
                 return release, f"{release}/{effective.get('Version')}", effective.get("PackageVersion")
             if not self.kernel_ids:
@@ -225,6 +239,8 @@ def _verdict(seen, max_age):
         if refused == 13:
             return "unsupported", _sentence(problem.what, problem.advice)
         return "unknown", "The service could not be asked: " + _sentence(problem.what, problem.advice)
+    if "unasked" in seen.answer:
+        return "unknown", "The service was to be asked, but the host has no uptrack-upgrade to ask it with."
     last, last_at = seen.last_run, _seconds(_get(seen.results, "Time"))
     if last and last["rc"] and not last["failed"] and (seen.checked is None or (last_at or 0) > seen.checked):
         known = meaning(last["rc"])
@@ -248,9 +264,10 @@ def _verdict(seen, max_age):
     if age > max_age:
         return "unknown", f"What is known is {_span(age)} old, more than the {_span(max_age)} allowed: run with refresh."
     waiting = [update["id"] for update in seen.available] + seen.superseded
-    stuck = [failed for failed in (last["failed"] if last else ()) if failed["id"] in waiting]
+    stuck = seen.stuck()
     if stuck:
-        return "blocked", f"Update {stuck[0]['id']} would not go in ({stuck[0]['reason']}); {len(waiting)} waiting."
+        verb = "go in" if stuck[0]["verb"] == "install" else "come out"
+        return "blocked", f"Update {stuck[0]['id']} would not {verb} ({stuck[0]['reason']}); {len(waiting)} waiting."
     if waiting:
         return "behind", f"{len(waiting)} update{'s' if len(waiting) > 1 else ''} waiting."
     return "current", f"Nothing is waiting; asked {_span(max(0, age))} ago."
@@ -314,6 +331,24 @@ def _get(document, *path):
 
 def _list(value):
     return value if isinstance(value, list) else []
+
+
+def _texts(value):
+    return {item for item in _list(value) if isinstance(item, str)}
+
+
+def _ids(value):
+    """The IDs in a list of the agent's updates; None if it is no such list."""
+    found = [_id_and_name(item)[0] for item in value] if isinstance(value, list) else [None]
+    return None if None in found else set(found)
+
+
+def _plan_items(plan):
+    """The plan as (verb, ID) in its order; None where any of it cannot be read, since what is left out would seem not to wait."""
+    if not isinstance(plan, dict) or "Plan" not in plan or not isinstance(plan["Plan"] or [], list):
+        return None
+    items = [(item.get("Command") if isinstance(item, dict) else None, _id_and_name(item)[0]) for item in plan["Plan"] or []]
+    return items if all(verb in ("Install", "Remove") and ident for verb, ident in items) else None
 
 
 def _id_and_name(item):

@@ -76,6 +76,8 @@ tell() {
     # A secret as a regular expression that also finds it wrapped over two lines.
     function keep_secret(s,    i, c, r) {
       if (length(s) < 4) return
+      # In uptrack.conf a percent sign is doubled, in the words of the agent it is not.
+      if (s ~ /%%/) { r = s; gsub(/%%/, "%", r); keep_secret(r) }
       r = ""
       for (i = 1; i <= length(s); i++) {
         c = substr(s, i, 1)
@@ -106,8 +108,9 @@ tell() {
     # uptrack.conf line by line, so that the reader can name a broken line, with no value that may be private.
     function conf(line,    at, key, value, c) {
       if (line ~ /^[ \t]*$/ || line ~ /^[#;]/) return "#"
+      if (line ~ /^[ \t]+[#;]/) return " #"
       if (line ~ /^[ \t]/) return " (hidden)"
-      if (line ~ /^\[/) return line
+      if (match(line, /^\[[^\]]*\]/)) return substr(line, 1, RLENGTH) (substr(line, RLENGTH + 1) ~ /[^ \t\r]/ ? " (hidden)" : "")
       at = match(line, /[=:]/)
       if (!at) return "!"
       key = tolower(substr(line, 1, at - 1)); sub(/[ \t]+$/, "", key)
@@ -169,6 +172,7 @@ case $refresh in
     elif [ $((now - $(date -r "$state/upgrade_plan" +%s))) -gt "$older_than" ]; then ask=1
     fi;;
 esac
+if [ -n "$ask" ] && { [ "$uid" != 0 ] || [ -z "$upgrade" ]; }; then say unasked 1; fi
 if [ "$uid" = 0 ] && [ -d "$R/sys/module" ]; then
   if [ -n "$ask" ] && [ -n "$upgrade" ] && [ ! -e "$R/etc/uptrack/disable" ]; then
     words=$("$upgrade" -n 2>&1 </dev/null); say refreshed $?
@@ -205,6 +209,7 @@ def read_answer(text):
     for line in text.split("\n"):
         if not line.startswith("@"):
             continue
-        tag, _blank, rest = line[1:].partition(" ")
+        # The ssh connection gives the script a terminal, which ends its lines with a carriage return too.
+        tag, _blank, rest = line[1:].rstrip("\r").partition(" ")
         answer.setdefault(tag, []).append(rest)
     return answer if "end" in answer else None

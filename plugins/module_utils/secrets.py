@@ -7,6 +7,8 @@ import re
 from ansible_collections.rebootless.ksplice.plugins.module_utils import conf
 
 MASK = conf.MASK
+# The agent takes the first of these that is set, where its file names no proxy (reference 2.1).
+PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy")
 
 
 def of_configuration(text):

@@ -23,6 +23,7 @@ _ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f
 _BACKSLASH_AT_END = re.compile(r"(?<!\\)(?:\\\\)*\\$")
 _OPEN_DOUBLE_QUOTE = re.compile(r"""(?:[^"']|(?<=\w)'|'(?:[^']|'')*'|"(?:[^"\\]|\\.)*")*"(?:[^"\\]|\\.)*\\?""", re.S)
 _MOST_DEPTH = 20
+_MOST_LINES = 300
 
 
 def load(text):
@@ -111,15 +112,18 @@ def _inline(lines, at, indent, depth):
 
     if text[0] in "{[":
         while True:
-            try:
-                flow = _Flow(_join(parts), number)
-                value = flow.value(depth)
-                flow.end()
-                return value, at
-            except _Unfinished:
-                if not more():
-                    raise NotStateYaml(f"line {number} opens what is never closed")
-                at += 1
+            # Reading anew for every line would take its time: only where it may end, and not without end.
+            if parts[-1][-1] in "]}":
+                try:
+                    flow = _Flow(_join(parts), number)
+                    value = flow.value(depth)
+                    flow.end()
+                    return value, at
+                except _Unfinished:
+                    pass
+            if len(parts) > _MOST_LINES or not more():
+                raise NotStateYaml(f"line {number} opens what is never closed")
+            at += 1
     while text[0] in "'\"" and not _closed(_join(parts)):
         if not more():
             raise NotStateYaml(f"line {number} opens a quote that is never closed")

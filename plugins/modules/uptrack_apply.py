@@ -268,7 +268,7 @@ def main():
         result = apply(Agent(module.run_command), module.params, module.check_mode,
                        host=platform.node(), sleep=time.sleep, clock=time.monotonic)
     except Refused as refused:
-        module.fail_json(msg=str(refused), error_class=refused.error_class)
+        module.fail_json(**dict(refused.result, msg=str(refused), error_class=refused.error_class))
     result["seconds"] = round(time.monotonic() - started, 3)
     for warning in result.pop("warnings", ()):
         module.warn(warning)

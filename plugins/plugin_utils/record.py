@@ -12,7 +12,7 @@ import jinja2
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.facts import VERDICTS
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import natural
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import WORK, natural
 
 SCHEMA = 1
 
@@ -79,14 +79,15 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         "checked_at": survey.get("checked_at"),
         "started": None,
         "ended": None,
-        "attention": in_run and survey["verdict"] in ("unreachable", "unknown"),
+        # Whoever could not be looked at; and, where patching was the point, whoever still has something waiting.
+        "attention": in_run and survey["verdict"] in ("unreachable", "unknown") + (() if check or not run else WORK),
     }
     left = (run.get("left") or {}).get(name)
     if outcome is None:
         if in_run and left and row["verdict"] in ("behind", "blocked"):
             row["reason"] = left
         elif in_run and wave and not check:
-            row.update(reason=f"Not patched: the run ended before wave {wave}.", attention=True)
+            row["reason"] = f"Not patched: the run ended before wave {wave}."
         return row
     if not outcome["taken"]:
         if row["verdict"] in ("behind", "blocked"):
@@ -123,8 +124,10 @@ def lines(document):
     summary, result = document["summary"], []
     counts = ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count)
     result.append(f"{summary['hosts']} hosts: {counts}.")
-    if document["run"]["kind"] == "patch":
-        result.append(f"{summary['patched']} patched in this run, {summary['cves_fixed']} CVEs fixed, {summary['cves_open']} still open somewhere.")
+    if document["run"]["kind"] == "rehearsal":
+        result.append("This was a rehearsal: the hosts are emulated, and nothing of this happened to the hosts of the inventory.")
+    if document["run"]["kind"] != "status":
+        result.append(f"Patched in this run: {summary['patched']}. CVEs fixed: {summary['cves_fixed']}, still open somewhere: {summary['cves_open']}.")
     for row in document["hosts"]:
         if row["verdict"] != "current" or row["attention"]:
             result.append(f"{row['name']}: {row['verdict']}. {row['reason']}")
@@ -133,13 +136,21 @@ def lines(document):
 
 def plan_lines(run):
     """The plan as lines: what a person reads before saying yes."""
-    result = [f"Plan {run['hash']}: {sum(map(len, run['waves']))} hosts in {len(run['waves'])} waves."]
+    result = [f"Plan {run['hash']}. Hosts with work: {sum(map(len, run['waves']))}, waves: {len(run['waves'])}."]
+    out = [name for name, host in run["planned_hosts"].items() if host["verdict"] in ("unreachable", "unknown")]
+    if len(out) > run["max_failures"] and run["waves"]:
+        result.append(f"No wave will start: {len(out)} hosts cannot be reached or checked, and max_failures allows {run['max_failures']}.")
     canaries = set(run["canaries"])
+
+    def told(name):
+        groups = [group for group, known in run["groups"].items() if name in known["members"]]
+        words = groups + [word for word in (run["planned_hosts"][name]["role"], "canary" if name in canaries else None) if word]
+        return f"{name} ({', '.join(words)})" if words else name
     for number, wave in enumerate(run["waves"], 1):
-        result.append(f"Wave {number}: " + ", ".join(name + (" (canary)" if name in canaries else "") for name in wave))
+        result.append(f"Wave {number}: " + ", ".join(map(told, wave)))
     for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0])):
         if run["planned_hosts"][name]["verdict"] != "current":
-            result.append(f"Left: {name}: {why}")
+            result.append(f"In no wave: {name}. {why}")
     return result
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options as run_options
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
 
@@ -57,6 +58,24 @@ def survey_of(variables):
     return empty
 
 
+def ready(variables_of, everyone, in_run, about):
+    """What a run begins with, after a look at everything that was asked for.
+
+    :param about: as of record.about.
+    :returns: C(about), or C(error) with a sentence.
+    """
+    try:
+        if not in_run:
+            raise PlanError("There is no host to work on: ksplice_hosts fits none of the inventory.")
+        for name in everyone:
+            run_options.misspelt(name, variables_of[name])
+        # Variables of a run may stand in the inventory as well as on the command line: the first host's are everybody's.
+        run_options.check(variables_of[in_run[0]])
+    except PlanError as error:
+        return {"error": str(error)}
+    return about
+
+
 def start(variables_of, everyone, in_run, options):
     """The plan of a whole run.
 
@@ -64,12 +83,13 @@ def start(variables_of, everyone, in_run, options):
     :param everyone: names of all hosts of the inventory.
     :param in_run: names of those the run may touch.
     :param options: C(groups), C(max_parallel), C(max_failures), C(stages), C(partial_groups), C(check); as the variables of role rolling.
-    :returns: the plan as a mapping, with C(error) in it (and nothing else) when it cannot be planned.
+    :returns: the plan as a mapping, with C(error) and no waves in it when it cannot be planned.
     """
     try:
         run = _plan(variables_of, everyone, in_run, options, {})
     except PlanError as error:
-        return {"error": str(error)}
+        # The survey is done all the same, and the record tells it.
+        run = dict(waves.Plan().as_dict(), hash=None, error=str(error), groups={}, max_failures=0, planned_hosts={})
     # For the play that follows the plan by Ansible's own serial. A pattern that matches nobody, where there is nothing to do.
     going = [] if options.get("check") else run["waves"]
     return dict(run, order=[name for wave in going for name in wave] or ["all:!all"], sizes=[len(wave) for wave in going] or [1])
@@ -106,11 +126,14 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         allowed = run["max_failures"]
     else:
         hosts = [host(name, variables_of[name], name in inside) for name in everyone]
-        groups = waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of))
+        waves.groups_of(hosts, options.get("groups"))   # complains of what is no mapping of lists
+        groups = waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of, options.get("groups")))
         allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
     proven = [result["build"] for result in outcomes.values() if result["taken"] and result["ok"]]
-    planned = waves.plan(hosts, groups, max_parallel=_integer(options.get("max_parallel", 10)), stages=list(options.get("stages") or ()),
+    planned = waves.plan(hosts, groups, max_parallel=_integer(options.get("max_parallel", 10)), stages=options.get("stages") or (),
                          proven=proven, partial_groups=bool(options.get("partial_groups")))
+    if not run and not options.get("partial_groups"):
+        waves.doubtful(hosts, groups)
     result = planned.as_dict()
     result["groups"] = {group.name: {"members": list(group.members), "max_unavailable": group.max_unavailable} for group in groups}
     result["max_failures"] = allowed
@@ -119,13 +142,13 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
     return result
 
 
-def _spare(hosts, variables_of):
+def _spare(hosts, variables_of, named):
     """What the hosts' variables say of how many members of their groups may be out of service."""
     limits = {}
     for one in hosts:
         limit = variables_of[one.name].get("ksplice_ha_max_unavailable")
         if limit not in (None, ""):
-            for group in one.groups:
+            for group in (*one.groups, *(group for group, members in (named or {}).items() if one.name in members)):
                 if limits.setdefault(group, _integer(limit)) != _integer(limit):
                     raise PlanError(f"Group {group} has two values of ksplice_ha_max_unavailable ({limits[group]} and {limit}, the latter "
                                     f"of host {one.name}): give all its members the same.")
@@ -162,24 +185,32 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
     lost = {name for name in everyone_in_play if name not in set(still_in_play)}
     failures = sorted(lost.union(name for name, outcome in outcomes.items() if not outcome["ok"]), key=waves.natural)
     over = len(failures) > state["max_failures"]
+    taken = []
     for name in wave:
         reason = None
         build = state["hosts"][name]["build"]
-        broken = [other for other, result in outcomes.items() if result["taken"] and not result["ok"] and result["build"] == build]
-        proven = any(result["taken"] and result["ok"] and result["build"] == build for result in outcomes.values())
+        tried = {other: result["ok"] for other, result in outcomes.items() if result["taken"] and result["build"] == build}
+        beside = next((other for other in taken if state["hosts"][other]["build"] == build), None)
         if over:
             reason = (f"Not patched: the rollout stopped, because hosts without success are {len(failures)} ({_some(failures)}) "
                       f"and max_failures allows {state['max_failures']}.")
-        elif broken and not proven:
-            reason = f"Not patched: {broken[0]}, the canary of its kernel build, was not patched with success."
+        elif tried and not any(tried.values()):
+            reason = f"Not patched: {next(iter(tried))}, the canary of its kernel build, was not patched with success."
+        elif not tried and beside:
+            reason = f"Not patched: {beside} goes ahead as the canary of its kernel build, in place of one that was left alone. Run again."
         else:
-            reason = _peers_unwell(state, name, variables_of[name], lost)
+            reason = _peers_unwell(state, name, variables_of[name], lost, taken)
+        if reason is None:
+            taken.append(name)
         hands[name] = {"taken": reason is None, "at": now, "reason": reason}
     return dict(state, hands=hands)
 
 
-def _peers_unwell(state, name, variables, lost):
-    """Why a host must be left alone for the sake of its groups, or None."""
+def _peers_unwell(state, name, variables, lost, taken):
+    """Why a host must be left alone for the sake of its groups, or None.
+
+    :param taken: hosts of the same wave that are in hand already.
+    """
     looked = variables.get("rolling_peers") or {}
     unwell = {}
     for result in looked.get("results") or ():
@@ -194,6 +225,8 @@ def _peers_unwell(state, name, variables, lost):
             unwell[peer] = "was lost in this run"
         elif outcome and outcome["taken"] and not outcome["ok"]:
             unwell.setdefault(peer, "was not patched with success")
+    for peer in taken:
+        unwell.setdefault(peer, "is in hand")
     for group_name, group in state["groups"].items():
         if name not in group["members"]:
             continue
@@ -226,7 +259,8 @@ def _applied(result, taken_at, now):
     for key in ("installed", "removed", "remaining", "cves_fixed", "cves_open", "before", "after", "verdict", "error_class", "failures"):
         outcome[key] = result.get(key)
     failed = bool(result.get("failed")) or "after" not in result
-    outcome["ok"] = not failed
+    # Success is what there is evidence of: the kernel has everything, and that was looked at.
+    outcome["ok"] = not failed and result.get("verdict") == "current"
     outcome["reason"] = _one_line(result.get("msg") if failed else result.get("reason"), "The task ended without a word.")
     if outcome["verdict"] is None:
         outcome["verdict"] = "unknown"

@@ -83,6 +83,8 @@ def groups_of(hosts, named=None, max_unavailable=None):
     :param max_unavailable: mapping of group to how many members may be out at once, or one number for all; None means 1.
     :raises PlanError: for members nobody knows, a member named twice, or a number that would leave nobody serving.
     """
+    if not isinstance(named or {}, dict):
+        raise PlanError(f"ksplice_ha_groups (rolling_groups) is {named!r}: give a mapping of groups to lists of hosts.")
     names = [host.name for host in hosts]
     members = {}
     for host in hosts:
@@ -111,6 +113,28 @@ def groups_of(hosts, named=None, max_unavailable=None):
                             "(ksplice_ha_max_unavailable): that would leave nobody serving. Give a smaller number.")
         result.append(Group(group, tuple(sorted(listed, key=natural)), spare))
     return sorted(result, key=lambda group: natural(group.name))
+
+
+def doubtful(hosts, groups):
+    """Complain of what cannot be meant: a typing mistake here would put two members of a group into one wave.
+
+    :raises PlanError: for a group of one, groups that differ in case only, and a role without a group.
+    """
+    spelt = {}
+    for group in groups:
+        other = spelt.setdefault(group.name.lower(), group.name)
+        if other != group.name:
+            raise PlanError(f"The groups {other} and {group.name} differ in upper and lower case only: spell them alike if they are one, "
+                            "or name them apart.")
+        if "," in group.name:
+            raise PlanError(f"Group {group.name!r} has a comma in its name: for several groups give a list (ksplice_ha_group: [a, b]).")
+        if len(group.members) == 1:
+            raise PlanError(f"Group {group.name} has one member only, {group.members[0]}: name the others, or take the group away. "
+                            "ksplice_partial_groups=true takes it as it is.")
+    grouped = {name for group in groups for name in group.members}
+    for host in hosts:
+        if host.role and host.name not in grouped:
+            raise PlanError(f"Host {host.name} is {host.role} (ksplice_ha_role) but in no group: give it ksplice_ha_group.")
 
 
 def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups=False):
@@ -206,7 +230,9 @@ def _check(hosts, max_parallel, stages):
         if len(names) != len(set(names)) and names.count(name) > 1:
             raise PlanError(f"Host {name} is in the list twice: name it once.")
     if not isinstance(max_parallel, int) or isinstance(max_parallel, bool) or max_parallel < 1:
-        raise PlanError(f"max_parallel is {max_parallel!r}: give a number from 1 on.")
+        raise PlanError(f"max_parallel (ksplice_max_parallel, rolling_max_parallel) is {max_parallel!r}: give a number from 1 on.")
+    if isinstance(stages, str) or not all(isinstance(stage, str) for stage in stages):
+        raise PlanError(f"stages (ksplice_stages, rolling_stages) is {stages!r}: give a list of names.")
     if len(stages) != len(set(stages)):
         raise PlanError("stages names a stage twice: name each once.")
     for host in hosts:
@@ -215,11 +241,12 @@ def _check(hosts, max_parallel, stages):
                             f"{_meant(host.role, ROLES)}.")
         if host.stage is not None and host.stage not in stages:
             raise PlanError(f"Host {host.name} is in the stage {host.stage!r} (ksplice_stage), which is not one of "
-                            f"{', '.join(stages) or 'none'} (ksplice_stages){_meant(host.stage, stages)}.")
+                            f"the stages of this run (ksplice_stages: {', '.join(stages) or 'none'}){_meant(host.stage, stages)}.")
 
 
 def budget(max_failures, hosts):
-    """How many of so many hosts may fail before a rollout stops: a number as it is, a percentage rounded down.
+    """How many of so many hosts may fail before a rollout stops: a number as it is, a percentage rounded down, but at
+    least one, so that a small fleet does not stand still for one dead host.
 
     :raises PlanError: for anything else.
     """
@@ -227,8 +254,9 @@ def budget(max_failures, hosts):
     if re.fullmatch(r"\d+", text):
         return int(text)
     if re.fullmatch(r"\d+(\.\d+)?%", text) and float(text[:-1]) <= 100:
-        return int(hosts * float(text[:-1]) / 100)
-    raise PlanError(f"max_failures is {max_failures!r}: give a number of hosts, or a percentage such as 10%.")
+        return max(int(hosts * float(text[:-1]) / 100), 1 if float(text[:-1]) else 0)
+    raise PlanError(f"max_failures (ksplice_max_failures, rolling_max_failures) is {max_failures!r}: give a number of hosts, "
+                    "or a percentage such as 10%.")
 
 
 def natural(name):

@@ -140,6 +140,7 @@ class Fleet:
                 changes = self.patched_when(name)
                 if changes:
                     spans.append((changes[0][0], changes[-1][1], name))
+            assert spans, f"none of {members} was patched: there is nothing to see"
             spans.sort()
             for (_start, end, one), (start, _end, other) in zip(spans, spans[1:]):
                 assert end <= start, f"{one} and {other} were in hand at once: {spans}"

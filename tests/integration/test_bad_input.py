@@ -24,9 +24,14 @@ def refused(one, run, words):
     ({"ksplice_ha_groups": {"web": ["p1", "wbe9"]}}, "Group web names wbe9, which is not in the inventory"),
     ({"ksplice_ha_groups": {"web": ["s1", "s1"]}}, "Group web names s1 twice"),
     ({"ksplice_ha_groups": {"web": "s1"}}, "Group web needs a list of hosts"),
-    ({"ksplice_max_parallel": "many"}, "max_parallel is 'many'"),
-    ({"ksplice_max_failures": "a few"}, "max_failures is 'a few'"),
+    ({"ksplice_max_parallel": "many"}, "ksplice_max_parallel is 'many'"),
+    ({"ksplice_max_failures": "a few"}, "ksplice_max_failures, rolling_max_failures) is 'a few'"),
     ({"ksplice_stages": ["prod"], "ksplice_stage": "prdo"}, "did you mean prod"),
+    ({"ksplice_ha_groups": ["web"]}, "ksplice_ha_groups is ['web']: give a mapping"),
+    ({"ksplice_max_age": "1d"}, "ksplice_max_age is '1d': give seconds"),
+    ({"ksplice_retry_delay": "soon"}, "ksplice_retry_delay is 'soon'"),
+    ({"ksplice_max_paralel": 3}, "did you mean ksplice_max_parallel"),
+    ({"ksplice_hosts": "nobody"}, "ksplice_hosts fits none of the inventory"),
 ])
 def test_a_plan_that_makes_no_sense(fleet, variables, words):
     one = fleet(HOSTS)
@@ -40,12 +45,31 @@ def test_a_host_that_names_a_group_twice(fleet):
     refused(one, one.rehearse(), "Host x1 names the group g twice")
 
 
-def test_an_empty_list_of_hosts(fleet):
+def test_a_misspelt_variable_of_a_host_does_not_part_a_pair(fleet):
+    hosts = pair("p", "p1", "p2")
+    hosts["p1"]["ksplice_ha_grp"] = hosts["p1"].pop("ksplice_ha_group")
+    one = fleet(hosts)
+    refused(one, one.rehearse(), "Host p1 has the variable ksplice_ha_grp, which nothing reads (did you mean ksplice_ha_group?)")
+
+
+def test_a_refused_plan_leaves_a_record_of_the_survey(fleet):
+    one = fleet({**pair("p", "p1"), **alone("s1")})
+    one.make()
+    refused(one, one.play("rebootless.ksplice.patch"), "Group p has one member only, p1")
+    rows = one.rows()
+    assert {row["verdict"] for row in rows.values()} == {"behind"} and len(rows) == 2
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_done(fleet):
     one = fleet(HOSTS)
     one.make()
-    run = one.play("rebootless.ksplice.patch", ksplice_hosts="nobody")
-    assert "no hosts matched" in run.output and "Traceback" not in run.output
-    assert not any(one.patched_when(name) for name in one.names)
+    refused(one, one.play("rebootless.ksplice.patch", ksplice_report_directory="/proc/nowhere"), "/proc/nowhere")
+
+
+def test_enrolling_without_a_key(fleet):
+    one = fleet(HOSTS)
+    one.make()
+    refused(one, one.play("rebootless.ksplice.enroll"), "ksplice_access_key is not set")
 
 
 @pytest.mark.parametrize("wish, words", [
@@ -83,7 +107,7 @@ def test_a_directory_that_holds_something_else_is_left_alone(fleet):
     ("uptrack_apply", "state=present cves=2026-1", "is not a CVE"),
     ("uptrack_apply", "state=present cves=CVE-2020-99999", "No update for CVE-2020-99999"),
     ("uptrack_apply", "updates=abcd1234", "state=latest takes everything"),
-    ("uptrack_facts", "refesh=true", "refesh"),
+    ("uptrack_facts", "refesh=true", "cannot take these arguments: refesh"),
     ("uptrack_facts", "max_age=old", "max_age"),
     ("uptrack_config", "autoinstal=true", "Unsupported parameters"),
     ("uptrack_config", "autoinstall=perhaps", "autoinstall"),

@@ -32,6 +32,7 @@ def test_overlapping_groups(fleet):
     one = fleet(hosts)
     one.make()
     assert one.play(naive()).status == 0
+    assert all(one.patched_when(name) for name in one.names)
     one.never_two(("a", "b"), ("b", "c"))
 
 

@@ -23,10 +23,13 @@ def test_the_demo_shows_what_its_scenario_must_lead_to():
     assert "http://" not in page and "https://" not in page and "src=" not in page and "@import" not in page
 
 
-def test_the_demo_fails_when_the_record_is_wrong():
+def test_the_demo_fails_when_the_record_is_wrong(fleet, tmp_path):
     sys.path.insert(0, str(TOP / "extensions/lab"))
     import demo
-    record = json.loads((TOP / "build/demo/record.json").read_text())
+    one = fleet({})
+    one.inventory = TOP / "extensions/lab/rehearsal/demo.yml"
+    one.rehearse(ksplice_max_parallel=6)
+    record = one.record()
     assert demo.wrong(record, 2) == []
     rows = {row["name"]: row for row in record["hosts"]}
     rows["lb1"]["started"] = rows["lb2"]["started"]
@@ -52,6 +55,7 @@ def test_the_hosts_of_the_inventory_are_never_contacted(fleet):
         hosts = {name: dict(variables, **address) for name, variables in pair("p", "a", "b").items()}
         one = fleet(hosts)
         assert one.rehearse().status == 0
+        assert one.record()["run"]["kind"] == "rehearsal"
         assert one.rehearse("-e", "ansible_connection=ssh").output.count("No host was contacted") >= 1
         server.shutdown(socket.SHUT_RDWR)
     assert contacts == [] and {row["verdict"] for row in one.rows().values()} == {"current"}
@@ -64,6 +68,11 @@ def test_the_same_inventory_rehearses_the_same(fleet):
     assert one.rehearse("--check").status == 0
     assert one.record()["plan"]["hash"] == plan
     assert len(os.listdir(one.made / "hosts")) == 5
+
+    def scenarios():
+        return {path.parent.parent.parent.parent.name: path.read_text() for path in one.made.glob("hosts/*/var/lib/uptrack-lab/scenario.json")}
+    before = scenarios()
+    assert one.make() and scenarios() == before and len(before) == 5
 
 
 def test_enrolling_gives_the_key_and_lets_the_host_report(fleet):

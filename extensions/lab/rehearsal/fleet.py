@@ -125,7 +125,7 @@ def make(wish):
     directory = os.path.abspath(wish["directory"])
     marker = os.path.join(directory, ".rehearsal-fleet")
     # The playbook has its own temporary files there already.
-    if os.path.isdir(directory) and set(os.listdir(directory)) - {"tmp"} and not os.path.exists(marker):
+    if os.path.isdir(directory) and set(os.listdir(directory)) - {"tmp", "report"} and not os.path.exists(marker):
         raise Mistake(f"{directory} is not empty and holds no rehearsal fleet: name another directory (ksplice_rehearsal_directory).")
     # First look at everything, then touch anything.
     scenarios = {}

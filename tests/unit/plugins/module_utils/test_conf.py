@@ -136,7 +136,7 @@ def test_every_key_has_an_option_and_no_two_share_one():
     ({"Settings": {"a=b": 1}}, "cannot be the name of a key"),
     ({"Settings": {"a": [1]}}, "needs a text"),
     ({"Settings": {"a": "two\nlines"}}, "must be one line"),
-    ({"Settings": {"autoinstall": "maybe"}}, "needs yes or no"),
+    ({"Settings": {"autoinstall": "maybe"}}, "has an option of its own, autoinstall"),
 ])
 def test_bad_wishes_are_refused_before_anything_is_touched(extra, why):
     params = {option: None for option in configure.arguments()}
@@ -144,3 +144,38 @@ def test_bad_wishes_are_refused_before_anything_is_touched(extra, why):
     with pytest.raises(configure.Refused, match=why) as refused:
         configure.wishes(params)
     assert str(refused.value).endswith("Nothing was changed.")
+
+
+@pytest.mark.parametrize("text, line", [
+    ("[Settings]\nautoinstall = no\n  yes\n", 2),
+    ("[Settings]\nautoinstall = no\n  # a comment\n", 3),
+    ("[Network]\nhttps_proxy = a\n  b%c\n", 2),
+])
+def test_a_value_over_several_lines_counts_as_a_whole(text, line):
+    assert line in [problem.line for problem in conf.problems(text)]
+
+
+@pytest.mark.parametrize("line", [
+    "# accesskey = shortsecret", "#https_proxy = u:shortsecret@host", "; key 0123456789abcdef0123456789abcdef shortsecret",
+    "update_repo_url = https://u:shortsecret@host/", "[Auth] accesskey=shortsecret", "accesskey = shortsecret", "https_proxy = u:shortsecret@h",
+])
+def test_no_line_shows_a_secret(line):
+    assert "shortsecret" not in conf.masked("[Network]\n" + line + "\n")
+
+
+def test_a_key_with_an_option_of_its_own_may_be_removed_but_not_set_through_extra():
+    params = {option: None for option in configure.arguments()}
+    params["extra"] = {"Network": {"https_proxy": None}}
+    assert configure.wishes(params) == {("Network", "https_proxy"): None}
+    params["extra"] = {"Auth": {"accesskey": "planted"}}
+    with pytest.raises(configure.Refused, match="access_key: use that") as refused:
+        configure.wishes(params)
+    assert "planted" not in str(refused.value)
+
+
+def test_only_what_is_secret_is_cut_out_of_results():
+    params = {option: None for option in configure.arguments()}
+    params.update(access_key="the-key", https_proxy="http://u:pass@h", extra={"A": {"b": "yes", "accesskey": "other-key"}, "N": {"p": "x://u:word@h"}})
+    values = {"the-key", "http://u:pass@h", "yes", "other-key", "x://u:word@h"}
+    configure.forget_harmless(params, values)
+    assert values == {"the-key", "other-key", "u:pass", "pass", "u:word", "word"}

@@ -178,3 +178,50 @@ def test_what_installs_behind_a_rollouts_back_is_told(make_host):
     host.write("etc/cron.daily/uptrack-updates", "#!/bin/sh\nyum -y install uptrack-updates-$(uname -r)\n")
     host.write("etc/cron.d/uptrack", "# hourly\n7 * * * * root /usr/sbin/uptrack-upgrade -q -y\n")
     assert host.facts()["self_update"] == ["cron", "/etc/cron.daily/uptrack-updates"]
+
+
+def test_an_update_lost_since_the_plan_was_made_is_not_current(make_host):
+    """uptrack-show lists the kernel of now; the plan is of before."""
+    host = make_host(installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"])
+    assert host.facts()["verdict"] == "current"
+    shutil.rmtree(host.path("sys/kernel/ksplice/ddddddd4"))
+    assert host.facts()["verdict"] == "unknown"
+    assert host.facts("stale", 3600)["verdict"] == "behind"
+
+
+def test_a_refresh_that_nobody_can_do_is_not_current(make_host):
+    host = make_host(installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"], client={"enhanced": True})
+    os.unlink(host.path("usr/sbin/uptrack-upgrade"))
+    assert host.facts("always")["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize("order", [["old", "xxx"], ["xxx", "old"]])
+def test_a_plan_that_stopped_between_taking_out_and_putting_back(make_host, order):
+    """xxx is taken out to get at old, and will not go in again: a fix is lost, and that is told."""
+    named = {"old": {"id": "old00002", "name": "CVE-2026-5: Old."}, "xxx": {"id": "xxxxxxx3", "name": "CVE-2026-7: Lost."}}
+    updates = [{"id": "aaaaaaa1", "name": "A."}] + [named[name] for name in order] + [
+        {"id": "new00004", "name": "CVE-2026-5: New.", "supersedes": ["old00002"]}]
+    host = make_host(updates=updates, installed=[one["id"] for one in updates[:3]], failures=[{"id": "xxxxxxx3", "abort": "no_match"}])
+    result = host.apply(retries=0)
+    if "xxxxxxx3" in result["removed"]:
+        assert result["failed"] and "xxxxxxx3" in result["remaining"] and "CVE-2026-7" in host.facts()["cves"]["open"]
+        assert result["verdict"] == "blocked" == host.facts()["verdict"]
+    else:
+        assert "xxxxxxx3" in host.in_kernel() and not result["failed"]
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "http_proxy"])
+def test_the_password_of_a_proxy_in_the_environment(make_host, monkeypatch, variable):
+    password = "s3cr%3Dt-long-pass-word-tail-that-makes-the-agent-wrap-its-line"
+    monkeypatch.setenv(variable, "http://patching-user-with-a-long-name:%s@proxy.example.com:3128" % password)
+    host = make_host(network="proxy")
+    shown = repr(host.apply(retries=0)) + host.probe("always")
+    flat = "".join(shown.replace("\\n", "").split())
+    assert password not in flat and "pass-word-tail" not in flat
+
+
+def test_the_password_of_a_proxy_with_a_percent_sign(make_host):
+    password = "s3cr%3Dt-long-pass-word-tail-that-makes-the-agent-wrap-its-line"
+    host = make_host(network="proxy", config={"Network": {"https_proxy": "http://u:%s@proxy:3128" % password.replace("%", "%%")}})
+    flat = "".join((host.probe("always") + host.probe("never") + repr(host.apply(retries=0)).replace("\\n", "")).split())
+    assert password not in flat and "pass-word-tail" not in flat and password.replace("%", "%%") not in flat

@@ -100,14 +100,27 @@ def test_a_huge_answer(good_answer):
 def test_what_the_files_say_of_another_state_is_not_believed(good_answer):
     """The plan says that nothing waits, but it was made for another kernel state: that is not `current`."""
     lines = [line for line in good_answer.split("\n") if not line.startswith("@upgrade_plan ")]
-    lines[-2:-2] = ["@upgrade_plan Plan: []"]
+    time = [line for line in good_answer.split("\n") if line.startswith("@upgrade_plan Time:")]
+    lines[-2:-2] = ["@upgrade_plan Plan: []"] + time + ["@upgrade_plan ..."]
     assert facts.facts("\n".join(lines))["verdict"] == "current"
     fewer = [line for line in lines if not line.startswith("@stage bbbbbbb2")]
     assert facts.facts("\n".join(fewer))["verdict"] == "unknown"
     more = ["@stage zzzzzzz9 applied"] + lines
     assert facts.facts("\n".join(more))["verdict"] == "unknown"
-    ahead = ["@upgrade_plan Time: 2099-01-01 00:00:00"] + lines
+    ahead = [line if line not in time else "@upgrade_plan Time: 2099-01-01 00:00:00" for line in lines]
     assert "in the future" in facts.facts("\n".join(ahead))["reason"]
+    # Cut off, without its time, or with a step that cannot be read: no plan at all.
+    assert facts.facts("\n".join(line for line in lines if line != "@upgrade_plan ..."))["verdict"] == "unknown"
+    assert facts.facts("\n".join(line for line in lines if line not in time))["verdict"] == "unknown"
+    for step in ("- {Command: Install}", "- {Command: install, ID: x}", "- [x]", "- x"):
+        odd = [line if line != "@upgrade_plan Plan: []" else "@upgrade_plan Plan:\n@upgrade_plan " + step for line in lines]
+        assert facts.facts("\n".join(odd))["verdict"] == "unknown", step
+
+
+def test_a_terminal_s_line_ends(good_answer):
+    """Over ssh with become the probe has a terminal, which ends its lines with a carriage return too."""
+    plain, terminal = facts.facts(good_answer), facts.facts(good_answer.replace("\n", "\r\n"))
+    assert plain == terminal and plain["verdict"] == "behind"
 
 
 @settings

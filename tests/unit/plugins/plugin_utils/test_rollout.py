@@ -143,15 +143,49 @@ def test_a_peer_that_ansible_gave_up_leaves_its_partner_alone():
 
 def test_a_group_of_three_that_can_spare_two():
     hosts = {name: surveyed(ksplice_ha_group="g", ksplice_ha_max_unavailable="2") for name in "abc"}
-    rows, asked, document = go(hosts, {"a": FAILED}, max_failures=3)
-    assert document["plan"]["waves"] == [["a"], ["b", "c"]] and asked == ["a"]
-    assert "canary" in rows["b"]["reason"]
+    _rows, asked, document = go(dict(hosts), {}, max_failures=3)
+    assert document["plan"]["waves"] == [["a"], ["b", "c"]] and asked == ["a", "b", "c"]
+    rows, asked, _document = go(hosts, {"a": FAILED}, max_failures=3)
+    assert asked == ["a"] and "canary" in rows["b"]["reason"]
+
+
+def test_a_member_found_missing_leaves_room_for_fewer_of_its_group_in_the_wave():
+    hosts = {name: surveyed(ksplice_ha_group="g", ksplice_ha_max_unavailable=2) for name in "abcd"}
+    state = rollout.batch(hosts, list("abcd"), ["b", "c"], {"max_failures": 5}, {"outcomes": {"x": {"taken": True, "ok": True, "build": "k1 v m"}}})
+    assert state["waves"] == [["b", "c"]]
+    for name in "bc":
+        hosts[name]["rolling_peers"] = {"results": [{"peer": "d", "unreachable": True}]}
+    hands = rollout.take(state, ["b", "c"], hosts, list("abcd"), list("abcd"), AT)["hands"]
+    assert hands["b"]["taken"] and not hands["c"]["taken"] and "g" in hands["c"]["reason"]
+
+
+def test_a_canary_that_is_left_alone_has_one_successor_and_not_a_crowd():
+    hosts = {"a1": surveyed(ksplice_ha_group="p"), "z2": unreachable(ksplice_ha_group="p"), "h1": surveyed(), "h2": surveyed(), "h3": surveyed()}
+    play = ["a1", "h1", "h2", "h3"]
+    state = rollout.batch({**hosts, "z2": {"ksplice_ha_group": "p"}}, sorted(hosts), play, {"max_failures": 5, "play": play}, {})
+    assert state["waves"] == [["a1"], ["h1", "h2", "h3"]]
+    hosts["a1"]["rolling_peers"] = {"results": [{"peer": "z2", "unreachable": True}]}
+    state = rollout.note(rollout.take(state, ["a1"], hosts, play, play, AT), ["a1"], hosts, LATER)
+    hands = rollout.take(state, ["h1", "h2", "h3"], hosts, play, play, AT)["hands"]
+    assert [name for name in hands if hands[name]["taken"]] == ["h1"]
+
+
+@pytest.mark.parametrize("verdict", ["unknown", "behind", "blocked", None])
+def test_success_is_what_there_is_evidence_of(verdict):
+    rows, asked, document = go({"a": surveyed(), "b": surveyed()}, {"a": dict(PATCHED, verdict=verdict)}, max_failures=3)
+    assert asked == ["a"] and document["summary"]["attention"] == ["a", "b"] and rows["b"]["verdict"] == "behind"
+
+
+def test_whoever_still_has_something_waiting_needs_a_person():
+    _rows, asked, document = go({"a": surveyed(ksplice_ha_group="p"), "b": unreachable(ksplice_ha_group="p")}, {}, max_failures=3)
+    assert asked == [] and document["summary"]["attention"] == ["a", "b"]
 
 
 @pytest.mark.parametrize("variables, words", [
     ({"ksplice_ha_group": {"g": 1}}, "ksplice_ha_group is {'g': 1}"),
     ({"ksplice_ha_group": "g", "ksplice_ha_max_unavailable": "lots"}, "allows 'lots' members"),
     ({"ksplice_ha_role": "master"}, "role 'master'"),
+    ({"ksplice_ha_group": "g"}, "Group g has one member only"),
 ])
 def test_bad_variables_are_one_sentence(variables, words):
     error = rollout.start({"a": surveyed(**variables)}, ["a"], ["a"], {})["error"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import waves
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options, waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
 
 STAGES = ("dev", "test", "prod")
@@ -145,8 +145,8 @@ BAD = [
     (lambda: waves.plan([Host("a", "behind"), Host("a", "behind")]), "Host a is in the list twice"),
     (lambda: waves.plan([Host("a", "behind", role="activ")]), "role 'activ'.*did you mean active"),
     (lambda: waves.plan([Host("a", "behind", stage="prd")], stages=["dev", "prod"]), "stage 'prd'.*did you mean prod"),
-    (lambda: waves.plan([Host("a", "behind")], max_parallel=0), "max_parallel is 0"),
-    (lambda: waves.plan([Host("a", "behind")], max_parallel="ten"), "max_parallel is 'ten'"),
+    (lambda: waves.plan([Host("a", "behind")], max_parallel=0), "max_parallel .* is 0"),
+    (lambda: waves.plan([Host("a", "behind")], max_parallel="ten"), "max_parallel .* is 'ten'"),
     (lambda: waves.plan([Host("a", "behind")], stages=["x", "x"]), "stages names a stage twice"),
     (lambda: waves.groups_of([Host("web1", "behind")], {"web": ["web1", "wbe1"]}), "Group web names wbe1.*did you mean web1"),
     (lambda: waves.groups_of([Host("a", "behind")], {"web": ["a", "a"]}), "Group web names a twice"),
@@ -155,8 +155,22 @@ BAD = [
     (lambda: waves.groups_of([Host("a", "behind", groups=("g",)), Host("b", "behind", groups=("g",))], max_unavailable=2),
      "leave nobody serving"),
     (lambda: waves.groups_of([Host("a", "behind", groups=("g",))], max_unavailable={"g": "many"}), "allows 'many' members"),
-    (lambda: waves.budget("ten", 10), "max_failures is 'ten'"),
-    (lambda: waves.budget("110%", 10), "max_failures is '110%'"),
+    (lambda: waves.groups_of([Host("a", "behind")], ["a"]), "ksplice_ha_groups .* is \\['a'\\]"),
+    (lambda: waves.plan([Host("a", "behind")], stages="prod"), "stages .* is 'prod': give a list"),
+    (lambda: waves.doubtful([], [waves.Group("g", ("a",))]), "Group g has one member only, a"),
+    (lambda: waves.doubtful([], [waves.Group("g", ("a", "b")), waves.Group("G", ("c", "d"))]), "g and G differ in upper and lower case only"),
+    (lambda: waves.doubtful([], [waves.Group("lb,db", ("a", "b"))]), "has a comma in its name"),
+    (lambda: waves.doubtful([Host("a", "behind", role="active")], []), "Host a is active .* but in no group"),
+    (lambda: options.misspelt("a", {"ksplice_ha_grp": "g"}), "Host a has the variable ksplice_ha_grp.*did you mean ksplice_ha_group"),
+    (lambda: options.misspelt("a", {"ksplice_max_paralel": 2}), "did you mean ksplice_max_parallel"),
+    (lambda: options.check({"ksplice_max_age": "1d"}), "ksplice_max_age is '1d': give seconds"),
+    (lambda: options.check({"ksplice_retries": -1}), "ksplice_retries is -1: give a number"),
+    (lambda: options.check({"ksplice_max_parallel": "0"}), "ksplice_max_parallel is '0': give a number from 1 on"),
+    (lambda: options.check({"ksplice_partial_groups": "flase"}), "ksplice_partial_groups is 'flase': give true or false"),
+    (lambda: options.check({"ksplice_stages": "dev"}), "ksplice_stages is 'dev': give a list"),
+    (lambda: options.check({"ksplice_ha_groups": "lb"}), "ksplice_ha_groups is 'lb': give a mapping"),
+    (lambda: waves.budget("ten", 10), "max_failures .* is 'ten'"),
+    (lambda: waves.budget("110%", 10), "max_failures .* is '110%'"),
 ]
 
 
@@ -167,6 +181,11 @@ def test_bad_input_is_one_line_that_names_the_thing(ask, words):
     assert "\n" not in str(error.value)
 
 
+def test_variables_of_somebodys_own_are_nobodys_business():
+    options.misspelt("a", {"ksplice_vault_password_file": "x", "ksplice_team": "y", "ksplice_ha_group": "g", "other": 1})
+    options.check({"ksplice_max_age": "86400", "ksplice_max_failures": "10%", "ksplice_partial_groups": "yes", "ksplice_stages": ["a"]})
+
+
 def test_half_a_group_is_refused_unless_told():
     hosts = [Host("a", "behind", "k", ("pair",)), Host("b", "behind", "k", ("pair",), in_run=False)]
     groups = waves.groups_of(hosts)
@@ -175,8 +194,8 @@ def test_half_a_group_is_refused_unless_told():
     assert waves.plan(hosts, groups, partial_groups=True).waves == [["a"]]
 
 
-@pytest.mark.parametrize("wish, allowed", [(0, 0), ("3", 3), ("10%", 2), ("100%", 25), ("0%", 0), ("3.9%", 0)])
-def test_the_budget_rounds_down(wish, allowed):
+@pytest.mark.parametrize("wish, allowed", [(0, 0), ("3", 3), ("10%", 2), ("100%", 25), ("0%", 0), ("3.9%", 1), ("0.0%", 0)])
+def test_a_percentage_is_rounded_down_but_at_least_one(wish, allowed):
     assert waves.budget(wish, 25) == allowed
 
 

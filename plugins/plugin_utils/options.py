@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The variables that steer a run: which there are, of which kind, and what is wrong with those given. Pure.
+
+Ansible takes a misspelt variable for one that nobody reads, and `1d` for the number 0. Both are found here, before any host
+is asked anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError, budget
+
+# Variable of a run -> its kind. docs/running.md describes them.
+RUN = {
+    "ksplice_hosts": "text", "ksplice_report_directory": "text", "ksplice_max_age": "seconds", "ksplice_refresh": "truth",
+    "ksplice_refresh_older_than": "seconds", "ksplice_max_parallel": "count", "ksplice_max_failures": "budget", "ksplice_stages": "list",
+    "ksplice_ha_groups": "mapping", "ksplice_partial_groups": "truth", "ksplice_retries": "number", "ksplice_retry_delay": "seconds",
+    "ksplice_access_key": "text", "ksplice_https_proxy": "text", "ksplice_install_on_reboot": "truth", "ksplice_upgrade_on_reboot": "truth",
+    "ksplice_autoinstall": "truth", "ksplice_rehearsal_directory": "text", "ksplice_rehearsal_enroll": "truth",
+    "ksplice_enroll_hosts": "text", "ksplice_enroll_fail": "truth", "ksplice_run_kind": "text", "ksplice_report_default": "text",
+}
+# Variables of a host, checked by the planner.
+HOST = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage", "ksplice_rehearsal", "ksplice_rehearsal_root")
+TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0", "y", "n", "t", "f")
+
+
+def check(variables):
+    """Complain of the first thing that is wrong with the variables of a run.
+
+    :raises PlanError: in one sentence.
+    """
+    for name, kind in RUN.items():
+        value = variables.get(name)
+        if value is None:
+            continue
+        text = str(value).strip()
+        if kind in ("seconds", "number", "count"):
+            if isinstance(value, bool) or not text.isdigit() or (kind == "count" and int(text) < 1):
+                what = {"seconds": "seconds, as a number from 0 on", "number": "a number from 0 on", "count": "a number from 1 on"}[kind]
+                raise PlanError(f"{name} is {value!r}: give {what}.")
+        elif kind == "truth" and text.lower() not in TRUTHS:
+            raise PlanError(f"{name} is {value!r}: give true or false.")
+        elif kind == "list" and not (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)):
+            raise PlanError(f"{name} is {value!r}: give a list of names.")
+        elif kind == "mapping" and not isinstance(value, dict):
+            raise PlanError(f"{name} is {value!r}: give a mapping of names to lists of hosts.")
+        elif kind == "budget":
+            budget(value, 1)
+
+
+def misspelt(name, variables):
+    """Complain of a variable of a host (or of the run: those stand among each host's) that is nearly one of ours.
+
+    Only near misses: others may well have variables of their own whose names start alike.
+
+    :raises PlanError: in one sentence.
+    """
+    known = list(RUN) + list(HOST)
+    for variable in variables:
+        if variable.startswith("ksplice_") and variable not in known:
+            meant = difflib.get_close_matches(variable, known, 1, 0.85)
+            if meant:
+                raise PlanError(f"Host {name} has the variable {variable}, which nothing reads (did you mean {meant[0]}?): "
+                                "spell it right, or name it otherwise.")
