@@ -198,13 +198,13 @@ def test_a_refresh_that_nobody_can_do_is_not_current(make_host):
 @pytest.mark.parametrize("order", [["old", "xxx"], ["xxx", "old"]])
 def test_a_plan_that_stopped_between_taking_out_and_putting_back(make_host, order):
     """xxx is taken out to get at old, and will not go in again: a fix is lost, and that is told."""
-    named = {"old": {"id": "old00002", "name": "CVE-2026-5: Old."}, "xxx": {"id": "xxxxxxx3", "name": "CVE-2026-7: Lost."}}
+    named = {"old": {"id": "old00002", "name": "CVE-2026-5: Old."}, "xxx": {"id": "xxxxxxx3", "name": "CVE-2026-7777: Lost."}}
     updates = [{"id": "aaaaaaa1", "name": "A."}] + [named[name] for name in order] + [
         {"id": "new00004", "name": "CVE-2026-5: New.", "supersedes": ["old00002"]}]
     host = make_host(updates=updates, installed=[one["id"] for one in updates[:3]], failures=[{"id": "xxxxxxx3", "abort": "no_match"}])
     result = host.apply(retries=0)
     if "xxxxxxx3" in result["removed"]:
-        assert result["failed"] and "xxxxxxx3" in result["remaining"] and "CVE-2026-7" in host.facts()["cves"]["open"]
+        assert result["failed"] and "xxxxxxx3" in result["remaining"] and "CVE-2026-7777" in result["cves_open"]
         assert result["verdict"] == "blocked" == host.facts()["verdict"]
     else:
         assert "xxxxxxx3" in host.in_kernel() and not result["failed"]
