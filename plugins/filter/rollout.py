@@ -37,6 +37,7 @@ class FilterModule:
             "rollout_start": rollout.start,
             "rollout_batch": rollout.batch,
             "rollout_peers": rollout.peers,
+            "rollout_left": rollout.left,
             "rollout_take": rollout.take,
             "rollout_note": rollout.note,
             "run_about": record.about,

@@ -206,6 +206,11 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
     return dict(state, hands=hands)
 
 
+def left(state):
+    """For the wave at work, a line for each host that is not taken in hand, with the reason."""
+    return [f"{name}: {hand['reason']}" for name, hand in state["hands"].items() if not hand["taken"]]
+
+
 def _peers_unwell(state, name, variables, lost, taken):
     """Why a host must be left alone for the sake of its groups, or None.
 

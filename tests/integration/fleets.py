@@ -68,6 +68,7 @@ class Fleet:
             events.unlink()
         environment = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="false", ANSIBLE_HOST_KEY_CHECKING="false",
                            ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "callbacks"), ANSIBLE_CALLBACKS_ENABLED="test_events",
+                           ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
                            ANSIBLE_TEST_EVENTS=str(events), PWD=str(self.directory), COLUMNS="400", **(env or {}))
         done = subprocess.run([str(word) for word in argv], cwd=self.directory, env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600, check=False)
