@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -47,6 +48,33 @@ def watch():
     assert one.looks > 10 and one.found == []
 
 
+@pytest.fixture
+def syslog():
+    """What modules write to the system's log, where nobody else listens to it: a list of lines, or None."""
+    path = Path("/dev/log")
+    if os.getuid() != 0 or path.exists():
+        yield None
+        return
+    heard = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(path))
+        log.settimeout(0.2)
+        going = True
+
+        def listen():
+            while going:
+                try:
+                    heard.append(log.recv(65536).decode("utf-8", "replace"))
+                except OSError:
+                    pass
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        yield heard
+        going = False
+        thread.join()
+        path.unlink()
+
+
 def leaks(directory, allowed):
     """Files below a directory that hold a secret, save those that are meant to."""
     found = []
@@ -64,7 +92,7 @@ def clean(text):
 
 
 @pytest.mark.parametrize("verbosity", ["-v", "-vv", "-vvv", "-vvvv"])
-def test_no_secret_in_output_results_records_files_and_arguments(fleet, watch, tmp_path, verbosity):
+def test_no_secret_in_output_results_records_logs_files_and_arguments(fleet, watch, syslog, tmp_path, verbosity):
     # The agent's answers repeat the proxy's URL: one host whose proxy has no name, one that works.
     broken = {"scenario": {"network": "proxy", "accepted_keys": [KEY], "checked": None, "lock_wait": 0.1}}
     works = {"scenario": {"accepted_keys": [KEY], "checked": None}}
@@ -79,6 +107,10 @@ def test_no_secret_in_output_results_records_files_and_arguments(fleet, watch, t
         {"name": "Apply", "rebootless.ksplice.uptrack_apply": {"retries": 0}, "register": "three", "failed_when": False},
         {"name": "Another key", "rebootless.ksplice.uptrack_config": {"access_key": "{{ key[::-1] }}", "backup": False}, "diff": True},
         {"name": "The key again", "rebootless.ksplice.uptrack_config": {"access_key": "{{ key }}"}, "diff": True},
+        {"name": "Through extra", "rebootless.ksplice.uptrack_config": {"extra": {"Auth": {"accesskey": "{{ key }}"}, "Network": {
+            "https_proxy": "{{ proxy }}"}}}, "failed_when": False},
+        {"name": "A repository with a password", "rebootless.ksplice.uptrack_config": {
+            "update_repo_url": "{{ proxy }}/repository"}, "check_mode": True, "diff": True},
         {"name": "A bad wish", "rebootless.ksplice.uptrack_config": {"access_key": "{{ key }} {{ key }}"}, "failed_when": False},
         {"name": "Tell", "ansible.builtin.debug": {"msg": ["{{ one }}", "{{ two }}", "{{ three }}"]}},
     ]}]
@@ -88,6 +120,8 @@ def test_no_secret_in_output_results_records_files_and_arguments(fleet, watch, t
     assert "(hidden)" in run.output and clean(run.output)
     status = one.play("rebootless.ksplice.patch", verbosity, "--diff")
     assert clean(status.output)
+    if syslog is not None:
+        assert any("uptrack_config" in line for line in syslog) and clean(" ".join(syslog))
     conf = {one.root(name) / "etc/uptrack/uptrack.conf" for name in one.names}
     assert all(KEY in path.read_text() for path in conf)
     # The lab's own books: what the emulated service accepts, and the agent's files and log, which hold key and proxy as the real one's do.

@@ -71,6 +71,26 @@ def test_check_mode_foretells_what_a_real_run_does(make_host, params, scenario):
         assert not again["changed"] and not again["failed"]
 
 
+@pytest.mark.parametrize("params, installed, check, runs", [
+    ({}, [], False, [["uptrack-upgrade", "-y"]]),
+    ({}, [], True, [["uptrack-upgrade", "-n"]]),
+    ({"state": "present", "updates": ["bbbbbbb2"]}, [], False, [["uptrack-install", "-n", "bbbbbbb2"], ["uptrack-install", "-y", "bbbbbbb2"]]),
+    ({"state": "present", "updates": ["bbbbbbb2"]}, [], True, [["uptrack-install", "-n", "bbbbbbb2"]]),
+    ({"state": "present", "updates": ["bbbbbbb2"]}, IDS, False, []),
+    ({"state": "present", "cves": ["CVE-2026-1003"]}, IDS, False, []),
+    ({"state": "absent", "updates": ["ddddddd4"]}, IDS, False, [["uptrack-remove", "-y", "ddddddd4"]]),
+    ({"state": "absent", "updates": ["ddddddd4"]}, IDS[:2], False, []),
+    ({"state": "absent", "all": True}, [], False, []),
+    ({"state": "absent", "all": True}, IDS, False, [["uptrack-remove", "-y", "--all"]]),
+])
+def test_the_agent_is_started_as_few_times_as_the_answer_allows(make_host, params, installed, check, runs):
+    host = make_host(installed=installed)
+    assert not host.apply(check=check, **params)["failed"]
+    assert host.agent_runs() == runs
+    # And one probe before, one after a change.
+    assert len(host.commands) - len(runs) == (2 if runs and not check else 1)
+
+
 # ---- exact lists -----------------------------------------------------------------------------------------------------
 
 def test_exact_takes_what_the_canary_took_and_tells_what_it_left(make_host):
