@@ -80,3 +80,11 @@ def test_ad_hoc_by_full_name(fleet, module):
         assert all(one.patched_when(name) for name in one.names)
         again = one.command("ansible", "all", "-i", one.emulated, "-m", f"rebootless.ksplice.{module}")
         assert again.status == 0 and "CHANGED" not in again.output
+
+
+@pytest.mark.parametrize("module", ["uptrack_apply", "uptrack_facts", "uptrack_config"])
+def test_ad_hoc_by_plain_name_from_the_checkout(fleet, module):
+    one = fleet(alone("a", "b")).make()
+    run = one.command("ansible", "all", "-i", one.emulated, "-m", module, env={"ANSIBLE_CONFIG": str(TOP / "ansible.cfg")})
+    assert run.status == 0, run.output
+    assert (module == "uptrack_apply") == all(one.patched_when(name) for name in one.names)

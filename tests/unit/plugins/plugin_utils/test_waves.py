@@ -116,6 +116,12 @@ def test_the_same_fleet_has_the_same_plan_whatever_the_order_of_the_inventory(fl
     assert planned((shuffled, spare, max_parallel))[0].hash == planned(fleet)[0].hash
 
 
+def test_the_hash_is_of_who_goes_when_and_not_of_words():
+    def plan(reason, *names):
+        return waves.plan([Host("x", "current", reason=reason), *(Host(name, "behind", "k") for name in names)]).hash
+    assert plan("asked 9 minutes ago", "a", "b") == plan("asked 10 minutes ago", "a", "b") != plan("asked 9 minutes ago", "a", "c")
+
+
 def test_a_member_out_of_reach_leaves_its_partner_alone():
     hosts = [Host("a", "unreachable", None, ("pair",)), Host("b", "behind", "k", ("pair",)), Host("c", "behind", "k")]
     plan = waves.plan(hosts, waves.groups_of(hosts))
