@@ -21,8 +21,27 @@ def test_a_naive_play_with_any_serial_or_none(fleet, serial):
     one.make()
     run = one.play(naive(serial), rolling_max_failures=0)
     assert run.status == 0, run.output
-    assert all(one.patched_when(name) for name in one.names)
+    assert all(one.patched_when(name) for name in one.names), run.output
     one.never_two(("p1", "p2"), ("q1", "q2"), ("r1", "r2", "r3"))
+
+
+def test_waves_of_one_batch_go_in_their_order_whoever_answers_first(fleet):
+    """The canary first, standby before active: judged by the agents' logs."""
+    hosts = {**pair("p", "p1", "p2"), **pair("q", "q1", "q2")}
+    for name, role in (("p1", "active"), ("p2", "standby"), ("q1", "active"), ("q2", "standby")):
+        hosts[name]["ksplice_ha_role"] = role
+    one = fleet(hosts).make()
+    for name in ("p1", "p2"):   # slow to answer
+        binaries = one.root(name) / "usr/bin"
+        (binaries / "real").mkdir()
+        (binaries / "uname").rename(binaries / "real/uname")
+        (binaries / "uname").write_text(f"#!/bin/sh\nsleep 0.7\nexec '{binaries}/real/uname' \"$@\"\n")
+        (binaries / "uname").chmod(0o755)
+    run = one.play(naive())
+    assert run.status == 0, run.output
+    started = {name: one.patched_when(name)[0][0] for name in one.names}
+    assert started["p2"] < min(started[name] for name in ("p1", "q1", "q2")), started   # the canary
+    assert started["q2"] < started["q1"], started
 
 
 def test_overlapping_groups(fleet):

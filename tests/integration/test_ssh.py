@@ -57,7 +57,7 @@ SetEnv UPTRACK_LAB_ROOT={one.root("a")}
         inventory.write_text(yaml.safe_dump({"all": {"hosts": {"a": {
             "ansible_host": "127.0.0.1", "ansible_port": port, "ansible_user": getpass.getuser(), "ansible_connection": "ssh",
             "ansible_become": False, "ansible_ssh_private_key_file": str(tmp_path / "key"), "ansible_remote_tmp": str(tmp_path / "tmp"),
-            "ansible_ssh_common_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=no",
+            "ansible_ssh_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=no",
             "ansible_python_interpreter": sys.executable}}}}))
         yield one, inventory
     finally:
