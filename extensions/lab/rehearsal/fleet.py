@@ -150,7 +150,8 @@ def make(wish):
     inventory = {"all": {
         "hosts": {name: dict(host.get("vars") or {}, ksplice_rehearsal_root=roots[name]) for name, host in wish["hosts"].items()},
         "vars": {"ansible_connection": "rebootless.ksplice.rehearsal", "ansible_become": False,
-                 "ansible_python_interpreter": wish["python"], "ansible_remote_tmp": os.path.join(directory, "tmp"), "ansible_async_dir": os.path.join(directory, "async")},
+                 "ansible_python_interpreter": wish["python"], "ansible_remote_tmp": os.path.join(directory, "tmp"),
+                 "ansible_async_dir": os.path.join(directory, "async")},
     }}
     with open(os.path.join(directory, "inventory.yml"), "w", encoding="utf-8") as file:
         # JSON is YAML.
