@@ -61,11 +61,16 @@ def agent_of(pid):
 def test_killed_at_random_moments(make_host):
     print("KSPLICE_TEST_SEED=%d" % SEED)   # shown by pytest when the test fails
     chance = random.Random(SEED)
+    slow = {"seconds_per_update": 0.02, "seconds_per_contact": 0.01, "lock_wait": 5}
+    # How long a run takes that nobody disturbs: on a busy machine the moments must spread wider.
+    began = time.time()
+    os.waitpid(in_a_process(make_host(**slow)), 0)
+    length = time.time() - began
     hit = {"module": 0, "agent": 0, "both": 0, "in between": 0}
     for _moment in range(MOMENTS):
-        host = make_host(seconds_per_update=0.02, seconds_per_contact=0.01, lock_wait=5)
+        host = make_host(**slow)
         pid = in_a_process(host)
-        time.sleep(chance.uniform(0, 0.4))
+        time.sleep(chance.uniform(0, length))
         agent, victim = agent_of(pid), chance.choice(["module", "agent", "both"])
         for name, target in (("agent", agent), ("module", pid)):
             if target and victim in (name, "both"):
