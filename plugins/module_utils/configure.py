@@ -4,10 +4,12 @@
 
 import os
 import tempfile
+from collections import namedtuple
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import conf, secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils.enrollment import Refused
 
-DIRECTORY = "/etc/uptrack"
+PATH, FLAG = "/etc/uptrack/uptrack.conf", "/etc/uptrack/disable"
 # Options named otherwise than their key. `enabled` alone would say nothing.
 _OPTIONS = {"accesskey": "access_key", "enabled": "known_exploit_detection"}
 
@@ -31,8 +33,8 @@ def arguments():
     return spec
 
 
-class Refused(Exception):
-    """The wishes or the file are wrong; nothing was changed."""
+# The file as it is (None: there is none) and as it is to be, and what each of the two says.
+Plan = namedtuple("Plan", "old new before values")
 
 
 def forget_harmless(params, no_log_values):
@@ -82,10 +84,10 @@ def wishes(params):
     return wanted
 
 
-def configure(module, root):
-    """Bring the files to what the task wishes; the module's result comes back."""
-    wanted = wishes(module.params)
-    path = f"{root}{DIRECTORY}/uptrack.conf"
+def plan(params, root):
+    """What is to become of uptrack.conf, checked by the agent's own rules; nothing is written yet."""
+    wanted = wishes(params)
+    path = root + PATH
     old = _read(path)
     # Without a wish the file is none of this task's business, such as when a host is only to be disabled.
     new = conf.edit(old or "", wanted) if wanted else old or ""
@@ -93,35 +95,48 @@ def configure(module, root):
     if wrong:
         raise Refused(f"{path}: line {_line_in(old or new, wrong[0], new)} {wrong[0].what}. The agent cannot read such a file. "
                       "Correct that line by hand, or set its option here; the file was left as it was.")
-    before, after = conf.values(old or ""), conf.values(new)
-    keys = sorted(f"{section}/{name}" for section, name in set(before) | set(after)
-                  if before.get((section, name)) != after.get((section, name)))
+    return Plan(old, new, conf.values(old or ""), conf.values(new))
+
+
+def configure(module, root, planned):
+    """Bring the files to what was planned; the module's result comes back."""
+    path, old, new = root + PATH, planned.old, planned.new
+    keys = sorted(f"{section}/{name}" for section, name in set(planned.before) | set(planned.values)
+                  if planned.before.get((section, name)) != planned.values.get((section, name)))
     result = {"changed": new != (old or ""), "path": path, "changed_keys": keys}
     diffs = []
     if result["changed"]:
-        new_key = before.get(("Auth", "accesskey")) != after.get(("Auth", "accesskey"))
-        diffs.append({"before_header": path, "after_header": path, "before": _shown(old or ""),
-                      "after": _shown(new).replace(f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (another one)")
-                      if new_key and old else _shown(new)})
+        diffs.append({"before_header": path, "after_header": path, "before": _shown(old or ""), "after": _shown(new)})
+        if "Auth/accesskey" in keys and old:
+            diffs[0]["after"] = diffs[0]["after"].replace(f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (another one)")
         if not module.check_mode:
             if module.params["backup"] and old is not None:
                 result["backup_file"] = module.backup_local(path)
             _write(module, path, new, old is None)
-    flag = f"{root}{DIRECTORY}/disable"
-    wish, disabled = module.params["disabled"], os.path.exists(flag)
+    wish, disabled = module.params["disabled"], os.path.exists(root + FLAG)
     if wish is not None and wish != disabled:
         result["changed"] = True
-        diffs.append({"before_header": flag, "after_header": flag, "before": "present\n" if disabled else "absent\n",
+        diffs.append({"before_header": root + FLAG, "after_header": root + FLAG, "before": "present\n" if disabled else "absent\n",
                       "after": "present\n" if wish else "absent\n"})
         if not module.check_mode:
-            if wish:
-                _write(module, flag, "Disabled by rebootless.ksplice.uptrack_config.\n", True)
-            else:
-                os.unlink(flag)
+            write_flag(module, root) if wish else os.unlink(root + FLAG)
     result["disabled"] = disabled if wish is None else wish
     if diffs:
         result["diff"] = diffs
     return result
+
+
+def put_back(module, root, planned):
+    """Undo what configure did to uptrack.conf."""
+    if planned.old is None:
+        os.unlink(root + PATH)
+    else:
+        _write(module, root + PATH, planned.old, False)
+
+
+def write_flag(module, root):
+    """Disable the agent."""
+    _write(module, root + FLAG, "Disabled by rebootless.ksplice.uptrack_config.\n", True)
 
 
 def _shown(text):

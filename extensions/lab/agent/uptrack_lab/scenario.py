@@ -10,6 +10,8 @@ import os
 import sys
 import time
 
+# Beside the program, put there by a package.
+EDITION = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "edition")
 CHANGING_COMMANDS = ("upgrade", "install", "remove")
 
 
@@ -18,7 +20,20 @@ class ScenarioError(Exception):
 
 
 def load(path):
-    """The checked scenario; ScenarioError if there is none, or something is wrong with it."""
+    """The checked scenario; ScenarioError if there is none, or something is wrong with it.
+
+    Where a package brought the program, the package says which edition it is, and not the scenario.
+    """
+    scenario = _load(path)
+    try:
+        with open(EDITION) as stream:
+            edition = stream.read().strip()
+    except OSError:
+        return scenario
+    return dict(scenario, client=dict(scenario["client"], edition=edition))
+
+
+def _load(path):
     try:
         found = os.stat(path)
     except OSError:

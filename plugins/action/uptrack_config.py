@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""uptrack_config on the controller: runs the module, brings what it needs by the package modules of ansible.builtin, and runs it again.
+
+A host that has everything costs one run of the module. What fails half way is taken back, so that the host ends as it was.
+"""
+
+from __future__ import annotations
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.rebootless.ksplice.plugins.module_utils import enrollment
+
+MODULE = "rebootless.ksplice.uptrack_config"
+APPLY = "rebootless.ksplice.uptrack_apply"
+CONF, FLAG = "/etc/uptrack/uptrack.conf", "/etc/uptrack/disable"
+KEPT = "/etc/uptrack/uptrack.conf.switching"
+# At most: the agent, the configuration, the package with the updates.
+PASSES = 4
+# A repository that does not answer is found out in seconds, not minutes.
+TIMEOUT = 30
+
+
+class Failed(Exception):
+    """A step failed; the words are the module's own."""
+
+    def __init__(self, what, result):
+        super().__init__(f"{what}: {_words(result)}")
+        self.result = result
+
+
+class ActionModule(ActionBase):
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        self._vars, self._undo, steps = task_vars, [], []
+        # Of the configuration, diffs and changed keys of all passes together.
+        changed, diffs, keys, warnings, removed = False, [], set(), [], []
+        for _number in range(PASSES):
+            told = self._execute_module(module_name=MODULE, task_vars=task_vars)
+            if told.get("unreachable") or told.get("failed"):
+                return dict(result, **self._failure(told, steps))
+            needs = told.pop("needs", [])
+            changed = changed or told["changed"]
+            diffs += told.get("diff", [])
+            keys.update(told.get("changed_keys", []))
+            warnings += told.get("warnings", [])
+            removed += [one for one in told.get("removed", []) if one not in removed]
+            if not needs:
+                break
+            if self._play_context.check_mode:
+                steps += [_announced(need) for need in needs]
+                break
+            try:
+                for need in needs:
+                    steps += self._bring(need, told)
+            except (Failed, enrollment.Refused) as failed:
+                return dict(result, **self._failure({"failed": True, "msg": str(failed)}, steps))
+        else:
+            words = f"After {PASSES} passes the host still lacks {_announced(needs[0])}: the packages do not bring what they should."
+            return dict(result, **self._failure({"failed": True, "msg": words}, steps))
+        for internal in ("loaded", "previous", "removed", "diff", "warnings"):
+            told.pop(internal, None)
+        result.update(told, changed=changed or bool(steps), changed_keys=sorted(keys), steps=steps)
+        if self._task.args.get("state") == "absent":
+            result.update(removed=removed, loaded=[])
+        result.update({name: value for name, value in (("diff", diffs), ("warnings", warnings)) if value})
+        return result
+
+    def _failure(self, told, steps):
+        """The failed result, after taking back what was brought in."""
+        failed = {name: told[name] for name in ("failed", "unreachable", "msg", "exception", "module_stdout", "module_stderr") if name in told}
+        if not self._undo:
+            return dict(failed, changed=False, steps=[])
+        if told.get("unreachable"):
+            return dict(failed, changed=True, steps=steps, msg=f"{told.get('msg', '')} It had been done before: {'; '.join(steps)}.")
+        left = []
+        for words, undo in reversed(self._undo):
+            try:
+                undo()
+            except Failed as wrong:
+                left.append(f"{words} ({wrong})")
+        words = str(told.get("msg", "The module failed.")).replace(" Nothing was changed.", "")
+        if left:
+            return dict(failed, changed=True, steps=steps, msg=f"{words} This could not be taken back: {'; '.join(left)}.")
+        return dict(failed, changed=False, steps=[], msg=f"{words} What had been brought in before was taken back: {'; '.join(steps)}.")
+
+    # ---- what a need takes --------------------------------------------------------------------------------------------
+
+    def _bring(self, need, told):
+        """Bring one need; what was done comes back as clauses."""
+        return getattr(self, f"_bring_{need['what']}")(need, told)
+
+    def _bring_repository(self, need, told):
+        key = self._key(need)
+        enrollment.fitting_fingerprint(key, need)
+        previous = told["previous"]
+        if need["kind"] == "apt":
+            self._python_debian()
+            self._undo.append((f"the repository {enrollment.NAME}", lambda: self._file_back(need["file"], previous["repository_file"])))
+            self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.deb822_repository", name=enrollment.NAME, types="deb",
+                       uris=need["url"], suites=need["suite"], components=need["component"], signed_by=key)
+            return [f"repository {enrollment.NAME} set up"]
+        self._undo.append((f"the key {need['key_file']}", lambda: self._yum_key_back(need, previous)))
+        self._step("The directory of the key could not be made", "ansible.builtin.file", path=need["key_file"].rpartition("/")[0], state="directory", mode="0755")
+        self._copy(need["key_file"], key)
+        self._step("The key of the repository could not be imported", "ansible.builtin.rpm_key", key=need["key_file"], fingerprint=need["fingerprint"])
+        self._undo.append((f"the repository {enrollment.NAME}", lambda: self._file_back(need["file"], previous["repository_file"])))
+        self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.yum_repository", name=enrollment.NAME, file=enrollment.NAME,
+                   description="Ksplice Uptrack", baseurl=need["url"], gpgcheck=True, gpgkey=f"file://{need['key_file']}", enabled=True)
+        return [f"repository {enrollment.NAME} set up"]
+
+    def _key(self, need):
+        if "-----BEGIN PGP" in need["key"]:
+            return need["key"]
+        got = self._call("ansible.builtin.uri", url=need["key"], return_content=True, timeout=TIMEOUT)
+        if got.get("failed"):
+            raise Failed(f"The key of the repository could not be fetched from {need['key']}", got)
+        return got.get("content", "")
+
+    def _bring_agent(self, need, told):
+        names = ", ".join(need["packages"])
+        if not need["switch_from"]:
+            self._undo.append((f"the package {names}", lambda: self._packages_away(need)))
+            self._install(need)
+            return [f"package {names} installed"]
+        return self._switch(need, told, names)
+
+    def _switch(self, need, told, names):
+        """Exchange the editions. Removing the old one would take its updates out of the kernel, so that the agent is disabled meanwhile."""
+        was_disabled = told["disabled"]
+        self._step("uptrack.conf could not be kept", "ansible.builtin.copy", src=CONF, dest=KEPT, remote_src=True, mode="preserve")
+        if not was_disabled:
+            self._copy(FLAG, "rebootless.ksplice exchanges the editions of the agent.\n", "0640")
+        try:
+            self._install(need, erase=True)
+        finally:
+            if not was_disabled:
+                self._call("ansible.builtin.file", path=FLAG, state="absent")
+            self._call("ansible.builtin.copy", src=KEPT, dest=CONF, remote_src=True, mode="preserve")
+            self._call("ansible.builtin.file", path=KEPT, state="absent")
+        done = [f"package {names} installed in place of {', '.join(need['remove'])}"]
+        if told["loaded"]:
+            put = self._execute_module(module_name=APPLY, module_args={"state": "present", "updates": told["loaded"]}, task_vars=self._vars)
+            if put.get("failed"):
+                raise Failed("The edition was exchanged, but not all updates that were in the kernel are there now", put)
+            if put.get("installed"):
+                done.append(f"updates put back into the kernel: {', '.join(put['installed'])}")
+        return done
+
+    def _bring_updates(self, need, told):
+        self._install(need, latest=need["latest"])
+        if need["latest"] and not self._last.get("changed"):
+            return []
+        return [f"package {need['packages'][0]} installed; nothing was put into the kernel by it"]
+
+    def _bring_remove(self, need, told):
+        words = f"The updates are out of the kernel, but {', '.join(need['packages'])} could not be removed"
+        more = {"purge": True} if need["kind"] == "apt" else {}
+        self._step(words, self._manager(need), name=need["packages"], state="absent", **more)
+        return [f"packages removed: {', '.join(need['packages'])}"]
+
+    def _bring_forget(self, need, told):
+        words = f"The repository {enrollment.NAME} could not be taken away"
+        if need["kind"] == "yum" and need["fingerprint"]:
+            self._step(words, "ansible.builtin.rpm_key", key=need["fingerprint"].lower()[-8:], state="absent")
+        for path in (need["file"], need["key_file"]):
+            self._step(words, "ansible.builtin.file", path=path, state="absent")
+        return [f"repository {enrollment.NAME} taken away"]
+
+    # ---- how ----------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _manager(need):
+        return "ansible.builtin.apt" if need["kind"] == "apt" else "ansible.builtin.dnf"
+
+    def _install(self, need, erase=False, latest=False):
+        more = {"update_cache": True, "update_cache_retries": 2} if need["kind"] == "apt" else {"allowerasing": erase, "update_cache": latest}
+        self._step(f"{', '.join(need['packages'])} could not be installed", self._manager(need), name=need["packages"],
+                   state="latest" if latest else "present", **more)
+
+    def _packages_away(self, need):
+        self._step("not removed", self._manager(need), name=need["packages"], state="absent", **({"purge": True} if need["kind"] == "apt" else {}))
+
+    def _python_debian(self):
+        """deb822_repository reads and writes with that library."""
+        self._step("python3-debian, which ansible.builtin.deb822_repository needs, could not be installed", "ansible.builtin.apt", name="python3-debian",
+                   state="present")
+
+    def _yum_key_back(self, need, previous):
+        if not previous["key_imported"]:
+            self._step("not removed", "ansible.builtin.rpm_key", key=need["fingerprint"].replace(" ", "").lower()[-8:], state="absent")
+        self._file_back(need["key_file"], previous["key_file"])
+
+    def _file_back(self, path, text):
+        if text is None:
+            self._step("not removed", "ansible.builtin.file", path=path, state="absent")
+        else:
+            self._copy(path, text)
+
+    def _copy(self, path, text, mode="0644"):
+        self._step(f"{path} could not be written", "ansible.builtin.copy", dest=path, content=text, mode=mode)
+
+    def _step(self, what, name, **arguments):
+        self._last = self._call(name, **arguments)
+        if self._last.get("failed") or self._last.get("unreachable"):
+            raise Failed(what, self._last)
+
+    def _call(self, name, **arguments):
+        """Run a module of ansible.builtin as a task would: through its action plugin where it has one."""
+        task = self._task.copy()
+        task.args = arguments
+        task.action = name
+        action = None
+        if name in ("ansible.builtin.copy", "ansible.builtin.uri"):
+            action = self._shared_loader_obj.action_loader.get(name, task=task, connection=self._connection, play_context=self._play_context,
+                                                               loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj)
+        if action:
+            return action.run(task_vars=self._vars)
+        return self._execute_module(module_name=name, module_args=arguments, task_vars=self._vars)
+
+
+def _announced(need):
+    """What check mode says would be done."""
+    if need["what"] == "repository":
+        return f"repository {enrollment.NAME} set up"
+    if need["what"] == "forget":
+        return f"repository {enrollment.NAME} taken away"
+    if need["what"] == "remove":
+        return f"packages removed: {', '.join(need['packages'])}"
+    return f"package {', '.join(need['packages'])} installed"
+
+
+def _words(result):
+    """One line of what a module said."""
+    text = " ".join(str(result.get("msg") or result.get("module_stderr") or "it gave no reason").split())
+    more = " ".join(str(one) for one in result.get("failures") or result.get("results") or [] if isinstance(one, str))
+    return f"{text} {more}".strip().rstrip(".")[:600] + "."
