@@ -204,23 +204,23 @@ class ActionModule(ActionBase):
     def _copy(self, path, text, mode="0644"):
         self._step(f"{path} could not be written", "ansible.builtin.copy", dest=path, content=text, mode=mode)
 
-    def _step(self, what, name, **arguments):
-        self._last = self._call(name, **arguments)
+    def _step(self, what, module, /, **arguments):
+        self._last = self._call(module, **arguments)
         if self._last.get("failed") or self._last.get("unreachable"):
             raise Failed(what, self._last)
 
-    def _call(self, name, **arguments):
+    def _call(self, module, /, **arguments):
         """Run a module of ansible.builtin as a task would: through its action plugin where it has one."""
         task = self._task.copy()
         task.args = arguments
-        task.action = name
+        task.action = module
         action = None
-        if name in ("ansible.builtin.copy", "ansible.builtin.uri"):
-            action = self._shared_loader_obj.action_loader.get(name, task=task, connection=self._connection, play_context=self._play_context,
+        if module in ("ansible.builtin.copy", "ansible.builtin.uri"):
+            action = self._shared_loader_obj.action_loader.get(module, task=task, connection=self._connection, play_context=self._play_context,
                                                                loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj)
         if action:
             return action.run(task_vars=self._vars)
-        return self._execute_module(module_name=name, module_args=arguments, task_vars=self._vars)
+        return self._execute_module(module_name=module, module_args=arguments, task_vars=self._vars)
 
 
 def _announced(need):

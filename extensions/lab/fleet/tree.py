@@ -58,7 +58,7 @@ Part of the lab of rebootless.ksplice.
 
 def prepare(cache):
     """Make what is missing in the cache; returns a mapping of flavour to the list of its lower directories, uppermost first."""
-    base = os.path.join(cache, "base-" + _digest(PACKAGES, RESTING, _read("uname.c"))[:16])
+    base = os.path.join(cache, "base-" + _digest(PACKAGES, RESTING, _read("uname.c"), _read("tree.py").partition("def _make_layer")[0])[:16])
     if not os.path.exists(base + ".done"):
         _make_base(cache, base)
     lowers = {"debian": [base]}
@@ -91,9 +91,10 @@ def _make_base(cache, base):
     run(["tar", "-xpf", archive, "-C", base, "--exclude=./dev/*"], "The tree could not be unpacked")
     os.unlink(archive)
     # A host has no way out of the fleet: without sources of the mirror, and with names from its hosts file.
-    for name in ("etc/resolv.conf", "etc/apt/sources.list.d/debian.sources", "etc/apt/sources.list"):
-        if os.path.lexists(os.path.join(base, name)):
-            os.unlink(os.path.join(base, name))
+    sources = os.path.join(base, "etc/apt/sources.list.d")
+    for path in [os.path.join(base, "etc/resolv.conf"), os.path.join(base, "etc/apt/sources.list")] + [os.path.join(sources, name) for name in os.listdir(sources)]:
+        if os.path.lexists(path):
+            os.unlink(path)
     for unit in RESTING:
         subprocess.run(["systemctl", f"--root={base}", "disable", "-q", unit], stderr=subprocess.DEVNULL, check=False)
         if unit.endswith(".timer"):
