@@ -7,6 +7,8 @@ A host that has everything costs one run of the module. What fails half way is t
 
 from __future__ import annotations
 
+import shlex
+
 from ansible.plugins.action import ActionBase
 from ansible_collections.rebootless.ksplice.plugins.module_utils import enrollment
 
@@ -16,7 +18,7 @@ CONF, FLAG = "/etc/uptrack/uptrack.conf", "/etc/uptrack/disable"
 KEPT = "/etc/uptrack/uptrack.conf.switching"
 # At most: the agent, the configuration, the package with the updates.
 PASSES = 4
-# A repository that does not answer is found out in seconds, not minutes.
+# Seconds for a key that does not come, and for another run of the package manager to end.
 TIMEOUT = 30
 
 
@@ -57,6 +59,10 @@ class ActionModule(ActionBase):
             try:
                 for need in needs:
                     steps += self._bring(need, told)
+                if needs[-1]["what"] == "updates":
+                    # Nothing comes after it, and asked for the latest one the module would name it again and again.
+                    told["packages"] = sorted(set(told["packages"]) | set(needs[-1]["packages"]))
+                    break
             except (Failed, enrollment.Refused) as failed:
                 return dict(result, **self._failure({"failed": True, "msg": str(failed)}, steps))
         else:
@@ -100,7 +106,7 @@ class ActionModule(ActionBase):
         previous = told["previous"]
         if need["kind"] == "apt":
             self._python_debian()
-            self._undo.append((f"the repository {enrollment.NAME}", lambda: self._file_back(need["file"], previous["repository_file"])))
+            self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))
             self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.deb822_repository", name=enrollment.NAME, types="deb",
                        uris=need["url"], suites=need["suite"], components=need["component"], signed_by=key)
             return [f"repository {enrollment.NAME} set up"]
@@ -108,7 +114,7 @@ class ActionModule(ActionBase):
         self._step("The directory of the key could not be made", "ansible.builtin.file", path=need["key_file"].rpartition("/")[0], state="directory", mode="0755")
         self._copy(need["key_file"], key)
         self._step("The key of the repository could not be imported", "ansible.builtin.rpm_key", key=need["key_file"], fingerprint=need["fingerprint"])
-        self._undo.append((f"the repository {enrollment.NAME}", lambda: self._file_back(need["file"], previous["repository_file"])))
+        self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))
         self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.yum_repository", name=enrollment.NAME, file=enrollment.NAME,
                    description="Ksplice Uptrack", baseurl=need["url"], gpgcheck=True, gpgkey=f"file://{need['key_file']}", enabled=True)
         return [f"repository {enrollment.NAME} set up"]
@@ -169,6 +175,7 @@ class ActionModule(ActionBase):
             self._step(words, "ansible.builtin.rpm_key", key=need["fingerprint"].lower()[-8:], state="absent")
         for path in (need["file"], need["key_file"]):
             self._step(words, "ansible.builtin.file", path=path, state="absent")
+        self._clean(need)
         return [f"repository {enrollment.NAME} taken away"]
 
     # ---- how ----------------------------------------------------------------------------------------------------------
@@ -180,7 +187,7 @@ class ActionModule(ActionBase):
     def _install(self, need, erase=False, latest=False):
         more = {"update_cache": True, "update_cache_retries": 2} if need["kind"] == "apt" else {"allowerasing": erase, "update_cache": latest}
         self._step(f"{', '.join(need['packages'])} could not be installed", self._manager(need), name=need["packages"],
-                   state="latest" if latest else "present", **more)
+                   state="latest" if latest else "present", lock_timeout=TIMEOUT, **more)
 
     def _packages_away(self, need):
         self._step("not removed", self._manager(need), name=need["packages"], state="absent", **({"purge": True} if need["kind"] == "apt" else {}))
@@ -189,6 +196,15 @@ class ActionModule(ActionBase):
         """deb822_repository reads and writes with that library."""
         self._step("python3-debian, which ansible.builtin.deb822_repository needs, could not be installed", "ansible.builtin.apt", name="python3-debian",
                    state="present")
+
+    def _repository_back(self, need, previous):
+        self._file_back(need["file"], previous["repository_file"])
+        self._clean(need)
+
+    def _clean(self, need):
+        """Without what the package manager keeps of a repository that is gone. The patterns are for the shell, what is in them is not."""
+        patterns = " ".join("*".join(shlex.quote(part) for part in pattern.split("*")) for pattern in enrollment.cached(need))
+        self._step("What the package manager keeps could not be removed", "ansible.builtin.command", _raw_params=f"rm -rf -- {patterns}", _uses_shell=True)
 
     def _yum_key_back(self, need, previous):
         if not previous["key_imported"]:

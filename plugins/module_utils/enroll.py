@@ -27,15 +27,14 @@ ARGUMENTS = {
     "channel": {"type": "str"},
     "reset_identity": {"type": "bool", "default": False},
     "check_in": {"type": "bool", "default": True},
+    "retries": {"type": "int", "default": 3},
+    "retry_delay": {"type": "int", "default": 20},
 }
 # What makes one machine known to the service as itself (reference, section 7, "Cloned VMs").
 IDENTITY = ("/var/lib/uptrack/uuid", "/var/lib/uptrack/serial")
 # What is left of an agent when its packages are gone. The log may hold the key.
 TRACES = ("/etc/uptrack", "/etc/cron.d/uptrack", "/etc/cron.d/ksplice", "/etc/cron.d/rebootless-ksplice", "/var/lib/uptrack", "/var/cache/uptrack",
           "/var/cache/ksplice", "/var/log/uptrack.log*", "/var/lib/rebootless-ksplice")
-# Taking updates out may need several tries (reference, section 7).
-REMOVAL = {"state": "absent", "updates": None, "cves": None, "exact": False, "all": True, "effective": None, "allow_downgrade": False, "pause": 0.0,
-           "lock_timeout": 300, "retries": 3, "retry_delay": 20, "unsupported": "fail"}
 
 
 def arguments():
@@ -57,7 +56,7 @@ def _present(module, root, seen):
     needs = enrollment.present(params, seen)
 
     def conf_of(key):
-        return conf.boolean(plan.values.get(("Settings", key)))
+        return conf.boolean(plan.values.get(("Settings", key), "no"))
 
     enrollment.check_updates(params, seen, conf_of)
     if needs and not module.check_mode:
@@ -140,7 +139,9 @@ def _take_out(module, root, agent, seen, loaded):
         os.unlink(flag)
     failed = None
     try:
-        result = apply.apply(agent, REMOVAL, False, socket.gethostname(), time.sleep, time.time)
+        wish = {name: option.get("default") for name, option in apply.ARGUMENTS.items()}
+        wish.update(state="absent", all=True, retries=module.params["retries"], retry_delay=module.params["retry_delay"])
+        result = apply.apply(agent, wish, False, socket.gethostname(), time.sleep, time.time)
         failed = result["msg"] if result["failed"] else None
     except apply.Refused as refused:
         failed = str(refused)

@@ -176,13 +176,13 @@ def present(params, seen):
     if seen["emulated"]:
         return []
     needs = []
-    wanted = wanted_repository(params, seen)
     edition = params["edition"]
     lacks_agent = not seen["commands"] or (params["enhanced"] and "ksplice" not in seen["commands"])
     switches = bool(seen["commands"]) and edition and seen["edition"] != edition
     asked = [name for name in params["packages"] or () if name not in seen["packages"]]
-    if wanted or lacks_agent or switches or asked:
+    if lacks_agent or switches or asked or params["repository"] == "vendor":
         supported(seen)
+    wanted = wanted_repository(params, seen)
     if wanted and not repository_is_there(wanted, seen):
         needs.append(dict(wanted, what="repository"))
     if lacks_agent or switches or asked:
@@ -230,8 +230,23 @@ def absent(seen):
         needs.append({"what": "remove", "packages": sorted(seen["packages"]), "kind": _kind(seen)})
     if seen["repository_file"] is not None or seen["key_file"] is not None:
         needs.append({"what": "forget", "kind": _kind(seen), "file": YUM_FILE if _kind(seen) == "yum" else APT_FILE, "key_file": YUM_KEY_FILE,
-                      "fingerprint": _first_fingerprint(seen["key_file"])})
+                      "fingerprint": _first_fingerprint(seen["key_file"]), "url": _url(seen["repository_file"])})
     return needs
+
+
+def _url(file):
+    found = re.search(r"^(?:URIs:|baseurl[ \t]*=)[ \t]*(\S+)", file or "", re.M)
+    return found.group(1) if found else None
+
+
+def cached(need):
+    """What the package manager keeps of a repository that is gone, as patterns of a shell."""
+    if need["kind"] == "yum":
+        return [f"/var/cache/dnf/{NAME}*"]
+    # apt names its lists by the URL, without the scheme and with lines for slashes.
+    lists = re.sub(r"^\w+://(?:[^/@]*@)?", "", need["url"] or "").strip("/").replace("/", "_")
+    packages = [f"/var/cache/apt/archives/{name}_*.deb" for name in PACKAGES] + [f"/var/cache/apt/archives/{name}*.deb" for name in UPDATES]
+    return ([f"/var/lib/apt/lists/{lists}_*", f"/var/lib/apt/lists/partial/{lists}_*"] if lists else []) + packages
 
 
 def _first_fingerprint(text):

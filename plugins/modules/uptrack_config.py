@@ -95,6 +95,16 @@ options:
       - A configuration whose new key the service refuses is put back as it was, and the task fails.
     type: bool
     default: true
+  retries:
+    description:
+      - With O(state=absent), how many times to try again when an update will not come out because its code is in use, or the service cannot be asked.
+        Taking updates out often needs several tries.
+    type: int
+    default: 3
+  retry_delay:
+    description: As O(rebootless.ksplice.uptrack_apply#module:retry_delay), in seconds.
+    type: int
+    default: 20
   access_key:
     description:
       - >-

@@ -41,7 +41,7 @@ def agent(family, edition, program):
     if family == "rpm":
         # Of two packages that are exchanged the new one comes before the old one goes: what the old one takes away
         # must not be what the new one brought.
-        return {"post": _ENABLE + cron, "preun": f'if [ "$1" = 0 ]; then\n{_UNINSTALL}fi',
+        return {"post": cron or ":", "posttrans": _ENABLE, "preun": f'if [ "$1" = 0 ]; then\n{_UNINSTALL}{_DISABLE}fi',
                 "postun": f'if [ "$1" = 0 ] && [ ! -e {program}/edition ]; then\n{away}rm -f /etc/cron.d/uptrack\nfi\n'
                           f'if [ -e {program}/edition ] && grep -q offline {program}/edition; then rm -f /etc/cron.d/uptrack; fi'}
     return {"postinst": f'if [ "$1" = configure ]; then\n{_ENABLE}{cron}:\nfi', "prerm": f'if [ "$1" = remove ]; then\n{_UNINSTALL}{_DISABLE}fi',
