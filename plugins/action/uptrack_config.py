@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.rebootless.ksplice.plugins.module_utils import enrollment
+from ansible_collections.rebootless.ksplice.plugins.module_utils import enroll, enrollment
 
 MODULE = "rebootless.ksplice.uptrack_config"
 APPLY = "rebootless.ksplice.uptrack_apply"
@@ -130,7 +130,7 @@ class ActionModule(ActionBase):
     def _bring_agent(self, need, told):
         names = ", ".join(need["packages"])
         if not need["switch_from"]:
-            self._undo.append((f"the package {names}", lambda: self._packages_away(need)))
+            self._undo.append((f"the package {names}", lambda: self._agent_away(need, told)))
             self._install(need)
             return [f"package {names} installed"]
         return self._switch(need, told, names)
@@ -165,8 +165,9 @@ class ActionModule(ActionBase):
 
     def _bring_remove(self, need, told):
         words = f"The updates are out of the kernel, but {', '.join(need['packages'])} could not be removed"
-        more = {"purge": True} if need["kind"] == "apt" else {}
-        self._step(words, self._manager(need), name=need["packages"], state="absent", **more)
+        # Without repositories: one that is long gone must not keep its packages here.
+        more = {"purge": True} if need["kind"] == "apt" else {"disablerepo": "*"}
+        self._step(words, self._manager(need), name=need["packages"], state="absent", lock_timeout=TIMEOUT, **more)
         return [f"packages removed: {', '.join(need['packages'])}"]
 
     def _bring_forget(self, need, told):
@@ -189,8 +190,18 @@ class ActionModule(ActionBase):
         self._step(f"{', '.join(need['packages'])} could not be installed", self._manager(need), name=need["packages"],
                    state="latest" if latest else "present", lock_timeout=TIMEOUT, **more)
 
-    def _packages_away(self, need):
-        self._step("not removed", self._manager(need), name=need["packages"], state="absent", **({"purge": True} if need["kind"] == "apt" else {}))
+    def _agent_away(self, need, told):
+        """Without the package manager's repositories and caches, as one of them may be what failed."""
+        names = " ".join(shlex.quote(name) for name in enrollment.PACKAGES if name not in told["packages"])
+        if need["kind"] == "apt":
+            script = f'for p in {names}; do if dpkg -s "$p" >/dev/null 2>&1; then dpkg --purge --force-depends "$p" || exit 1; fi; done'
+        else:
+            script = f'for p in {names}; do if rpm -q "$p" >/dev/null 2>&1; then rpm -e --nodeps "$p" || exit 1; fi; done'
+        traces = " ".join(pattern for pattern in enroll.TRACES if pattern not in told["previous"]["traces"])
+        self._shell("not removed", f"{script}; rm -rf -- {traces}")
+
+    def _shell(self, what, script):
+        self._step(what, "ansible.builtin.command", _raw_params=script, _uses_shell=True)
 
     def _python_debian(self):
         """deb822_repository reads and writes with that library."""
@@ -204,7 +215,7 @@ class ActionModule(ActionBase):
     def _clean(self, need):
         """Without what the package manager keeps of a repository that is gone. The patterns are for the shell, what is in them is not."""
         patterns = " ".join("*".join(shlex.quote(part) for part in pattern.split("*")) for pattern in enrollment.cached(need))
-        self._step("What the package manager keeps could not be removed", "ansible.builtin.command", _raw_params=f"rm -rf -- {patterns}", _uses_shell=True)
+        self._shell("What the package manager keeps could not be removed", f"rm -rf -- {patterns}")
 
     def _yum_key_back(self, need, previous):
         if not previous["key_imported"]:

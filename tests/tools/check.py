@@ -248,8 +248,16 @@ def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check
     for core in filter(None, found.values()):
         space = Space(f"integration-{core.name}", environment(core))
         name = f"integration: core {core.version}, Python {core.python}"
-        checks.append(pytest(name, space, ["tests/integration"], minutes=25))
+        checks.append(pytest(name, space, ["tests/integration", "--ignore=tests/integration/lab"], minutes=25))
     return checks
+
+
+def fleet(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    """One core is enough: what differs between them are not the hosts. The trees of the hosts are kept from run to run."""
+    core = newest(found)
+    space = Space("fleet", environment(core))
+    space.env["LAB_CACHE"] = os.environ.get("LAB_CACHE") or str(BUILD / "lab")
+    return [pytest(f"fleet: core {core.version}, real hosts in namespaces", space, ["tests/integration/lab"], minutes=20)]
 
 
 def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -310,6 +318,7 @@ GROUPS = {
     "lint": lint,
     "units": units,
     "build-install": build_install,
+    "fleet": fleet,
     "integration": integration,
     "sanity": sanity,
 }

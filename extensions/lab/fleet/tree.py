@@ -64,7 +64,7 @@ def prepare(cache):
     lowers = {"debian": [base]}
     for flavour, what in FLAVOURS.items():
         if what:
-            layer = os.path.join(cache, f"{flavour}-" + _digest(base, what, STUB_SPEC)[:16])
+            layer = os.path.join(cache, f"{flavour}-" + _digest(base, what, STUB_SPEC, _read("tree.py"))[:16])
             if not os.path.exists(layer + ".done"):
                 _make_layer(flavour, what, base, layer)
             lowers[flavour] = [layer, base]
@@ -135,6 +135,8 @@ def _enterprise(root, what):
     os.unlink(os.path.join(root, "etc/debian_version"))
     put(root, "etc/rpm/macros", "%_dbpath /var/lib/rpm\n%__gpg /usr/bin/gpg\n")
     put(root, "etc/dnf/dnf.conf", "[main]\ngpgcheck=1\ninstallonly_limit=3\nclean_requirements_on_remove=True\nbest=True\nskip_if_unavailable=False\n")
+    # Debian's dnf keeps a copy of every package; that of an Enterprise Linux does not.
+    put(root, "etc/dnf/plugins/local.conf", "[main]\nenabled = 0\n")
     os.makedirs(os.path.join(root, "etc/yum.repos.d"), exist_ok=True)
     os.makedirs(os.path.join(root, "etc/pki/rpm-gpg"), exist_ok=True)
     release = what["release"]

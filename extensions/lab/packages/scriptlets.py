@@ -37,7 +37,7 @@ _APPLY = ("if ! grep -Eiq '^skip_apply_after_pkg_install[ ]*[=:][ ]*(1|yes|true|
 def agent(family, edition, program):
     """The scripts of a package that carries the agent, by when they run."""
     cron = _CRON % program if edition == "online" else ""
-    away = f"rm -rf {program}/uptrack_lab/__pycache__\n"
+    away = f"rm -rf {program}\n"
     if family == "rpm":
         # Of two packages that are exchanged the new one comes before the old one goes: what the old one takes away
         # must not be what the new one brought.
@@ -45,7 +45,7 @@ def agent(family, edition, program):
                 "postun": f'if [ "$1" = 0 ] && [ ! -e {program}/edition ]; then\n{away}rm -f /etc/cron.d/uptrack\nfi\n'
                           f'if [ -e {program}/edition ] && grep -q offline {program}/edition; then rm -f /etc/cron.d/uptrack; fi'}
     return {"postinst": f'if [ "$1" = configure ]; then\n{_ENABLE}{cron}:\nfi', "prerm": f'if [ "$1" = remove ]; then\n{_UNINSTALL}{_DISABLE}fi',
-            "postrm": f'case "$1" in remove|purge|disappear)\n{away}rm -f /etc/cron.d/uptrack\n;; esac\n'
+            "postrm": f'case "$1" in remove|purge|disappear)\nif [ ! -e {program}/edition ]; then\n{away}fi\nrm -f /etc/cron.d/uptrack\n;; esac\n'
                       'if [ "$1" = purge ]; then rm -rf /etc/uptrack; fi'}
 
 
