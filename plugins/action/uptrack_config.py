@@ -166,6 +166,9 @@ class ActionModule(ActionBase):
     def _bring_remove(self, need, told):
         words = f"The updates are out of the kernel, but {', '.join(need['packages'])} could not be removed"
         # Without repositories: one that is long gone must not keep its packages here.
+        if need["old_yum"]:
+            self._yum(words, "remove", "--disablerepo=*", *need["packages"])
+            return [f"packages removed: {', '.join(need['packages'])}"]
         more = {"purge": True} if need["kind"] == "apt" else {"disablerepo": "*"}
         self._step(words, self._manager(need), name=need["packages"], state="absent", lock_timeout=TIMEOUT, **more)
         return [f"packages removed: {', '.join(need['packages'])}"]
@@ -186,9 +189,16 @@ class ActionModule(ActionBase):
         return "ansible.builtin.apt" if need["kind"] == "apt" else "ansible.builtin.dnf"
 
     def _install(self, need, erase=False, latest=False):
+        words = f"{', '.join(need['packages'])} could not be installed"
+        if need["old_yum"]:
+            # Its install brings the latest, and swap exchanges in one transaction.
+            self._yum(words, *(["swap", *need["remove"][:1]] if erase else ["install"]), *need["packages"])
+            return
         more = {"update_cache": True, "update_cache_retries": 2} if need["kind"] == "apt" else {"allowerasing": erase, "update_cache": latest}
-        self._step(f"{', '.join(need['packages'])} could not be installed", self._manager(need), name=need["packages"],
-                   state="latest" if latest else "present", lock_timeout=TIMEOUT, **more)
+        self._step(words, self._manager(need), name=need["packages"], state="latest" if latest else "present", lock_timeout=TIMEOUT, **more)
+
+    def _yum(self, words, *arguments):
+        self._shell(words, " ".join(["yum", "-q", "-y", *(shlex.quote(word) for word in arguments)]))
 
     def _agent_away(self, need, told):
         """Without the package manager's repositories and caches, as one of them may be what failed."""

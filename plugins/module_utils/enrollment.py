@@ -189,7 +189,7 @@ def present(params, seen):
         problem = None if wanted or params["repository"] == "none" else channel_problem(params, seen)
         if problem:
             raise _refusal(problem)
-        need = {"what": "agent", "packages": wanted_packages(params, seen), "kind": _kind(seen), "switch_from": seen["edition"] if switches else None}
+        need = {"what": "agent", "packages": wanted_packages(params, seen), "kind": _kind(seen), "old_yum": seen["old_yum"], "switch_from": seen["edition"] if switches else None}
         if switches:
             new = need["packages"]
             need["remove"] = [name for name in seen["packages"] if _edition_of(name) == seen["edition"] and name not in new]
@@ -205,7 +205,7 @@ def updates(params, seen, conf_of):
     if params["updates_package"] == "present" and name in seen["packages"]:
         return []
     check_updates(params, seen, conf_of)
-    return [{"what": "updates", "packages": [name], "kind": _kind(seen), "latest": params["updates_package"] == "latest"}]
+    return [{"what": "updates", "packages": [name], "kind": _kind(seen), "old_yum": seen["old_yum"], "latest": params["updates_package"] == "latest"}]
 
 
 def check_updates(params, seen, conf_of):
@@ -227,7 +227,7 @@ def absent(seen):
         return []
     needs = []
     if seen["packages"]:
-        needs.append({"what": "remove", "packages": sorted(seen["packages"]), "kind": _kind(seen)})
+        needs.append({"what": "remove", "packages": sorted(seen["packages"]), "kind": _kind(seen), "old_yum": seen["old_yum"]})
     if seen["repository_file"] is not None or seen["key_file"] is not None:
         needs.append({"what": "forget", "kind": _kind(seen), "file": YUM_FILE if _kind(seen) == "yum" else APT_FILE, "key_file": YUM_KEY_FILE,
                       "fingerprint": _first_fingerprint(seen["key_file"]), "url": _url(seen["repository_file"])})

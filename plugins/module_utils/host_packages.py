@@ -22,6 +22,8 @@ def look(run_command, root, params):
         "emulated": bool(root), "release": system.release, "commands": [name for name in COMMANDS if _path(root, name)], "edition": None, "packages": [],
         "distribution": enrollment.distribution(_read("/etc/os-release") or "", system.machine),
         "repository_file": None, "key_file": None, "key_imported": False, "enabled_channels": None,
+        # Oracle Linux 7 has yum alone, which ansible.builtin has no module for any more.
+        "old_yum": not os.access("/usr/bin/dnf", os.X_OK) and os.access("/usr/bin/yum", os.X_OK),
     }
     if root:
         return seen

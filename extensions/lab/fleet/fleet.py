@@ -3,7 +3,7 @@
 """A fleet of real hosts on one Debian machine: systemd, sshd and a network address each, in namespaces of their own.
 
 As a program (root):
-    fleet.py up [NAME:FLAVOUR...|NUMBER]    bring a fleet up; without arguments four hosts; flavours: debian ubuntu ol9 ol10 centos8
+    fleet.py up [NAME:FLAVOUR...|NUMBER]    bring a fleet up; without arguments four hosts; flavours: debian ubuntu ol7 ol9 ol10 centos8
     fleet.py down                           take it away, whatever is left of it
     fleet.py status                         which hosts answer
     fleet.py exec NAME COMMAND...           run a command on a host, past its network

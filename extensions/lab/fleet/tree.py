@@ -26,6 +26,9 @@ FLAVOURS = {
     "ubuntu": {"os": 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="22.04"\nVERSION_CODENAME=jammy\nUBUNTU_CODENAME=jammy\nVERSION="22.04.5 LTS (Jammy Jellyfish)"\n'
                      'PRETTY_NAME="Ubuntu 22.04.5 LTS"\n',
                "lsb": "DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=22.04\nDISTRIB_CODENAME=jammy\nDISTRIB_DESCRIPTION=\"Ubuntu 22.04.5 LTS\"\n"},
+    "ol7": {"os": 'NAME="Oracle Linux Server"\nVERSION="7.9"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="7.9"\nPRETTY_NAME="Oracle Linux Server 7.9"\n',
+            "release": "7.9", "only_yum": True,
+            "files": {"oracle-release": "Oracle Linux Server release 7.9\n", "redhat-release": "Red Hat Enterprise Linux Server release 7.9 (Maipo)\n"}},
     "ol9": {"os": 'NAME="Oracle Linux Server"\nVERSION="9.4"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="9.4"\nPRETTY_NAME="Oracle Linux Server 9.4"\n',
             "release": "9.4", "files": {"oracle-release": "Oracle Linux Server release 9.4\n", "redhat-release": "Red Hat Enterprise Linux release 9.4 (Plow)\n"}},
     "ol10": {"os": 'NAME="Oracle Linux Server"\nVERSION="10.0"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="10.0"\nPRETTY_NAME="Oracle Linux Server 10.0"\n',
@@ -139,6 +142,9 @@ def _enterprise(root, what):
     put(root, "etc/dnf/plugins/local.conf", "[main]\nenabled = 0\n")
     os.makedirs(os.path.join(root, "etc/yum.repos.d"), exist_ok=True)
     os.makedirs(os.path.join(root, "etc/pki/rpm-gpg"), exist_ok=True)
+    if what.get("only_yum"):
+        # Debian has no yum: dnf under its name understands the same command lines.
+        os.rename(os.path.join(root, "usr/bin/dnf"), os.path.join(root, "usr/bin/yum"))
     release = what["release"]
     put(root, "tmp/lab.spec", STUB_SPEC % {"release": release, "major": release.partition(".")[0]})
     run(["chroot", root, "rpmbuild", "-bb", "--quiet", "--define", "_topdir /tmp/lab-rpm", "--define", "_rpmfilename lab.rpm", "/tmp/lab.spec"]

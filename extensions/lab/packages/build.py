@@ -27,7 +27,7 @@ import scriptlets  # noqa: E402
 PROGRAM = "/usr/lib/uptrack-lab"
 VERSION = "1.2.80"
 # Releases of the distributions that a repository is made for, as the vendor's directories are called (reference 3.3).
-YUM_TREES = {"ol/8": "el", "ol/9": "el", "centos/8": "el", "rhel/9": "el", "ol/10": "el10"}
+YUM_TREES = {"ol/7": "el", "ol/8": "el", "ol/9": "el", "centos/8": "el", "rhel/9": "el", "ol/10": "el10"}
 CODENAMES = ("jammy", "bookworm")
 # Name and address of the server of the repositories in a fleet.
 SERVER, ADDRESS = "lab-repo", "10.77.255.1"
@@ -82,7 +82,7 @@ def packages(family, el10=False):
                  {"name": "ksplice", "version": VERSION, "requires": ["uptrack", "ksplice-tools"], "conflicts": ["ksplice-offline"]},
                  {"name": "ksplice-offline", "version": VERSION, "requires": ["uptrack-offline", "ksplice-tools"], "conflicts": ["ksplice"]}]
     found.append({"name": "ksplice-known-exploit-detection", "version": VERSION})
-    for kernel in (kernels.KERNELS[name] for name in (["ubuntu"] if family == "deb" else ["ol10"] if el10 else ["ol9", "ol9-next", "centos8"])):
+    for kernel in (kernels.KERNELS[name] for name in (["ubuntu"] if family == "deb" else ["ol10"] if el10 else ["ol7", "ol9", "ol9-next", "centos8"])):
         # An older and a newer package, as they follow each other in a repository.
         for date, count in (("20261101", len(kernel["updates"]) - 1), ("20261112", len(kernel["updates"]))):
             text = json.dumps({"date": date, "updates": kernel["updates"][:count]}, indent=1) + "\n"

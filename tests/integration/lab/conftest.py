@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from real_hosts import Lab, fleets  # noqa: E402
+from real_hosts import PREFIX, Lab, fleets  # noqa: E402
 
 # Every host has one test, or a chain of tests, to itself: what one changes nobody else meets.
 HOSTS = {
     "life-ubuntu": {"flavour": "ubuntu"}, "life-ol9": {"flavour": "ol9"}, "life-ol10": {"flavour": "ol10"}, "life-centos": {"flavour": "centos8"},
+    "life-ol7": {"flavour": "ol7"},
     "switch-ubuntu": {"flavour": "ubuntu", "agent": ["uptrack"]}, "switch-ol9": {"flavour": "ol9", "agent": ["uptrack"]},
     "bad-ubuntu": {"flavour": "ubuntu"}, "bad-ol9": {"flavour": "ol9"}, "platform": {"flavour": "ol9"},
     "stranger": {"flavour": "debian", "files": {"/usr/lib/os-release": 'ID=slackware\nPRETTY_NAME="Slackware 15.0"\n'}},
@@ -27,7 +28,7 @@ def lab():
     wrong = fleets.problems()
     if wrong:
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(wrong)}")
-    lab = Lab(prefix="labt")
+    lab = Lab(prefix=PREFIX)
     lab.down()
     lab.up(HOSTS)
     lab.trouble()

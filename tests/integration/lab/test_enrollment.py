@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 from real_hosts import KEY, ids
 
-LIFE = {"life-ubuntu": ("uptrack", "ubuntu"), "life-ol9": ("uptrack", "ol9"), "life-ol10": ("ksplice", "ol10"), "life-centos": ("uptrack", "centos8")}
+LIFE = {"life-ubuntu": ("uptrack", "ubuntu"), "life-ol9": ("uptrack", "ol9"), "life-ol10": ("ksplice", "ol10"), "life-centos": ("uptrack", "centos8"),
+        "life-ol7": ("uptrack", "ol7")}
 
 
 def enroll(lab, names, **more):
@@ -149,6 +150,16 @@ def test_the_updates_package_by_itself_does_patch(lab):
     assert lab.loaded(name) == []
     lab.run(name, ["dnf", "-q", "-y", "install", f"uptrack-updates-{lab.run(name, ['uname', '-r'])[1].strip()}"])
     assert lab.loaded(name) == sorted(ids("ol9"))
+
+
+def test_exchanging_the_editions_with_yum_alone(lab):
+    """Oracle Linux 7, after its life above: bare again."""
+    name = "life-ol7"
+    first = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": dict(lab.vendor(name), access_key=KEY)}, {"rebootless.ksplice.uptrack_apply": {}}])
+    assert first.status == 0 and lab.loaded(name) == sorted(ids("ol7"))
+    there = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": dict(lab.vendor(name), edition="offline")}])
+    assert there.status == 0 and there.result(name)["packages"] == ["uptrack-offline"], there.output[-2000:]
+    assert lab.loaded(name) == sorted(ids("ol7"))
 
 
 def test_both_editions_by_hand_are_refused_by_the_packages(lab):

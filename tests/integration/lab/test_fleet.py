@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from real_hosts import TOP, fleets, ids, kernels
+from real_hosts import PREFIX, TOP, fleets, ids, kernels
 
 PROGRAM = [sys.executable, "-B", str(TOP / "extensions/lab/fleet/fleet.py")]
 
@@ -78,7 +78,7 @@ def small(prefix, tmp_path):
 
 
 def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
-    other = small("labx", tmp_path)
+    other = small(PREFIX + "x", tmp_path)
     other.up({"one": {"flavour": "ubuntu"}, "two": {"flavour": "ol9"}})
     assert len(other.leftovers()) > 10
     assert other.run("one", ["hostname"])[1].strip() == "one"
@@ -94,9 +94,9 @@ def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
 def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
-    other = small("laby", tmp_path)
+    other = small(PREFIX + "y", tmp_path)
     code = (f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/fleet')!r}); import fleet; "
-            f"fleet.Fleet({other.directory!r}, 'laby').up({{f'h{{i}}': {{'flavour': 'ubuntu'}} for i in range(4)}})")
+            f"fleet.Fleet({other.directory!r}, {other.prefix!r}).up({{f'h{{i}}': {{'flavour': 'ubuntu'}} for i in range(4)}})")
     process = subprocess.Popen([sys.executable, "-B", "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGKILL)
@@ -112,7 +112,7 @@ def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
 
 
 def test_power_off_and_on_and_the_cable(lab, tmp_path):
-    other = small("labz", tmp_path)
+    other = small(PREFIX + "z", tmp_path)
     other.up({"one": {"flavour": "ubuntu"}, "two": {"flavour": "ubuntu"}})
     try:
         tree = other.hosts()
@@ -137,6 +137,6 @@ def test_power_off_and_on_and_the_cable(lab, tmp_path):
 def test_bad_words_on_the_command_line(words, complaint):
     if fleets.problems():
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(fleets.problems())}")
-    done = subprocess.run(PROGRAM + ["up", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, LAB_PREFIX="labw"), check=False)
+    done = subprocess.run(PROGRAM + ["up", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, LAB_PREFIX=PREFIX + "w"), check=False)
     assert done.returncode != 0 and complaint in done.stderr and len(done.stderr.splitlines()) == 1
-    assert fleets.Fleet(prefix="labw").leftovers() == []
+    assert fleets.Fleet(prefix=PREFIX + "w").leftovers() == []

@@ -25,7 +25,7 @@ def params(**given):
 def seen(system="ol9", **more):
     return dict({"emulated": False, "release": "5.15.0-1.el9uek.x86_64", "commands": [], "edition": None, "packages": [],
                  "distribution": enrollment.distribution(SYSTEMS[system][0], "x86_64"), "repository_file": None, "key_file": None, "key_imported": False,
-                 "enabled_channels": []}, **more)
+                 "enabled_channels": [], "old_yum": False}, **more)
 
 
 ONLINE = {"commands": ["uptrack-upgrade"], "packages": ["uptrack"], "edition": "online"}
