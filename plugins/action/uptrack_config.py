@@ -111,7 +111,8 @@ class ActionModule(ActionBase):
                        uris=need["url"], suites=need["suite"], components=need["component"], signed_by=key)
             return [f"repository {enrollment.NAME} set up"]
         self._undo.append((f"the key {need['key_file']}", lambda: self._yum_key_back(need, previous)))
-        self._step("The directory of the key could not be made", "ansible.builtin.file", path=need["key_file"].rpartition("/")[0], state="directory", mode="0755")
+        self._step("The directory of the key could not be made", "ansible.builtin.file", path=need["key_file"].rpartition("/")[0], state="directory",
+                   mode="0755")
         self._copy(need["key_file"], key)
         self._step("The key of the repository could not be imported", "ansible.builtin.rpm_key", key=need["key_file"], fingerprint=need["fingerprint"])
         self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))

@@ -50,7 +50,7 @@ def check(params):
     fingerprint = params["repository_key_fingerprint"]
     if fingerprint and not openpgp.well_formed(fingerprint):
         raise _refusal(f"repository_key_fingerprint is {fingerprint!r}: give the whole fingerprint, 40 hexadecimal digits (64 for newer keys). "
-                      "A short ID can be forged.")
+                       "A short ID can be forged.")
     own = [name for name in ("repository_url", "repository_key", "repository_key_fingerprint") if params[name]]
     if params["repository"] in ("platform", "none") and own:
         raise _refusal(f"repository={params['repository']} leaves the host's repositories alone, and {own[0]} describes one: one of the two.")
@@ -73,7 +73,7 @@ def supported(seen):
     """Refuse a distribution that nobody has an agent for."""
     if seen["distribution"].id not in YUM_TREES and seen["distribution"].id not in APT_DISTRIBUTIONS:
         raise _refusal(f"There is no Ksplice agent for {seen['distribution'].name}: it is made for Oracle Linux and Ubuntu, "
-                      "and was for RHEL, CentOS, Fedora and Debian.")
+                       "and was for RHEL, CentOS, Fedora and Debian.")
 
 
 def wanted_packages(params, seen):
@@ -106,7 +106,7 @@ def wanted_repository(params, seen):
                 "fingerprint": params["repository_key_fingerprint"] or APT_FINGERPRINT}
     if not params["repository_key_fingerprint"]:
         raise _refusal("repository_key_fingerprint is not given: the fingerprint of the key of the yum repository is not public, "
-                      "so that it has to come from you (gpg --show-keys on a copy that you trust).")
+                       "so that it has to come from you (gpg --show-keys on a copy that you trust).")
     return {"kind": "yum", "url": params["repository_url"] or f"{VENDOR}/yum/uptrack/{YUM_TREES[system.id]}/$releasever/$basearch/", "file": YUM_FILE,
             "key": params["repository_key"] or f"{VENDOR}/yum/RPM-GPG-KEY-ksplice", "key_file": YUM_KEY_FILE,
             "fingerprint": params["repository_key_fingerprint"]}
@@ -126,7 +126,8 @@ def channel_problem(params, seen):
     if set(expected).intersection(seen["enabled_channels"] or ()):
         return None
     return (f"The channel {expected[0]} is not enabled on this host ({', '.join(expected[1:]) or 'no other'} neither): subscribe the host in ULN "
-            f"(uln-channel --add --channel={expected[0]}), on OCI install the release package and enable it, or set channel to the repository that has the agent.")
+            f"(uln-channel --add --channel={expected[0]}), on OCI install the release package and enable it, "
+            "or set channel to the repository that has the agent.")
 
 
 def repository_is_there(wanted, seen):
@@ -164,7 +165,7 @@ def fitting_fingerprint(text, wanted):
     strangers = [one for one in found if not openpgp.same(wanted["fingerprint"], one)]
     if strangers:
         raise _refusal(f"The key of the repository ({_short(wanted['key'])}) has the fingerprint {strangers[0]}, and {wanted['fingerprint']} is expected. "
-                      "Somebody may have exchanged it: find out which is right before you change repository_key_fingerprint.")
+                       "Somebody may have exchanged it: find out which is right before you change repository_key_fingerprint.")
 
 
 def _short(key):
@@ -189,7 +190,8 @@ def present(params, seen):
         problem = None if wanted or params["repository"] == "none" else channel_problem(params, seen)
         if problem:
             raise _refusal(problem)
-        need = {"what": "agent", "packages": wanted_packages(params, seen), "kind": _kind(seen), "old_yum": seen["old_yum"], "switch_from": seen["edition"] if switches else None}
+        need = {"what": "agent", "packages": wanted_packages(params, seen), "kind": _kind(seen), "old_yum": seen["old_yum"],
+                "switch_from": seen["edition"] if switches else None}
         if switches:
             new = need["packages"]
             need["remove"] = [name for name in seen["packages"] if _edition_of(name) == seen["edition"] and name not in new]
@@ -215,10 +217,10 @@ def check_updates(params, seen, conf_of):
     edition = params["edition"] or seen["edition"]
     if edition != "offline":
         raise _refusal(f"updates_package belongs to the offline edition, and this host has {'the ' + edition + ' edition' if edition else 'none'}: "
-                      "set edition=offline.")
+                       "set edition=offline.")
     if not conf_of("skip_apply_after_pkg_install"):
         raise _refusal(f"The package uptrack-updates-{seen['release']} patches the running kernel when it is installed, behind any rollout's back. "
-                      "Set skip_apply_after_pkg_install=true, and let uptrack_apply put the updates in.")
+                       "Set skip_apply_after_pkg_install=true, and let uptrack_apply put the updates in.")
 
 
 def absent(seen):

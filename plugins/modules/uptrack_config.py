@@ -10,8 +10,8 @@ description:
   - Takes a host that never heard of Ksplice to one that is enrolled and reports itself, and back, in one task. It sets up the repository and the
     agent, writes C(/etc/uptrack/uptrack.conf), and the file that disables the agent.
   - The agent is found by its commands, not by package names. Repository and package are touched only where something is missing, through
-    M(ansible.builtin.rpm_key), M(ansible.builtin.yum_repository), M(ansible.builtin.dnf), M(ansible.builtin.deb822_repository) and M(ansible.builtin.apt). A host that has everything
-    costs one round trip.
+    M(ansible.builtin.rpm_key), M(ansible.builtin.yum_repository), M(ansible.builtin.dnf), M(ansible.builtin.deb822_repository)
+    and M(ansible.builtin.apt). A host that has everything costs one round trip.
   - What fails half way is taken back, so that the host ends as it was.
   - Only what a task names is changed. Comments, order, unknown sections and keys, owner and mode stay. Sections and keys that stand
     twice are brought together, since the agent's parsers disagree on them.

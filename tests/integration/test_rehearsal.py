@@ -80,7 +80,7 @@ def test_enrolling_gives_the_key_and_lets_the_host_report(fleet):
     run = one.rehearse(ksplice_rehearsal_enroll=True)
     assert run.status == 0, run.output
     assert {row["verdict"] for row in one.rows().values()} == {"current"}
-    assert run.result("Configure the agent", "a")["changed_keys"][0] == "Auth/accesskey"
+    assert run.result("Install and configure the agent", "a")["changed_keys"][0] == "Auth/accesskey"
     conf = (one.root("a") / "etc/uptrack/uptrack.conf").read_text()
     assert "INSERT_ACCESS_KEY" not in conf and "# The key of your account." in conf
 

@@ -95,7 +95,7 @@ def clean(text):
 def test_no_secret_in_output_results_records_logs_files_and_arguments(fleet, watch, syslog, tmp_path, verbosity):
     # The agent's answers repeat the proxy's URL: one host whose proxy has no name, one that works.
     broken = {"scenario": {"network": "proxy", "accepted_keys": [KEY], "checked": None, "lock_wait": 0.1}}
-    works = {"scenario": {"accepted_keys": [KEY], "checked": None}}
+    works = {"scenario": {"accepted_keys": [KEY, KEY[::-1]], "checked": None}}
     one = fleet({"bad": {"ksplice_rehearsal": broken}, "good": {"ksplice_rehearsal": works}})
     one.make()
     secrets = tmp_path / "vault.yml"

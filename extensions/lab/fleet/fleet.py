@@ -33,7 +33,8 @@ import tree  # noqa: E402
 KEY = "0123456789abcdef" * 4  # the access key that the emulated service takes
 CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 COMMANDS = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "rpmbuild": "rpm", "createrepo_c": "createrepo-c", "gpg": "gnupg",
-            "apt-ftparchive": "apt-utils", "dpkg-deb": "dpkg", "ip": "iproute2", "nc": "netcat-openbsd", "gcc": "gcc", "openssl": "openssl", "nsenter": "util-linux",
+            "apt-ftparchive": "apt-utils", "dpkg-deb": "dpkg", "ip": "iproute2", "nc": "netcat-openbsd", "gcc": "gcc", "openssl": "openssl",
+            "nsenter": "util-linux",
             "ssh-keygen": "openssh-client"}
 READY_WITHIN = 90  # seconds, on a busy machine
 
@@ -106,8 +107,8 @@ class Fleet:
     def up(self, hosts):
         """Bring the hosts up and wait until each answers.
 
-        :param hosts: name to a mapping: `flavour` (tree.FLAVOURS), and if wanted `kernel` (a name of kernels.KERNELS), `scenario` (keys of the emulated service's
-            scenario), `agent` (names of packages to have from the start, enrolled), `files` (path to text), `vars` (for the inventory).
+        :param hosts: name to a mapping: `flavour` (tree.FLAVOURS), and if wanted `kernel` (a name of kernels.KERNELS), `scenario` (keys of
+            the emulated service's scenario), `agent` (names of packages to have from the start, enrolled), `files` (path to text), `vars` (for the inventory).
         """
         wrong = problems()
         if wrong:
@@ -173,7 +174,8 @@ class Fleet:
         for part in ("upper", "work", "root"):
             os.makedirs(self.path(name, part))
         layers = ":".join([os.path.join(self.directory, "shared"), *lower])
-        tree.run(["mount", "-t", "overlay", f"{self.prefix}-{name}", "-o", f"lowerdir={layers},upperdir={self.path(name, 'upper')},workdir={self.path(name, 'work')}",
+        tree.run(["mount", "-t", "overlay", f"{self.prefix}-{name}", "-o",
+                  f"lowerdir={layers},upperdir={self.path(name, 'upper')},workdir={self.path(name, 'work')}",
                   self.root(name)], f"The file system of {name} could not be mounted")
         root = self.root(name)
         kernel = kernels.KERNELS[what.get("kernel") or (what["flavour"] if what["flavour"] in kernels.KERNELS else "ubuntu")]
@@ -204,7 +206,8 @@ class Fleet:
     def _install(self, name, packages):
         """Packages that a host has from its first boot on, enrolled."""
         family = "deb" if self.hosts()[name]["flavour"] in ("debian", "ubuntu") else "rpm"
-        folder = os.path.join(self.packages, "www/apt/pool" if family == "deb" else "www/rpms/el10" if self.hosts()[name]["flavour"] == "ol10" else "www/rpms/el")
+        folder = os.path.join(self.packages, "www/apt/pool" if family == "deb" else
+                              "www/rpms/el10" if self.hosts()[name]["flavour"] == "ol10" else "www/rpms/el")
         files = [next(file for file in sorted(os.listdir(folder)) if file.startswith(f"{package}{'_' if family == 'deb' else '-1'}")) for package in packages]
         for file in files:
             shutil.copy(os.path.join(folder, file), os.path.join(self.root(name), "tmp", file))
@@ -228,7 +231,8 @@ class Fleet:
         """Switch a host on. It starts again when it reboots itself."""
         for group in self._groups(name):
             os.makedirs(group, exist_ok=True)
-        command = ["systemd-nspawn", "-q", "-D", self.root(name), "--boot", "--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{self.namespace(name)}",
+        command = ["systemd-nspawn", "-q", "-D", self.root(name), "--boot", "--register=no", "--keep-unit",
+                   f"--network-namespace-path=/run/netns/{self.namespace(name)}",
                    f"--machine={name}", f"--hostname={name}", "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE", "--link-journal=no", "--resolv-conf=off",
                    "--timezone=off", "--console=read-only", "--tmpfs=/sys/module:mode=0755"]
         self._background(name, ["bash", "-c", 'while :; do "$@"; [ $? = 133 ] || break; done', name, *command], self.path(name, "console"))
@@ -293,7 +297,8 @@ class Fleet:
             "ansible_user": "root", "ansible_ssh_private_key_file": self.key, "ansible_python_interpreter": "/usr/bin/python3",
             # A path of a control socket must be short.
             "ansible_control_path_dir": f"/tmp/{self.prefix}-cp",
-            "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=10"}}},
+            "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
+                                       "-o LogLevel=ERROR -o ConnectTimeout=10"}}},
             indent=1))
         return path
 

@@ -23,16 +23,19 @@ RESTING = ("keepalived", "nginx", "haproxy", "corosync", "pacemaker", "apt-daily
 # Flavour: what /etc/os-release says, and the release of the distribution for dnf.
 FLAVOURS = {
     "debian": None,
-    "ubuntu": {"os": 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="22.04"\nVERSION_CODENAME=jammy\nUBUNTU_CODENAME=jammy\nVERSION="22.04.5 LTS (Jammy Jellyfish)"\n'
+    "ubuntu": {"os": 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="22.04"\nVERSION_CODENAME=jammy\nUBUNTU_CODENAME=jammy\n'
+                     'VERSION="22.04.5 LTS (Jammy Jellyfish)"\n'
                      'PRETTY_NAME="Ubuntu 22.04.5 LTS"\n',
                "lsb": "DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=22.04\nDISTRIB_CODENAME=jammy\nDISTRIB_DESCRIPTION=\"Ubuntu 22.04.5 LTS\"\n"},
     "ol7": {"os": 'NAME="Oracle Linux Server"\nVERSION="7.9"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="7.9"\nPRETTY_NAME="Oracle Linux Server 7.9"\n',
             "release": "7.9", "only_yum": True,
             "files": {"oracle-release": "Oracle Linux Server release 7.9\n", "redhat-release": "Red Hat Enterprise Linux Server release 7.9 (Maipo)\n"}},
     "ol9": {"os": 'NAME="Oracle Linux Server"\nVERSION="9.4"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="9.4"\nPRETTY_NAME="Oracle Linux Server 9.4"\n',
-            "release": "9.4", "files": {"oracle-release": "Oracle Linux Server release 9.4\n", "redhat-release": "Red Hat Enterprise Linux release 9.4 (Plow)\n"}},
+            "release": "9.4", "files": {"oracle-release": "Oracle Linux Server release 9.4\n",
+                                        "redhat-release": "Red Hat Enterprise Linux release 9.4 (Plow)\n"}},
     "ol10": {"os": 'NAME="Oracle Linux Server"\nVERSION="10.0"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="10.0"\nPRETTY_NAME="Oracle Linux Server 10.0"\n',
-             "release": "10.0", "files": {"oracle-release": "Oracle Linux Server release 10.0\n", "redhat-release": "Red Hat Enterprise Linux release 10.0 (Coughlan)\n"}},
+             "release": "10.0", "files": {"oracle-release": "Oracle Linux Server release 10.0\n",
+                                          "redhat-release": "Red Hat Enterprise Linux release 10.0 (Coughlan)\n"}},
     "centos8": {"os": 'NAME="CentOS Linux"\nVERSION="8"\nID="centos"\nID_LIKE="rhel fedora"\nVERSION_ID="8"\nPRETTY_NAME="CentOS Linux 8"\n',
                 "release": "8.5", "files": {"centos-release": "CentOS Linux release 8.5.2111\n", "redhat-release": "CentOS Linux release 8.5.2111\n"}},
 }
@@ -88,14 +91,16 @@ def _make_base(cache, base):
     os.makedirs(cache, exist_ok=True)
     archive = base + ".tar"
     excludes = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "locale", "doc", "info", "lintian")]
-    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", *excludes, "bookworm", archive, "/etc/apt/sources.list.d/debian.sources"],
+    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", *excludes, "bookworm", archive,
+         "/etc/apt/sources.list.d/debian.sources"],
         "The tree of Debian packages could not be made")
     os.makedirs(base)
     run(["tar", "-xpf", archive, "-C", base, "--exclude=./dev/*"], "The tree could not be unpacked")
     os.unlink(archive)
     # A host has no way out of the fleet: without sources of the mirror, and with names from its hosts file.
     sources = os.path.join(base, "etc/apt/sources.list.d")
-    for path in [os.path.join(base, "etc/resolv.conf"), os.path.join(base, "etc/apt/sources.list")] + [os.path.join(sources, name) for name in os.listdir(sources)]:
+    unwanted = [os.path.join(base, "etc/resolv.conf"), os.path.join(base, "etc/apt/sources.list")]
+    for path in unwanted + [os.path.join(sources, name) for name in os.listdir(sources)]:
         if os.path.lexists(path):
             os.unlink(path)
     for unit in RESTING:

@@ -180,7 +180,8 @@ def _apt(work, www, signer):
 
 def _deb(work, package, pool):
     _put_files(work, package)
-    control = [f"Package: {package['name']}", f"Version: {package['version']}", "Architecture: all", "Maintainer: rebootless.ksplice contributors <lab@example.com>",
+    control = [f"Package: {package['name']}", f"Version: {package['version']}", "Architecture: all",
+               "Maintainer: rebootless.ksplice contributors <lab@example.com>",
                "Description: Emulated Ksplice package", " Part of the lab of rebootless.ksplice. It patches nothing."]
     if package["conflicts"]:
         control.insert(3, "Conflicts: " + ", ".join(package["conflicts"]))
@@ -246,7 +247,8 @@ def _pki(directory):
     """A certification authority, and a certificate of the server from it."""
     os.makedirs(directory)
     ca, key, request = (os.path.join(directory, name) for name in ("ca.crt", "server.key", "server.csr"))
-    _run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=Lab CA", "-keyout", os.path.join(directory, "ca.key"), "-out", ca])
+    _run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=Lab CA", "-keyout", os.path.join(directory, "ca.key"),
+          "-out", ca])
     _run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={SERVER}", "-keyout", key, "-out", request])
     extensions = os.path.join(directory, "extensions")
     _write(extensions, f"subjectAltName=DNS:{SERVER},IP:{ADDRESS},IP:127.0.0.1\n")

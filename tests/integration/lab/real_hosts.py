@@ -39,9 +39,11 @@ class Lab(fleets.Fleet):
         results = Path(self.directory) / "results.jsonl"
         results.unlink(missing_ok=True)
         environment = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_PIPELINING="true", ANSIBLE_LOCALHOST_WARNING="false", ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
-                           ANSIBLE_CALLBACK_PLUGINS=str(TOP / "tests/integration/callbacks"), ANSIBLE_CALLBACKS_ENABLED="test_events", ANSIBLE_TEST_EVENTS=str(results),
+                           ANSIBLE_CALLBACK_PLUGINS=str(TOP / "tests/integration/callbacks"), ANSIBLE_CALLBACKS_ENABLED="test_events",
+                           ANSIBLE_TEST_EVENTS=str(results),
                            ANSIBLE_FORKS="20", ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=120s")
-        done = subprocess.run(command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        done = subprocess.run(command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True,
                               errors="replace", timeout=600, check=False)
         events = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
         assert KEY not in done.stdout and not any(KEY in json.dumps(event) for event in events)
@@ -49,10 +51,12 @@ class Lab(fleets.Fleet):
 
     def traces(self, name):
         """What a host has of Ksplice: files, packages, trusted keys, updates in the kernel. Without what the emulated service keeps there."""
-        files = self.run(name, ["find", "/etc", "/usr", "/var", "/sys/module", "-not", "-path", "/var/lib/uptrack-lab*", "-not", "-path", "/var/lib/dpkg/info/*", "(",
+        files = self.run(name, ["find", "/etc", "/usr", "/var", "/sys/module", "-not", "-path", "/var/lib/uptrack-lab*", "-not", "-path",
+                                "/var/lib/dpkg/info/*", "(",
                                 "-iname", "*uptrack*", "-o", "-iname", "*ksplice*", "-o", "-name", "*lab-repo*", ")"])[1].split()
         rpms = self.run(name, ["rpm", "-qa", "uptrack*", "ksplice*", "gpg-pubkey*"], check=False)[1].split()
-        debs = [line for line in self.run(name, ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", "uptrack*", "ksplice*"], check=False)[1].splitlines()
+        debs = [line for line in self.run(name, ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", "uptrack*", "ksplice*"],
+                                          check=False)[1].splitlines()
                 if not line.endswith("not-installed") and "no packages found" not in line]
         return sorted(files) + sorted(rpms) + sorted(debs)
 

@@ -12,8 +12,8 @@ LIFE = {"life-ubuntu": ("uptrack", "ubuntu"), "life-ol9": ("uptrack", "ol9"), "l
 
 def enroll(lab, names, **more):
     """The task, with each host's own repository."""
-    tasks = [{"rebootless.ksplice.uptrack_config": dict(lab.vendor(name), access_key=KEY, **more), "when": f"inventory_hostname == '{name}'", "name": name} for name in names]
-    return tasks
+    return [{"name": name, "when": f"inventory_hostname == '{name}'",
+             "rebootless.ksplice.uptrack_config": dict(lab.vendor(name), access_key=KEY, **more)} for name in names]
 
 
 def results(run, names):

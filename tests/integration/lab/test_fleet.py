@@ -17,7 +17,8 @@ PROGRAM = [sys.executable, "-B", str(TOP / "extensions/lab/fleet/fleet.py")]
 
 
 def test_ansible_takes_the_hosts_for_what_they_play(lab):
-    run = lab.ansible(["life-ubuntu", "life-ol9", "life-ol10", "life-centos"], [{"ansible.builtin.setup": {"gather_subset": ["min", "pkg_mgr", "service_mgr"]}}])
+    run = lab.ansible(["life-ubuntu", "life-ol9", "life-ol10", "life-centos"], [{"ansible.builtin.setup": {"gather_subset": ["min", "pkg_mgr",
+                                                                                                                             "service_mgr"]}}])
     seen = {event["host"]: event["result"]["ansible_facts"] for event in run.events}
     told = {host: (facts["ansible_distribution"], facts["ansible_distribution_version"], facts["ansible_pkg_mgr"], facts["ansible_service_mgr"],
                    facts["ansible_kernel"]) for host, facts in seen.items()}
@@ -101,7 +102,7 @@ def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    hosts = [path for path in Path(other.directory, "hosts").glob("*")] if Path(other.directory, "hosts").exists() else []
+    hosts = list(Path(other.directory, "hosts").glob("*")) if Path(other.directory, "hosts").exists() else []
     if hosts and seconds > 1:
         try:
             os.kill(other.pid(hosts[0].name), signal.SIGKILL)
@@ -137,6 +138,7 @@ def test_power_off_and_on_and_the_cable(lab, tmp_path):
 def test_bad_words_on_the_command_line(words, complaint):
     if fleets.problems():
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(fleets.problems())}")
-    done = subprocess.run(PROGRAM + ["up", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, LAB_PREFIX=PREFIX + "w"), check=False)
+    done = subprocess.run(PROGRAM + ["up", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, LAB_PREFIX=PREFIX + "w"),
+                          check=False)
     assert done.returncode != 0 and complaint in done.stderr and len(done.stderr.splitlines()) == 1
     assert fleets.Fleet(prefix=PREFIX + "w").leftovers() == []

@@ -126,7 +126,8 @@ def test_platform_repositories_are_left_alone(lab):
     run = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": options}])
     assert "The channel ol9_x86_64_ksplice is not enabled" in run.msg(name) and "Nothing was changed" in run.msg(name)
     assert lab.traces(name) == []
-    repo = "[ol9_ksplice]\nname=Ksplice\nbaseurl=https://lab-repo/yum/uptrack/ol/$releasever/$basearch/\ngpgcheck=1\ngpgkey=https://lab-repo/yum/RPM-GPG-KEY-ksplice\nenabled=%d\n"
+    repo = ("[ol9_ksplice]\nname=Ksplice\nbaseurl=https://lab-repo/yum/uptrack/ol/$releasever/$basearch/\ngpgcheck=1\n"
+            "gpgkey=https://lab-repo/yum/RPM-GPG-KEY-ksplice\nenabled=%d\n")
     write = {"ansible.builtin.copy": {"dest": "/etc/yum.repos.d/oci.repo", "content": repo % 0}}
     disabled = lab.ansible([name], [write, {"rebootless.ksplice.uptrack_config": options}])
     assert "is not enabled" in disabled.msg(name)

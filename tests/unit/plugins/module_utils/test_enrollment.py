@@ -47,7 +47,8 @@ def test_packages_of_the_reference(system, options, packages):
 
 
 @pytest.mark.parametrize("system, options, url", [
-    ("centos7", {}, "https://www.ksplice.com/yum/uptrack/centos/$releasever/$basearch/"), ("rhel8", {}, "https://www.ksplice.com/yum/uptrack/rhel/$releasever/$basearch/"),
+    ("centos7", {}, "https://www.ksplice.com/yum/uptrack/centos/$releasever/$basearch/"), ("rhel8", {},
+                                                                                           "https://www.ksplice.com/yum/uptrack/rhel/$releasever/$basearch/"),
     ("ol9", {"repository": "vendor"}, "https://www.ksplice.com/yum/uptrack/ol/$releasever/$basearch/"), ("ubuntu", {}, "https://www.ksplice.com/apt/"),
     ("ol9", {"repository_url": "https://mirror/x/"}, "https://mirror/x/")])
 def test_repositories_of_the_reference(system, options, url):
