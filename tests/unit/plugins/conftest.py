@@ -101,8 +101,14 @@ class Host:
     def in_kernel(self):
         """The IDs that the emulated kernel holds: the truth to compare with."""
         directory = self.path("sys/kernel/ksplice")
-        return sorted(name for name in (os.listdir(directory) if os.path.isdir(directory) else [])
-                      if self.read("sys/kernel/ksplice/%s/stage" % name) == "applied\n")
+        return sorted(name for name in (os.listdir(directory) if os.path.isdir(directory) else []) if self.stage(name) == "applied\n")
+
+    def stage(self, ident):
+        """What the kernel says of an update; None of one that is just on its way in or out, as the agent may still be at work."""
+        try:
+            return self.read("sys/kernel/ksplice/%s/stage" % ident)
+        except FileNotFoundError:
+            return None
 
 
 @pytest.fixture
