@@ -12,7 +12,7 @@ import time
 import zlib
 from collections import namedtuple
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, facts, probe, secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, facts, ledger, probe, secrets
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["latest", "present", "absent"], "default": "latest"},
@@ -27,6 +27,7 @@ ARGUMENTS = {
     "retries": {"type": "int", "default": 3},
     "retry_delay": {"type": "int", "default": 20},
     "unsupported": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
+    "lease": {"type": "str", "no_log": False},
 }
 
 # A step: the command and its arguments, the IDs that it is to put in or take out, the effective build it is to reach.
@@ -211,8 +212,24 @@ def _apply(agent, params, check_mode, host, sleep, clock, before):
         before = agent.facts()
     builds = agent_words.effective_builds(agent.run("uptrack-upgrade", "--list-effective")[1]) if params["effective"] else ()
 
-    after, work, rc, words, attempts = before, None, 0, "", 0
     steps = decide(params, before, builds)
+    if check_mode or not steps:
+        return _work(agent, params, check_mode, host, sleep, clock, before, steps)
+    # Somebody else may have this host in hand, or its partner. What is held here tells them, for as long as this process lives.
+    try:
+        lock, refusal = ledger.Ledger(agent.root).begin_work(params["lease"], params["lock_timeout"], sleep, clock)
+    except ledger.Broken as broken:
+        raise Refused(str(broken), "lease")
+    if refusal:
+        raise Refused(refusal, "lease")
+    try:
+        return _work(agent, params, check_mode, host, sleep, clock, before, steps)
+    finally:
+        os.close(lock)
+
+
+def _work(agent, params, check_mode, host, sleep, clock, before, steps):
+    after, work, rc, words, attempts = before, None, 0, "", 0
     for work in steps:
         answer = "-n" if check_mode else "-y"
         if work.command == "uptrack-install" or check_mode:

@@ -119,7 +119,10 @@ def configure(module, root, planned):
         diffs.append({"before_header": root + FLAG, "after_header": root + FLAG, "before": "present\n" if disabled else "absent\n",
                       "after": "present\n" if wish else "absent\n"})
         if not module.check_mode:
-            write_flag(module, root) if wish else os.unlink(root + FLAG)
+            if wish:
+                write_flag(module, root)
+            else:
+                os.unlink(root + FLAG)
     result["disabled"] = disabled if wish is None else wish
     if diffs:
         result["diff"] = diffs

@@ -93,6 +93,11 @@ options:
     type: str
     choices: [fail, ignore]
     default: fail
+  lease:
+    description:
+      - The token of the lease that has this host in hand, see M(rebootless.ksplice.ha_lease). Role P(rebootless.ksplice.rolling#role) sets it.
+      - Without it, as in a command by hand or from cron, the task is refused as long as any run has this host or a partner of it in hand.
+    type: str
 notes:
   - Needs root on the host.
   - A run with a hundred updates takes minutes, and a slow service up to ten minutes for each call. Use C(async) where a connection would not last.
@@ -233,7 +238,8 @@ rc:
 error_class:
   description:
     - Null if all went well. V(transient) (may succeed later), V(host) (something on the host stands in the way), V(licence) (key or
-      subscription), V(unsupported) (kernel not covered), V(agent) (the agent is at fault), V(unknown).
+      subscription), V(unsupported) (kernel not covered), V(agent) (the agent is at fault),
+      V(lease) (another run has this host or a partner of it in hand), V(unknown).
   returned: always
   type: str
 verdict:

@@ -12,13 +12,16 @@ import difflib
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError, budget
 
-# Variable of a run -> its kind. docs/running.md describes them.
+# Variable of a run -> its kind. docs/running.md and docs/enrollment.md describe them.
 RUN = {
     "ksplice_hosts": "text", "ksplice_report_directory": "text", "ksplice_max_age": "seconds", "ksplice_refresh": "truth",
     "ksplice_refresh_older_than": "seconds", "ksplice_max_parallel": "count", "ksplice_max_failures": "budget", "ksplice_stages": "list",
     "ksplice_ha_groups": "mapping", "ksplice_partial_groups": "truth", "ksplice_retries": "number", "ksplice_retry_delay": "seconds",
     "ksplice_access_key": "text", "ksplice_https_proxy": "text", "ksplice_install_on_reboot": "truth", "ksplice_upgrade_on_reboot": "truth",
     "ksplice_autoinstall": "truth", "ksplice_rehearsal_directory": "text", "ksplice_rehearsal_enroll": "truth",
+    "ksplice_edition": "text", "ksplice_enhanced": "truth", "ksplice_packages": "list", "ksplice_updates_package": "text", "ksplice_repository": "text",
+    "ksplice_repository_url": "text", "ksplice_repository_key": "text", "ksplice_repository_key_fingerprint": "text", "ksplice_channel": "text",
+    "ksplice_settings": "settings", "ksplice_check": "text", "ksplice_check_hours": "any", "ksplice_image": "truth", "ksplice_retire": "truth",
     "ksplice_enroll_hosts": "text", "ksplice_enroll_fail": "truth", "ksplice_run_kind": "text", "ksplice_report_default": "text",
 }
 # Variables of a host, checked by the planner.
@@ -46,6 +49,8 @@ def check(variables):
             raise PlanError(f"{name} is {value!r}: give a list of names.")
         elif kind == "mapping" and not isinstance(value, dict):
             raise PlanError(f"{name} is {value!r}: give a mapping of names to lists of hosts.")
+        elif kind == "settings" and not isinstance(value, dict):
+            raise PlanError(f"{name} is {value!r}: give a mapping of options of uptrack_config to their values.")
         elif kind == "budget":
             budget(value, 1)
 

@@ -91,3 +91,12 @@ def test_no_key_at_all(lab):
 def test_hours_that_are_none(lab):
     run = lab.ansible(["bad-ol9"], "rebootless.ksplice.enroll", **settings(lab), ksplice_check_hours=[5, 25])
     assert run.status != 0 and "agent_check_hours is [5, 25]" in run.output and lab.traces("bad-ol9") == []
+
+
+def test_misspelt_and_senseless_variables(lab):
+    for variables, words in (({"ksplice_acess_key": KEY[:8]}, "did you mean ksplice_access_key"), ({"ksplice_settings": "autoinstall"}, "give a mapping of options"),
+                             ({"ksplice_repositry": "vendor"}, "did you mean ksplice_repository")):
+        for playbook in ("rebootless.ksplice.enroll", "rebootless.ksplice.retire"):
+            run = lab.ansible(["bad-ol9"], playbook, **variables)
+            assert run.status != 0 and words in run.output and "No host was touched" in run.output, run.output[-1500:]
+    assert lab.traces("bad-ol9") == []

@@ -10,6 +10,7 @@ import subprocess
 import time
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils import apply
 
 IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
 SEED = int(os.environ.get("KSPLICE_TEST_SEED") or random.randrange(10 ** 9))
@@ -130,9 +131,10 @@ def test_a_read_only_var(small_disk):
     host, remount = small_disk
     remount("ro")
     before = host.in_kernel()
-    result = host.apply(retries=0)
-    assert result["failed"] and not result["changed"] and host.in_kernel() == before
-    assert result["error_class"] in ("host", "agent"), result["msg"]
+    # Who cannot write down that he is at work must not work.
+    with pytest.raises(apply.Refused, match="Read-only file system.*Nothing was changed") as refused:
+        host.apply(retries=0)
+    assert refused.value.error_class == "lease" and not refused.value.result["changed"] and host.in_kernel() == before
     truthful(host)
     remount("rw")
     converges(host)

@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+
+DOCUMENTATION = r"""
+module: ha_lease
+short_description: Ask one member of a redundancy group for its promise, and look at or end promises
+description:
+  - A lease is a promise that the members of a redundancy group keep on their own disks. As long as it stands, no other run takes as many
+    members in hand as would leave the group without service, and M(rebootless.ksplice.uptrack_apply) refuses on each of them.
+  - One task is one member. Role P(rebootless.ksplice.rolling#role) does the whole of it, over all members in the order of their names. By hand
+    O(state=shown) and O(state=broken) are for people.
+  - The promises are in C(/var/lib/rebootless-ksplice/leases.json) and outlive a boot. The file C(docs/leases.md) of the collection tells the protocol.
+extends_documentation_fragment:
+  - rebootless.ksplice.attributes
+  - rebootless.ksplice.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: RV(leases) says what stands afterwards.
+options:
+  state:
+    description:
+      - V(taken) asks this member for its promise. A refusal is no failure of the task, see RV(granted).
+      - V(renewed) keeps a lease alive, and writes down what is about to be done.
+      - V(released) ends a lease here, on the host in hand before all others.
+      - V(adopted) takes over, on the host in hand itself, a lease that has become stale. V(ended) then clears the old token on the other members, and
+        on its host where RV(unknown) says that the host does not have it.
+      - V(shown) changes nothing. V(broken) ends what stands here by hand, and needs O(reason).
+    type: str
+    choices: [taken, renewed, released, adopted, ended, shown, broken]
+    default: shown
+  token:
+    description: The attempt's own word, a new one for each. With O(state=broken) the lease to end; without it all that stand here are ended.
+    type: str
+  run:
+    description: The run that asks, as people know it.
+    type: str
+  host:
+    description: The host that is to be taken in hand, by its name in the inventory.
+    type: str
+  member:
+    description: The host that this task runs on, by its name in the inventory.
+    type: str
+  groups:
+    description: The redundancy groups of O(host).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The group.
+        type: str
+        required: true
+      members:
+        description: All its members, O(host) included.
+        type: list
+        elements: str
+        required: true
+      max_unavailable:
+        description: How many members may be out of service at once.
+        type: int
+        default: 1
+  unreachable:
+    description: Members that could not be asked. They count as out of service.
+    type: list
+    elements: str
+    default: []
+  seconds:
+    description: Seconds without a renewal after which the lease is stale. Stale is not free.
+    type: int
+    default: 600
+  phase:
+    description: What is about to be done with the host.
+    type: str
+    choices: [taken, draining, applying, verifying, putting_back]
+  marks:
+    description: What the run changed on the host and has to put back, for whoever takes the lease over.
+    type: dict
+    default: {}
+  old_token:
+    description: With O(state=adopted), the stale lease.
+    type: str
+  reason:
+    description: Why. It is told to whoever is refused.
+    type: str
+notes:
+  - Needs root on the host.
+seealso:
+  - module: rebootless.ksplice.uptrack_apply
+author:
+  - rebootless.ksplice contributors (@rebootless)
+"""
+
+EXAMPLES = r"""
+- name: Who has this host, or a partner of it, in hand
+  rebootless.ksplice.ha_lease:
+  become: true
+  register: lease
+
+- name: End a lease whose run is known to be dead, after a look at its host
+  rebootless.ksplice.ha_lease:
+    state: broken
+    reason: controller lost in the power cut of Tuesday, lb1 looked at by hand
+  become: true
+"""
+
+RETURN = r"""
+granted:
+  description: Whether the promise is made, renewed or ended.
+  returned: always
+  type: bool
+refusal:
+  description: Why it is not, in a sentence that names the run and the host it protects, or null.
+  returned: always
+  type: str
+leases:
+  description:
+    - What stands in the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this very host that is in hand), C(groups), C(reason), C(phase),
+      C(marks), C(taken_at) and C(renewed_at) (UTC), C(age) (seconds since the last renewal), C(seconds), C(stale).
+  returned: always
+  type: list
+  elements: dict
+busy:
+  description: Whether a process of this collection, or the agent, is at work on this host.
+  returned: always
+  type: bool
+unknown:
+  description: With O(state=adopted), whether the lease is not on this host at all.
+  returned: always
+  type: bool
+adopted:
+  description: The lease that was taken over, with its marks.
+  returned: with O(state=adopted), when granted
+  type: dict
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rebootless.ksplice.plugins.module_utils import ledger, lease_task
+
+
+def main():
+    module = AnsibleModule(argument_spec=lease_task.ARGUMENTS, required_if=lease_task.REQUIRED_IF, supports_check_mode=True)
+    try:
+        result = lease_task.run(module.params, module.check_mode, os.environ.get("UPTRACK_LAB_ROOT", ""))
+    except ledger.Broken as broken:
+        module.fail_json(msg=str(broken))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
