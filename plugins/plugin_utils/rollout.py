@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
+from ansible_collections.rebootless.ksplice.plugins.module_utils import lease as leases
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options as run_options
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
@@ -203,6 +204,46 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
         if reason is None:
             taken.append(name)
         hands[name] = {"taken": reason is None, "at": now, "reason": reason}
+    return dict(state, hands=hands)
+
+
+def lease(state, name):
+    """Whom to ask for a lease on a host of the wave at work.
+
+    :returns: C(groups) as ha_lease takes them; C(members), all their members in the order in which every run asks; C(rounds), how many the host of the
+        wave with the most of them has, so that the hosts of a wave can ask in step. No members where the host is in no group, or is not taken in hand.
+    """
+    def of(host):
+        if not state["hands"][host]["taken"]:
+            return []
+        return [dict(group, name=group_name) for group_name, group in sorted(state["groups"].items()) if host in group["members"]]
+
+    def members(host):
+        return sorted({member for group in of(host) for member in group["members"]})
+    groups = [{"name": group["name"], "members": sorted(group["members"]), "max_unavailable": group["max_unavailable"]} for group in of(name)]
+    return {"groups": groups, "members": members(name), "rounds": max([len(members(host)) for host in state["hands"]] or [0])}
+
+
+def stale(answers):
+    """The stale lease that stands in the way by the members' answers, as ha_lease shows it; None where none does."""
+    refused = any(not answer.get("granted") for answer in answers.values())
+    found = [entry for answer in answers.values() for entry in answer.get("leases") or () if entry.get("stale")]
+    return found[0] if refused and found else None
+
+
+def promised(state, wave, variables_of):
+    """The state in which those of the wave stay in hand that every member has promised to leave alone beside; the others are left, with the reason."""
+    hands = dict(state["hands"])
+    for name in wave:
+        wanted = lease(state, name)
+        if not wanted["members"]:
+            continue
+        said = variables_of[name].get("rolling_answers") or {}
+        answers = {member: None if (said.get(member) or {"unreachable": True}).get("unreachable") else said[member] for member in wanted["members"]}
+        refused = next((answer["refusal"] for answer in answers.values() if answer and not answer["granted"]), None)
+        why = refused or leases.is_taken({"host": name, "groups": wanted["groups"]}, answers)
+        if why:
+            hands[name] = dict(hands[name], taken=False, reason=f"Left alone: {_one_line(why, '').replace(' Nothing was changed.', '')}")
     return dict(state, hands=hands)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import glob
 import hashlib
 import json
@@ -53,6 +54,14 @@ class Fleet:
         self.made = directory / "fleet"
         self.report = directory / "report"
         self.names = list(hosts)
+
+    def other(self, name):
+        """The same hosts from another controller: with files of its own, beside this one at work."""
+        other = copy.copy(self)
+        other.directory = self.directory / f"controller{name}"
+        other.directory.mkdir()
+        other.report = other.directory / "report"
+        return other
 
     @property
     def emulated(self):

@@ -94,7 +94,8 @@ def test_hours_that_are_none(lab):
 
 
 def test_misspelt_and_senseless_variables(lab):
-    for variables, words in (({"ksplice_acess_key": KEY[:8]}, "did you mean ksplice_access_key"), ({"ksplice_settings": "autoinstall"}, "give a mapping of options"),
+    for variables, words in (({"ksplice_acess_key": KEY[:8]}, "did you mean ksplice_access_key"), ({"ksplice_settings": "autoinstall"},
+                                                                                                   "give a mapping of options"),
                              ({"ksplice_repositry": "vendor"}, "did you mean ksplice_repository")):
         for playbook in ("rebootless.ksplice.enroll", "rebootless.ksplice.retire"):
             run = lab.ansible(["bad-ol9"], playbook, **variables)

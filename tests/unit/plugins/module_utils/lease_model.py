@@ -16,7 +16,8 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import lease
 Faults = namedtuple("Faults", "lost repeated crashes leaps boots adhoc")
 # ledgers and busy by member; runs; every message ever sent, as one may come again; what is left of the faults.
 World = namedtuple("World", "ledgers leaps boots busy runs sent faults")
-# pc: what comes next; wants: the host; token, attempt; asked: answers so far, as (member, granted or None, what it told of leases); stale: (host, token) that is in the way.
+# pc: what comes next; wants: the host; asked: answers so far, as (member, granted or None, what it told of leases); stale: (host, token) of the
+# lease that is in the way.
 Run = namedtuple("Run", "name wants pc at attempt asked stale")
 
 SECONDS = 10
