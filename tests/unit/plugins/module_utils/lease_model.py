@@ -46,7 +46,7 @@ class Model:
         self.wants = wants
         runs = tuple(Run(f"r{number}", host, "take", 0, 1, (), None) for number, host in enumerate(wants))
         none = tuple(0 for _member in self.members)
-        self.first = World(tuple(json.dumps(rules.core.empty()) for _member in self.members), none, none, tuple(None for _ in none), runs, frozenset(), faults)
+        self.first = World(tuple(json.dumps(rules.core.empty()) for _member in self.members), none, none, tuple(None for _member in self.members), runs, frozenset(), faults)
         self.ask = lru_cache(maxsize=None)(self._ask)
 
     # ---- what members do -----------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class Model:
         """Whether, once everybody has gone and time has passed, a new run gets the host in hand without mishap. A run clears one stale lease out of
         the way and then another; the next night's clears what is left."""
         for night in range(4):
-            world = world._replace(runs=(Run(f"night{night}", host, "take", 0, 1, (), None),), busy=tuple(None for _ in world.busy),
+            world = world._replace(runs=(Run(f"night{night}", host, "take", 0, 1, (), None),), busy=tuple(None for _who in world.busy),
                                    faults=Faults(0, 0, 0, 0, 0, 0), leaps=tuple(leap + 1 for leap in world.leaps), sent=frozenset())
             while world.runs[0].pc not in DONE:
                 world = next(iter(self._run_steps(world, 0, world.runs[0], world.faults)))
