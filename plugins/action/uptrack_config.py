@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.rebootless.ksplice.plugins.module_utils import enroll, enrollment
 
 MODULE = "rebootless.ksplice.uptrack_config"
-APPLY = "rebootless.ksplice.uptrack_apply"
+APPLY, FACTS = "rebootless.ksplice.uptrack_apply", "rebootless.ksplice.uptrack_facts"
 CONF, FLAG = "/etc/uptrack/uptrack.conf", "/etc/uptrack/disable"
 KEPT = "/etc/uptrack/uptrack.conf.switching"
 # At most: the agent, the configuration, the package with the updates.
@@ -150,13 +150,23 @@ class ActionModule(ActionBase):
             self._call("ansible.builtin.copy", src=KEPT, dest=CONF, remote_src=True, mode="preserve")
             self._call("ansible.builtin.file", path=KEPT, state="absent")
         done = [f"package {names} installed in place of {', '.join(need['remove'])}"]
-        if told["loaded"]:
-            put = self._execute_module(module_name=APPLY, module_args={"state": "present", "updates": told["loaded"]}, task_vars=self._vars)
+        missing = self._missing(told["loaded"])
+        if missing:
+            put = self._execute_module(module_name=APPLY, module_args={"state": "present", "updates": missing}, task_vars=self._vars)
             if put.get("failed"):
-                raise Failed("The edition was exchanged, but not all updates that were in the kernel are there now", put)
-            if put.get("installed"):
-                done.append(f"updates put back into the kernel: {', '.join(put['installed'])}")
+                raise Failed(f"The edition was exchanged, but {', '.join(missing)} has left the kernel and could not be put back", put)
+            done.append(f"updates put back into the kernel: {', '.join(missing)}")
         return done
+
+    def _missing(self, loaded):
+        """Those of the updates that are not in the kernel any more."""
+        if not loaded:
+            return []
+        seen = self._execute_module(module_name=FACTS, module_args={}, task_vars=self._vars)
+        if seen.get("failed"):
+            raise Failed("The edition was exchanged, but nobody could look whether the updates are in the kernel still", seen)
+        now = [update["id"] for update in seen["ansible_facts"]["uptrack"]["updates"]["installed"] or ()]
+        return [ident for ident in loaded if ident not in now]
 
     def _bring_updates(self, need, told):
         self._install(need, latest=need["latest"])

@@ -74,6 +74,15 @@ def test_a_repository_that_was_bent_is_set_right(lab, enrolled, name):
     assert "https://lab-repo" in lab.run(name, ["cat", path])[1]
 
 
+@pytest.mark.parametrize("name", ["life-ol9", "life-ubuntu"])
+def test_owner_and_mode_stay(lab, enrolled, name):
+    lab.run(name, ["sh", "-c", "chgrp adm /etc/uptrack/uptrack.conf; chmod 0600 /etc/uptrack/uptrack.conf; echo '# mine' >> /etc/uptrack/uptrack.conf"])
+    run = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": {"no_rmmod": True, "check_in": False}}])
+    assert run.result(name)["changed"]
+    assert lab.run(name, ["stat", "-c", "%a %U %G", "/etc/uptrack/uptrack.conf"])[1].split() == ["600", "root", "adm"]
+    assert "# mine" in lab.run(name, ["cat", "/etc/uptrack/uptrack.conf"])[1]
+
+
 def test_patched_then_retired_without_a_trace(lab, enrolled, bare):
     patched = lab.ansible(LIFE, [{"rebootless.ksplice.uptrack_apply": {}}])
     assert patched.status == 0, patched.output[-3000:]
@@ -118,8 +127,11 @@ def test_exchanging_the_editions_keeps_the_updates_in_the_kernel(lab, name, kern
     assert lab.loaded(name) == sorted(ids(kernel)), "the updates have left the kernel"
     assert lab.run(name, ["cat", "/etc/uptrack/uptrack.conf"])[1] == conf
     assert lab.run(name, ["ls", "/etc/uptrack"])[1].split() == ["uptrack.conf"], "something of the exchange was left behind"
+    # Back, while it is disabled, as it stays.
+    lab.run(name, ["touch", "/etc/uptrack/disable"])
     back = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": dict(lab.vendor(name), edition="online")}])
-    assert back.result(name)["packages"] == ["uptrack"]
+    assert back.status == 0 and back.result(name)["packages"] == ["uptrack"], back.output[-2000:]
+    lab.run(name, ["rm", "/etc/uptrack/disable"])
     assert lab.loaded(name) == sorted(ids(kernel))
     assert "undo begin" not in lab.agent_log(name).rpartition("apply begin")[2]
 
