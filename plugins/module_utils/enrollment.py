@@ -179,7 +179,8 @@ def present(params, seen):
     needs = []
     edition = params["edition"]
     lacks_agent = not seen["commands"] or (params["enhanced"] and "ksplice" not in seen["commands"])
-    switches = bool(seen["commands"]) and edition and seen["edition"] != edition
+    # Of an agent that no package brought nobody knows the edition: it is left as it is.
+    switches = bool(seen["commands"]) and edition and seen["edition"] and seen["edition"] != edition
     asked = [name for name in params["packages"] or () if name not in seen["packages"]]
     if lacks_agent or switches or asked or params["repository"] == "vendor":
         supported(seen)

@@ -77,6 +77,7 @@ def test_a_host_that_has_everything_needs_nothing():
 def test_the_agent_is_found_by_its_commands():
     """Installed by hand, or under a name that nobody knows: it is there."""
     assert enrollment.present(params(), seen("centos7", commands=["uptrack-upgrade"])) == []
+    assert enrollment.present(params(edition="offline"), seen("centos7", commands=["uptrack-upgrade"])) == []
 
 
 def test_an_emulated_host_has_no_packages():
