@@ -136,7 +136,7 @@ class Fleet:
         self._network(addresses)
         for name in hosts:
             self._mount(name, lowers[hosts[name]["flavour"]], hosts[name])
-        self._limits(len(hosts))
+        self._limits()
         for name in hosts:
             self.start(name)
         self.in_controller([sys.executable, "-B", os.path.join(LAB, "packages", "serve.py"), self.packages, build.ADDRESS, "443"])
@@ -217,12 +217,13 @@ class Fleet:
         tree.put("/", conf.lstrip("/"), _read(conf).replace("INSERT_ACCESS_KEY", KEY), 0o640)
 
     @staticmethod
-    def _limits(count):
-        """Above some twenty hosts systemd runs out of what the machine grants (the values stay until the machine boots)."""
-        if count > 15:
-            for name, value in (("fs/inotify/max_user_instances", 8192), ("fs/inotify/max_user_watches", 1048576), ("kernel/keys/maxkeys", 4000),
-                                ("kernel/keys/maxbytes", 400000)):
-                with open(f"/proc/sys/{name}", "w", encoding="utf-8") as file:
+    def _limits():
+        """Above some twenty hosts, of all fleets together, systemd runs out of what the machine grants (what is raised stays so until the machine boots)."""
+        for name, value in (("fs/inotify/max_user_instances", 8192), ("fs/inotify/max_user_watches", 1048576), ("kernel/keys/maxkeys", 4000),
+                            ("kernel/keys/maxbytes", 400000)):
+            path = f"/proc/sys/{name}"
+            if int(_read(path)) < value:
+                with open(path, "w", encoding="utf-8") as file:
                     file.write(str(value))
 
     # ---- a host's life ----
