@@ -72,9 +72,9 @@ def test_a_command_by_hand_beside_a_run(pair):
     assert nothing.status != 0 and "reason" in nothing.output
 
 
-@pytest.mark.parametrize("members", [["b1", "b2"], ["b1"], ["b2"]])
+@pytest.mark.parametrize("members", [["b1", "b2"], ["b1"]])
 def test_what_a_dead_run_left_is_taken_over(pair, members):
-    """It died with the lease on both, or between the two messages on either one."""
+    """It died with the lease on both, or between the two messages."""
     lease(pair, "b2", members, 1)
     time.sleep(2.5)
     run = pair.play("rebootless.ksplice.patch")
