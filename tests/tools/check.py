@@ -243,12 +243,20 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
     return [Check("build-install", ["sh", "-euxc", script], space)]
 
 
+LEASE_CASES = ("test_another_run_has_the_partner_in_hand", "test_a_stale_lease_is_not_free_while_its_agent_is_at_work", "test_a_ledger_that_cannot_be_read",
+               "test_two_rollouts_at_once")
+
+
 def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     checks = []
     for core in filter(None, found.values()):
         space = Space(f"integration-{core.name}", environment(core))
         name = f"integration: core {core.version}, Python {core.python}"
-        checks.append(pytest(name, space, ["tests/integration", "--ignore=tests/integration/lab"], minutes=25))
+        paths = ["tests/integration", "--ignore=tests/integration/lab"]
+        if core is not newest(found):
+            # The members decide, and they are the same code: the role's own part of leases is tried on every core, all their cases on the newest.
+            paths += [f"--deselect=tests/integration/test_leases.py::{test}" for test in LEASE_CASES]
+        checks.append(pytest(name, space, paths, minutes=25))
     return checks
 
 
