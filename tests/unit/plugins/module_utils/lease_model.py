@@ -46,7 +46,8 @@ class Model:
         self.wants = wants
         runs = tuple(Run(f"r{number}", host, "take", 0, 1, (), None) for number, host in enumerate(wants))
         none = tuple(0 for _member in self.members)
-        self.first = World(tuple(json.dumps(rules.core.empty()) for _member in self.members), none, none, tuple(None for _member in self.members), runs, frozenset(), faults)
+        ledgers, nobody = tuple(json.dumps(rules.core.empty()) for _member in self.members), tuple(None for _member in self.members)
+        self.first = World(ledgers, none, none, nobody, runs, frozenset(), faults)
         self.ask = lru_cache(maxsize=None)(self._ask)
 
     # ---- what members do -----------------------------------------------------------------------------------------
