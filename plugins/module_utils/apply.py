@@ -217,7 +217,7 @@ def _apply(agent, params, check_mode, host, sleep, clock, before):
         return _work(agent, params, check_mode, host, sleep, clock, before, steps)
     # Somebody else may have this host in hand, or its partner. What is held here tells them, for as long as this process lives.
     try:
-        lock, refusal = ledger.Ledger(agent.root).begin_work(params["lease"], params["lock_timeout"], sleep, clock)
+        lock, refusal = ledger.Ledger(agent.root).begin_work(params["lease"], params["lock_timeout"], sleep, clock, "applying")
     except ledger.Broken as broken:
         raise Refused(str(broken), "lease")
     if refusal:

@@ -98,18 +98,22 @@ class Ledger:
         """Whether a process works on this host, or its agent runs."""
         return any(_is_locked(self.root + path) for path in (f"{DIRECTORY}/work.lock", AGENT_LOCK))
 
-    def begin_work(self, token, seconds=0, sleep=time.sleep, clock=time.time):
+    def begin_work(self, token, seconds=0, sleep=time.sleep, clock=time.time, phase=None):
         """Hold work.lock from here on, if one may work here; the open lock comes back, or the sentence that refuses.
 
         :param token: see lease.may_work.
         :param seconds: how long to wait for another that works.
+        :param phase: with a token, what is about to be done; it is written down, and the lease is renewed.
         """
         deadline = clock() + seconds
         while True:
             with self.locked():
-                refusal = lease.may_work(self.read(), token, now(self.root))
+                book = self.read()
+                refusal = lease.may_work(book, token, now(self.root))
                 if refusal:
                     return None, refusal
+                if token and phase:
+                    self.write(lease.renew(book, token, now(self.root), phase)[0])
                 lock = os.open(f"{self.root}{DIRECTORY}/work.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Which redundancy groups a host is a member of, by what runs on it. Reads; decides nothing."""
+
+import json
+import os
+import shlex
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, pacemaker
+
+ARGUMENTS = {
+    "command": {"type": "str"},
+    "timeout": {"type": "int", "default": 30},
+}
+ROLES = ("active", "standby")
+
+
+class Machine:
+    """This host, as far as discovering and draining need it.
+
+    :param run_command: as AnsibleModule's.
+    :param root: of an emulated host, empty on a real one.
+    """
+
+    def __init__(self, run_command, root=""):
+        self.run_command, self.root = run_command, root
+
+    def exists(self, path):
+        return os.path.exists(self.root + path)
+
+    def read(self, path):
+        with open(self.root + path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+
+    def addresses(self):
+        """The addresses on the interfaces of this host."""
+        _rc, out, _err = self.run_command(["ip", "-o", "addr", "show"])
+        words = [line.split() for line in out.splitlines()]
+        return {keepalived.address(line[3]) for line in words if len(line) > 3 and line[2] in ("inet", "inet6")} - {None}
+
+    def crm_mon(self):
+        """The cluster's state in XML, by whichever option this release knows."""
+        for options in (["--output-as=xml"], ["--as-xml"]):
+            rc, out, err = self.run_command(["crm_mon", "-1"] + options)
+            if rc == 0 and "<nodes>" in out:
+                return out
+        raise pacemaker.Unreadable("crm_mon does not answer: {}".format(" ".join((err or out).split())[:200] or "status {}".format(rc)))
+
+    def node(self):
+        """The name of this host in its cluster."""
+        rc, out, _err = self.run_command(["crm_node", "-n"])
+        if rc:
+            raise pacemaker.Unreadable("crm_node does not tell the name of this node")
+        return out.strip()
+
+
+def discover(machine, command=None):
+    """The groups of this host, and what could not be understood.
+
+    :param command: prints JSON, see the module ha_facts; None asks keepalived and pacemaker.
+    :returns: C(groups), C(role) (C(active) where any group has this host active), C(problems) (sentences).
+    """
+    found, problems = [], []
+    for looks in ((lambda: _command(machine, command),) if command else (lambda: _keepalived(machine), lambda: _pacemaker(machine))):
+        try:
+            found += looks()
+        except (keepalived.Unreadable, pacemaker.Unreadable, OSError, ValueError) as error:
+            problems.append("{}.".format(error))
+    return {"groups": found, "role": None if not found else "active" if any(group["role"] == "active" for group in found) else "standby",
+            "problems": problems}
+
+
+def _keepalived(machine):
+    if not machine.exists(keepalived.CONFIGURATION):
+        return []
+    return keepalived.groups(keepalived.read(keepalived.Source(machine.root)), machine.addresses())
+
+
+def _pacemaker(machine):
+    if not machine.exists(pacemaker.COROSYNC):
+        return []
+    return [pacemaker.group(machine.read(pacemaker.COROSYNC), machine.crm_mon(), machine.node())]
+
+
+def _command(machine, command):
+    rc, out, err = machine.run_command(shlex.split(command))
+    if rc:
+        raise ValueError("The command {} ended with status {}: {}".format(command, rc, " ".join((err or out).split())[:200]))
+    try:
+        answer = json.loads(out)
+        groups = answer["groups"]
+        for group in groups:
+            if not isinstance(group["name"], str) or not group["name"] or group["role"] not in ROLES:
+                raise ValueError("a group needs a name, and a role of active or standby")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("The command {} did not answer as documented ({})".format(command, error))
+    return [{"name": group["name"], "kind": "command", "role": group["role"], "addresses": list(group.get("addresses") or ()), "instances": [], "peers": []}
+            for group in groups]

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Gates: what must be true of a host before it is taken in hand, and again before it goes back into service."""
+
+import os
+import shlex
+import socket
+import time
+import urllib.error
+import urllib.request
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, lease, ledger
+
+KINDS = ("command", "url", "port", "unit")
+ARGUMENTS = {
+    "checks": {"type": "list", "elements": "dict", "default": [], "options": {
+        "name": {"type": "str"}, "command": {"type": "str"}, "url": {"type": "str"}, "status": {"type": "list", "elements": "int"},
+        "port": {"type": "int"}, "address": {"type": "str", "default": "127.0.0.1"}, "unit": {"type": "str"}}},
+    "addresses": {"type": "list", "elements": "str", "default": []},
+    "timeout": {"type": "int", "default": 30},
+    "hold": {"type": "int", "default": 0},
+    "lease": {"type": "str", "no_log": False},
+    "fail": {"type": "bool", "default": True},
+}
+
+
+class Wrong(ValueError):
+    """A check that makes no sense; the words say which."""
+
+
+def title(check):
+    """A check in words."""
+    if check.get("name"):
+        return check["name"]
+    if check.get("port"):
+        return "port {} of {}".format(check["port"], check["address"])
+    return next("{} {}".format(kind, check[kind]) for kind in KINDS if check.get(kind))
+
+
+def look_over(checks):
+    """Complain of a check that asks for nothing, or for two things."""
+    for check in checks:
+        kinds = [kind for kind in KINDS if check.get(kind)]
+        if len(kinds) != 1:
+            raise Wrong("The check {} has {}: give exactly one of {}. Nothing was looked at.".format(
+                check.get("name") or "without a name", " and ".join(kinds) or "nothing to look at", ", ".join(KINDS)))
+
+
+def look(machine, check, seconds):
+    """What is wrong with one check, or None."""
+    if check.get("command"):
+        rc, out, err = machine.run_command(shlex.split(check["command"]))
+        return None if rc == 0 else "status {}: {}".format(rc, " ".join((err or out).split())[:200])
+    if check.get("unit"):
+        rc, out, _err = machine.run_command(["systemctl", "is-active", check["unit"]])
+        return None if rc == 0 else "it is {}".format(out.strip() or "not there")
+    if check.get("port"):
+        try:
+            socket.create_connection((check["address"], check["port"]), timeout=seconds).close()
+            return None
+        except OSError as error:
+            return str(error)
+    wanted = check.get("status") or range(200, 400)
+    try:
+        with urllib.request.urlopen(check["url"], timeout=seconds) as answer:
+            status = answer.getcode()
+    except urllib.error.HTTPError as error:
+        status = error.code
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+    return None if status in wanted else "status {}".format(status)
+
+
+def run(machine, params, sleep=time.sleep, clock=time.monotonic):
+    """Look until every check has been good for C(hold) seconds on end, or C(timeout) seconds have gone by without that.
+
+    :returns: C(ok), C(checks) (C(name), C(ok), C(said)), C(holds) (which of the addresses this host has), C(seconds).
+    """
+    look_over(params["checks"])
+    begun = clock()
+    good_since = None
+    renewed = begun
+    while True:
+        found = [{"name": title(check), "said": look(machine, check, min(10, max(1, params["timeout"])))} for check in params["checks"]]
+        now = clock()
+        if any(one["said"] for one in found):
+            good_since = None
+            if now - begun >= params["timeout"]:
+                break
+        else:
+            good_since = now if good_since is None else good_since
+            if now - good_since >= params["hold"]:
+                break
+        if params["lease"] and now - renewed > 20:
+            _renew(machine.root, params["lease"])
+            renewed = now
+        sleep(0.5 if params["timeout"] or params["hold"] else 0)
+    held = machine.addresses() if params["addresses"] else set()
+    checks = [dict(one, ok=one["said"] is None) for one in found]
+    return {"ok": all(one["ok"] for one in checks), "checks": checks, "seconds": round(clock() - begun, 1),
+            "holds": [one for one in params["addresses"] if keepalived.address(one) in held]}
+
+
+def begin(machine, token):
+    """Write into the lease that its host is being looked at."""
+    if token and os.path.exists(ledger.Ledger(machine.root).path):
+        _renew(machine.root, token, "verifying")
+
+
+def _renew(root, token, phase=None):
+    ledger.Ledger(root).change(lambda found, now, _busy: lease.renew(found, token, now, phase))

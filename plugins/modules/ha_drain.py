@@ -1,0 +1,165 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+
+DOCUMENTATION = r"""
+module: ha_drain
+short_description: Take a host out of service for a while, and put back what was taken out and nothing else
+description:
+  - Lets the partner take over from a host, by keepalived, pacemaker, haproxy, nginx or commands of your own, and puts the host back.
+  - Before anything is changed a mark is written on the disk of the host where the task runs (C(/var/lib/rebootless-ksplice/drained.json)). With
+    O(state=undone) only what has a mark is put back. What a person took out of service stays out.
+  - A drain that does not come about within O(timeout) puts back what it had begun and fails.
+extends_documentation_fragment:
+  - rebootless.ksplice.attributes
+  - rebootless.ksplice.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: A configuration with secrets in it may be what changes.
+options:
+  state:
+    description: V(drained) takes out of service, V(undone) puts back, V(shown) tells what is out by a mark.
+    type: str
+    choices: [drained, undone, shown]
+    default: shown
+  host:
+    description: The host that is taken out of service, by its name in the inventory. For haproxy and nginx the task runs on another one.
+    type: str
+  token:
+    description: The attempt's own word. Only what it marked is put back.
+    type: str
+  any_token:
+    description: Put back what any attempt marked for O(host), such as one whose controller died.
+    type: bool
+    default: false
+  lease:
+    description:
+      - The token of the lease that has the host of this task in hand, see M(rebootless.ksplice.ha_lease). Without that lease the task refuses; while it
+        works nobody takes the lease over.
+    type: str
+  when:
+    description: V(active) drains only what is in service here at the moment, V(always) in any case.
+    type: str
+    choices: [active, always]
+    default: active
+  timeout:
+    description: Seconds to wait for the partner to have taken over, or for the host to be back.
+    type: int
+    default: 60
+  targets:
+    description: What to take out of service.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      adapter:
+        description:
+          - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1, so that the partner takes the addresses before this host lets
+            them go. Where the configuration says C(nopreempt), keepalived is stopped instead.
+          - V(pacemaker) on the host itself puts its node into standby.
+          - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API, and waits for its sessions to end.
+          - V(nginx) on the host where nginx runs marks a server of an upstream C(down), reloads, and waits for the old workers to end.
+          - V(custom) runs commands.
+        type: str
+        choices: [custom, haproxy, keepalived, nginx, pacemaker]
+        required: true
+      mode:
+        description: For V(keepalived), how; V(auto) decides by C(nopreempt).
+        type: str
+        choices: [auto, priority, stop]
+      node:
+        description: For V(pacemaker), the node's name in the cluster, by default its own.
+        type: str
+      socket:
+        description: For V(haproxy), the socket of the runtime API, by default C(/run/haproxy/admin.sock). It needs C(level admin).
+        type: path
+      backend:
+        description: For V(haproxy), the backend.
+        type: str
+      server:
+        description: For V(haproxy) the server's name in the backend, for V(nginx) its address as the upstream has it.
+        type: str
+      file:
+        description: For V(nginx), the file with the upstream block. Each server stands on a line of its own.
+        type: path
+      upstream:
+        description: For V(nginx), the upstream's name.
+        type: str
+      drain:
+        description: For V(custom), the command that takes the host out of service. Commands run without a shell, and 0 is success.
+        type: str
+      undo:
+        description: For V(custom), the command that puts it back.
+        type: str
+      is_active:
+        description: For V(custom), ends with 0 when the host is in service. Without it, it always is.
+        type: str
+      is_drained:
+        description: For V(custom), ends with 0 when the host is out of service. Without it nobody waits.
+        type: str
+notes:
+  - Needs root on the host.
+seealso:
+  - module: rebootless.ksplice.ha_lease
+  - module: rebootless.ksplice.ha_gate
+author:
+  - rebootless.ksplice contributors (@rebootless)
+"""
+
+EXAMPLES = r"""
+- name: Let the partner take the virtual address
+  rebootless.ksplice.ha_drain:
+    state: drained
+    host: "{{ inventory_hostname }}"
+    token: maintenance-of-tuesday
+    targets:
+      - adapter: keepalived
+  become: true
+
+- name: Put back what that task took out
+  rebootless.ksplice.ha_drain:
+    state: undone
+    host: "{{ inventory_hostname }}"
+    token: maintenance-of-tuesday
+  become: true
+"""
+
+RETURN = r"""
+active:
+  description: With O(state=drained), whether the host was in service before.
+  returned: always
+  type: bool
+drained:
+  description: What is out of service by a mark, each with C(what), C(adapter), C(host), C(token), C(age) (seconds).
+  returned: always
+  type: list
+  elements: dict
+left:
+  description: Sentences about what was out of service already without a mark, and stays so.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, discover
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
+
+
+def main():
+    module = AnsibleModule(argument_spec=book.ARGUMENTS, required_if=book.REQUIRED_IF, supports_check_mode=True)
+    machine = discover.Machine(bounded.commands(module.run_command, 3 * module.params["timeout"] + 60), os.environ.get("UPTRACK_LAB_ROOT", ""))
+    result = book.run(machine, module.params, module.check_mode)
+    if result.pop("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

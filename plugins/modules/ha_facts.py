@@ -1,0 +1,97 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+
+DOCUMENTATION = r"""
+module: ha_facts
+short_description: Tell which redundancy groups a host is a member of, and whether it is active there
+description:
+  - Reads keepalived's configuration, with all it includes, and the addresses that the host holds now. Reads the state of a pacemaker cluster. Or asks a
+    command of yours.
+  - Each member comes to the same name of their group alone. C(vrrp-51-192.0.2.10) is made of the virtual router's ID and its lowest address,
+    C(pacemaker-NAME-NODE) of the cluster's name and its first node.
+  - Who holds the address is active, whatever the configuration says of priorities and states.
+  - Changes nothing. What cannot be understood is in RV(ansible_facts.ha.problems) and is no failure of the task.
+extends_documentation_fragment:
+  - rebootless.ksplice.attributes
+  - rebootless.ksplice.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: It changes nothing.
+options:
+  command:
+    description:
+      - A command that is asked in place of keepalived and pacemaker. It runs without a shell.
+      - "It prints JSON, such as C({\"groups\": [{\"name\": \"billing-db\", \"role\": \"active\", \"addresses\": [\"192.0.2.10\"]}]}). C(role) is C(active) or
+        C(standby), C(addresses) may be left out."
+    type: str
+  timeout:
+    description: Seconds that the commands may take together.
+    type: int
+    default: 30
+notes:
+  - Needs root where keepalived's configuration or the cluster's state is for root only.
+seealso:
+  - module: rebootless.ksplice.ha_lease
+  - module: rebootless.ksplice.ha_drain
+author:
+  - rebootless.ksplice contributors (@rebootless)
+"""
+
+EXAMPLES = r"""
+- name: Which groups is this host in
+  rebootless.ksplice.ha_facts:
+  become: true
+
+- name: Ask a command of our own
+  rebootless.ksplice.ha_facts:
+    command: /usr/local/bin/our-cluster-state --json
+  become: true
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: What was found.
+  returned: always
+  type: dict
+  contains:
+    ha:
+      description: The host's redundancy.
+      type: dict
+      returned: always
+      contains:
+        groups:
+          description: Each with C(name), C(kind) (C(keepalived), C(pacemaker), C(command)), C(role), C(addresses), C(instances), C(peers) (of unicast VRRP).
+          type: list
+          elements: dict
+          returned: always
+        role:
+          description: V(active) where the host is so in any group, else V(standby); null without a group.
+          type: str
+          returned: always
+        problems:
+          description: What could not be understood, as sentences.
+          type: list
+          elements: str
+          returned: always
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, discover
+
+
+def main():
+    module = AnsibleModule(argument_spec=discover.ARGUMENTS, supports_check_mode=True)
+    run = bounded.commands(module.run_command, module.params["timeout"])
+    found = discover.discover(discover.Machine(run, os.environ.get("UPTRACK_LAB_ROOT", "")), module.params["command"])
+    module.exit_json(ansible_facts={"ha": found})
+
+
+if __name__ == "__main__":
+    main()

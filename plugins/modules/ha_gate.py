@@ -1,0 +1,132 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+
+DOCUMENTATION = r"""
+module: ha_gate
+short_description: Look whether a host is well, by commands, URLs, ports and units, for as long as it takes to believe it
+description:
+  - Looks at all checks again and again, until all have been good for O(hold) seconds on end, or O(timeout) seconds have gone by without that.
+  - Role P(rebootless.ksplice.rolling#role) uses it before a host is taken in hand and before it goes back into service, see C(ksplice_ha_gates) there.
+  - Changes nothing but the lease that it renews meanwhile.
+extends_documentation_fragment:
+  - rebootless.ksplice.attributes
+  - rebootless.ksplice.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: It changes nothing.
+options:
+  checks:
+    description: What to look at. Each has exactly one of C(command), C(url), C(port), C(unit).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What it is called in messages.
+        type: str
+      command:
+        description: A command that ends with 0 when all is well. It runs without a shell.
+        type: str
+      url:
+        description: A URL that answers with one of O(checks[].status).
+        type: str
+      status:
+        description: Statuses that are good, by default 200 to 399.
+        type: list
+        elements: int
+      port:
+        description: A TCP port that takes connections.
+        type: int
+      address:
+        description: Where O(checks[].port) is.
+        type: str
+        default: 127.0.0.1
+      unit:
+        description: A unit of systemd that is active.
+        type: str
+  addresses:
+    description: Addresses of which to tell whether this host has them, in RV(holds).
+    type: list
+    elements: str
+    default: []
+  timeout:
+    description: Seconds within which the checks must become good.
+    type: int
+    default: 30
+  hold:
+    description: Seconds for which they must stay so.
+    type: int
+    default: 0
+  lease:
+    description: The token of the lease that has this host in hand, which is renewed meanwhile.
+    type: str
+  fail:
+    description: Whether the task fails where a check is not good.
+    type: bool
+    default: true
+seealso:
+  - module: rebootless.ksplice.ha_drain
+author:
+  - rebootless.ksplice contributors (@rebootless)
+"""
+
+EXAMPLES = r"""
+- name: The web server answers, and goes on answering for ten seconds
+  rebootless.ksplice.ha_gate:
+    checks:
+      - unit: nginx
+      - url: http://127.0.0.1/health
+      - command: /usr/local/bin/queue-is-empty
+    hold: 10
+"""
+
+RETURN = r"""
+ok:
+  description: Whether every check is good.
+  returned: always
+  type: bool
+checks:
+  description: Each with C(name), C(ok) and C(said) (what was wrong at the last look, or null).
+  returned: always
+  type: list
+  elements: dict
+holds:
+  description: Those of O(addresses) that this host has.
+  returned: always
+  type: list
+  elements: str
+seconds:
+  description: How long it took.
+  returned: always
+  type: float
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, discover, gates, ledger
+
+
+def main():
+    module = AnsibleModule(argument_spec=gates.ARGUMENTS, supports_check_mode=True)
+    machine = discover.Machine(bounded.commands(module.run_command, module.params["timeout"] + module.params["hold"] + 60),
+                               os.environ.get("UPTRACK_LAB_ROOT", ""))
+    try:
+        if not module.check_mode:
+            gates.begin(machine, module.params["lease"])
+        result = gates.run(machine, module.params)
+    except (gates.Wrong, ledger.Broken) as error:
+        module.fail_json(msg=str(error))
+    bad = ["{} ({})".format(one["name"], one["said"]) for one in result["checks"] if not one["ok"]]
+    if bad and module.params["fail"]:
+        module.fail_json(msg="Not well after {} s: {}.".format(result["seconds"], "; ".join(bad)), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
