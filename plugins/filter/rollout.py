@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, rollout, waves
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, rollout, service, waves
 
 
 def plan_waves(hosts, groups=None, max_parallel=10, stages=(), max_unavailable=None, partial_groups=False):
@@ -42,6 +42,13 @@ class FilterModule:
             "rollout_lease": rollout.lease,
             "rollout_stale": rollout.stale,
             "rollout_promised": rollout.promised,
+            "rollout_gated": rollout.gated,
+            "rollout_checks": service.checks,
+            "rollout_drained": rollout.drained,
+            "rollout_still_drained": rollout.still_drained,
+            "rollout_may_serve": rollout.may_serve,
+            "rollout_drain_places": rollout.places,
+            "rollout_discover": rollout.to_discover,
             "rollout_note": rollout.note,
             "run_about": record.about,
             "run_record": record.record,

@@ -70,14 +70,19 @@ def discover(machine, command=None):
             "problems": problems}
 
 
+def _in_use(machine, unit):
+    """Whether a service runs here or would at the next boot. What is neither left a configuration that nobody reads."""
+    return any(machine.run_command(["systemctl", verb, unit])[0] in (0, 127) for verb in ("is-active", "is-enabled"))
+
+
 def _keepalived(machine):
-    if not machine.exists(keepalived.CONFIGURATION):
+    if not machine.exists(keepalived.CONFIGURATION) or not _in_use(machine, "keepalived"):
         return []
     return keepalived.groups(keepalived.read(keepalived.Source(machine.root)), machine.addresses())
 
 
 def _pacemaker(machine):
-    if not machine.exists(pacemaker.COROSYNC):
+    if not machine.exists(pacemaker.COROSYNC) or not _in_use(machine, "corosync"):
         return []
     return [pacemaker.group(machine.read(pacemaker.COROSYNC), machine.crm_mon(), machine.node())]
 

@@ -6,6 +6,7 @@ The kernel's own word (sysfs) is the truth; the agent's state files add names, w
 Where they contradict each other the kernel wins, and what cannot be known is None, never guessed.
 """
 
+import json
 import re
 from datetime import datetime, timezone
 
@@ -74,7 +75,8 @@ def facts(text, max_age=DAY):
         "checked_age": None if seen.checked is None else max(0, seen.now - seen.checked),
         "config": seen.config,
         "self_update": _self_update(seen),
-        "lease": None,
+        "redundancy": answer.get("redundancy", []),
+        "lease": _lease(answer),
     }
 
 
@@ -87,8 +89,24 @@ def nothing(verdict, reason):
                    "effective_package": None, "on_disk": None},
         "updates": {"installed": None, "available": None, "superseded": None},
         "cves": {"fixed": None, "open": None},
-        "checked_at": None, "checked_age": None, "config": None, "self_update": None, "lease": None,
+        "checked_at": None, "checked_age": None, "config": None, "self_update": None,
+        "redundancy": None, "lease": None,
     }
+
+
+def _lease(answer):
+    """Who has this host or a partner of it in hand, by the host's own ledger. The first lease in it, one on the host itself before others."""
+    if "lease" not in answer:
+        return None
+    try:
+        leases = sorted(json.loads("\n".join(answer["lease"]))["leases"], key=lambda entry: not entry["own"])
+        now = int(answer["now"][-1])
+        return None if not leases else {
+            "run": leases[0]["run"], "host": leases[0]["host"], "own": leases[0]["own"], "reason": leases[0]["reason"], "phase": leases[0]["phase"],
+            "since": iso(int(leases[0]["taken_at"])), "age": max(0, now - int(leases[0]["renewed_at"])), "seconds": leases[0]["seconds"]}
+    except (ValueError, KeyError, TypeError, IndexError):
+        return {"run": None, "host": None, "own": None, "reason": "The ledger of leases cannot be read.", "phase": None, "since": None, "age": None,
+                "seconds": None}
 
 
 class _Seen:

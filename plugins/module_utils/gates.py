@@ -6,9 +6,9 @@ import os
 import shlex
 import socket
 import time
-import urllib.error
-import urllib.request
+from urllib.error import HTTPError
 
+from ansible.module_utils.urls import open_url
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, lease, ledger
 
 KINDS = ("command", "url", "port", "unit")
@@ -62,9 +62,10 @@ def look(machine, check, seconds):
             return str(error)
     wanted = check.get("status") or range(200, 400)
     try:
-        with urllib.request.urlopen(check["url"], timeout=seconds) as answer:
-            status = answer.getcode()
-    except urllib.error.HTTPError as error:
+        answer = open_url(check["url"], timeout=seconds, follow_redirects="none")
+        status = answer.getcode()
+        answer.close()
+    except HTTPError as error:
         status = error.code
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))

@@ -46,6 +46,10 @@ for f in "$R"/etc/cron.daily/*uptrack* "$R"/etc/cron.daily/*ksplice* "$R"/etc/sy
   [ -e "$f" ] && say scheduled "${f#"$R"}"
 done
 
+# What may make it a member of a redundancy group.
+[ -e "$R/etc/keepalived/keepalived.conf" ] && say redundancy keepalived
+[ -e "$R/etc/corosync/corosync.conf" ] && say redundancy pacemaker
+
 # What the kernel itself says. The files are 0600: without root there is a directory and no answer.
 stages() {
   applied=
@@ -71,6 +75,7 @@ tell() {
   for f in status results upgrade_plan; do
     [ -n "$state" ] && [ -r "$state/$f" ] && set -- "$@" "tag=$f" "$state/$f"
   done
+  [ -r "$R/var/lib/rebootless-ksplice/leases.json" ] && set -- "$@" tag=lease "$R/var/lib/rebootless-ksplice/leases.json"
   for f in uptrack ksplice; do [ -r "$R/etc/cron.d/$f" ] && set -- "$@" tag=cron "$R/etc/cron.d/$f"; done
   printf '%s\n' "$words" | applied=$applied awk '
     # A secret as a regular expression that also finds it wrapped over two lines.
@@ -139,7 +144,7 @@ tell() {
     tag == "conf" { print "@conf " conf($0); next }
     { text[tag] = text[tag] $0 "\n"; seen[tag] = 1 }
     END {
-      names = "effective status results upgrade_plan cron words"
+      names = "effective status results upgrade_plan cron lease words"
       count = split(names, name, " ")
       for (i = 1; i <= count; i++) if (seen[name[i]]) {
         lines = split(mask(text[name[i]]), line, "\n")

@@ -221,8 +221,16 @@ ansible_facts:
           returned: always
           sample: [cron with autoinstall]
         lease:
-          description: Reserved for the lease of the host's redundancy group; null.
+          description:
+            - Who has this host, or a partner of it, in hand, by the host's own ledger (see M(rebootless.ksplice.ha_lease)). Null when nobody has.
+            - C(run), C(host) (which is in hand), C(own) (whether that is this host), C(reason), C(phase), C(since), C(age) (seconds since the last renewal),
+              C(seconds) (from which age on it is stale).
           type: dict
+          returned: always
+        redundancy:
+          description: What here may make the host a member of a redundancy group, V(keepalived) or V(pacemaker). M(rebootless.ksplice.ha_facts) tells more.
+          type: list
+          elements: str
           returned: always
 """
 

@@ -23,9 +23,13 @@ RUN = {
     "ksplice_repository_url": "text", "ksplice_repository_key": "text", "ksplice_repository_key_fingerprint": "text", "ksplice_channel": "text",
     "ksplice_settings": "settings", "ksplice_check": "text", "ksplice_check_hours": "any", "ksplice_image": "truth", "ksplice_retire": "truth",
     "ksplice_enroll_hosts": "text", "ksplice_enroll_fail": "truth", "ksplice_run_kind": "text", "ksplice_report_default": "text",
+    "ksplice_drain": "drain", "ksplice_soak": "seconds", "ksplice_wave_soak": "seconds", "ksplice_promote": "truth", "ksplice_self_update": "self_update",
+    "ksplice_stop_file": "text", "ksplice_window": "any", "ksplice_lease_seconds": "count", "ksplice_lease_wait": "seconds", "ksplice_drain_timeout": "count",
 }
+CHOICES = {"drain": ("never", "active", "always"), "self_update": ("refuse", "warn", "allow")}
 # Variables of a host, checked by the planner.
-HOST = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage", "ksplice_rehearsal", "ksplice_rehearsal_root")
+HOST = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage", "ksplice_rehearsal", "ksplice_rehearsal_root",
+        "ksplice_ha_discover", "ksplice_ha_command", "ksplice_ha_drain", "ksplice_ha_gates", "ksplice_ha_addresses")
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0", "y", "n", "t", "f")
 
 
@@ -53,6 +57,8 @@ def check(variables):
             raise PlanError(f"{name} is {value!r}: give a mapping of options of uptrack_config to their values.")
         elif kind == "budget":
             budget(value, 1)
+        elif kind in CHOICES and value not in CHOICES[kind]:
+            raise PlanError(f"{name} is {value!r}: give one of {', '.join(CHOICES[kind])}.")
 
 
 def misspelt(name, variables):

@@ -7,18 +7,20 @@ role keeps as a fact of the controller and passes back in:
 
 - C(waves), C(canaries), C(left), C(hash): the plan of this batch.
 - C(hosts): for each host of the batch what the planner knew of it.
-- C(hands): for the wave at work, host -> whether it is taken in hand, when, and if not why.
+- C(hands): for the wave at work, host -> whether it is taken in hand, when, if not why, which updates it is to get, what was wrong before and after.
+- C(banned): kernel build -> why its updates are not to be applied any more by this run.
 - C(outcomes): host -> what came of it, over all batches so far.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import lease as leases
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions, service, waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options as run_options
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
 
 UNREACHABLE = "The host cannot be reached."
@@ -34,8 +36,8 @@ def host(name, variables, in_run=True):
         verdict=survey["verdict"],
         reason=survey["reason"],
         build=build,
-        groups=_names(name, variables.get("ksplice_ha_group")),
-        role=variables.get("ksplice_ha_role") or None,
+        groups=service.names(name, variables),
+        role=service.role(variables),
         stage=variables.get("ksplice_stage") or None,
         in_run=in_run,
     )
@@ -45,7 +47,7 @@ def survey_of(variables):
     """The facts of uptrack_facts among a host's variables, with every key in its place whatever became of the survey."""
     empty = {"verdict": "unknown", "reason": "Nobody asked this host in this run.", "kernel": {"booted": None, "version": None,
              "machine": None, "effective": None, "on_disk": None}, "cves": {"fixed": None, "open": None},
-             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None}
+             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": []}
     for name in ("rolling_survey", "ksplice_survey"):
         result = variables.get(name)
         if not isinstance(result, dict) or result.get("skipped"):
@@ -96,6 +98,15 @@ def start(variables_of, everyone, in_run, options):
     return dict(run, order=[name for wave in going for name in wave] or ["all:!all"], sizes=[len(wave) for wave in going] or [1])
 
 
+def to_discover(variables_of, everyone, known):
+    """The hosts that ha_facts has to look at: those that were surveyed and have something that makes groups; where a group would have one member, the rest.
+
+    :param known: the hosts of the run.
+    """
+    first = [name for name in known if service.worth_discovering(variables_of[name], survey_of(variables_of[name]))]
+    return first or service.lonely(variables_of, everyone, known)
+
+
 def batch(variables_of, everyone, in_batch, options, state, run=None):
     """The plan of one batch of a play, whatever its serial, and the state that the next steps go by.
 
@@ -114,7 +125,7 @@ def batch(variables_of, everyone, in_batch, options, state, run=None):
         for name, why in left.items():
             outcomes.setdefault(name, {"taken": False, "ok": known[name]["verdict"] not in ("unreachable", "unknown"), "reason": why,
                                        "build": known[name]["build"]})
-    return dict(planned, hosts=hosts, outcomes=outcomes, hands={})
+    return dict(planned, hosts=hosts, outcomes=outcomes, hands={}, banned=dict((state or {}).get("banned") or {}), ended=(state or {}).get("ended"))
 
 
 def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
@@ -130,17 +141,34 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         waves.groups_of(hosts, options.get("groups"))   # complains of what is no mapping of lists
         groups = waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of, options.get("groups")))
         allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
+    lonely = {} if run else service.alone(hosts, variables_of)
+    alone = {**lonely, **({} if run else _behind_the_back(hosts, variables_of, options))}
+    hosts = [replace(one, verdict="left", reason=alone[one.name]) if one.name in alone and one.verdict in waves.WORK else one for one in hosts]
     proven = [result["build"] for result in outcomes.values() if result["taken"] and result["ok"]]
     planned = waves.plan(hosts, groups, max_parallel=_integer(options.get("max_parallel", 10)), stages=options.get("stages") or (),
                          proven=proven, partial_groups=bool(options.get("partial_groups")))
     if not run and not options.get("partial_groups"):
-        waves.doubtful(hosts, groups)
+        waves.doubtful(hosts, [group for group in groups if not lonely.keys() & set(group.members)])
     result = planned.as_dict()
     result["groups"] = {group.name: {"members": list(group.members), "max_unavailable": group.max_unavailable} for group in groups}
     result["max_failures"] = allowed
     result["planned_hosts"] = {one.name: {"verdict": one.verdict, "build": one.build, "role": one.role, "stage": one.stage}
                                for one in hosts if one.in_run}
+    if not run:
+        result["contradictions"] = service.contradictions(variables_of, everyone)
+        result["warnings"] = [] if options.get("self_update", "warn") != "warn" else [
+            f"{one.name} installs updates by itself ({', '.join(ways)}): what it takes behind the rollout's back nobody has tried."
+            for one in hosts if one.in_run for ways in [survey_of(variables_of[one.name])["self_update"]] if ways]
     return result
+
+
+def _behind_the_back(hosts, variables_of, options):
+    """With C(self_update=refuse), the hosts that would install updates without the rollout, with the reason why they are left alone."""
+    if options.get("self_update") != "refuse":
+        return {}
+    return {one.name: f"Left alone: it installs updates by itself ({', '.join(ways)}). Take that away (uptrack_config with autoinstall=false), "
+                      "or allow it with ksplice_self_update=allow."
+            for one in hosts if one.in_run for ways in [survey_of(variables_of[one.name])["self_update"]] if ways}
 
 
 def _spare(hosts, variables_of, named):
@@ -175,8 +203,10 @@ def peers(state, name):
     return found
 
 
-def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
+def take(state, wave, variables_of, everyone_in_play, still_in_play, now, conditions_now=None):
     """Who of a wave may be taken in hand: the state with its C(hands) filled.
+
+    :param conditions_now: as of conditions.closed, and C(promote).
 
     :param everyone_in_play: the hosts the play started with.
     :param still_in_play: those that Ansible has not given up.
@@ -186,6 +216,8 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
     lost = {name for name in everyone_in_play if name not in set(still_in_play)}
     failures = sorted(lost.union(name for name, outcome in outcomes.items() if not outcome["ok"]), key=waves.natural)
     over = len(failures) > state["max_failures"]
+    closed = conditions.closed(conditions_now or {}, now)
+    promote = bool((conditions_now or {}).get("promote"))
     taken = []
     for name in wave:
         reason = None
@@ -195,6 +227,10 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
         if over:
             reason = (f"Not patched: the rollout stopped, because hosts without success are {len(failures)} ({_some(failures)}) "
                       f"and max_failures allows {state['max_failures']}.")
+        elif closed:
+            reason = f"Not patched: {closed}."
+        elif build in state.get("banned", {}):
+            reason = f"Not patched: {state['banned'][build]}"
         elif tried and not any(tried.values()):
             reason = f"Not patched: {next(iter(tried))}, the canary of its kernel build, was not patched with success."
         elif not tried and beside:
@@ -203,7 +239,10 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now):
             reason = _peers_unwell(state, name, variables_of[name], lost, taken)
         if reason is None:
             taken.append(name)
-        hands[name] = {"taken": reason is None, "at": now, "reason": reason}
+        proven = next((other for other, result in outcomes.items() if promote and result["taken"] and result["ok"] and result["build"] == build
+                       and (result.get("after") or {}).get("updates")), None)
+        hands[name] = {"taken": reason is None, "at": now, "reason": reason, "gate": None,
+                       "like": proven, "updates": outcomes[proven]["after"]["updates"] if proven else None}
     return dict(state, hands=hands)
 
 
@@ -224,6 +263,104 @@ def lease(state, name):
     return {"groups": groups, "members": members(name), "rounds": max([len(members(host)) for host in state["hands"]] or [0])}
 
 
+def may_serve(state, name, variables):
+    """Whether a host may go back into service: it is well, or it was not and is again with the update taken out."""
+    if not state["hands"][name].get("gate"):
+        return True
+    seen = variables.get("rolling_gate_undone") or {}
+    return bool((variables.get("rolling_undo") or {}).get("after") and seen.get("ok"))
+
+
+def places(variables_of, name):
+    """The hosts on which something may have taken this one out of service: itself, and wherever its drains run."""
+    return list(dict.fromkeys([name, *(one["on"] for one in service.drains(name, variables_of[name], ()))]))
+
+
+def work(state, name, variables_of, wishes):
+    """What else belongs to taking a host in hand: C(drains), C(gate), C(peers) and, over all hosts of the wave, C(any_drain) and C(any_gate), so that its
+    hosts go through the same tasks.
+
+    :param wishes: C(drain) (never, active, always), C(soak) (seconds).
+    """
+    def of(host):
+        if not state["hands"][host]["taken"]:
+            return [], None
+        gate = service.gates(host, variables_of[host], wishes.get("soak") or 0)
+        out = [] if wishes.get("drain") == "never" else service.drains(host, variables_of[host], peers(state, host))
+        return out, gate
+    every = {host: of(host) for host in state["hands"]}
+    mine = every.get(name, ([], None))
+    wanted = {host: gate for host, (_drains, gate) in every.items() if gate and (any(gate[place] for place in service.PLACES) or gate["addresses"] or gate["hold"])}
+    return {"drains": mine[0], "gate": wanted.get(name), "peers": peers(state, name) if name in wanted else [],
+            "any_drain": any(out for out, _gate in every.values()), "any_gate": bool(wanted),
+            "any_controller": any(gate["controller"] for gate in wanted.values())}
+
+
+def drained(result):
+    """Why a host could not be taken out of service, as a sentence, by what the task of ha_drain registered; None where it is out, or need not be."""
+    for one in (result or {}).get("results") or ():
+        if one.get("skipped"):
+            continue
+        if one.get("unreachable"):
+            return f"{(one.get('item') or {}).get('on', 'A host')} cannot be reached: {_one_line(one.get('msg'), UNREACHABLE)}"
+        if "drained" not in one or one.get("error") or one.get("failed"):
+            return _one_line(one.get("msg"), "The task gave no reason.")
+    return None
+
+
+def still_drained(variables):
+    """What of a host is out of service still, as a sentence, after it was put back; None when nothing is."""
+    before = (variables.get("rolling_drain") or {}).get("results") or ()
+    if not any(one.get("changed") or one.get("unreachable") or one.get("drained") for one in before if not one.get("skipped")):
+        return None
+    after = variables.get("rolling_put_back") or {}
+    if not [one for one in after.get("results") or () if not one.get("skipped")]:
+        return "Nobody could put it back."
+    return drained(after)
+
+
+def gated(state, wave, variables_of, moment):
+    """The state after a look through the gates of a wave.
+
+    :param moment: C(before), where who does not pass is left alone, or C(after), where the reason stands in its hand's C(gate).
+    """
+    hands = dict(state["hands"])
+    for name in wave:
+        gate = state["work"][name]["gate"]
+        variables = variables_of[name]
+        if not gate or not hands[name]["taken"] or (moment == "after" and not _worked(variables)):
+            continue
+        answers = {place: _answers(name, variables.get(f"rolling_gate_{place}_{moment}")) for place in service.PLACES}
+        lost = [host for results in answers.values() for host, result in results if "checks" not in result and host != name]
+        members = sorted([name, *peers(state, name)])
+        bad = service.gate_result(name, gate, answers, members, lost)
+        if moment == "before":
+            hands[name] = dict(hands[name], before=sorted(bad))
+            bad = {title: why for title, why in bad.items() if title not in gate["baseline"]}
+            if bad:
+                hands[name].update(taken=False, reason=f"Left alone: not all was well before anything was done: {_told(bad)}.")
+        else:
+            bad = {title: why for title, why in bad.items() if not (title in gate["baseline"] and title in hands[name].get("before", ()))}
+            hands[name] = dict(hands[name], gate=_told(bad) if bad else None)
+    return dict(state, hands=hands, any_undo=any(hand.get("gate") for hand in hands.values()))
+
+
+def _worked(variables):
+    result = variables.get("rolling_apply") or {}
+    return bool(result.get("installed") or result.get("removed") or result.get("unreachable"))
+
+
+def _answers(name, result):
+    result = result or {}
+    if "results" in result:
+        return [(one.get("peer") or name, one) for one in result["results"] if not one.get("skipped")]
+    return [] if not result or result.get("skipped") else [(name, result)]
+
+
+def _told(bad):
+    return "; ".join(f"{title} ({why})" for title, why in sorted(bad.items()))
+
+
 def stale(answers):
     """The stale lease that stands in the way by the members' answers, as ha_lease shows it; None where none does."""
     refused = any(not answer.get("granted") for answer in answers.values())
@@ -231,7 +368,7 @@ def stale(answers):
     return found[0] if refused and found else None
 
 
-def promised(state, wave, variables_of):
+def promised(state, wave, variables_of, wishes=None):
     """The state in which those of the wave stay in hand that every member has promised to leave alone beside; the others are left, with the reason."""
     hands = dict(state["hands"])
     for name in wave:
@@ -244,7 +381,8 @@ def promised(state, wave, variables_of):
         why = refused or leases.is_taken({"host": name, "groups": wanted["groups"]}, answers)
         if why:
             hands[name] = dict(hands[name], taken=False, reason=f"Left alone: {_one_line(why, '').replace(' Nothing was changed.', '')}")
-    return dict(state, hands=hands)
+    state = dict(state, hands=hands)
+    return dict(state, work={name: work(state, name, variables_of, wishes or {}) for name in wave})
 
 
 def left(state):
@@ -290,12 +428,46 @@ def note(state, wave, variables_of, now):
         outcome = {"build": state["hosts"][name]["build"], "taken": hand["taken"], "ok": True, "reason": hand["reason"],
                    "started": None, "ended": None}
         if hand["taken"]:
-            outcome.update(_applied(variables_of[name].get("rolling_apply") or {}, hand["at"], now))
+            outcome.update(_came_of(hand, variables_of[name], now))
         outcomes[name] = outcome
-    return dict(state, outcomes=outcomes, hands={})
+        if outcome.get("gate"):
+            ban = f"what {name} was given had to be taken back, because it was not well afterwards: {outcome['gate']}."
+            state = dict(state, banned=dict(state.get("banned") or {}, **{outcome["build"]: ban}))
+    ended = now if any(state["hands"][name]["taken"] for name in wave) else state.get("ended")
+    return dict(state, outcomes=outcomes, hands={}, ended=ended)
 
 
-def _applied(result, taken_at, now):
+def _came_of(hand, variables, now):
+    """What came of a host that was in hand."""
+    not_drained = drained(variables.get("rolling_drain"))
+    out = still_drained(variables)
+    if not_drained:
+        outcome = {"started": hand["at"], "ended": now, "ok": False, "verdict": None, "reason": f"Not patched, as it could not be taken out of service: {not_drained}"}
+    else:
+        outcome = _applied(variables.get("rolling_apply") or {}, hand["at"], now, hand)
+    if variables.get("rolling_drain") and not (variables["rolling_drain"].get("skipped")):
+        outcome["drained"] = [one["what"] for result in variables["rolling_drain"].get("results") or () for one in result.get("drained") or ()]
+        outcome["ended"] = now
+    if hand.get("gate"):
+        outcome.update(_taken_back(hand, variables.get("rolling_undo") or {}, outcome), ended=now)
+    if out:
+        outcome.update(ok=False, still_drained=True, reason=f"{outcome['reason']} STILL OUT OF SERVICE: {out}")
+    return outcome
+
+
+def _taken_back(hand, undo, outcome):
+    """What became of a host that was not well after the update."""
+    was = outcome.get("installed") or []
+    more = {"ok": False, "gate": hand["gate"]}
+    if undo.get("unreachable") or undo.get("failed") or "after" not in undo:
+        why = _one_line(undo.get("msg"), "The task gave no reason.")
+        return dict(more, reason=f"Not well after the update ({hand['gate']}), and what was installed ({_some(was)}) could NOT be taken back: {why}")
+    return dict(more, reason=f"Not well after the update: {hand['gate']}. What was installed was taken back ({_some(was)}).",
+                undone=undo.get("removed") or [], installed=[], after=undo["after"], verdict=undo.get("verdict"), remaining=undo.get("remaining"),
+                cves_fixed=[], cves_open=undo.get("cves_open"))
+
+
+def _applied(result, taken_at, now, hand=None):
     outcome = {"started": taken_at, "ended": now}
     if result.get("unreachable"):
         return dict(outcome, ok=False, verdict="unreachable", reason="Lost while in hand, so what is in its kernel is in doubt: "
@@ -307,6 +479,11 @@ def _applied(result, taken_at, now):
     failed = bool(result.get("failed")) or "after" not in result
     # Success is what there is evidence of: the kernel has everything, and that was looked at.
     outcome["ok"] = not failed and result.get("verdict") == "current"
+    like = (hand or {}).get("like")
+    if like and not failed and result.get("verdict") == "behind" and set(hand["updates"]).issubset(result["after"]["updates"]):
+        deferred = [{key: one.get(key) for key in ("id", "name", "age")} for one in result.get("left") or ()]
+        return dict(outcome, ok=True, deferred=deferred, reason=f"It has exactly what {like} was given. Left for another run: "
+                    f"{_some([one['id'] for one in deferred])}, which came later.")
     outcome["reason"] = _one_line(result.get("msg") if failed else result.get("reason"), "The task ended without a word.")
     if outcome["verdict"] is None:
         outcome["verdict"] = "unknown"
@@ -318,16 +495,6 @@ def rehearsal_hosts(variables_of, everyone):
     kept = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage")
     return {name: {"rehearsal": variables_of[name].get("ksplice_rehearsal"),
                    "vars": {key: variables_of[name][key] for key in kept if key in variables_of[name]}} for name in everyone}
-
-
-def _names(name, value):
-    if value in (None, "", []):
-        return ()
-    if isinstance(value, str):
-        return (str(value),)
-    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return tuple(str(item) for item in value)
-    raise PlanError(f"Host {name}: ksplice_ha_group is {value!r}: give the name of a group, or a list of names.")
 
 
 def _integer(value):

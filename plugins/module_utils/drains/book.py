@@ -14,13 +14,13 @@ import time
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import ledger
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (
-    Trouble,
     haproxy_server,
     keepalived_service,
     nginx_upstream,
     own_commands,
     pacemaker_node,
 )
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 
 ADAPTERS = {"keepalived": keepalived_service, "pacemaker": pacemaker_node, "haproxy": haproxy_server, "nginx": nginx_upstream, "custom": own_commands}
 ARGUMENTS = {
@@ -200,5 +200,3 @@ def _wait(lacks, seconds, sleep, clock):
 
 def _told(mark):
     return {"what": mark["key"], "adapter": mark["target"]["adapter"], "host": mark["host"], "token": mark["token"], "age": max(0, int(time.time() - mark["at"]))}
-
-

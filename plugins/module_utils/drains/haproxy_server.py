@@ -4,7 +4,7 @@
 
 import socket
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 
 OPTIONS = {"socket": (), "backend": (), "server": ()}
 REQUIRED = ("backend", "server")

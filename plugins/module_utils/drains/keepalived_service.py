@@ -8,7 +8,7 @@ take over from a living holder, keepalived is stopped all the same.
 """
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import Trouble, systemctl, write_same
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble, systemctl, write_same
 
 OPTIONS = {"mode": ("auto", "priority", "stop")}
 
@@ -79,5 +79,3 @@ def _must(machine, verb):
     rc, words = systemctl(machine, verb, "keepalived")
     if rc:
         raise Trouble("systemctl {} keepalived failed: {}".format(verb, words))
-
-

@@ -5,7 +5,7 @@
 import os
 import re
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import Trouble, write_same
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble, write_same
 
 OPTIONS = {"file": (), "upstream": (), "server": ()}
 REQUIRED = ("file", "upstream", "server")

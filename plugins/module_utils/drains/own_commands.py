@@ -4,7 +4,7 @@
 
 import shlex
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 
 OPTIONS = {"drain": (), "undo": (), "is_active": (), "is_drained": ()}
 REQUIRED = ("drain", "undo")

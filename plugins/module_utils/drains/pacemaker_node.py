@@ -3,7 +3,7 @@
 """Drain: a node of a pacemaker cluster goes into standby, and out of it."""
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import pacemaker
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 
 OPTIONS = {"node": ()}
 

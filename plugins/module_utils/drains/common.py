@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Taking a host out of service and putting it back: what the adapters share. The order of steps is in book, each adapter is a file of its own.
+
+An adapter has C(key) (what it drains, in words), C(look()) (C(active), C(drained), and what else it found), C(plan(before, token)) (the mark: all that
+undo needs), C(drain(mark)), C(lacks(mark)) (what is missing for the host to be drained, None when it is), C(undo(mark)) and C(lacks_back(mark)).
+"""
+
+import os
+import tempfile
+
+
+class Trouble(Exception):
+    """It cannot be done; the words say why."""
+
+
+def systemctl(machine, verb, unit):
+    """The status and the words of a command of systemd."""
+    rc, out, err = machine.run_command(["systemctl", verb, unit])
+    return rc, " ".join((err or out).split())[:300]
+
+
+def write_same(machine, path, text):
+    """Replace a file's text; owner and mode stay, and a reader sees the old or the new one whole."""
+    real = os.path.realpath(machine.root + path)
+    try:
+        was = os.stat(real)
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(real), prefix=".rebootless-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
+                file.flush()
+                os.fchown(file.fileno(), was.st_uid, was.st_gid)
+                os.fchmod(file.fileno(), was.st_mode & 0o7777)
+                os.fsync(file.fileno())
+            os.rename(temporary, real)
+        except OSError:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise Trouble("{} cannot be written ({}); it was left as it was.".format(path, error.strerror))

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What belongs to a host's service: its groups as they were discovered, what takes it out of service, what must be true of it. Pure."""
+
+from __future__ import annotations
+
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError
+
+PLACES = ("host", "peers", "controller")
+CHECK = ("name", "command", "url", "status", "port", "address", "unit")
+DRAINS = ("never", "active", "always")
+
+
+def discovered(variables):
+    """What ha_facts found on a host: a mapping with groups, role and problems, or None where nobody looked (or was not to)."""
+    if str(variables.get("ksplice_ha_discover", True)).lower() in ("false", "no", "off", "0"):
+        return None
+    return (variables.get("ansible_facts") or {}).get("ha")
+
+
+def worth_discovering(variables, survey):
+    """Whether something on this host may make it a member of a group that nobody has looked at yet."""
+    if str(variables.get("ksplice_ha_discover", True)).lower() in ("false", "no", "off", "0") or discovered(variables) is not None:
+        return False
+    return bool(survey.get("redundancy") or variables.get("ksplice_ha_command"))
+
+
+def names(name, variables):
+    """The groups of a host: what the inventory says, or else what was discovered."""
+    value = variables.get("ksplice_ha_group")
+    if value in (None, "", []):
+        return tuple(group["name"] for group in (discovered(variables) or {"groups": ()})["groups"])
+    if isinstance(value, str):
+        return (str(value),)
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(str(item) for item in value)
+    raise PlanError(f"Host {name}: ksplice_ha_group is {value!r}: give the name of a group, or a list of names.")
+
+
+def role(variables):
+    """V(active) or V(standby), or None: what the inventory says, or else what was discovered."""
+    return variables.get("ksplice_ha_role") or (discovered(variables) or {}).get("role")
+
+
+def lonely(variables_of, everyone, known):
+    """The hosts that have to be asked as well, because a discovered group has one member only as far as anybody has looked.
+
+    :param known: those that were asked.
+    """
+    members = {}
+    for host in known:
+        if not variables_of[host].get("ksplice_ha_group"):
+            for group in (discovered(variables_of[host]) or {"groups": ()})["groups"]:
+                members.setdefault(group["name"], []).append(host)
+    if all(len(found) > 1 for found in members.values()):
+        return []
+    return [host for host in everyone if host not in set(known) and discovered(variables_of[host]) is None]
+
+
+def alone(hosts, variables_of):
+    """Members of discovered groups whose partner is nobody knows where: host to the reason why it is left alone."""
+    members, left = {}, {}
+    for one in hosts:
+        for group in one.groups:
+            members.setdefault(group, []).append(one.name)
+    for one in hosts:
+        found = discovered(variables_of[one.name])
+        if found and not variables_of[one.name].get("ksplice_ha_group"):
+            for group in found["groups"]:
+                if len(members[group["name"]]) == 1:
+                    left[one.name] = (f"Left alone: by its own {group['kind']} it is a member of {group['name']}, and no other host of the inventory is. "
+                                      "Add its partner, name the group (ksplice_ha_group), or set ksplice_ha_discover=false on the host.")
+    return left
+
+
+def contradictions(variables_of, everyone):
+    """Where the inventory, which wins, and what runs on the hosts do not agree, as sentences."""
+    said, named = [], {}
+    for host in everyone:
+        found, variables = discovered(variables_of[host]), variables_of[host]
+        if not found:
+            continue
+        said += [f"{host}: {problem}" for problem in found.get("problems") or ()]
+        given = variables.get("ksplice_ha_role")
+        if given and found["role"] and given != found["role"]:
+            said.append(f"{host} is {given} by the inventory (ksplice_ha_role) and {found['role']} by what runs on it. The inventory wins.")
+        if variables.get("ksplice_ha_group") and found["groups"]:
+            named[host] = (set(names(host, variables)), {group["name"] for group in found["groups"]})
+    hosts = sorted(named)
+    for number, one in enumerate(hosts):
+        for other in hosts[number + 1:]:
+            given = named[one][0] & named[other][0]
+            found = named[one][1] & named[other][1]
+            if found and not given:
+                said.append(f"{one} and {other} are partners in {min(found)} by what runs on them, and in no common group by the inventory. The inventory wins.")
+            elif given and not found:
+                said.append(f"{one} and {other} are partners in {min(given)} by the inventory, and not by what runs on them. The inventory wins.")
+    return said
+
+
+def drains(name, variables, members):
+    """What takes a host out of service: a list of C(on) (the host of the task) and C(target) (as ha_drain has it)."""
+    given = variables.get("ksplice_ha_drain")
+    if given in (None, ""):
+        kinds = {group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}
+        return [{"on": name, "target": {"adapter": kind}} for kind in ("keepalived", "pacemaker") if kind in kinds]
+    if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) and one.get("adapter") for one in given):
+        raise PlanError(f"Host {name}: ksplice_ha_drain is {given!r}: give a list of mappings with adapter, as ha_drain's targets, and on.")
+    found = []
+    for one in given:
+        target = {key: value for key, value in one.items() if key != "on"}
+        for on in [one.get("on", name)] if not isinstance(one.get("on"), (list, tuple)) else one["on"]:
+            found.append({"on": on, "target": target})
+    del members
+    return found
+
+
+def gates(name, variables, soak=0):
+    """What must be true of a host and around it: C(host), C(peers), C(controller) (lists of checks), C(addresses), C(timeout), C(hold), C(baseline) (titles)."""
+    given = variables.get("ksplice_ha_gates") or []
+    if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
+        raise PlanError(f"Host {name}: ksplice_ha_gates is {given!r}: give a list of mappings, as ha_gate's checks, and on, timeout, hold, baseline.")
+    result = {place: [] for place in PLACES}
+    result.update(timeout=30, hold=int(soak), baseline=[], after=[])
+    for one in given:
+        place = one.get("on", "host")
+        strange = sorted(set(one) - set(CHECK) - {"on", "timeout", "hold", "baseline", "when"})
+        if strange or place not in PLACES:
+            raise PlanError(f"Host {name}: ksplice_ha_gates has {strange[0] if strange else 'on: ' + str(place)}: a check has one of command, url, port, unit, "
+                            f"and name, on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after).")
+        check = {key: one[key] for key in CHECK if key in one}
+        check.setdefault("name", next((f"{kind} {check[kind]}" for kind in ("command", "url", "port", "unit") if check.get(kind)), "a check"))
+        result[place].append(dict(check, when=one.get("when", "both")))
+        result["timeout"] = max(result["timeout"], int(one.get("timeout", 0)))
+        result["hold"] = max(result["hold"], int(one.get("hold", 0)))
+        if one.get("baseline"):
+            result["baseline"].append(check["name"])
+    result["addresses"] = addresses(variables)
+    return result
+
+
+def addresses(variables):
+    """The virtual addresses of which exactly one member of the group is to hold each."""
+    given = variables.get("ksplice_ha_addresses")
+    if given:
+        return [given] if isinstance(given, str) else list(given)
+    return sorted({one for group in (discovered(variables) or {"groups": ()})["groups"] for one in group["addresses"]})
+
+
+def checks(gate, place, moment):
+    """The checks for one place at one moment, V(before) or V(after), as ha_gate takes them."""
+    return [{key: value for key, value in one.items() if key != "when"} for one in gate[place] if one["when"] in ("both", moment)]
+
+
+def gate_result(name, gate, answers, members, lost):
+    """What the looks through a gate amount to: C(bad) (title to what was wrong) and C(unseen) (places nobody could look from).
+
+    :param answers: mapping of place to a list of (host, result of ha_gate).
+    :param lost: members that could not be asked.
+    """
+    bad, holders = {}, {address: [] for address in gate["addresses"]}
+    for place, results in answers.items():
+        for host, result in results:
+            if "checks" not in result:
+                bad[f"the look at {host}"] = " ".join(str(result.get("msg") or "it gave no answer").split())[:300]
+                continue
+            for one in result["checks"]:
+                if not one["ok"]:
+                    bad[one["name"]] = f"{one['said']}, on {host if place != 'controller' else 'the controller'}"
+            for address in result["holds"]:
+                holders[address].append(host)
+    asked = {host for place in ("host", "peers") for host, result in answers.get(place, ()) if "checks" in result}
+    if gate["addresses"] and asked.issuperset(set(members) - set(lost)):
+        for address, found in holders.items():
+            if len(found) != 1:
+                bad[f"the address {address}"] = f"held by {' and '.join(found) if found else 'nobody'} of {', '.join(members)}"
+    del name
+    return bad
