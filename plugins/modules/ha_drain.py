@@ -59,7 +59,7 @@ options:
       adapter:
         description:
           - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1, so that the partner takes the addresses before this host lets
-            them go. Where the configuration says C(nopreempt), keepalived is stopped instead.
+            them go. Where the configuration says C(nopreempt), keepalived is restarted with the low priority.
           - V(pacemaker) on the host itself puts its node into standby.
           - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API, and waits for its sessions to end.
           - V(nginx) on the host where nginx runs marks a server of an upstream C(down), reloads, and waits for the old workers to end.
@@ -70,7 +70,7 @@ options:
       mode:
         description: For V(keepalived), how; V(auto) decides by C(nopreempt).
         type: str
-        choices: [auto, priority, stop]
+        choices: [auto, priority, restart]
       node:
         description: For V(pacemaker), the node's name in the cluster, by default its own.
         type: str

@@ -108,7 +108,8 @@ class Fleet:
         """Bring the hosts up and wait until each answers.
 
         :param hosts: name to a mapping: `flavour` (tree.FLAVOURS), and if wanted `kernel` (a name of kernels.KERNELS), `scenario` (keys of
-            the emulated service's scenario), `agent` (names of packages to have from the start, enrolled), `files` (path to text), `vars` (for the inventory).
+            the emulated service's scenario), `agent` (names of packages to have from the start, enrolled), `files` (path to text), `services` (units that start at
+            boot), `vars` (for the inventory).
         """
         wrong = problems()
         if wrong:
@@ -185,6 +186,8 @@ class Fleet:
         self.set_kernel(name, kernel, what.get("scenario"))
         for path, text in what.get("files", {}).items():
             tree.put(root, path.lstrip("/"), text)
+        if what.get("services"):
+            tree.run(["systemctl", f"--root={root}", "enable", "-q", *what["services"]], f"{', '.join(what['services'])} could not be enabled on {name}")
         if what.get("agent"):
             self._install(name, what["agent"])
 

@@ -33,7 +33,7 @@ ARGUMENTS = {
     "timeout": {"type": "int", "default": 60},
     "targets": {"type": "list", "elements": "dict", "default": [], "options": {
         "adapter": {"type": "str", "choices": sorted(ADAPTERS), "required": True},
-        "mode": {"type": "str", "choices": ["auto", "priority", "stop"]},
+        "mode": {"type": "str", "choices": ["auto", "priority", "restart"]},
         "node": {"type": "str"}, "socket": {"type": "path"}, "backend": {"type": "str"}, "server": {"type": "str"}, "file": {"type": "path"},
         "upstream": {"type": "str"}, "drain": {"type": "str"}, "undo": {"type": "str"}, "is_active": {"type": "str"}, "is_drained": {"type": "str"}}},
 }
