@@ -100,13 +100,14 @@ def _lease(answer):
         return None
     try:
         leases = sorted(json.loads("\n".join(answer["lease"]))["leases"], key=lambda entry: not entry["own"])
-        now = int(answer["now"][-1])
-        return None if not leases else {
-            "run": leases[0]["run"], "host": leases[0]["host"], "own": leases[0]["own"], "reason": leases[0]["reason"], "phase": leases[0]["phase"],
-            "since": iso(int(leases[0]["taken_at"])), "age": max(0, now - int(leases[0]["renewed_at"])), "seconds": leases[0]["seconds"]}
+        if not leases:
+            return None
+        first, age = leases[0], max(0, int(answer["now"][-1]) - int(leases[0]["renewed_at"]))
+        return {"run": first["run"], "host": first["host"], "own": first["own"], "reason": first["reason"], "phase": first["phase"],
+                "since": iso(int(first["taken_at"])), "age": age, "seconds": first["seconds"], "stale": age > first["seconds"]}
     except (ValueError, KeyError, TypeError, IndexError):
         return {"run": None, "host": None, "own": None, "reason": "The ledger of leases cannot be read.", "phase": None, "since": None, "age": None,
-                "seconds": None}
+                "seconds": None, "stale": None}
 
 
 class _Seen:

@@ -2,6 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """What a task of ha_lease does on its host."""
 
+import time
+
 from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, lease, ledger
 
 ARGUMENTS = {
@@ -15,6 +17,7 @@ ARGUMENTS = {
         "max_unavailable": {"type": "int", "default": 1}}},
     "unreachable": {"type": "list", "elements": "str", "default": []},
     "seconds": {"type": "int", "default": 600},
+    "wait": {"type": "int", "default": 0},
     "phase": {"type": "str", "choices": list(lease.PHASES)},
     "marks": {"type": "dict", "default": {}},
     "old_token": {"type": "str", "no_log": False},
@@ -24,15 +27,23 @@ REQUIRED_IF = [("state", "taken", ["token", "run", "host", "member", "groups", "
                ("state", "adopted", ["token", "old_token", "run", "host", "reason"]), ("state", "ended", ["token"]), ("state", "broken", ["reason"])]
 
 
-def run(params, check_mode, root):
+def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
     """Ask the ledger; the module's result comes back."""
     book = ledger.Ledger(root)
-    state = params["state"]
+    state, deadline = params["state"], clock() + params["wait"]
     if state == "shown" or (state == "broken" and not book.exists()):
         answer = {"granted": True, "refusal": None, "changed": False, "leases": book.read()["leases"]}
     else:
         answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
+        # What stands in the way may go by itself. A lease that is stale does not: it has to be taken over.
+        while state == "taken" and not answer["granted"] and clock() < deadline and not check_mode and not _any_stale(answer, ledger.now(root)):
+            sleep(1)
+            answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
     return _told(answer, ledger.now(root), book.busy())
+
+
+def _any_stale(answer, now):
+    return any(lease.is_stale(entry, now) for entry in answer["leases"])
 
 
 def _ask(params, found, now, busy):

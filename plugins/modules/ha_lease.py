@@ -72,6 +72,12 @@ options:
     description: Seconds without a renewal after which the lease is stale. Stale is not free.
     type: int
     default: 600
+  wait:
+    description:
+      - With O(state=taken), seconds to ask again and again while the answer is a refusal. A lease that is or becomes stale ends the waiting, as it does not
+        go by itself.
+    type: int
+    default: 0
   phase:
     description: What is about to be done with the host.
     type: str

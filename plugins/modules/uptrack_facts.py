@@ -224,7 +224,7 @@ ansible_facts:
           description:
             - Who has this host, or a partner of it, in hand, by the host's own ledger (see M(rebootless.ksplice.ha_lease)). Null when nobody has.
             - C(run), C(host) (which is in hand), C(own) (whether that is this host), C(reason), C(phase), C(since), C(age) (seconds since the last renewal),
-              C(seconds) (from which age on it is stale).
+              C(seconds) (from which age on it is stale), C(stale).
           type: dict
           returned: always
         redundancy:

@@ -30,16 +30,19 @@ def host(name, variables, in_run=True):
     """What the planner knows of a host, from its variables and its survey."""
     survey = survey_of(variables)
     kernel = survey["kernel"]
+    leased = bool(survey.get("lease"))
     build = " ".join(str(kernel[key]) for key in ("booted", "version", "machine")) if kernel["booted"] else None
     return Host(
         name=name,
         verdict=survey["verdict"],
         reason=survey["reason"],
-        build=build,
+        # Nothing is tried on a host that only has to be let go: it is no canary and needs none.
+        build=None if leased and survey["verdict"] == "current" else build,
         groups=service.names(name, variables),
         role=service.role(variables),
         stage=variables.get("ksplice_stage") or None,
         in_run=in_run,
+        leased=leased,
     )
 
 
@@ -47,7 +50,7 @@ def survey_of(variables):
     """The facts of uptrack_facts among a host's variables, with every key in its place whatever became of the survey."""
     empty = {"verdict": "unknown", "reason": "Nobody asked this host in this run.", "kernel": {"booted": None, "version": None,
              "machine": None, "effective": None, "on_disk": None}, "cves": {"fixed": None, "open": None},
-             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": []}
+             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": [], "lease": None}
     for name in ("rolling_survey", "ksplice_survey"):
         result = variables.get(name)
         if not isinstance(result, dict) or result.get("skipped"):
@@ -143,8 +146,10 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
     lonely = {} if run else service.alone(hosts, variables_of)
     alone = {**lonely, **({} if run else _behind_the_back(hosts, variables_of, options))}
+    if not run:
+        _check_service(hosts, variables_of, everyone)
     hosts = [replace(one, verdict="left", reason=alone[one.name]) if one.name in alone and one.verdict in waves.WORK else one for one in hosts]
-    proven = [result["build"] for result in outcomes.values() if result["taken"] and result["ok"]]
+    proven = [None] + [result["build"] for result in outcomes.values() if result["taken"] and result["ok"]]
     planned = waves.plan(hosts, groups, max_parallel=_integer(options.get("max_parallel", 10)), stages=options.get("stages") or (),
                          proven=proven, partial_groups=bool(options.get("partial_groups")))
     if not run and not options.get("partial_groups"):
@@ -152,7 +157,9 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
     result = planned.as_dict()
     result["groups"] = {group.name: {"members": list(group.members), "max_unavailable": group.max_unavailable} for group in groups}
     result["max_failures"] = allowed
-    result["planned_hosts"] = {one.name: {"verdict": one.verdict, "build": one.build, "role": one.role, "stage": one.stage}
+    result["planned_hosts"] = {one.name: {"verdict": one.verdict, "build": one.build, "role": one.role, "stage": one.stage,
+                                          "recover": one.has_work and one.verdict not in waves.WORK,
+                                          "drains": one.has_work and bool(service.drains(one.name, variables_of[one.name]))}
                                for one in hosts if one.in_run}
     if not run:
         result["contradictions"] = service.contradictions(variables_of, everyone)
@@ -160,6 +167,17 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
             f"{one.name} installs updates by itself ({', '.join(ways)}): what it takes behind the rollout's back nobody has tried."
             for one in hosts if one.in_run for ways in [survey_of(variables_of[one.name])["self_update"]] if ways]
     return result
+
+
+def _check_service(hosts, variables_of, everyone):
+    """Complain of what says how hosts are taken out of service and looked at, before any is."""
+    known = set(everyone)
+    for one in hosts:
+        if one.in_run:
+            service.gates(one.name, variables_of[one.name])
+            for drain in service.drains(one.name, variables_of[one.name]):
+                if drain["on"] not in known:
+                    raise PlanError(f"Host {one.name}: ksplice_ha_drain names {drain['on']} (on), which is not in the inventory: correct it, or add the host.")
 
 
 def _behind_the_back(hosts, variables_of, options):
@@ -231,9 +249,9 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now, condit
             reason = f"Not patched: {closed}."
         elif build in state.get("banned", {}):
             reason = f"Not patched: {state['banned'][build]}"
-        elif tried and not any(tried.values()):
+        elif build and tried and not any(tried.values()):
             reason = f"Not patched: {next(iter(tried))}, the canary of its kernel build, was not patched with success."
-        elif not tried and beside:
+        elif build and not tried and beside:
             reason = f"Not patched: {beside} goes ahead as the canary of its kernel build, in place of one that was left alone. Run again."
         else:
             reason = _peers_unwell(state, name, variables_of[name], lost, taken)
@@ -241,7 +259,7 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now, condit
             taken.append(name)
         proven = next((other for other, result in outcomes.items() if promote and result["taken"] and result["ok"] and result["build"] == build
                        and (result.get("after") or {}).get("updates")), None)
-        hands[name] = {"taken": reason is None, "at": now, "reason": reason, "gate": None,
+        hands[name] = {"taken": reason is None, "at": now, "reason": reason, "gate": None, "recover": state["hosts"][name]["recover"],
                        "like": proven, "updates": outcomes[proven]["after"]["updates"] if proven else None}
     return dict(state, hands=hands)
 
@@ -255,7 +273,10 @@ def lease(state, name):
     def of(host):
         if not state["hands"][host]["taken"]:
             return []
-        return [dict(group, name=group_name) for group_name, group in sorted(state["groups"].items()) if host in group["members"]]
+        found = [dict(group, name=group_name) for group_name, group in sorted(state["groups"].items()) if host in group["members"]]
+        # Whoever is taken out of service keeps a lease of its own, from which a later run learns what this one left if it dies.
+        alone = [{"name": host, "members": [host], "max_unavailable": 1}] if state["hosts"][host]["drains"] else []
+        return found or alone
 
     def members(host):
         return sorted({member for group in of(host) for member in group["members"]})
@@ -273,7 +294,7 @@ def may_serve(state, name, variables):
 
 def places(variables_of, name):
     """The hosts on which something may have taken this one out of service: itself, and wherever its drains run."""
-    return list(dict.fromkeys([name, *(one["on"] for one in service.drains(name, variables_of[name], ()))]))
+    return list(dict.fromkeys([name, *(one["on"] for one in service.drains(name, variables_of[name]))]))
 
 
 def work(state, name, variables_of, wishes):
@@ -283,10 +304,10 @@ def work(state, name, variables_of, wishes):
     :param wishes: C(drain) (never, active, always), C(soak) (seconds).
     """
     def of(host):
-        if not state["hands"][host]["taken"]:
+        if not state["hands"][host]["taken"] or state["hands"][host]["recover"]:
             return [], None
         gate = service.gates(host, variables_of[host], wishes.get("soak") or 0)
-        out = [] if wishes.get("drain") == "never" else service.drains(host, variables_of[host], peers(state, host))
+        out = [] if wishes.get("drain") == "never" else service.drains(host, variables_of[host])
         return out, gate
     every = {host: of(host) for host in state["hands"]}
     mine = every.get(name, ([], None))
@@ -361,8 +382,14 @@ def _told(bad):
     return "; ".join(f"{title} ({why})" for title, why in sorted(bad.items()))
 
 
-def stale(answers):
-    """The stale lease that stands in the way by the members' answers, as ha_lease shows it; None where none does."""
+def stale(answers, looked=None):
+    """The stale lease that stands in the way by the members' answers, as ha_lease shows it; None where none does, or where a member of the groups cannot
+    be reached, as nobody knows then how the group is.
+
+    :param looked: what the look at the other members of the groups gave.
+    """
+    if any(answer.get("unreachable") for answer in answers.values()) or any(one.get("unreachable") for one in (looked or {}).get("results") or ()):
+        return None
     refused = any(not answer.get("granted") for answer in answers.values())
     found = [entry for answer in answers.values() for entry in answer.get("leases") or () if entry.get("stale")]
     return found[0] if refused and found else None
@@ -429,6 +456,7 @@ def note(state, wave, variables_of, now):
                    "started": None, "ended": None}
         if hand["taken"]:
             outcome.update(_came_of(hand, variables_of[name], now))
+        outcome["took_over"] = _took_over(variables_of[name])
         outcomes[name] = outcome
         if outcome.get("gate"):
             ban = f"what {name} was given had to be taken back, because it was not well afterwards: {outcome['gate']}."
@@ -437,8 +465,21 @@ def note(state, wave, variables_of, now):
     return dict(state, outcomes=outcomes, hands={}, ended=ended)
 
 
+def _took_over(variables):
+    """The lease of a dead run that was taken over on the way to this host, as a sentence, or None."""
+    left = variables.get("rolling_stale")
+    if not left or not any((variables.get(name) or {}).get("granted") for name in ("rolling_let_go", "rolling_fenced")):
+        return None
+    back = [one["item"] for one in (variables.get("rolling_adopted_back") or {}).get("results") or () if one.get("changed")]
+    return (f"{left['host']} was in hand of {left['run']}, which had not been heard of for {left['age']} seconds: its lease was taken over"
+            + (f", and {left['host']} put back into service." if back else "."))
+
+
 def _came_of(hand, variables, now):
     """What came of a host that was in hand."""
+    if hand["recover"]:
+        return {"started": hand["at"], "ended": now, "ok": True, "recovered": True, "verdict": "current",
+                "reason": "Nothing to patch. " + (_took_over(variables) or "The run that had it, or a partner of it, in hand has let go.")}
     not_drained = drained(variables.get("rolling_drain"))
     out = still_drained(variables)
     if not_drained:

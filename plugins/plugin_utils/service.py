@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError
 
 PLACES = ("host", "peers", "controller")
 CHECK = ("name", "command", "url", "status", "port", "address", "unit")
-DRAINS = ("never", "active", "always")
+# What makes a partner take over: without it there is nobody to drain to. Kinds of groups whose unit has the same name.
+TAKES_OVER = ("keepalived", "pacemaker")
 
 
 def discovered(variables):
@@ -98,7 +100,7 @@ def contradictions(variables_of, everyone):
     return said
 
 
-def drains(name, variables, members):
+def drains(name, variables):
     """What takes a host out of service: a list of C(on) (the host of the task) and C(target) (as ha_drain has it)."""
     given = variables.get("ksplice_ha_drain")
     if given in (None, ""):
@@ -109,9 +111,11 @@ def drains(name, variables, members):
     found = []
     for one in given:
         target = {key: value for key, value in one.items() if key != "on"}
+        wrong = book.mistake(target)
+        if wrong:
+            raise PlanError(f"Host {name}: ksplice_ha_drain has a mistake: {wrong}")
         for on in [one.get("on", name)] if not isinstance(one.get("on"), (list, tuple)) else one["on"]:
             found.append({"on": on, "target": target})
-    del members
     return found
 
 
@@ -122,6 +126,8 @@ def gates(name, variables, soak=0):
         raise PlanError(f"Host {name}: ksplice_ha_gates is {given!r}: give a list of mappings, as ha_gate's checks, and on, timeout, hold, baseline.")
     result = {place: [] for place in PLACES}
     result.update(timeout=30, hold=int(soak), baseline=[], after=[])
+    for kind in sorted({group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}.intersection(TAKES_OVER)):
+        result["peers"].append({"name": f"{kind} on the partner", "unit": kind, "when": "before"})
     for one in given:
         place = one.get("on", "host")
         strange = sorted(set(one) - set(CHECK) - {"on", "timeout", "hold", "baseline", "when"})

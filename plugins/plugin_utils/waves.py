@@ -4,6 +4,7 @@
 
 The rules, strongest first:
 
+0. What an earlier run left in hand goes first.
 1. A wave never holds more members of a redundancy group than the group can spare (one, unless told otherwise for a group
    larger than a pair), members that cannot be reached counted as missing already.
 2. Stages go in their order: no host of a stage before every host of the stages ahead of it.
@@ -37,6 +38,7 @@ class Host:
     :param verdict: as of uptrack_facts, or C(unreachable).
     :param build: what an update belongs to: release, version and architecture of the booted kernel.
     :param in_run: whether the run may touch it; the others only count as members of their groups.
+    :param leased: whether a run has it, or a partner of it, in hand already, one that died perhaps.
     """
 
     name: str
@@ -47,6 +49,12 @@ class Host:
     stage: str | None = None
     reason: str = ""
     in_run: bool = True
+    leased: bool = False
+
+    @property
+    def has_work(self):
+        """Whether there is something to do: updates that wait, or a lease to be taken over, without which a drained host might stay out of service."""
+        return self.verdict in WORK or (self.leased and self.verdict == "current")
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
     for host in hosts:
         if not host.in_run:
             continue
-        if host.verdict in WORK:
+        if host.has_work:
             waiting[host.name] = host
         else:
             result.left[host.name] = host.reason or host.verdict
@@ -178,11 +186,12 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
 
     rank = {stage: number for number, stage in enumerate(stages)}
     last = len(stages)
-    order = sorted(waiting.values(), key=lambda h: (rank.get(h.stage, last), h.role == "active", natural(h.name)))
+    order = sorted(waiting.values(), key=lambda h: (not h.leased, rank.get(h.stage, last), h.role == "active", natural(h.name)))
     seen_builds = set(proven)
     while order:
         stage = rank.get(order[0].stage, last)
-        wave = _wave([h for h in order if rank.get(h.stage, last) == stage], order, group_of_host, spare, seen_builds, max_parallel)
+        candidates = [h for h in order if h.leased] or [h for h in order if rank.get(h.stage, last) == stage]
+        wave = _wave(candidates, order, group_of_host, spare, seen_builds, max_parallel)
         result.canaries.extend(h.name for h in wave if h.build not in seen_builds)
         seen_builds.update(h.build for h in wave)
         result.waves.append([h.name for h in wave])

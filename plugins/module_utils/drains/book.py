@@ -49,9 +49,12 @@ class Book:
 
     @contextlib.contextmanager
     def locked(self, seconds, sleep=time.sleep):
-        """One process drains or puts back at a time."""
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        lock = os.open(self.folder + "/drained.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """One process drains or puts back at a time. Waiting for sessions to end needs no lock: a wave has many servers behind one balancer."""
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            lock = os.open(self.folder + "/drained.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Trouble("{} cannot be written ({}): run as root, and check space.".format(self.folder, error.strerror))
         try:
             for left in range(seconds, -1, -1):
                 try:
@@ -59,7 +62,7 @@ class Book:
                     break
                 except OSError:
                     if not left:
-                        raise Trouble("Another process drains or puts back on this host since {} s. Nothing was changed.".format(seconds))
+                        raise Trouble("Another process drains or puts back on this host since {} s.".format(seconds))
                     sleep(1)
             yield
         finally:
@@ -68,20 +71,42 @@ class Book:
     def read(self):
         try:
             with open(self.path, encoding="utf-8") as file:
-                return json.load(file)
+                marks = json.load(file)
+            if not isinstance(marks, list) or not all(isinstance(mark, dict) and {"key", "host", "token", "at", "target"} <= set(mark) for mark in marks):
+                raise ValueError("these are no marks")
+            return marks
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
             raise Trouble("{} cannot be read ({}), so that nobody knows what was taken out of service here. Nothing was changed. "
-                          "Look at the host, put back what is drained, and remove the file.".format(self.path, error))
+                          "Look at the host, put back what is drained, and remove the file.".format(self.path, getattr(error, "strerror", None) or error))
 
     def write(self, marks):
+        """Replace them all; after this returns they are on the disk."""
         temporary = self.path + ".new"
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(marks, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, self.path)
+        try:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                json.dump(marks, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, self.path)
+            folder = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise Trouble("{} cannot be written ({}): run as root, and check space.".format(self.path, error.strerror))
+
+    def remove(self, mark):
+        self.write([one for one in self.read() if not _same(one, mark)])
+
+    def has(self, mark):
+        return any(_same(one, mark) for one in self.read())
+
+
+def _same(one, other):
+    return all(one[name] == other[name] for name in ("key", "host", "token"))
 
 
 def adapter(machine, target):
@@ -90,112 +115,171 @@ def adapter(machine, target):
     given = {name: value for name, value in target.items() if name != "adapter" and value is not None}
     strange = sorted(set(given) - set(kind.OPTIONS))
     if strange:
-        raise Trouble("The adapter {} has no option {}; it has {}. Nothing was changed.".format(target["adapter"], strange[0], ", ".join(sorted(kind.OPTIONS))))
+        raise Trouble("The adapter {} has no option {}; it has {}.".format(target["adapter"], strange[0], ", ".join(sorted(kind.OPTIONS))))
     missing = [name for name in getattr(kind, "REQUIRED", ()) if not given.get(name)]
     if missing:
-        raise Trouble("The adapter {} needs {}. Nothing was changed.".format(target["adapter"], " and ".join(missing)))
+        raise Trouble("The adapter {} needs {}.".format(target["adapter"], " and ".join(missing)))
     return kind.Adapter(machine, given)
 
 
 def run(machine, params, check_mode=False, sleep=time.sleep, clock=time.monotonic):
     """What a task of ha_drain does; its result comes back. C(failed) tells whether it failed, C(drained) what is out of service by a mark now."""
-    book = Book(machine.root)
-    result = {"changed": False, "failed": False, "drained": [], "active": None, "left": []}
-    if params["state"] == "shown":
-        return dict(result, drained=[_told(mark) for mark in book.read()])
-    lock = None
-    try:
-        if params["lease"]:
-            # Whoever lost the lease can do nothing; and while this works, nobody takes it over.
-            phase = "draining" if params["state"] == "drained" else "putting_back"
-            lock, refusal = ledger.Ledger(machine.root).begin_work(params["lease"], 10, phase=None if check_mode else phase)
-            if refusal:
-                return dict(result, failed=True, msg=refusal)
-        with book.locked(params["timeout"], sleep):
-            step = _drain if params["state"] == "drained" else _undo
-            return step(machine, book, params, result, check_mode, sleep, clock)
-    except (Trouble, ledger.Broken, OSError) as trouble:
-        return dict(result, failed=True, msg=str(trouble))
-    finally:
-        if lock is not None:
-            os.close(lock)
+    return Work(machine, params, check_mode, sleep, clock).run()
 
 
-def _drain(machine, book, params, result, check_mode, sleep, clock):
-    targets = [adapter(machine, target) for target in params["targets"]]
-    states = [target.look() for target in targets]
-    result["active"] = any(state["active"] for state in states)
-    for target, state in zip(targets, states):
-        marks = book.read()
-        mine = next((mark for mark in marks if mark["key"] == target.key and mark["host"] == params["host"]), None)
-        other = next((mark for mark in marks if mark["key"] == target.key and mark is not mine), None)
-        if mine and mine["token"] != params["token"]:
-            return _failed(machine, book, params, result, "{} is out of service since a run that did not end ({}): it has to be put back first.".format(
-                target.key, mine["token"][:8]), check_mode, sleep, clock)
-        if other:
-            return _failed(machine, book, params, result, "{} is out of service for {} already.".format(target.key, other["host"]), check_mode, sleep, clock)
-        if mine or (params["when"] == "active" and not state["active"]):
-            continue
+class Work:
+    """One task of ha_drain."""
+
+    def __init__(self, machine, params, check_mode, sleep, clock):
+        self.machine, self.params, self.check_mode, self.sleep, self.clock = machine, params, check_mode, sleep, clock
+        self.book = Book(machine.root)
+        self.host, self.token, self.seconds = params["host"], params["token"], params["timeout"]
+        self.result = {"changed": False, "failed": False, "drained": [], "active": None, "left": []}
+
+    def run(self):
+        state, lock = self.params["state"], None
+        try:
+            if state == "shown":
+                return dict(self.result, drained=[_told(mark) for mark in self.book.read()])
+            if state == "undone" and not self.token and not self.params["any_token"]:
+                raise Trouble("With state=undone give the token of the attempt whose marks are to be put back, or any_token=true.")
+            if self.params["lease"]:
+                # Whoever lost the lease can do nothing; and while this works, nobody takes it over.
+                phase = "draining" if state == "drained" else "putting_back"
+                lock, refusal = ledger.Ledger(self.machine.root).begin_work(self.params["lease"], 10, phase=None if self.check_mode else phase)
+                if refusal:
+                    raise Trouble(refusal)
+            return self._drain() if state == "drained" else self._undo(self.params["any_token"])
+        except (Trouble, ledger.Broken) as trouble:
+            words = str(trouble)
+            return dict(self.result, failed=True, msg=words if "Nothing was changed" in words else words + " Nothing was changed.")
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _locked(self):
+        # A rehearsal of the task leaves no trace, not even a lock.
+        return contextlib.nullcontext() if self.check_mode else self.book.locked(self.seconds, self.sleep)
+
+    def _ours(self):
+        return [_told(mark) for mark in self.book.read() if mark["host"] == self.host]
+
+    # ---- drained ----
+
+    def _drain(self):
+        given = [{name: value for name, value in target.items() if value is not None} for target in self.params["targets"]]
+        targets = [adapter(self.machine.within(max(10, self.seconds)), one) for one in given]
+        states = [target.look() for target in targets]
+        self.result["active"] = any(state["active"] for state in states)
+        for target, state in zip(targets, states):
+            # All of them before the first is changed.
+            self._due(target, state, [])
+        for target, one in zip(targets, given):
+            target.machine = self.machine.within(max(1, self.seconds))
+            try:
+                lacking = self._out(target, one)
+            except Trouble as trouble:
+                lacking = str(trouble)
+            if lacking:
+                return self._failed("{} was not taken out of service: {}.".format(target.key, lacking.rstrip(".")))
+        return dict(self.result, drained=self._ours())
+
+    def _due(self, target, state, left):
+        """Whether a target is to be drained, and the mark that it has already; what must not be is Trouble, what stays out is told to C(left)."""
+        mark = next((mark for mark in self.book.read() if mark["key"] == target.key), None)
+        if mark and mark["host"] != self.host:
+            raise Trouble("{} is out of service for {} already.".format(target.key, mark["host"]))
+        if mark and mark["token"] != self.token:
+            raise Trouble("{} is out of service since a run that did not end ({}): it has to be put back first, with state=undone and any_token=true.".format(
+                target.key, mark["token"][:8]))
+        if mark:
+            # A mark without a change is what remains of a task that was killed in between.
+            return not mark.get("done"), mark
         if state["drained"]:
-            result["left"].append("{} was out of service already, and stays so.".format(target.key))
-            continue
-        result["changed"] = True
-        if check_mode:
-            continue
-        mark = dict(target.plan(state, params["token"]), key=target.key, host=params["host"], token=params["token"], at=time.time(),
-                    target={name: value for name, value in params["targets"][targets.index(target)].items() if value is not None})
-        book.write(marks + [mark])
-        try:
-            target.drain(mark)
-            lacking = _wait(lambda: target.lacks(mark), params["timeout"], sleep, clock)
-        except Trouble as trouble:
-            lacking = str(trouble)
+            left.append("{} was out of service already, and stays so.".format(target.key))
+            return False, None
+        if self.params["when"] == "active" and not state["active"]:
+            return False, None
+        if state.get("refusal"):
+            raise Trouble(state["refusal"])
+        return True, None
+
+    def _out(self, target, given):
+        """Take a target out of service; what is lacking comes back, or None."""
+        end = self.clock() + self.seconds
+        with self._locked():
+            state = target.look()
+            due, mark = self._due(target, state, self.result["left"])
+            if not due and not mark:
+                return None
+            self.result["changed"] = self.result["changed"] or due
+            if self.check_mode:
+                return None
+            if due:
+                mark = mark or dict(target.plan(state, self.token), key=target.key, host=self.host, token=self.token, at=time.time(), target=given)
+                self.book.write([one for one in self.book.read() if not _same(one, mark)] + [mark])
+                target.drain(mark)
+                self.book.write([dict(one, done=True) if _same(one, mark) else one for one in self.book.read()])
+        lacking = self._wait(lambda: target.lacks(mark), end)
+        if not self.book.has(mark):
+            return "another task put it back meanwhile"
+        return lacking and "after {} s {}".format(self.seconds, lacking)
+
+    def _failed(self, why):
+        """A drain that failed takes back what it began."""
+        if self.check_mode or not [mark for mark in self.book.read() if mark["host"] == self.host and mark["token"] == self.token]:
+            return dict(self.result, failed=True, changed=False, msg=why + " Nothing was changed.")
+        undone = self._undo(False)
+        return dict(undone, failed=True, changed=undone["failed"], msg="{} {}".format(
+            why, undone["msg"] if undone["failed"] else "What this attempt had begun was put back."))
+
+    # ---- undone ----
+
+    def _undo(self, any_token):
+        wrong = []
+        for mark in reversed([mark for mark in self.book.read() if mark["host"] == self.host and (any_token or mark["token"] == self.token)]):
+            self.result["changed"] = True
+            if self.check_mode:
+                continue
+            try:
+                lacking = self._back(mark)
+            except Trouble as trouble:
+                lacking = str(trouble)
+            if lacking:
+                wrong.append("{} is NOT back in service: {}.".format(mark["key"], lacking.rstrip(".")))
+        result = dict(self.result, drained=self._ours())
+        if wrong:
+            return dict(result, failed=True, msg="{} Look at the host: ha_drain with state=undone tries again, as the next rollout does. What is gone for good has "
+                        "its mark in {}, to be removed by hand.".format(" ".join(wrong), self.book.path))
+        return result
+
+    def _back(self, mark):
+        """Put a target back; what is lacking comes back, or None."""
+        end = self.clock() + self.seconds
+        target = adapter(self.machine.within(max(1, self.seconds)), mark["target"])
+        with self._locked():
+            if not self.book.has(mark):
+                return None
+            stays = target.undo(mark)
+        lacking = self._wait(lambda: target.lacks_back(mark), end)
         if lacking:
-            return _failed(machine, book, params, result, "{} could not be taken out of service within {} s: {}.".format(
-                target.key, params["timeout"], lacking.rstrip(".")), check_mode, sleep, clock)
-    return dict(result, drained=[_told(mark) for mark in book.read() if mark["host"] == params["host"]])
+            return "after {} s {}".format(self.seconds, lacking)
+        if stays:
+            self.result["left"].append(stays)
+        with self._locked():
+            self.book.remove(mark)
+        return None
 
-
-def _failed(machine, book, params, result, why, check_mode, sleep, clock):
-    """A drain that failed takes back what it began."""
-    if check_mode:
-        return dict(result, failed=True, msg=why + " Nothing was changed.")
-    undone = _undo(machine, book, dict(params, any_token=False), dict(result), False, sleep, clock)
-    return dict(undone, failed=True, changed=False, msg=why + (" What this task had begun was put back." if not undone["failed"] else " " + undone["msg"]))
-
-
-def _undo(machine, book, params, result, check_mode, sleep, clock):
-    wrong = []
-    for mark in list(reversed(book.read())):
-        if mark["host"] != params["host"] or (mark["token"] != params["token"] and not params["any_token"]):
-            continue
-        result["changed"] = True
-        if check_mode:
-            continue
-        try:
-            target = adapter(machine, mark["target"])
-            target.undo(mark)
-            lacking = _wait(lambda one=target, its=mark: one.lacks_back(its), params["timeout"], sleep, clock)
-        except Trouble as trouble:
-            lacking = str(trouble)
-        if lacking:
-            wrong.append("{} is NOT back in service: {}.".format(mark["key"], lacking.rstrip(".")))
-        else:
-            book.write([one for one in book.read() if (one["key"], one["host"], one["token"]) != (mark["key"], mark["host"], mark["token"])])
-    result["drained"] = [_told(mark) for mark in book.read() if mark["host"] == params["host"]]
-    if wrong:
-        return dict(result, failed=True, msg=" ".join(wrong) + " Look at the host; the next rollout tries again, as does ha_drain with state=undone.")
-    return result
-
-
-def _wait(lacks, seconds, sleep, clock):
-    """None as soon as nothing is lacking, else what still is after so many seconds."""
-    end = clock() + seconds
-    while True:
-        lacking = lacks()
-        if not lacking or clock() >= end:
-            return lacking
-        sleep(0.2)
+    def _wait(self, lacks, end):
+        """None as soon as nothing is lacking, else what still is at the end. What gives no answer for a moment may do so in the next."""
+        while True:
+            try:
+                lacking = lacks()
+            except Trouble as trouble:
+                lacking = str(trouble)
+            if not lacking or self.clock() >= end:
+                return lacking
+            self.sleep(0.2)
 
 
 def _told(mark):
