@@ -43,6 +43,7 @@ class FilterModule:
             "rollout_stale": rollout.stale,
             "rollout_promised": rollout.promised,
             "rollout_gated": rollout.gated,
+            "rollout_gate": rollout.gate,
             "rollout_checks": service.checks,
             "rollout_drained": rollout.drained,
             "rollout_still_drained": rollout.still_drained,

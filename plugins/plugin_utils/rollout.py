@@ -297,6 +297,11 @@ def places(variables_of, name):
     return list(dict.fromkeys([name, *(one["on"] for one in service.drains(name, variables_of[name]))]))
 
 
+def gate(variables_of, name):
+    """What must be true of a host and around it, as of service.gates."""
+    return service.gates(name, variables_of[name])
+
+
 def work(state, name, variables_of, wishes):
     """What else belongs to taking a host in hand: C(drains), C(gate), C(peers) and, over all hosts of the wave, C(any_drain) and C(any_gate), so that its
     hosts go through the same tasks.
@@ -306,15 +311,14 @@ def work(state, name, variables_of, wishes):
     def of(host):
         if not state["hands"][host]["taken"] or state["hands"][host]["recover"]:
             return [], None
-        gate = service.gates(host, variables_of[host], wishes.get("soak") or 0)
         out = [] if wishes.get("drain") == "never" else service.drains(host, variables_of[host])
-        return out, gate
+        return out, service.gates(host, variables_of[host], wishes.get("soak") or 0)
     every = {host: of(host) for host in state["hands"]}
     mine = every.get(name, ([], None))
-    wanted = {host: gate for host, (_drains, gate) in every.items() if gate and (any(gate[place] for place in service.PLACES) or gate["addresses"] or gate["hold"])}
+    wanted = {host: its for host, (_drains, its) in every.items() if its and (any(its[place] for place in service.PLACES) or its["addresses"] or its["hold"])}
     return {"drains": mine[0], "gate": wanted.get(name), "peers": peers(state, name) if name in wanted else [],
             "any_drain": any(out for out, _gate in every.values()), "any_gate": bool(wanted),
-            "any_controller": any(gate["controller"] for gate in wanted.values())}
+            "any_controller": any(its["controller"] for its in wanted.values())}
 
 
 def drained(result):
@@ -347,21 +351,21 @@ def gated(state, wave, variables_of, moment):
     """
     hands = dict(state["hands"])
     for name in wave:
-        gate = state["work"][name]["gate"]
+        its = state["work"][name]["gate"]
         variables = variables_of[name]
-        if not gate or not hands[name]["taken"] or (moment == "after" and not _worked(variables)):
+        if not its or not hands[name]["taken"] or (moment == "after" and not _worked(variables)):
             continue
         answers = {place: _answers(name, variables.get(f"rolling_gate_{place}_{moment}")) for place in service.PLACES}
         lost = [host for results in answers.values() for host, result in results if "checks" not in result and host != name]
         members = sorted([name, *peers(state, name)])
-        bad = service.gate_result(name, gate, answers, members, lost)
+        bad = service.gate_result(its, answers, members, lost)
         if moment == "before":
             hands[name] = dict(hands[name], before=sorted(bad))
-            bad = {title: why for title, why in bad.items() if title not in gate["baseline"]}
+            bad = {title: why for title, why in bad.items() if title not in its["baseline"]}
             if bad:
                 hands[name].update(taken=False, reason=f"Left alone: not all was well before anything was done: {_told(bad)}.")
         else:
-            bad = {title: why for title, why in bad.items() if not (title in gate["baseline"] and title in hands[name].get("before", ()))}
+            bad = {title: why for title, why in bad.items() if not (title in its["baseline"] and title in hands[name].get("before", ()))}
             hands[name] = dict(hands[name], gate=_told(bad) if bad else None)
     return dict(state, hands=hands, any_undo=any(hand.get("gate") for hand in hands.values()))
 
@@ -491,6 +495,8 @@ def _came_of(hand, variables, now):
         outcome["ended"] = now
     if hand.get("gate"):
         outcome.update(_taken_back(hand, variables.get("rolling_undo") or {}, outcome), ended=now)
+    if variables.get("rolling_broke"):
+        outcome.update(ok=False, reason=f"{outcome['reason']} A step broke ({_one_line(variables['rolling_broke'], '')}).", ended=now)
     if out:
         outcome.update(ok=False, still_drained=True, reason=f"{outcome['reason']} STILL OUT OF SERVICE: {out}")
     return outcome

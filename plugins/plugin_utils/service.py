@@ -158,7 +158,7 @@ def checks(gate, place, moment):
     return [{key: value for key, value in one.items() if key != "when"} for one in gate[place] if one["when"] in ("both", moment)]
 
 
-def gate_result(name, gate, answers, members, lost):
+def gate_result(gate, answers, members, lost):
     """What the looks through a gate amount to: C(bad) (title to what was wrong) and C(unseen) (places nobody could look from).
 
     :param answers: mapping of place to a list of (host, result of ha_gate).
@@ -180,5 +180,4 @@ def gate_result(name, gate, answers, members, lost):
         for address, found in holders.items():
             if len(found) != 1:
                 bad[f"the address {address}"] = f"held by {' and '.join(found) if found else 'nobody'} of {', '.join(members)}"
-    del name
     return bad
