@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 import jinja2
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout, service
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import WORK, natural
 
 SCHEMA = 1
@@ -44,7 +44,7 @@ def record(variables_of, everyone, in_run, run, state, about):
         "options": about["options"],
         "plan": {key: run.get(key) for key in ("hash", "waves", "canaries", "groups")},
         "hosts": hosts,
-        "events": _events(about, run, hosts, wave_of),
+        "events": _events(about, run, hosts, wave_of, outcomes),
         "summary": {"hosts": len(hosts), "verdicts": verdicts,
                     "patched": sum(bool(row["installed"] or row["removed"]) for row in hosts),
                     "attention": [row["name"] for row in hosts if row["attention"]],
@@ -61,7 +61,7 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         "verdict": survey["verdict"],
         "reason": survey["reason"] if in_run else "Not asked: outside this run (--limit, or its hosts).",
         "groups": sorted(group for group, known in (run.get("groups") or {}).items() if name in known["members"]),
-        "role": variables.get("ksplice_ha_role") or None,
+        "role": service.role(variables),
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,
         "canary": name in (run.get("canaries") or ()),
@@ -74,7 +74,12 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         "remaining": None if survey["updates"]["available"] is None else [update["id"] for update in survey["updates"]["available"]],
         "cves_fixed": [],
         "cves_open": survey["cves"]["open"],
+        "deferred": [],
+        "undone": [],
+        "drained": [],
+        "still_drained": False,
         "failures": [],
+        "lease": survey.get("lease"),
         "self_update": survey["self_update"],
         "checked_at": survey.get("checked_at"),
         "started": None,
@@ -82,6 +87,10 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         # Whoever could not be looked at; and, where patching was the point, whoever still has something waiting.
         "attention": in_run and survey["verdict"] in ("unreachable", "unknown") + (() if check or not run else WORK),
     }
+    if in_run and survey.get("lease"):
+        row["reason"] += f" {_in_hand(survey['lease'])}"
+        # One that is not stale may well be a rollout at work.
+        row["attention"] |= survey["lease"]["stale"] is not False
     left = (run.get("left") or {}).get(name)
     if outcome is None:
         if in_run and left and row["verdict"] in ("behind", "blocked"):
@@ -90,12 +99,17 @@ def _row(name, variables, in_run, run, outcome, wave, check):
             row["reason"] = f"Not patched: the run ended before wave {wave}."
         return row
     if not outcome["taken"]:
-        if row["verdict"] in ("behind", "blocked"):
+        if row["verdict"] in ("behind", "blocked") or survey.get("lease"):
             row["reason"] = outcome["reason"]
+        row["attention"] |= bool(survey.get("lease"))
+        return row
+    if outcome.get("recovered"):
+        row.update({key: outcome[key] for key in ("reason", "started", "ended")}, attention=not outcome["ok"])
         return row
     before, after = outcome.get("before") or {}, outcome.get("after") or {}
     row.update(verdict=outcome["verdict"], reason=outcome["reason"], started=outcome["started"], ended=outcome["ended"],
-               attention=not outcome["ok"], failures=outcome.get("failures") or [])
+               attention=not outcome["ok"], failures=outcome.get("failures") or [], still_drained=outcome.get("still_drained", False))
+    row.update({key: outcome.get(key) or [] for key in ("deferred", "undone", "drained")})
     if after:
         row.update(kernel_before=before.get("effective"), kernel_after=after.get("effective"), cves_open=outcome["cves_open"])
         for key in ("installed", "removed", "remaining", "cves_fixed"):
@@ -106,9 +120,21 @@ def _row(name, variables, in_run, run, outcome, wave, check):
     return row
 
 
-def _events(about, run, hosts, wave_of):
+def _in_hand(lease):
+    """A lease that the survey found on a host, in a sentence."""
+    if lease["run"] is None:
+        return lease["reason"]
+    whom = "it" if lease["own"] else f"its partner {lease['host']}"
+    return (f"The run {lease['run']} has {whom} in hand ({lease['reason']}, {lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds before"
+            f"{': it has died or lost its way, and the host may be out of service' if lease['stale'] else ''}.")
+
+
+def _events(about, run, hosts, wave_of, outcomes):
     events = [{"at": about["started"], "host": None, "what": f"Run {about['id']} started."}]
+    events += [{"at": about["started"], "host": None, "what": words} for words in [*(run.get("contradictions") or ()), *(run.get("warnings") or ())]]
     for row in hosts:
+        if (outcomes.get(row["name"]) or {}).get("took_over"):
+            events.append({"at": row["started"] or about["started"], "host": row["name"], "what": outcomes[row["name"]]["took_over"]})
         if row["started"]:
             events.append({"at": row["started"], "host": row["name"], "what": f"Taken in hand in wave {wave_of.get(row['name'], '-')}."})
             events.append({"at": row["ended"], "host": row["name"], "what": row["reason"]})
@@ -140,6 +166,7 @@ def plan_lines(run):
     out = [name for name, host in run["planned_hosts"].items() if host["verdict"] in ("unreachable", "unknown")]
     if len(out) > run["max_failures"] and run["waves"]:
         result.append(f"No wave will start: {len(out)} hosts cannot be reached or checked, and max_failures allows {run['max_failures']}.")
+    result += [f"Note: {words}" for words in [*(run.get("contradictions") or ()), *(run.get("warnings") or ())]]
     canaries = set(run["canaries"])
 
     def told(name):

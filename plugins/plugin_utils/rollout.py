@@ -288,8 +288,8 @@ def may_serve(state, name, variables):
     """Whether a host may go back into service: it is well, or it was not and is again with the update taken out."""
     if not state["hands"][name].get("gate"):
         return True
-    seen = variables.get("rolling_gate_undone") or {}
-    return bool((variables.get("rolling_undo") or {}).get("after") and seen.get("ok"))
+    taken_back = [result for result in (variables.get("rolling_undo"), variables.get("rolling_put_in")) if result and not result.get("skipped")]
+    return bool(all("after" in result and not result.get("failed") for result in taken_back) and (variables.get("rolling_gate_undone") or {}).get("ok"))
 
 
 def places(variables_of, name):
