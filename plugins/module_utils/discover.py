@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, pacemaker
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, keepalived, pacemaker
 
 ARGUMENTS = {
     "command": {"type": "str"},
@@ -25,11 +25,15 @@ class Machine:
     def __init__(self, run_command, root=""):
         self.run_command, self.root = run_command, root
 
+    def within(self, seconds):
+        """The same machine, with so many seconds for all commands that are run on it from now on."""
+        return Machine(bounded.commands(self.run_command, seconds), self.root)
+
     def exists(self, path):
         return os.path.exists(self.root + path)
 
     def read(self, path):
-        with open(self.root + path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(self.root + path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
 
     def addresses(self):
@@ -40,17 +44,19 @@ class Machine:
 
     def crm_mon(self):
         """The cluster's state in XML, by whichever option this release knows."""
+        words = ""
         for options in (["--output-as=xml"], ["--as-xml"]):
             rc, out, err = self.run_command(["crm_mon", "-1"] + options)
             if rc == 0 and "<nodes>" in out:
                 return out
-        raise pacemaker.Unreadable("crm_mon does not answer: {}".format(" ".join((err or out).split())[:200] or "status {}".format(rc)))
+            words = words or pacemaker.complaint(out) or pacemaker.complaint(err) or "status {}".format(rc)
+        raise pacemaker.Unreadable("crm_mon does not tell the state of the cluster ({})".format(words))
 
     def node(self):
         """The name of this host in its cluster."""
-        rc, out, _err = self.run_command(["crm_node", "-n"])
+        rc, out, err = self.run_command(["crm_node", "-n"])
         if rc:
-            raise pacemaker.Unreadable("crm_node does not tell the name of this node")
+            raise pacemaker.Unreadable("crm_node does not tell the name of this node ({})".format(" ".join((err or out).split())[:200] or rc))
         return out.strip()
 
 
@@ -65,7 +71,7 @@ def discover(machine, command=None):
         try:
             found += looks()
         except (keepalived.Unreadable, pacemaker.Unreadable, OSError, ValueError) as error:
-            problems.append("{}.".format(error))
+            problems.append("{}.".format(str(error).rstrip(".")))
     return {"groups": found, "role": None if not found else "active" if any(group["role"] == "active" for group in found) else "standby",
             "problems": problems}
 
@@ -88,16 +94,34 @@ def _pacemaker(machine):
 
 
 def _command(machine, command):
-    rc, out, err = machine.run_command(shlex.split(command))
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError("The command {} is none ({})".format(command, error))
+    if not words:
+        raise ValueError("The command is blank")
+    rc, out, err = machine.run_command(words)
     if rc:
         raise ValueError("The command {} ended with status {}: {}".format(command, rc, " ".join((err or out).split())[:200]))
     try:
         answer = json.loads(out)
-        groups = answer["groups"]
-        for group in groups:
-            if not isinstance(group["name"], str) or not group["name"] or group["role"] not in ROLES:
-                raise ValueError("a group needs a name, and a role of active or standby")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("The command {} did not answer as documented ({})".format(command, error))
-    return [{"name": group["name"], "kind": "command", "role": group["role"], "addresses": list(group.get("addresses") or ()), "instances": [], "peers": []}
-            for group in groups]
+    except ValueError as error:
+        raise ValueError("The command {} did not answer with JSON ({})".format(command, error))
+    groups = answer.get("groups") if isinstance(answer, dict) else None
+    if not isinstance(groups, list):
+        raise ValueError("The command {} did not answer as documented (a mapping with a list of groups)".format(command))
+    return [_told(command, group) for group in groups]
+
+
+def _told(command, group):
+    """A group as a command tells it, with everything that a group has."""
+    wrong = "The command {} did not answer as documented ({{}})".format(command)
+    if not isinstance(group, dict) or not isinstance(group.get("name"), str) or not group["name"].strip():
+        raise ValueError(wrong.format("each group has a name"))
+    if group.get("role") not in ROLES:
+        raise ValueError(wrong.format("the role of {} is {} or {}".format(group["name"], *ROLES)))
+    addresses = group.get("addresses") or []
+    if not isinstance(addresses, list) or None in [keepalived.address(str(one)) for one in addresses]:
+        raise ValueError(wrong.format("the addresses of {} are a list of IP addresses".format(group["name"])))
+    return {"name": group["name"].strip(), "kind": "command", "role": group["role"], "addresses": [keepalived.address(str(one)) for one in addresses],
+            "instances": [], "peers": []}

@@ -3,11 +3,14 @@
 """Gates: what must be true of a host before it is taken in hand, and again before it goes back into service."""
 
 import os
+import re
 import shlex
 import socket
 import time
+from http.client import HTTPException
 from urllib.error import HTTPError
 
+from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, lease, ledger
 
@@ -38,28 +41,47 @@ def title(check):
 
 
 def look_over(checks):
-    """Complain of a check that asks for nothing, or for two things."""
+    """Complain of a check that asks for nothing, for two things, or for what cannot be."""
     for check in checks:
         kinds = [kind for kind in KINDS if check.get(kind)]
         if len(kinds) != 1:
             raise Wrong("The check {} has {}: give exactly one of {}. Nothing was looked at.".format(
                 check.get("name") or "without a name", " and ".join(kinds) or "nothing to look at", ", ".join(KINDS)))
+        wrong = _wrong(check)
+        if wrong:
+            raise Wrong("The check {} makes no sense: {}. Nothing was looked at.".format(title(check), wrong))
+
+
+def _wrong(check):
+    if check.get("port") and not 0 < check["port"] < 65536:
+        return "ports are 1 to 65535"
+    if check.get("url") and not re.match(r"https?://[^/\s]+", check["url"]):
+        return "a URL begins with http:// or https:// and a host"
+    if check.get("status") and not check.get("url"):
+        return "status goes with url only"
+    if check.get("command"):
+        try:
+            return None if shlex.split(check["command"]) else "the command is blank"
+        except ValueError as error:
+            return "the command is none ({})".format(error)
+    return None
 
 
 def look(machine, check, seconds):
-    """What is wrong with one check, or None."""
+    """What is wrong with one check, or None; it takes no longer than so many seconds."""
     if check.get("command"):
-        rc, out, err = machine.run_command(shlex.split(check["command"]))
-        return None if rc == 0 else "status {}: {}".format(rc, " ".join((err or out).split())[:200])
+        rc, out, err = machine.within(seconds).run_command(shlex.split(check["command"]))
+        return None if rc == 0 else "status {}: {}".format(rc, " ".join((err or out).split())[:200]) if err.strip() or out.strip() else "status {}".format(rc)
     if check.get("unit"):
-        rc, out, _err = machine.run_command(["systemctl", "is-active", check["unit"]])
-        return None if rc == 0 else "it is {}".format(out.strip() or "not there")
+        rc, out, err = machine.within(seconds).run_command(["systemctl", "is-active", check["unit"]])
+        return None if rc == 0 else "it is {}".format(" ".join((out or err).split())[:200] or "not there")
+    seconds = min(10, seconds)
     if check.get("port"):
         try:
             socket.create_connection((check["address"], check["port"]), timeout=seconds).close()
             return None
-        except OSError as error:
-            return str(error)
+        except (OSError, UnicodeError) as error:
+            return getattr(error, "strerror", None) or str(error)
     wanted = check.get("status") or range(200, 400)
     try:
         answer = open_url(check["url"], timeout=seconds, follow_redirects="none")
@@ -67,8 +89,9 @@ def look(machine, check, seconds):
         answer.close()
     except HTTPError as error:
         status = error.code
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
+    except (OSError, ValueError, HTTPException, UrlError) as error:
+        reason = getattr(error, "reason", error)
+        return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return None if status in wanted else "status {}".format(status)
 
 
@@ -82,7 +105,11 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
     good_since = None
     renewed = begun
     while True:
-        found = [{"name": title(check), "said": look(machine, check, min(10, max(1, params["timeout"])))} for check in params["checks"]]
+        found = []
+        for check in params["checks"]:
+            # One that hangs must not keep the others from being looked at, nor the lease from being renewed.
+            seconds = max(1, min(5, params["timeout"]), params["timeout"] - (clock() - begun)) if params["timeout"] else 10
+            found.append({"name": title(check), "said": look(machine, check, seconds)})
         now = clock()
         if any(one["said"] for one in found):
             good_since = None
@@ -90,13 +117,13 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
                 break
         else:
             good_since = now if good_since is None else good_since
-            if now - good_since >= params["hold"]:
+            if now - good_since >= params["hold"] or not found:
                 break
         if params["lease"] and now - renewed > 20:
             _renew(machine.root, params["lease"])
             renewed = now
         sleep(0.5 if params["timeout"] or params["hold"] else 0)
-    held = machine.addresses() if params["addresses"] else set()
+    held = machine.within(10).addresses() if params["addresses"] else set()
     checks = [dict(one, ok=one["said"] is None) for one in found]
     return {"ok": all(one["ok"] for one in checks), "checks": checks, "seconds": round(clock() - begun, 1),
             "holds": [one for one in params["addresses"] if keepalived.address(one) in held]}

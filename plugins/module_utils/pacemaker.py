@@ -4,8 +4,15 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections import namedtuple
 
 COROSYNC = "/etc/corosync/corosync.conf"
+# What crm_mon calls a resource at rest; anything else is on its way (Starting, Stopping, Promoting, Demoting) or stopped.
+AT_REST = ("Started", "Promoted", "Master", "Unpromoted", "Slave")
+PROMOTED = ("Promoted", "Master")
+
+# One instance of a resource. single: whether nothing else does the same work, so that where it runs is where the service is.
+Resource = namedtuple("Resource", "name role nodes single")
 
 
 class Unreadable(Exception):
@@ -18,27 +25,83 @@ def cluster_name(configuration):
     return found.group(1) if found else ""
 
 
-def nodes(xml):
-    """The nodes of the cluster: name to C(online), C(standby), C(maintenance), C(unclean), C(resources) (how many run there, clones included) and
-    C(active) (whether anything runs there that runs nowhere else: a resource that is no clone, or the promoted instance of one)."""
+def complaint(words):
+    """What crm_mon says in place of a state, which may be XML too."""
     try:
-        top = ET.fromstring(xml)
+        top = ET.fromstring(words)
+        status = top.find("./status")
+        found = ([status.get("message")] if status is not None else []) + [error.text for error in top.iter("error")]
+        return "; ".join(" ".join(one.split()) for one in found if one)[:200]
+    except ET.ParseError:
+        return " ".join(words.split())[:200]
+
+
+def _parsed(xml):
+    try:
+        return ET.fromstring(xml)
     except ET.ParseError as error:
         raise Unreadable("crm_mon's answer is no XML ({})".format(error))
+
+
+def resources(xml):
+    """Every instance of every resource, but for fencing devices: where one of those runs says nothing of the service."""
+    top = _parsed(xml)
+    several = {id(resource) for clone in top.iterfind(".//clone") for resource in clone.iter("resource")}
+    for bundle in top.iterfind(".//bundle"):
+        if len(bundle.findall("replica")) > 1:
+            several.update(id(resource) for resource in bundle.iter("resource"))
+    found = []
+    for resource in top.iterfind("./resources//resource"):
+        role = resource.get("role") or ""
+        if not (resource.get("resource_agent") or "").startswith("stonith:"):
+            found.append(Resource(resource.get("id"), role, [node.get("name") for node in resource.iterfind("node")],
+                                  id(resource) not in several or role in PROMOTED))
+    return found
+
+
+def nodes(xml):
+    """The nodes of the cluster: name to C(online), C(standby), C(maintenance), C(able) (whether it could take over), C(member) (a node with corosync),
+    C(resources) (what runs there) and C(services) (what of it runs nowhere else: resources that are no clones, and promoted instances)."""
+    top = _parsed(xml)
+    options = top.find("./summary/cluster_options")
+    frozen = options is not None and options.get("maintenance-mode") == "true"
     found = {}
     for node in top.iterfind("./nodes/node"):
-        found[node.get("name")] = dict({key: node.get(key) == "true" for key in ("online", "standby", "maintenance", "unclean")},
-                                       resources=int(node.get("resources_running") or 0), active=False)
-    cloned = {id(resource) for clone in top.iterfind(".//clone") for resource in clone.iter("resource")}
-    for resource in top.iterfind("./resources//resource"):
-        promoted = resource.get("role") in ("Promoted", "Master")
-        if resource.get("active") == "true" and (id(resource) not in cloned or promoted):
-            for node in resource.iterfind("node"):
-                if node.get("name") in found:
-                    found[node.get("name")]["active"] = True
+        told = {key: node.get(key) == "true" for key in ("online", "standby", "standby_onfail", "maintenance", "unclean", "pending", "shutdown")}
+        maintenance = told["maintenance"] or frozen
+        found[node.get("name")] = {
+            "online": told["online"], "standby": told["standby"], "maintenance": maintenance, "member": node.get("type") in (None, "member"),
+            "able": told["online"] and not maintenance and not any(told[key] for key in ("standby", "standby_onfail", "unclean", "pending", "shutdown")),
+            "resources": set(), "services": set()}
     if not found:
         raise Unreadable("crm_mon names no node")
+    for resource in resources(xml):
+        for name in resource.nodes:
+            if name in found:
+                found[name]["resources"].add(resource.name)
+                if resource.single:
+                    found[name]["services"].add(resource.name)
     return found
+
+
+def not_moved(xml, node, services, others):
+    """What is missing until another node has taken over from C(node), or None.
+
+    While a resource is on its way it runs nowhere, which must not be taken for drained.
+
+    :param services: names of what ran on the node and nowhere else, see C(nodes).
+    :param others: names of what ran there beside.
+    """
+    known = resources(xml)
+    here = sorted({one.name for one in known if node in one.nodes})
+    if here:
+        return "{} still on it: {}".format("one resource is" if len(here) == 1 else "{} resources are".format(len(here)), ", ".join(here))
+    moving = sorted({one.name for one in known if one.name in set(services) | set(others) and one.role in ("Stopping", "Demoting")})
+    if moving:
+        return "the cluster is still stopping {}".format(", ".join(moving))
+    # The name of a clone's instance stands for all of them: one that was promoted here must be so elsewhere.
+    missing = sorted(set(services) - {one.name for one in known if one.single and one.role in AT_REST and one.nodes})
+    return "no other node runs {}".format(", ".join(missing)) if missing else None
 
 
 def group(configuration, xml, own):
@@ -49,6 +112,7 @@ def group(configuration, xml, own):
     known = nodes(xml)
     if own not in known:
         raise Unreadable("crm_mon does not name this node ({})".format(own))
-    # Clusters of one house often share a name that nobody chose: the first node tells them apart.
-    return {"name": "pacemaker-{}-{}".format(cluster_name(configuration) or "cluster", min(known)), "kind": "pacemaker", "addresses": [],
-            "role": "active" if known[own]["active"] else "standby", "instances": sorted(known), "peers": []}
+    # Clusters of one house often share a name that nobody chose: the first node tells them apart. Guests and remote nodes come and go.
+    members = sorted(name for name, node in known.items() if node["member"]) or sorted(known)
+    return {"name": "pacemaker-{}-{}".format(cluster_name(configuration) or "cluster", members[0]), "kind": "pacemaker", "addresses": [],
+            "role": "active" if known[own]["services"] else "standby", "instances": members, "peers": []}

@@ -148,13 +148,13 @@ left:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, discover
+from ansible_collections.rebootless.ksplice.plugins.module_utils import discover
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
 
 
 def main():
     module = AnsibleModule(argument_spec=book.ARGUMENTS, required_if=book.REQUIRED_IF, supports_check_mode=True)
-    machine = discover.Machine(bounded.commands(module.run_command, 3 * module.params["timeout"] + 60), os.environ.get("UPTRACK_LAB_ROOT", ""))
+    machine = discover.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
     result = book.run(machine, module.params, module.check_mode)
     if result.pop("failed"):
         module.fail_json(**result)

@@ -158,8 +158,8 @@ class Work:
                 os.close(lock)
 
     def _locked(self):
-        # A rehearsal of the task leaves no trace, not even a lock.
-        return contextlib.nullcontext() if self.check_mode else self.book.locked(self.seconds, self.sleep)
+        # In check mode there is no trace, not even a lock.
+        return contextlib.suppress() if self.check_mode else self.book.locked(self.seconds, self.sleep)
 
     def _ours(self):
         return [_told(mark) for mark in self.book.read() if mark["host"] == self.host]
@@ -175,7 +175,6 @@ class Work:
             # All of them before the first is changed.
             self._due(target, state, [])
         for target, one in zip(targets, given):
-            target.machine = self.machine.within(max(1, self.seconds))
             try:
                 lacking = self._out(target, one)
             except Trouble as trouble:
@@ -190,7 +189,7 @@ class Work:
         if mark and mark["host"] != self.host:
             raise Trouble("{} is out of service for {} already.".format(target.key, mark["host"]))
         if mark and mark["token"] != self.token:
-            raise Trouble("{} is out of service since a run that did not end ({}): it has to be put back first, with state=undone and any_token=true.".format(
+            raise Trouble("{} is out of service since a run that did not end ({}): put it back first, with state=undone and any_token=true.".format(
                 target.key, mark["token"][:8]))
         if mark:
             # A mark without a change is what remains of a task that was killed in between.
@@ -206,8 +205,8 @@ class Work:
 
     def _out(self, target, given):
         """Take a target out of service; what is lacking comes back, or None."""
-        end = self.clock() + self.seconds
         with self._locked():
+            end, target.machine = self.clock() + self.seconds, self.machine.within(max(1, self.seconds))
             state = target.look()
             due, mark = self._due(target, state, self.result["left"])
             if not due and not mark:
@@ -249,17 +248,17 @@ class Work:
                 wrong.append("{} is NOT back in service: {}.".format(mark["key"], lacking.rstrip(".")))
         result = dict(self.result, drained=self._ours())
         if wrong:
-            return dict(result, failed=True, msg="{} Look at the host: ha_drain with state=undone tries again, as the next rollout does. What is gone for good has "
-                        "its mark in {}, to be removed by hand.".format(" ".join(wrong), self.book.path))
+            return dict(result, failed=True, msg="{} Look at the host: ha_drain with state=undone tries again, as the next rollout does. What is gone "
+                        "for good has a mark in {}, to be removed by hand.".format(" ".join(wrong), self.book.path))
         return result
 
     def _back(self, mark):
         """Put a target back; what is lacking comes back, or None."""
-        end = self.clock() + self.seconds
-        target = adapter(self.machine.within(max(1, self.seconds)), mark["target"])
         with self._locked():
             if not self.book.has(mark):
                 return None
+            end = self.clock() + self.seconds
+            target = adapter(self.machine.within(max(1, self.seconds)), mark["target"])
             stays = target.undo(mark)
         lacking = self._wait(lambda: target.lacks_back(mark), end)
         if lacking:
@@ -283,4 +282,5 @@ class Work:
 
 
 def _told(mark):
-    return {"what": mark["key"], "adapter": mark["target"]["adapter"], "host": mark["host"], "token": mark["token"], "age": max(0, int(time.time() - mark["at"]))}
+    return {"what": mark["key"], "adapter": mark["target"]["adapter"], "host": mark["host"], "token": mark["token"],
+            "age": max(0, int(time.time() - mark["at"]))}

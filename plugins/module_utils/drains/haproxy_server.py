@@ -2,14 +2,17 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Drain: a server behind haproxy, by its runtime API on the host where haproxy runs."""
 
+import csv
 import socket
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 
 OPTIONS = {"socket": (), "backend": (), "server": ()}
 REQUIRED = ("backend", "server")
-# Bits of srv_admin_state that a person (or this module) sets: maintenance and drain.
-MAINTENANCE, DRAIN = 0x01, 0x08
+# srv_admin_state: what the API's `state drain` sets; and what sets it, or maintenance, by whichever way (an API, the configuration, a server that is tracked).
+DRAIN, OUT = 0x08, 0x01 | 0x02 | 0x04 | 0x08 | 0x10
+# srv_op_state of a server that takes new sessions: starting and running.
+SERVING = ("1", "2")
 
 
 class Adapter:
@@ -30,24 +33,29 @@ class Adapter:
                 while True:
                     part = connection.recv(65536)
                     if not part:
-                        return answer.decode("utf-8", "replace")
+                        break
                     answer += part
         except OSError as error:
-            raise Trouble("haproxy's runtime API at {} does not answer ({}): it needs `stats socket {} level admin`.".format(
+            raise Trouble("haproxy's runtime API at {} does not answer ({}): haproxy must run, with `stats socket {} level admin`.".format(
                 self.socket, error.strerror or error, self.socket))
+        answer = answer.decode("utf-8", "replace")
+        if answer.lstrip().startswith("Permission denied"):
+            raise Trouble("haproxy's runtime API at {} refuses `{}`: it needs `stats socket {} level admin`.".format(self.socket, command, self.socket))
+        return answer
 
     def servers(self):
         lines = self.ask("show servers state {}".format(self.backend)).splitlines()
         names = next((line[1:].split() for line in lines if line.startswith("#")), None)
         if names is None:
-            raise Trouble("haproxy has no backend {}: {}".format(self.backend, " ".join(" ".join(lines).split())[:200]))
+            raise Trouble("haproxy has no backend {} ({}).".format(self.backend, " ".join(" ".join(lines).split())[:200].rstrip(".")))
         found = {}
         for line in lines:
             words = line.split()
             if not line.startswith("#") and len(words) >= 6:
                 row = dict(zip(names, words))
-                found[row["srv_name"]] = {"up": row["srv_op_state"] != "0", "admin": int(row["srv_admin_state"]), "drain": int(row["srv_admin_state"]) & (
-                    MAINTENANCE | DRAIN) != 0}
+                admin = int(row["srv_admin_state"])
+                found[row["srv_name"]] = {"up": row["srv_op_state"] in SERVING, "draining": admin & DRAIN != 0, "out": admin & OUT != 0,
+                                          "weight": int(row["srv_uweight"])}
         if self.server not in found:
             raise Trouble("haproxy's backend {} has no server {}; it has {}.".format(self.backend, self.server, ", ".join(sorted(found)) or "none"))
         return found
@@ -55,9 +63,10 @@ class Adapter:
     def look(self):
         found = self.servers()
         mine = found[self.server]
-        if not mine["drain"] and not [name for name, one in found.items() if name != self.server and one["up"] and not one["drain"]]:
-            raise Trouble("{} is the last server of haproxy's backend {} that is up.".format(self.server, self.backend))
-        return {"active": mine["up"] and not mine["drain"], "drained": mine["drain"]}
+        # A server of weight 0 is what others call drained: it gets nothing new.
+        others = [name for name, one in found.items() if name != self.server and one["up"] and not one["out"] and one["weight"]]
+        return {"active": mine["up"] and not mine["out"] and mine["weight"] > 0, "drained": mine["out"],
+                "refusal": None if others else "{} is the last server of haproxy's backend {} that is up.".format(self.server, self.backend)}
 
     def plan(self, before, _token):
         return dict(before)
@@ -66,22 +75,29 @@ class Adapter:
         self._set("drain")
 
     def lacks(self, _mark):
-        if not self.servers()[self.server]["drain"]:
+        if not self.servers()[self.server]["draining"]:
             return "haproxy does not drain it"
         lines = self.ask("show stat").splitlines()
         names = lines[0].lstrip("# ").split(",")
-        for line in lines[1:]:
-            row = dict(zip(names, line.split(",")))
+        for words in csv.reader(lines[1:]):
+            row = dict(zip(names, words))
             if (row.get("pxname"), row.get("svname")) == (self.backend, self.server):
-                return "{} sessions are still open".format(row["scur"]) if int(row.get("scur") or 0) else None
-        return None
+                open_now = int(row.get("scur") or 0) + int(row.get("qcur") or 0)
+                return "{} still open".format("one session is" if open_now == 1 else "{} sessions are".format(open_now)) if open_now else None
+        return "haproxy's statistics do not tell its sessions"
 
     def undo(self, _mark):
-        self._set("ready")
+        found = self.servers()[self.server]
+        if found["draining"]:
+            # `ready` would end maintenance as well; but these two exclude each other.
+            self._set("ready")
+        elif found["out"]:
+            return "{} was put into maintenance by somebody else meanwhile, and stays so.".format(self.key)
+        return None
 
     def lacks_back(self, _mark):
         mine = self.servers()[self.server]
-        return "haproxy still drains it" if mine["drain"] else None if mine["up"] else "haproxy calls it down"
+        return "haproxy still drains it" if mine["draining"] else None if mine["up"] or mine["out"] else "haproxy calls it down"
 
     def _set(self, state):
         answer = self.ask("set server {}/{} state {}".format(self.backend, self.server, state)).strip()

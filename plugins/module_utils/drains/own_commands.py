@@ -15,14 +15,25 @@ class Adapter:
     def __init__(self, machine, options):
         self.machine, self.options = machine, options
         self.key = "custom {}".format(options["drain"])
+        for name, command in options.items():
+            try:
+                words = shlex.split(command)
+            except ValueError as error:
+                raise Trouble("The command {} of {} is none ({}).".format(command, name, error))
+            if not words:
+                raise Trouble("The command of {} is blank.".format(name))
 
     def _ask(self, name, otherwise):
         if not self.options.get(name):
             return otherwise
-        return self.machine.run_command(shlex.split(self.options[name]))[0] == 0
+        rc = self.machine.run_command(shlex.split(self.options[name]))[0]
+        if rc in (124, 126, 127):
+            # No answer is neither yes nor no.
+            raise Trouble("The command {} gave no answer ({}).".format(self.options[name], "it took too long" if rc == 124 else "it cannot be run"))
+        return rc == 0
 
     def look(self):
-        return {"active": self._ask("is_active", True), "drained": self._ask("is_drained", False), "undo": self.options["undo"]}
+        return {"active": self._ask("is_active", True), "drained": self._ask("is_drained", False)}
 
     def plan(self, before, _token):
         return dict(before)
@@ -38,8 +49,8 @@ class Adapter:
     def lacks(self, _mark):
         return None if self._ask("is_drained", True) else "{} does not say so".format(self.options["is_drained"])
 
-    def undo(self, mark):
-        self._do(mark["undo"])
+    def undo(self, _mark):
+        self._do(self.options["undo"])
 
     def lacks_back(self, _mark):
         return "{} says it is drained still".format(self.options["is_drained"]) if self._ask("is_drained", False) else None

@@ -12,11 +12,17 @@ class Adapter:
 
     def __init__(self, machine, options):
         self.machine, self.options = machine, options
-        self.key = "pacemaker"
+        self.key = "pacemaker {}".format(options["node"]) if options.get("node") else "pacemaker"
+
+    def _xml(self):
+        try:
+            return self.machine.crm_mon()
+        except pacemaker.Unreadable as error:
+            raise Trouble("The cluster cannot be looked at: {}.".format(error))
 
     def _nodes(self):
         try:
-            return pacemaker.nodes(self.machine.crm_mon())
+            return pacemaker.nodes(self._xml())
         except pacemaker.Unreadable as error:
             raise Trouble("The cluster cannot be looked at: {}.".format(error))
 
@@ -32,12 +38,14 @@ class Adapter:
 
     def look(self):
         name, known = self._own()
-        others = [other for other, state in known.items() if other != name and state["online"] and not state["standby"] and not state["unclean"]]
-        if not known[name]["standby"] and not others:
-            raise Trouble("No other node of the cluster is online and out of standby: nobody would take over from {}.".format(name))
+        refusal = None
         if known[name]["maintenance"]:
-            raise Trouble("{} is in maintenance, in which the cluster moves nothing.".format(name))
-        return {"active": known[name]["active"], "drained": known[name]["standby"], "node": name}
+            refusal = "{} is in maintenance, in which the cluster moves nothing.".format(name)
+        elif not [other for other, state in known.items() if other != name and state["able"]]:
+            refusal = "No other node of the cluster is online and out of standby: nobody would take over from {}.".format(name)
+        services = known[name]["services"]
+        return {"active": bool(services), "drained": known[name]["standby"], "refusal": refusal, "node": name, "services": sorted(services),
+                "others": sorted(known[name]["resources"] - services)}
 
     def plan(self, before, _token):
         return dict(before)
@@ -46,11 +54,12 @@ class Adapter:
         self._standby(mark["node"], ["-v", "on"])
 
     def lacks(self, mark):
-        state = self._nodes().get(mark["node"]) or {"resources": 0}
-        return "{} resources still run on it".format(state["resources"]) if state["resources"] else None
+        return pacemaker.not_moved(self._xml(), mark["node"], mark["services"], mark["others"])
 
     def undo(self, mark):
         self._standby(mark["node"], ["-D"])
+        # The cluster may bring back what ran here. Nobody should take the partner in hand meanwhile; but how that ends is the cluster's own affair.
+        self.machine.run_command(["crm_resource", "--wait", "--timeout=60"])
 
     def lacks_back(self, mark):
         state = self._nodes().get(mark["node"])
