@@ -107,21 +107,23 @@ def _command(machine, command):
         answer = json.loads(out)
     except ValueError as error:
         raise ValueError("The command {} did not answer with JSON ({})".format(command, error))
-    groups = answer.get("groups") if isinstance(answer, dict) else None
-    if not isinstance(groups, list):
-        raise ValueError("The command {} did not answer as documented (a mapping with a list of groups)".format(command))
-    return [_told(command, group) for group in groups]
+    try:
+        groups = answer.get("groups") if isinstance(answer, dict) else None
+        if not isinstance(groups, list):
+            raise ValueError("a mapping with a list of groups")
+        return [_told(group) for group in groups]
+    except ValueError as error:
+        raise ValueError("The command {} did not answer as documented ({})".format(command, error))
 
 
-def _told(command, group):
+def _told(group):
     """A group as a command tells it, with everything that a group has."""
-    wrong = "The command {} did not answer as documented ({{}})".format(command)
     if not isinstance(group, dict) or not isinstance(group.get("name"), str) or not group["name"].strip():
-        raise ValueError(wrong.format("each group has a name"))
+        raise ValueError("each group has a name")
     if group.get("role") not in ROLES:
-        raise ValueError(wrong.format("the role of {} is {} or {}".format(group["name"], *ROLES)))
+        raise ValueError("the role of {} is {} or {}".format(group["name"], *ROLES))
     addresses = group.get("addresses") or []
     if not isinstance(addresses, list) or None in [keepalived.address(str(one)) for one in addresses]:
-        raise ValueError(wrong.format("the addresses of {} are a list of IP addresses".format(group["name"])))
+        raise ValueError("the addresses of {} are a list of IP addresses".format(group["name"]))
     return {"name": group["name"].strip(), "kind": "command", "role": group["role"], "addresses": [keepalived.address(str(one)) for one in addresses],
             "instances": [], "peers": []}

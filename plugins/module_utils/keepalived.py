@@ -117,7 +117,8 @@ def _nest(tokens):
                 stack.pop()
         words, where = [], None
     if len(stack) > 1:
-        raise Unreadable("a block is not closed")
+        block = stack[-2][-1]
+        raise Unreadable("{} line {}: the block {} is not closed".format(block.path, block.line + 1, " ".join(block.words[:2])))
     return top
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from ha_hosts import HaLab  # noqa: E402
 from real_hosts import PREFIX, Lab, fleets  # noqa: E402
 
 # Every host has one test, or a chain of tests, to itself: what one changes nobody else meets.
@@ -23,17 +24,33 @@ HOSTS = {
 }
 
 
-@pytest.fixture(scope="session")
-def lab():
+def _possible():
     wrong = fleets.problems()
     if wrong:
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(wrong)}")
+
+
+@pytest.fixture(scope="session")
+def lab():
+    _possible()
     lab = Lab(prefix=PREFIX)
     lab.down()
     lab.up(HOSTS)
     lab.trouble()
     yield lab
     lab.down()
+
+
+@pytest.fixture(scope="session")
+def ha():
+    """Pairs and balancers, with their services running; whoever takes one out of service puts it back."""
+    _possible()
+    lab = HaLab(prefix=PREFIX + "d")
+    try:
+        lab.begin()
+        yield lab
+    finally:
+        lab.down()
 
 
 @pytest.fixture

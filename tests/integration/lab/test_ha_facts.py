@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Which groups a host is in and whether it is active there, by real keepalived, real pacemaker and a command. See ha_hosts for what runs where."""
+from __future__ import annotations
+
+import json
+
+import pytest
+from ha_hosts import AUTH_PASS, DB, WEB4, WEB6
+
+PAIR, DATABASE, CLUSTER = f"vrrp-51-{WEB4}", f"vrrp-53-{DB}", "pacemaker-shop-p1"
+
+
+def roles(facts):
+    assert facts["problems"] == []
+    return {group["name"]: group["role"] for group in facts["groups"]}
+
+
+def one_look(ha, *hosts):
+    run = ha.ansible(hosts, [{"rebootless.ksplice.ha_facts": {}}], verbose=3)
+    assert run.status == 0 and AUTH_PASS not in run.output
+    return {event["host"]: event["result"]["ansible_facts"]["ha"] for event in run.events}
+
+
+def test_the_members_of_a_pair_come_to_the_same_names(ha):
+    """Includes, a parameter, a sync group over both families, an address written differently, unicast and multicast: all in the hosts' configuration."""
+    for name in ("k1", "k2"):
+        ha.run(name, ["keepalived", "-t"])
+    found = one_look(ha, "k1", "k2")
+    # k1 holds the sync group and k2 the other one; of everything else each says MASTER too.
+    assert ha.held("k1") == {WEB4, WEB6} and ha.held("k2") == {DB}
+    assert roles(found["k1"]) == {PAIR: "active", DATABASE: "standby"} and roles(found["k2"]) == {PAIR: "standby", DATABASE: "active"}
+    pair, database = found["k1"]["groups"]
+    assert pair == {"name": PAIR, "kind": "keepalived", "role": "active", "addresses": [WEB4, WEB6], "instances": ["web4", "web6"],
+                    "peers": ["10.77.0.3", "fd00:77::3"]}
+    assert database == {"name": DATABASE, "kind": "keepalived", "role": "standby", "addresses": [DB], "instances": ["db"], "peers": []}
+    assert found["k1"]["role"] == found["k2"]["role"] == "active"
+
+
+def test_the_role_follows_the_addresses(ha):
+    ha.run("k1", ["systemctl", "stop", "keepalived"])
+    ha.until(lambda: ha.held("k2") == {WEB4, WEB6, DB}, "the partner with all addresses")
+    found = one_look(ha, "k1", "k2")
+    # It would run again after a boot, so that it is still a member.
+    assert roles(found["k1"]) == {PAIR: "standby", DATABASE: "standby"} and found["k1"]["role"] == "standby"
+    assert roles(found["k2"]) == {PAIR: "active", DATABASE: "active"}
+    ha.run("k1", ["systemctl", "start", "keepalived"])
+    ha.until(lambda: ha.held("k1") == {WEB4, WEB6} and ha.held("k2") == {DB}, "the addresses where they were")
+    assert roles(ha.facts("k1")) == {PAIR: "active", DATABASE: "standby"}
+
+
+def test_a_configuration_that_nobody_reads_makes_no_group(ha):
+    ha.shell("lb", "mkdir -p /etc/keepalived; printf 'vrrp_instance a {\n virtual_router_id 9\n virtual_ipaddress {\n 10.77.50.99\n }\n}\n' > "
+                   "/etc/keepalived/keepalived.conf")
+    assert ha.facts("lb") == {"groups": [], "role": None, "problems": []}
+    ha.run("lb", ["systemctl", "enable", "-q", "keepalived"])
+    assert roles(ha.facts("lb")) == {"vrrp-9-10.77.50.99": "standby"}
+    ha.run("lb", ["systemctl", "disable", "-q", "keepalived"])
+
+
+@pytest.mark.parametrize("words, problem", [
+    (f"vrrp_instance a {{\n authentication {{\n auth_pass {AUTH_PASS}\n", "/etc/keepalived/keepalived.conf line 2: the block authentication is not closed"),
+    ("vrrp_instance a {\n}\n}\n", "/etc/keepalived/keepalived.conf line 3: a brace closes nothing"),
+    ("include keepalived.conf\n", "/etc/keepalived/keepalived.conf includes itself"),
+    ("include missing/*.conf\ninclude dangling\n", "/etc/keepalived/dangling cannot be read (No such file or directory)"),
+    (None, "/etc/keepalived/keepalived.conf cannot be read (Is a directory)"),
+])
+def test_a_configuration_that_cannot_be_read_is_a_problem(ha, words, problem):
+    folder = "/etc/keepalived"
+    ha.shell("lb", f"rm -rf {folder}; mkdir -p {folder}; ln -s nowhere {folder}/dangling; systemctl enable -q keepalived")
+    if words is None:
+        ha.shell("lb", f"mkdir {folder}/keepalived.conf")
+    else:
+        ha.shell("lb", f"cat > {folder}/keepalived.conf <<'X'\n{words}X")
+    try:
+        assert ha.facts("lb") == {"groups": [], "role": None, "problems": [problem + "."]}
+    finally:
+        ha.shell("lb", f"systemctl disable -q keepalived; rm -rf {folder}")
+
+
+def test_a_cluster(ha):
+    """The same name on both, and active where the service is: a fencing device and a clone on the other node make that one no active."""
+    found = one_look(ha, "p1", "p2")
+    assert ha.states() == {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}
+    assert found["p1"] == {"groups": [{"name": CLUSTER, "kind": "pacemaker", "role": "active", "addresses": [], "instances": ["p1", "p2"], "peers": []}],
+                           "role": "active", "problems": []}
+    assert roles(found["p2"]) == {CLUSTER: "standby"}
+
+
+def test_the_role_in_a_cluster_follows_the_resource_and_a_dead_one_is_a_problem(ha):
+    ha.run("p1", ["systemctl", "stop", "pacemaker"])
+    try:
+        ha.until(lambda: 'id="db"' in ha.shell("p2", "crm_mon -1 --output-as=xml | grep -A1 'id=\"db\".*Started' | grep -B1 'name=\"p2\"'", check=False),
+                 "the service on p2")
+        found = one_look(ha, "p1", "p2")
+        # A member that is not there is not forgotten: the name stays.
+        assert roles(found["p2"]) == {CLUSTER: "active"}
+        assert found["p1"]["groups"] == [] and found["p1"]["role"] is None
+        [problem] = found["p1"]["problems"]
+        assert problem.startswith("crm_mon does not tell the state of the cluster (Not connected; ") and "<" not in problem and problem.endswith(".")
+    finally:
+        ha.run("p1", ["systemctl", "start", "pacemaker"])
+        ha.until(lambda: ha.states()["db"] == ["p1"] and ha.states()["watch"] == ["p1", "p2"], "the cluster as it was", 40)
+
+
+def test_a_command(ha):
+    """What it answers is taken as documented, in place of what runs on the host."""
+    answer = {"groups": [{"name": "billing-db", "role": "active", "addresses": ["192.0.2.10", "2001:db8:0::1"]}, {"name": "cache", "role": "standby"}]}
+    ha.shell("k2", f"printf '#!/bin/sh\\ncat <<X\\n%s\\nX\\n' '{json.dumps(answer)}' > /usr/local/bin/state; chmod 755 /usr/local/bin/state")
+    # Quotes are the shell's, but there is none.
+    assert ha.facts("k2", command="/usr/local/bin/state 'two words' $HOME") == {"role": "active", "problems": [], "groups": [
+        {"name": "billing-db", "kind": "command", "role": "active", "addresses": ["192.0.2.10", "2001:db8::1"], "instances": [], "peers": []},
+        {"name": "cache", "kind": "command", "role": "standby", "addresses": [], "instances": [], "peers": []}]}
+
+
+def test_commands_that_answer_something_else(ha):
+    cases = [
+        ("echo standby", "The command {} did not answer with JSON ("),
+        ("echo '[]'", "The command {} did not answer as documented (a mapping with a list of groups)."),
+        ("""echo '{"groups": {"db": "active"}}'""", "The command {} did not answer as documented (a mapping with a list of groups)."),
+        ("""echo '{"groups": ["db"]}'""", "The command {} did not answer as documented (each group has a name)."),
+        ("""echo '{"groups": [{"name": "db", "role": "MASTER"}]}'""", "The command {} did not answer as documented (the role of db is active or standby)."),
+        ("""echo '{"groups": [{"name": "db", "role": "active", "addresses": "10.0.0.1"}]}'""",
+         "The command {} did not answer as documented (the addresses of db are a list of IP addresses)."),
+        ("ls /nowhere", "The command {} ended with status 2: "),
+        ("/usr/local/bin/nothing", "The command {} ended with status 127: there is no /usr/local/bin/nothing."),
+        ("sleep 60", "The command {} ended with status 124: not done after 1 s."),
+        ("echo 'open", "The command {} is none (No closing quotation)."),
+        (" ", "The command is blank."),
+    ]
+    results = ha.ha("lb", "ha_facts", *({"command": command, "timeout": 1} for command, _words in cases))
+    for (command, words), result in zip(cases, results):
+        found = result["ansible_facts"]["ha"]
+        assert found["groups"] == [] and found["role"] is None and not result.get("failed")
+        [problem] = found["problems"]
+        assert problem.startswith(words.format(command)) and "\n" not in problem and problem.endswith("."), problem
