@@ -8,7 +8,8 @@ first: a run whose lease is not there any more can do nothing. docs/leases.md ha
 
 A ledger is C({"leases": [entry, …], "ended": [[token, when], …]}). An entry's keys: C(token) (new for every attempt), C(run), C(host) (which is
 X), C(own) (this ledger is X's), C(groups) (C(name), C(members), C(max_unavailable) each), C(reason), C(taken_at) and C(renewed_at) (wall clock),
-C(clock) and C(boot) (of the renewal), C(seconds) (until it is stale), C(phase), C(marks).
+C(clock) and C(boot) (of the renewal), C(seconds) (until it is stale), C(phase), C(marks), and, where the lease was taken over, C(took) (the tokens that it
+was known by before, by which the other members still keep the promise).
 
 C(now) is C({"wall": seconds, "clock": seconds since boot, "boot": the boot's ID}).
 """
@@ -134,13 +135,30 @@ def end(ledger, token, now):
             {"granted": True, "refusal": None, "changed": there})
 
 
+def release(ledger, token, now):
+    """End a token here, as the run that has it does. On the host in hand it is refused where another run took the lease over: the promises that the other
+    members keep by the old token are that run's now, and whoever is refused here leaves them alone.
+
+    :returns: as take.
+    """
+    entry = taken_over(ledger, token)
+    if entry:
+        return _refused(ledger, told(entry, now))
+    return end(ledger, token, now)
+
+
+def taken_over(ledger, token):
+    """The entry that has this very host in hand and was known by this token before, or None."""
+    return next((entry for entry in ledger["leases"] if entry["own"] and token in entry.get("took", ())), None)
+
+
 def clear(ledger, token, now):
     """End what is left of a lease whose host does not know it (any more). On that host itself it is the fence against a message that is still on its
     way; asked of a host that the lease has in hand it is refused, as that one is to be adopted.
 
     :returns: as take.
     """
-    entry = find(ledger, token)
+    entry = find(ledger, token) or taken_over(ledger, token)
     if entry and entry["own"]:
         return _refused(ledger, told(entry, now))
     return end(ledger, token, now)
@@ -148,11 +166,12 @@ def clear(ledger, token, now):
 
 def adopt(ledger, old, wish, now, busy):
     """Take over, on the host itself, the stale lease that has it in hand: in one step the old token ends and the new one takes its place, so that the
-    host is in hand all the time. Phase and marks stay, as they tell what has to be put back.
+    host is in hand all the time. Phase and marks stay, as they tell what has to be put back. The other members go on keeping the promise by the token
+    that it was given to, so that a lease is found by each token that it ever had.
 
     :returns: as take, and C(adopted) (the old entry). A refusal has C(unknown), whether the lease is not here at all, so that it has to be cleared.
     """
-    entry = find(ledger, old)
+    entry = find(ledger, old) or taken_over(ledger, old)
     if find(ledger, wish["token"]):
         return ledger, {"granted": True, "refusal": None, "changed": False, "adopted": find(ledger, wish["token"])}
     if wish["token"] in [token for token, _at in ledger["ended"]]:
@@ -165,8 +184,8 @@ def adopt(ledger, old, wish, now, busy):
     if busy:
         return _refused(ledger, f"Somebody is at work on {wish['host']}, or its agent is: wait until that ends. Nothing was changed.")
     new = dict(entry, token=wish["token"], run=wish["run"], reason=wish["reason"], seconds=wish["seconds"], taken_at=now["wall"], renewed_at=now["wall"],
-               clock=now["clock"], boot=now["boot"])
-    ledger = end(dict(ledger, leases=[new if one is entry else one for one in ledger["leases"]]), old, now)[0]
+               clock=now["clock"], boot=now["boot"], took=entry.get("took", []) + [entry["token"]])
+    ledger = end(dict(ledger, leases=[new if one is entry else one for one in ledger["leases"]]), entry["token"], now)[0]
     return ledger, {"granted": True, "refusal": None, "changed": True, "adopted": entry}
 
 
@@ -189,7 +208,8 @@ def may_work(ledger, token, now):
 def is_taken(wish, answers):
     """The taker's own last look, over what all members said: whether the host is in hand, or why not (a sentence).
 
-    :param answers: member to its answer, with C(leases) (of the member's ledger after the answer); None for a member that could not be asked.
+    :param answers: member to its answer, with C(leases) (of the member's ledger after the answer) and C(busy) (whether somebody is at work there, or its
+        agent is); None for a member that could not be asked.
     """
     for group in wish["groups"]:
         said = {member: answers.get(member) for member in group["members"]}
@@ -201,10 +221,11 @@ def is_taken(wish, answers):
             return f"{wish['host']} cannot be reached."
         if 2 * len(granted) <= len(group["members"]):
             return f"Only {len(granted)} of the {len(group['members'])} members of the group {group['name']} could be asked, which is no majority."
-        others = {member for member, answer in said.items() if not answer}
+        others = {member for member, answer in said.items() if not answer or answer.get("busy")}
         for answer in said.values():
             others |= {entry["host"] for entry in (answer or {}).get("leases", ()) if group["name"] in [one["name"] for one in entry["groups"]]}
         others.discard(wish["host"])
         if len(others) + 1 > group["max_unavailable"]:
-            return f"{', '.join(sorted(others))} of the group {group['name']} is in hand or cannot be reached, so that {wish['host']} has to stay in service."
+            return (f"{', '.join(sorted(others))} of the group {group['name']} is in hand, at work or cannot be reached, so that {wish['host']} has to stay "
+                    "in service.")
     return None

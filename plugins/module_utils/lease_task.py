@@ -56,6 +56,8 @@ def _ask(params, found, now, busy):
         return lease.adopt(found, params["old_token"], params, now, busy)
     if state == "ended":
         return lease.clear(found, params["token"], now)
+    if state == "released":
+        return lease.release(found, params["token"], now)
     tokens = [params["token"]] if params["token"] else [entry["token"] for entry in found["leases"]]
     changed = False
     for token in tokens:
