@@ -267,7 +267,7 @@ class HaLab(Lab):
                 for name in ("vip", "db", "watch", "fence")}
 
     def standby(self, name):
-        return self.shell("p1", f"crm_standby -N {name} -l forever -G -q -d off 2>/dev/null", check=False).strip()
+        return self.shell("p1", f"crm_attribute -t nodes -N {name} -n standby -G -q -d off").strip()
 
     def haproxy(self, command):
         return self.shell("lb", f"echo '{command}' | socat - UNIX-CONNECT:/run/haproxy/admin.sock").strip()
@@ -285,7 +285,7 @@ class HaLab(Lab):
         run = self.ansible([host], [{f"rebootless.ksplice.{module}": dict(one), "ignore_errors": True} for one in options])
         assert len(run.events) == len(options) and run.status == 0 and "Traceback" not in run.output, run.output[-3000:]
         assert AUTH_PASS not in run.output and not any(AUTH_PASS in json.dumps(event) for event in run.events)
-        return [event["result"] for event in run.events]
+        return [dict(event["result"], failed=event["what"] == "failed") for event in run.events]
 
     def facts(self, host, **options):
         return self.ha(host, "ha_facts", options)[0]["ansible_facts"]["ha"]

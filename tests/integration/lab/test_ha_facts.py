@@ -131,6 +131,6 @@ def test_commands_that_answer_something_else(ha):
     results = ha.ha("lb", "ha_facts", *({"command": command, "timeout": 1} for command, _words in cases))
     for (command, words), result in zip(cases, results):
         found = result["ansible_facts"]["ha"]
-        assert found["groups"] == [] and found["role"] is None and not result.get("failed")
+        assert found["groups"] == [] and found["role"] is None and not result["failed"]
         [problem] = found["problems"]
         assert problem.startswith(words.format(command)) and "\n" not in problem and problem.endswith("."), problem

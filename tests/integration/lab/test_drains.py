@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Taking out of service and putting back, by real pacemaker, haproxy and nginx and by commands; gates. See ha_hosts for what runs where.
+
+A client asks the balancers for something some 40 times a second meanwhile, on a fresh connection each time: not one request may fail.
+"""
+from __future__ import annotations
+
+import json
+
+import pytest
+from ha_hosts import POOL, Traffic
+
+NODE = {"adapter": "pacemaker"}
+WEB_A = {"adapter": "haproxy", "backend": "web", "server": "a"}
+WEB_B = dict(WEB_A, server="b")
+FILE = "/etc/nginx/conf.d/pool.conf"
+POOL_A = {"adapter": "nginx", "file": FILE, "upstream": "pool", "server": "127.0.0.1:8081"}
+POOL_B = dict(POOL_A, server="127.0.0.1:8082")
+HOME = {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}
+BOOK = "/var/lib/rebootless-ksplice/drained.json"
+
+
+def failed(result, words, marks=()):
+    """The task failed with one sentence, or few, that begins or is as it should be."""
+    assert result["failed"] and "\n" not in result["msg"] and result["msg"].endswith("."), result
+    assert result["msg"] == words if words.endswith(".") else words in result["msg"], result["msg"]
+    assert not result["changed"] or marks
+    return result
+
+
+def said(what):
+    return [one["what"] for one in what["drained"]]
+
+
+# ---- pacemaker ----
+
+@pytest.fixture
+def cluster(ha):
+    """The cluster as it is at home, before and after."""
+    ha.until(lambda: ha.states() == HOME, "the cluster at home")
+    yield ha
+    left = ha.marks("p1") + ha.marks("p2")
+    ha.shell("p1", "for n in p1 p2; do crm_standby -N $n -l forever -D; done; crm_attribute -n maintenance-mode -D; "
+                   "cibadmin -D -X '<rsc_location id=\"db-never\"/>'", check=False)
+    for name in ("p1", "p2"):
+        ha.shell(name, f"rm -f {BOOK}")
+    ha.until(lambda: ha.states() == HOME, "the cluster at home")
+    assert left == []
+
+
+def test_a_node_goes_into_standby_and_comes_back(cluster):
+    drained = cluster.drain("p1", NODE, timeout=30)
+    # The group is stopped here and started there, a second for each: both must be over.
+    assert cluster.states() == {"vip": ["p2"], "db": ["p2"], "watch": ["p2"], "fence": ["p2"]} and cluster.standby("p1") == "on"
+    assert drained["changed"] and drained["active"] is True and said(drained) == ["pacemaker"]
+    again, other, back, twice = (cluster.ha("p1", "ha_drain", *[dict(one, host="p1") for one in (
+        {"state": "drained", "token": "run-1", "targets": [NODE]}, {"state": "undone", "token": "run-2"}, {"state": "undone", "token": "run-1"},
+        {"state": "undone", "token": "run-1"})]))
+    assert not again["changed"] and said(again) == ["pacemaker"]
+    # Another attempt's mark is nobody else's.
+    assert not other["changed"] and said(other) == ["pacemaker"]
+    # The cluster has brought back what likes this node better, and is at rest.
+    assert cluster.states() == HOME and cluster.standby("p1") == "off"
+    assert back["changed"] and back["drained"] == [] and not twice["changed"]
+
+
+def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
+    cluster.run("p2", ["crm_standby", "-N", "p2", "-l", "forever", "-v", "on"])
+    plain, always, undone = cluster.ha("p2", "ha_drain", *[dict(one, host="p2", token="run-1") for one in (
+        {"state": "drained", "targets": [NODE]}, {"state": "drained", "targets": [NODE], "when": "always"}, {"state": "undone"})])
+    for result in (plain, always):
+        assert not result["changed"] and result["drained"] == [] and result["left"] == ["pacemaker was out of service already, and stays so."]
+    assert not undone["changed"] and cluster.standby("p2") == "on"
+    # And nobody is there to take over from the other one.
+    failed(cluster.drain("p1", NODE), "No other node of the cluster is online and out of standby: nobody would take over from p1. Nothing was changed.")
+    assert cluster.standby("p1") == "off" and cluster.states()["db"] == ["p1"]
+
+
+def test_a_standby_is_drained_only_when_asked_to(cluster):
+    plain = cluster.drain("p2", NODE)
+    assert not plain["changed"] and plain["active"] is False and plain["drained"] == [] and cluster.standby("p2") == "off"
+    check = cluster.ansible(["p2"], [{"rebootless.ksplice.ha_drain": {"state": "drained", "host": "p2", "token": "t", "targets": [NODE], "when": "always"}}],
+                            check=True).result("p2")
+    assert check["changed"] and cluster.standby("p2") == "off" and cluster.marks("p2") == []
+    always = cluster.drain("p2", NODE, when="always")
+    assert always["changed"] and cluster.standby("p2") == "on" and cluster.states()["db"] == ["p1"]
+    assert cluster.undo("p2")["changed"] and cluster.standby("p2") == "off"
+
+
+def test_a_move_that_does_not_come_about_is_taken_back(cluster):
+    cluster.run("p1", ["cibadmin", "-C", "-o", "constraints", "-X", '<rsc_location id="db-never" rsc="db" node="p2" score="-INFINITY"/>'])
+    result = cluster.drain("p1", NODE, timeout=6)
+    failed(result, "pacemaker was not taken out of service: after 6 s no other node runs db. What this attempt had begun was put back.")
+    assert cluster.standby("p1") == "off" and result["drained"] == [] and cluster.marks("p1") == []
+    cluster.until(lambda: cluster.states()["db"] == ["p1"], "the database where it was")
+
+
+def test_what_a_cluster_cannot_do(cluster):
+    failed(cluster.drain("p1", dict(NODE, node="p9")), "The cluster has no node p9; there are p1, p2. Nothing was changed.")
+    cluster.run("p1", ["crm_attribute", "-n", "maintenance-mode", "-v", "true"])
+    failed(cluster.drain("p1", NODE), "p1 is in maintenance, in which the cluster moves nothing. Nothing was changed.")
+    failed(cluster.drain("lb", NODE), "The cluster cannot be looked at: crm_node does not tell the name of this node (")
+
+
+# ---- balancers ----
+
+@pytest.fixture
+def balancer(ha):
+    """haproxy and nginx with both servers in service, before and after."""
+    ha.shell("lb", "rm -f /run/release /run/held-*")
+    yield ha
+    ha.shell("lb", f"touch /run/release; rm -f {BOOK} /etc/nginx/conf.d/zz-*")
+    for server in ("a", "b"):
+        ha.haproxy(f"set server web/{server} state ready")
+        ha.haproxy(f"set server web/{server} weight 100%")
+    if ha.shell("lb", f"cat {FILE}") != POOL:
+        ha.shell("lb", f"cat > {FILE} <<'X'\n{POOL}X\nnginx -s reload")
+
+
+@pytest.mark.parametrize("target, port", [(WEB_A, 80), (POOL_A, 8090)], ids=["haproxy", "nginx"])
+def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, port):
+    lab = balancer
+    with Traffic(lab, port) as traffic:
+        lab.shell("lb", f"systemd-run -q --unit=held-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > /run/held.out'")
+        lab.until(lambda: "held" in lab.shell("lb", "ls /run/held-* 2>&1", check=False).replace("No such", ""), "a request that lasts")
+        wait = lab.meanwhile("lb", target, of="web-a", timeout=30)
+        lab.until(lambda: traffic.now() == ["b"], "nothing new for a")
+        # The one that lasts is waited for; whoever drains another server through this balancer is not kept by that.
+        assert wait(1.5) is None
+        [mark] = lab.marks("lb")
+        assert (mark["host"], mark["token"]) == ("web-a", "run-1")
+        shown = lab.ha("lb", "ha_drain", {"state": "shown"}, {"state": "drained", "host": "x", "token": "y", "timeout": 5, "targets": [
+            {"adapter": "custom", "drain": "true", "undo": "true"}]}, {"state": "undone", "host": "x", "token": "y"})
+        assert len(shown[0]["drained"]) == 1 and shown[1]["changed"] and shown[2]["changed"] and wait(0) is None
+        lab.run("lb", ["touch", "/run/release"])
+        drained = wait(20)
+        assert drained and drained["changed"] and drained["active"] is True and len(drained["drained"]) == 1, drained
+        assert lab.shell("lb", "cat /run/held.out") in ("a", "b")
+        # It may be stopped now.
+        assert traffic.now() == ["b"]
+        lab.shell("lb", "systemctl stop web-a; sleep 0.5; systemd-run -q --unit=web-a python3 /opt/server.py a 8081; "
+                        "until curl -s 127.0.0.1:8081; do sleep 0.05; done")
+        assert traffic.now() == ["b"]
+        undone, twice = lab.ha("lb", "ha_drain", *[{"state": "undone", "host": "web-a", "token": "run-1"}] * 2)
+        assert undone["changed"] and undone["drained"] == [] and not twice["changed"]
+        assert traffic.now() == ["a", "b"]
+    assert traffic.judge() > 100
+    assert lab.shell("lb", f"cat {FILE}") == POOL and lab.admin_state("a") == 0 and lab.marks("lb") == []
+
+
+@pytest.mark.parametrize("target, port, still", [(WEB_A, 80, "one session is still open"), (POOL_A, 8090, "of nginx's workers still serve what they had begun")],
+                         ids=["haproxy", "nginx"])
+def test_a_session_that_does_not_end_in_time(balancer, target, port, still):
+    lab = balancer
+    lab.shell("lb", f"systemd-run -q --unit=long-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > /run/held.out'")
+    lab.until(lambda: "held" in lab.shell("lb", "ls /run/held-* 2>&1", check=False).replace("No such", ""), "a request that lasts")
+    result = lab.drain("lb", target, of="web-a", timeout=2)
+    failed(result, still)
+    assert result["msg"].endswith("What this attempt had begun was put back.") and result["drained"] == []
+    assert lab.admin_state("a") == 0 and lab.shell("lb", f"cat {FILE}") == POOL and lab.marks("lb") == []
+    # Nothing was cut off.
+    lab.run("lb", ["touch", "/run/release"])
+    lab.until(lambda: lab.shell("lb", "cat /run/held.out") in ("a", "b"), "the end of it")
+
+
+def test_a_server_that_a_person_drained_stays_so(balancer):
+    for state, number in (("drain", 8), ("maint", 1)):
+        balancer.haproxy(f"set server web/a state {state}")
+        plain, always, undone = balancer.ha("lb", "ha_drain", *[dict(one, host="web-a", token="run-1") for one in (
+            {"state": "drained", "targets": [WEB_A]}, {"state": "drained", "targets": [WEB_A], "when": "always"}, {"state": "undone", "any_token": True})])
+        for result in (plain, always):
+            assert not result["changed"] and result["drained"] == []
+            assert result["left"] == ["haproxy /run/haproxy/admin.sock web/a was out of service already, and stays so."]
+        assert not undone["changed"] and balancer.admin_state("a") == number
+        failed(balancer.drain("lb", WEB_B, of="web-b"), "b is the last server of haproxy's backend web that is up. Nothing was changed.")
+    # Others drain by a weight of 0.
+    balancer.haproxy("set server web/a state ready")
+    balancer.haproxy("set server web/a weight 0")
+    failed(balancer.drain("lb", WEB_B, of="web-b"), "b is the last server of haproxy's backend web that is up. Nothing was changed.")
+    assert balancer.admin_state("b") == 0
+
+
+def test_maintenance_that_somebody_began_meanwhile_is_theirs(balancer):
+    assert balancer.drain("lb", WEB_A, of="web-a")["changed"]
+    balancer.haproxy("set server web/a state maint")
+    undone = balancer.undo("lb", of="web-a")
+    assert undone["left"] == ["haproxy /run/haproxy/admin.sock web/a was put into maintenance by somebody else meanwhile, and stays so."]
+    assert undone["drained"] == [] and balancer.admin_state("a") == 1
+
+
+def test_what_haproxy_cannot_do(balancer):
+    cases = [
+        (dict(WEB_A, backend="shop"), "haproxy has no backend shop (Can't find backend). Nothing was changed."),
+        (dict(WEB_A, server="c"), "haproxy's backend web has no server c; it has a, b. Nothing was changed."),
+        (dict(WEB_A, backend="alone", server="only"), "only is the last server of haproxy's backend alone that is up. Nothing was changed."),
+        (dict(WEB_A, socket="/run/nowhere.sock"), "haproxy's runtime API at /run/nowhere.sock does not answer (No such file or directory): haproxy must run, "
+                                                  "with `stats socket /run/nowhere.sock level admin`. Nothing was changed."),
+        ({"adapter": "haproxy", "backend": "web"}, "The adapter haproxy needs server. Nothing was changed."),
+        (dict(WEB_A, upstream="web"), "The adapter haproxy has no option upstream; it has backend, server, socket. Nothing was changed."),
+    ]
+    results = balancer.ha("lb", "ha_drain", *[{"state": "drained", "host": "web-a", "token": "run-1", "targets": [target]} for target, _words in cases])
+    for (_target, words), result in zip(cases, results):
+        failed(result, words)
+    # One that may look but not touch: what was not begun is not to be put back either.
+    failed(balancer.drain("lb", dict(WEB_A, socket="/run/haproxy/user.sock"), of="web-a"), "it needs `stats socket /run/haproxy/user.sock level admin`")
+    assert balancer.admin_state("a") == 0 and balancer.marks("lb") == []
+
+
+def test_only_the_one_line_of_the_one_upstream_changes(balancer):
+    assert balancer.drain("lb", POOL_A, of="web-a")["changed"]
+    text = balancer.shell("lb", f"cat {FILE}")
+    changed = [(was, now) for was, now in zip(POOL.split("\n"), text.split("\n")) if was != now]
+    assert changed == [("    server 127.0.0.1:8081 max_fails=0;   # server a, since 2019",
+                        "    server 127.0.0.1:8081 max_fails=0 down;   # server a, since 2019 # rebootless.ksplice run-1")]
+    assert text.index(changed[0][1]) < text.index("upstream other")
+    # Whoever wrote the line anew meanwhile has the last word.
+    balancer.shell("lb", f"sed -i 's/ down;   # server a.*/ down; # broken, hands off/' {FILE}")
+    undone = balancer.undo("lb", of="web-a")
+    assert undone["left"] == [f"nginx {FILE} pool 127.0.0.1:8081 is down by somebody else's line, and stays so."] and undone["drained"] == []
+    assert "8081 max_fails=0 down; # broken, hands off" in balancer.shell("lb", f"cat {FILE}")
+
+
+def test_what_nginx_cannot_do(balancer):
+    down = dict(POOL_A, server="127.0.0.1:8083")
+    plain, always, undone = balancer.ha("lb", "ha_drain", *[dict(one, host="web-c", token="run-1") for one in (
+        {"state": "drained", "targets": [down]}, {"state": "drained", "targets": [down], "when": "always"}, {"state": "undone", "any_token": True})])
+    for result in (plain, always):
+        assert not result["changed"] and result["left"] == [f"nginx {FILE} pool 127.0.0.1:8083 was out of service already, and stays so."]
+    assert not undone["changed"]
+    cases = [
+        (dict(POOL_A, upstream="alone"), "127.0.0.1:8081 is the last server of nginx's upstream alone that is not down. Nothing was changed."),
+        (dict(POOL_A, server="10.0.0.1"), f"{FILE} has no server 10.0.0.1 in its upstream pool: there must be one, `server 10.0.0.1;`, on a line of its own. "
+                                          "Nothing was changed."),
+        (dict(POOL_A, server="127.0.0.1"), f"{FILE} has the server 127.0.0.1 3 times in its upstream pool: there must be one"),
+        (dict(POOL_A, upstream="shop"), f"{FILE} has no server 127.0.0.1:8081 in its upstream shop: there must be one"),
+        (dict(POOL_A, file="/etc/nginx/nowhere"), "/etc/nginx/nowhere cannot be read (No such file or directory). Nothing was changed."),
+    ]
+    results = balancer.ha("lb", "ha_drain", *[{"state": "drained", "host": "web-a", "token": "run-1", "targets": [target]} for target, _words in cases])
+    for (_target, words), result in zip(cases, results):
+        failed(result, words)
+    assert balancer.shell("lb", f"cat {FILE}") == POOL and balancer.marks("lb") == []
+
+
+def test_a_configuration_that_nginx_refuses_is_put_back(balancer):
+    balancer.shell("lb", "echo 'nonsense;' > /etc/nginx/conf.d/zz-broken.conf")
+    result = balancer.drain("lb", POOL_A, of="web-a", timeout=5)
+    failed(result, f"`nginx -t -q` failed, {FILE} is as it was: ", marks=True)
+    assert 'unknown directive "nonsense"' in result["msg"]
+    assert balancer.shell("lb", f"cat {FILE}") == POOL and balancer.shell("lb", "curl -sf 127.0.0.1:8090") in ("a", "b")
+    # It was never down. What is left to do, nginx must be able to.
+    balancer.run("lb", ["rm", "/etc/nginx/conf.d/zz-broken.conf"])
+    assert balancer.undo("lb", of="web-a", any_token=True)["drained"] == [] and balancer.marks("lb") == []
+
+
+# ---- commands ----
+
+OUT = {"adapter": "custom", "drain": "touch /run/out", "undo": "rm /run/out", "is_active": "test ! -e /run/out", "is_drained": "test -e /run/out"}
+
+
+@pytest.fixture
+def own(ha):
+    yield ha
+    ha.shell("k2", f"rm -rf /run/out /run/log /run/n {BOOK}")
+
+
+def tasks(lab, *options):
+    return lab.ha("k2", "ha_drain", *[dict({"host": "k2", "token": "run-1"}, **one) for one in options])
+
+
+def test_own_commands(own):
+    drained, again, undone, twice = tasks(own, *[{"state": "drained", "targets": [OUT]}] * 2, *[{"state": "undone"}] * 2)
+    assert drained["changed"] and drained["active"] and said(drained) == said(again) == ["custom touch /run/out"] and not again["changed"]
+    assert undone["changed"] and undone["drained"] == [] and not twice["changed"]
+    assert own.run("k2", ["ls", "/run/out"], check=False)[0] != 0
+    # What a person took out.
+    own.run("k2", ["touch", "/run/out"])
+    plain, always, back = tasks(own, {"state": "drained", "targets": [OUT]}, {"state": "drained", "targets": [OUT], "when": "always"}, {"state": "undone"})
+    assert not plain["changed"] and not always["changed"] and not back["changed"]
+    assert plain["left"] == always["left"] == ["custom touch /run/out was out of service already, and stays so."]
+    own.run("k2", ["ls", "/run/out"])
+
+
+def test_own_commands_that_do_not_do(own):
+    """Whatever the command that drains did or did not: what puts back has run, and nothing hangs longer than it may."""
+    undo = "sh -c 'echo back >> /run/log'"
+    cases = [
+        ({"drain": "sh -c 'echo no way; exit 3'"}, "The command sh -c 'echo no way; exit 3' ended with status 3: no way. What this attempt had begun was put back."),
+        ({"drain": "true", "is_drained": "false"}, "after 1 s false does not say so. What this attempt had begun was put back."),
+        ({"drain": "sleep 300"}, "The command sleep 300 ended with status 124: not done after 1 s. What this attempt had begun was put back."),
+        ({"drain": "/opt/nothing"}, "The command /opt/nothing ended with status 127: there is no /opt/nothing. What this attempt had begun was put back."),
+    ]
+    for (words, begin), result in zip(cases, tasks(own, *[{"state": "drained", "timeout": 1, "targets": [dict(
+            {"adapter": "custom", "undo": undo}, **words)]} for words, _begin in cases])):
+        assert failed(result, f"custom {words['drain']} was not taken out of service: ") and result["msg"].endswith(begin), result["msg"]
+    assert own.shell("k2", "cat /run/log") == "back\n" * len(cases) and own.marks("k2") == []
+    bad, blank, lost = tasks(own, *[{"state": "drained", "timeout": 1, "targets": [dict(OUT, **words)]} for words in (
+        {"undo": "echo 'open"}, {"drain": " "}, {"is_active": "/opt/nothing"})])
+    failed(bad, "The command echo 'open of undo is none (No closing quotation). Nothing was changed.")
+    failed(blank, "The command of drain is blank. Nothing was changed.")
+    failed(lost, "The command /opt/nothing gave no answer (it cannot be run). Nothing was changed.")
+    assert own.marks("k2") == []
+
+
+def test_what_cannot_be_put_back_stays_marked(own):
+    target = dict(OUT, undo="ls /run/nowhere")
+    drained, undone, shown = tasks(own, {"state": "drained", "targets": [target]}, {"state": "undone", "timeout": 1}, {"state": "shown"})
+    assert drained["changed"]
+    assert undone["failed"] and undone["msg"].startswith("custom touch /run/out is NOT back in service: The command ls /run/nowhere ended with status 2: ")
+    assert said(undone) == said(shown) == ["custom touch /run/out"] and shown["drained"][0]["token"] == "run-1"
+    own.shell("k2", "mkdir /run/nowhere; rm /run/out")
+    assert tasks(own, {"state": "undone", "token": "another", "any_token": True})[0]["drained"] == [] and own.marks("k2") == []
+    own.run("k2", ["rmdir", "/run/nowhere"])
+
+
+def test_the_second_of_two_fails_and_the_first_comes_back(own):
+    second = {"adapter": "custom", "drain": "false", "undo": "true"}
+    [result] = tasks(own, {"state": "drained", "targets": [OUT, second]})
+    failed(result, "custom false was not taken out of service: The command false ended with status 1")
+    assert own.run("k2", ["ls", "/run/out"], check=False)[0] != 0 and own.marks("k2") == []
+    # What is refused is so before the first is touched.
+    [result] = tasks(own, {"state": "drained", "targets": [dict(OUT, drain="sh -c 'touch /run/log /run/out'"), dict(WEB_A)]})
+    failed(result, "haproxy's runtime API at /run/haproxy/admin.sock does not answer")
+    assert own.run("k2", ["ls", "/run/log"], check=False)[0] != 0
+
+
+# ---- marks ----
+
+def test_the_mark_is_there_before_anything_changes(own):
+    target = {"adapter": "custom", "drain": f"cp {BOOK} /run/log", "undo": "true"}
+    assert tasks(own, {"state": "drained", "targets": [target]})[0]["changed"]
+    [seen] = json.loads(own.shell("k2", "cat /run/log"))
+    assert (seen["host"], seen["token"], seen["target"]) == ("k2", "run-1", target) and "done" not in seen
+    assert own.shell("k2", f"stat -c %a {BOOK}").strip() == "600"
+    tasks(own, {"state": "undone"})
+
+
+def test_a_run_that_died_between_mark_and_change(own):
+    """The module is killed by the very command that it runs: the mark is there, the host is as it was."""
+    killer = {"adapter": "custom", "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }'",
+              "undo": "sh -c 'echo back >> /run/log'"}
+    run = own.ansible(["k2"], [{"rebootless.ksplice.ha_drain": {"state": "drained", "host": "k2", "token": "dead-run", "targets": [killer]}}])
+    assert run.status != 0 and len(own.marks("k2")) == 1 and "done" not in own.marks("k2")[0]
+    shown, other, nothing, undone, after = tasks(own, {"state": "shown"}, {"state": "drained", "targets": [killer]}, {"state": "undone"},
+                                                 {"state": "undone", "any_token": True}, {"state": "shown"})
+    assert [one["token"] for one in shown["drained"]] == ["dead-run"]
+    failed(other, f"custom {killer['drain']} is out of service since a run that did not end (dead-run): put it back first, with state=undone and any_token=true. Nothing was changed.")
+    assert not nothing["changed"] and own.shell("k2", "cat /run/log") == "back\n"
+    assert undone["changed"] and undone["drained"] == after["drained"] == [] and own.marks("k2") == []
+
+
+def test_the_same_attempt_goes_on_where_it_was_killed(own):
+    killer = {"adapter": "custom", "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }; touch /run/out'",
+              "undo": "rm -f /run/out"}
+    own.ansible(["k2"], [{"rebootless.ksplice.ha_drain": {"state": "drained", "host": "k2", "token": "run-1", "targets": [killer]}}])
+    assert len(own.marks("k2")) == 1
+    own.shell("k2", "rm -f /run/out")
+    again, undone = tasks(own, {"state": "drained", "targets": [killer]}, {"state": "undone"})
+    assert again["changed"] and len(again["drained"]) == 1 and undone["changed"] and own.marks("k2") == []
+
+
+def test_a_run_that_died_while_it_waited(balancer):
+    lab = balancer
+    lab.shell("lb", "systemd-run -q --unit=died sh -c 'curl -s http://127.0.0.1:80/held > /run/held.out'")
+    lab.until(lambda: lab.run("lb", ["ls", "/run/held-a"], check=False)[0] == 0, "a request that lasts")
+    lab.shell("lb", f"systemd-run -q --unit=reaper sh -c 'until grep -q done {BOOK}; do sleep 0.1; done; kill -9 $(pgrep -fx /usr/bin/python3)'")
+    run = lab.ansible(["lb"], [{"rebootless.ksplice.ha_drain": {"state": "drained", "host": "web-a", "token": "dead-run", "targets": [WEB_A], "timeout": 20}}])
+    assert run.status != 0 and "drained" not in run.result("lb")
+    assert lab.admin_state("a") == 8 and [mark["token"] for mark in lab.marks("lb")] == ["dead-run"]
+    lab.run("lb", ["touch", "/run/release"])
+    theirs, undone = lab.ha("lb", "ha_drain", {"state": "undone", "host": "web-a", "token": "run-2"}, {"state": "undone", "host": "web-a", "any_token": True})
+    assert not theirs["changed"] and undone["changed"] and lab.admin_state("a") == 0 and lab.marks("lb") == []
+
+
+def test_marks_that_cannot_be_read(own):
+    own.shell("k2", f"mkdir -p $(dirname {BOOK}); printf '[{{\"key\"' > {BOOK}")
+    results = tasks(own, {"state": "shown"}, {"state": "drained", "targets": [OUT]}, {"state": "undone"})
+    for result in results:
+        failed(result, f"{BOOK} cannot be read (")
+        assert "Nothing was changed." in result["msg"]
+    assert own.shell("k2", f"cat {BOOK}") == '[{"key"' and own.run("k2", ["ls", "/run/out"], check=False)[0] != 0
+    [result] = own.ha("k2", "ha_drain", {"state": "undone", "host": "k2"})
+    failed(result, "With state=undone give the token of the attempt whose marks are to be put back, or any_token=true. Nothing was changed.")
+
+
+# ---- gates ----
+
+def test_gates(own):
+    good = [{"command": "test 'a b' = 'a b'"}, {"unit": "ssh"}, {"port": 22}, {"port": 22, "address": "10.77.0.3"},
+            {"url": "http://10.77.0.6/", "name": "the shop"}, {"url": "http://10.77.0.6:8090/nothing", "status": [200, 404]}]
+    bad = [{"command": "sh -c 'echo full; exit 2'"}, {"command": "false"}, {"command": "sleep 60"}, {"unit": "nginx"}, {"unit": "nothing"}, {"port": 23},
+           {"url": "http://10.77.0.6/", "status": [204]}, {"url": "http://127.0.0.1:22/"}, {"url": "http://127.0.0.1:23/"}, {"url": "http://nowhere.invalid/"}]
+    well, ill, fails = own.ha("k2", "ha_gate", {"checks": good, "addresses": ["10.77.0.3", "10.77.0.2", "fd00:77:0::3"], "timeout": 5},
+                              {"checks": good + bad, "timeout": 1, "fail": False}, {"checks": [{"command": "false", "name": "the queue"}], "timeout": 0})
+    assert well["ok"] and not well["changed"] and well["seconds"] < 4 and all(one == dict(one, ok=True, said=None) for one in well["checks"])
+    assert [one["name"] for one in well["checks"]] == ["command test 'a b' = 'a b'", "unit ssh", "port 22 of 127.0.0.1", "port 22 of 10.77.0.3", "the shop",
+                                                       "url http://10.77.0.6:8090/nothing"]
+    assert well["holds"] == ["10.77.0.3", "fd00:77:0::3"]
+    assert not ill["ok"] and not ill["failed"] and [one["ok"] for one in ill["checks"]] == [True] * len(good) + [False] * len(bad) and ill["seconds"] < 10
+    assert [one["said"] for one in ill["checks"][len(good):]][:8] == [
+        "status 2: full", "status 1", "status 124: not done after 1 s", "it is inactive", "it is inactive", "Connection refused", "status 200", "SSH-2.0-"
+        + ill["checks"][len(good) + 7]["said"][len("SSH-2.0-"):]]
+    assert ill["checks"][-2]["said"] == "Connection refused" and "ame" in ill["checks"][-1]["said"]
+    assert fails["failed"] and not fails["ok"] and fails["msg"].startswith("Not well after 0.") and fails["msg"].endswith(" s: the queue (status 1).")
+
+
+def test_a_gate_waits_and_a_gate_that_flaps_does_not_hold(own):
+    later = {"command": "sh -c 'echo x >> /run/n; test $(wc -l < /run/n) -gt 3'"}
+    flaps = {"command": "sh -c 'echo x >> /run/log; test $(($(wc -l < /run/log) % 4)) -ne 3'"}
+    waited, held, without, over = own.ha("k2", "ha_gate", {"checks": [later], "timeout": 10}, {"checks": [{"unit": "ssh"}], "hold": 2, "timeout": 1},
+                                         {"checks": [flaps], "timeout": 4}, {"checks": [flaps], "timeout": 4, "hold": 3, "fail": False})
+    assert waited["ok"] and 1 < waited["seconds"] < 4
+    assert held["ok"] and held["seconds"] >= 2
+    assert without["ok"] and without["seconds"] < 1
+    assert not over["ok"] and 4 <= over["seconds"] < 8 and over["checks"][0]["said"] == "status 1"
+
+
+def test_checks_that_make_no_sense(own):
+    cases = [
+        ({"name": "web", "port": 80, "url": "http://127.0.0.1/"}, "The check web has url and port: give exactly one of command, url, port, unit. Nothing was looked at."),
+        ({"status": [200]}, "The check without a name has nothing to look at: give exactly one of command, url, port, unit. Nothing was looked at."),
+        ({"port": 70000}, "The check port 70000 of 127.0.0.1 makes no sense: ports are 1 to 65535. Nothing was looked at."),
+        ({"url": "127.0.0.1/health"}, "The check url 127.0.0.1/health makes no sense: a URL begins with http:// or https:// and a host. Nothing was looked at."),
+        ({"unit": "ssh", "status": [200]}, "The check unit ssh makes no sense: status goes with url only. Nothing was looked at."),
+        ({"command": "echo 'open"}, "The check command echo 'open makes no sense: the command is none (No closing quotation). Nothing was looked at."),
+    ]
+    for (_check, words), result in zip(cases, own.ha("k2", "ha_gate", *[{"checks": [{"command": "touch /run/out"}, check]} for check, _words in cases])):
+        assert result["failed"] and result["msg"] == words
+    assert own.run("k2", ["ls", "/run/out"], check=False)[0] != 0
