@@ -75,7 +75,8 @@ class Table:
 class Model:
     """
     :param wants: the host that each run wants. Runs are alike but for that, so that "ab" is "ba".
-    :param patience: how often a run that a fresh lease refuses asks the same member again; ENDLESS: it never gives up as long as that lease is fresh.
+    :param patience: how often a run that is refused asks the same member again; ENDLESS: it never gives up as long as no stale lease
+        is in the way.
     :param teams: runs that are the hosts of one wave, as tuples of numbers: none of them goes on before the others have come as far.
     :param by_name: whether the hosts of a wave come as far by the name of the member that is asked, not by the number of members asked.
     :param plain: without the reductions that could be doubted.
@@ -213,9 +214,10 @@ class Model:
         """What a run may become by an answer; granted is None where none came."""
         if run.pc == "take":
             known = run.stale or stale
-            refused, told = bool(told), tuple(host for host in told if host != run.wants)
+            told = tuple(host for host in told if host != run.wants)
             if granted is False:
-                waits = refused and not known and (self.patience == ENDLESS or run.waits < self.patience)
+                # What stands in the way may go by itself; a lease that is stale does not.
+                waits = not stale and (self.patience == ENDLESS or run.waits < self.patience)
                 again = [run._replace(waits=run.waits + (self.patience != ENDLESS))] if waits else []
                 if waits and self.patience == ENDLESS:
                     return again
@@ -257,7 +259,9 @@ class Model:
         """The run, about to give its promises back: the host's first."""
         asked = [member for member, _granted, _told, _busy in run.asked] if pc == "back off" else self.around[run.wants]
         had = pc == "release" or (run.wants, True) in [(member, granted) for member, granted, _told, _busy in run.asked]
-        return run._replace(pc=pc, at=int(had), asked=(), waits=0, todo=(run.wants,) + tuple(member for member in asked if member != run.wants))
+        # Where a member cannot be reached nothing is taken over.
+        stale = None if any(granted is None for _member, granted, _told, _busy in run.asked) else run.stale
+        return run._replace(pc=pc, at=int(had), asked=(), stale=stale, waits=0, todo=(run.wants,) + tuple(member for member in asked if member != run.wants))
 
     def _ended(self, run):
         if run.pc == "back off" and run.stale and run.attempt == 1:
