@@ -30,16 +30,16 @@ REQUIRED_IF = [("state", "taken", ["token", "run", "host", "member", "groups", "
 def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
     """Ask the ledger; the module's result comes back."""
     book = ledger.Ledger(root)
-    state, deadline = params["state"], clock() + params["wait"]
+    begun, state = clock(), params["state"]
     if state == "shown" or (state == "broken" and not book.exists()):
         answer = {"granted": True, "refusal": None, "changed": False, "leases": book.read()["leases"]}
     else:
         answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
         # What stands in the way may go by itself. A lease that is stale does not: it has to be taken over.
-        while state == "taken" and not answer["granted"] and clock() < deadline and not check_mode and not _any_stale(answer, ledger.now(root)):
+        while state == "taken" and not answer["granted"] and clock() - begun < params["wait"] and not check_mode and not _any_stale(answer, ledger.now(root)):
             sleep(1)
             answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
-    return _told(answer, ledger.now(root), book.busy())
+    return dict(_told(answer, ledger.now(root), book.busy()), waited=int(clock() - begun))
 
 
 def _any_stale(answer, now):

@@ -133,6 +133,10 @@ busy:
   description: Whether a process of this collection, or the agent, is at work on this host.
   returned: always
   type: bool
+waited:
+  description: Seconds that it took.
+  returned: always
+  type: int
 unknown:
   description: With O(state=adopted), whether the lease is not on this host at all.
   returned: always

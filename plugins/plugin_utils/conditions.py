@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 KEYS = {"timezone", "from", "to", "days", "blackout"}
 
 
@@ -36,21 +37,22 @@ def closed(conditions, now):
         return f"the maintenance window cannot be understood and counts as closed ({error})"
     at = datetime.strptime(now.partition(".")[0].rstrip("Z"), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).astimezone(shape["timezone"])
     clock = f"it is {at:%a %Y-%m-%d %H:%M} in {window.get('timezone', 'UTC')}"
-    for first, last in shape["blackout"]:
-        if first <= at.date() <= last:
-            return f"{at.date()} is blacked out"
     minute = at.hour * 60 + at.minute
     begins, ends = shape["from"], shape["to"]
     # A window over midnight belongs to the day on which it opens.
     day = at.date()
     if begins < ends:
         inside = begins <= minute < ends
-    elif begins == ends:
-        inside = True
     else:
+        # One that ends when it begins is a day long.
         inside = minute >= begins or minute < ends
         if minute < ends:
             day -= timedelta(days=1)
+    for first, last in shape["blackout"]:
+        # Both the day it is and the one that the window belongs to.
+        for one in (at.date(), day):
+            if first <= one <= last:
+                return f"{one} is blacked out"
     if not inside or DAYS[day.weekday()] not in shape["days"]:
         return f"the maintenance window is closed ({clock})"
     return None
@@ -63,7 +65,7 @@ def read(window):
     """
     if not isinstance(window, dict):
         raise Closed(f"{window!r} is no mapping")
-    strange = sorted(set(window) - KEYS)
+    strange = sorted(set(window) - KEYS, key=str)
     if strange:
         raise Closed(f"it has {strange[0]!r}; there are {', '.join(sorted(KEYS))}")
     try:
@@ -71,7 +73,8 @@ def read(window):
     except (KeyError, ValueError, OSError) as error:
         raise Closed(f"nobody here knows the time zone {window.get('timezone')!r}") from error
     days = window.get("days", list(DAYS))
-    days = [str(day).lower()[:3] for day in ([days] if isinstance(days, str) else days)] if isinstance(days, (str, list, tuple)) else []
+    days = [str(day).lower() for day in ([days] if isinstance(days, str) else days)] if isinstance(days, (str, list, tuple)) else []
+    days = [day[:3] if day in NAMES else day for day in days]
     if not days or set(days) - set(DAYS):
         raise Closed(f"days is {window.get('days')!r}, and not a list of names such as mon")
     blackout = window.get("blackout") or []

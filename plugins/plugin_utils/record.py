@@ -104,7 +104,10 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         row["attention"] |= bool(survey.get("lease"))
         return row
     if outcome.get("recovered"):
-        row.update({key: outcome[key] for key in ("reason", "started", "ended")}, attention=not outcome["ok"])
+        seen = outcome["recovered"]
+        row.update({key: outcome[key] for key in ("verdict", "reason", "started", "ended")}, attention=not outcome["ok"], cves_open=seen["cves"]["open"],
+                   kernel_after=seen["kernel"]["effective"],
+                   remaining=None if seen["updates"]["available"] is None else [update["id"] for update in seen["updates"]["available"]])
         return row
     before, after = outcome.get("before") or {}, outcome.get("after") or {}
     row.update(verdict=outcome["verdict"], reason=outcome["reason"], started=outcome["started"], ended=outcome["ended"],

@@ -356,7 +356,8 @@ def gated(state, wave, variables_of, moment):
         if not its or not hands[name]["taken"] or (moment == "after" and not _worked(variables)):
             continue
         answers = {place: _answers(name, variables.get(f"rolling_gate_{place}_{moment}")) for place in service.PLACES}
-        lost = [host for results in answers.values() for host, result in results if "checks" not in result and host != name]
+        # Before, a partner that cannot be asked is a reason to leave the host alone. Afterwards it is the partner's trouble, and no fault of the update.
+        lost = [host for results in answers.values() for host, result in results if result.get("unreachable") and host != name and moment == "after"]
         members = sorted([name, *peers(state, name)])
         bad = service.gate_result(its, answers, members, lost)
         if moment == "before":
@@ -412,8 +413,15 @@ def promised(state, wave, variables_of, wishes=None):
         why = refused or leases.is_taken({"host": name, "groups": wanted["groups"]}, answers)
         if why:
             hands[name] = dict(hands[name], taken=False, reason=f"Left alone: {_one_line(why, '').replace(' Nothing was changed.', '')}")
+        elif _seen_again(variables_of[name]).get("verdict") == "current":
+            # Whoever was waited for has done it.
+            hands[name] = dict(hands[name], recover=True)
     state = dict(state, hands=hands)
     return dict(state, work={name: work(state, name, variables_of, wishes or {}) for name in wave})
+
+
+def _seen_again(variables):
+    return ((variables.get("rolling_again") or {}).get("ansible_facts") or {}).get("uptrack") or {}
 
 
 def left(state):
@@ -482,7 +490,8 @@ def _took_over(variables):
 def _came_of(hand, variables, now):
     """What came of a host that was in hand."""
     if hand["recover"]:
-        return {"started": hand["at"], "ended": now, "ok": True, "recovered": True, "verdict": "current",
+        seen = _seen_again(variables) or survey_of(variables)
+        return {"started": hand["at"], "ended": now, "ok": seen["verdict"] == "current", "recovered": seen, "verdict": seen["verdict"],
                 "reason": "Nothing to patch. " + (_took_over(variables) or "The run that had it, or a partner of it, in hand has let go.")}
     not_drained = drained(variables.get("rolling_drain"))
     out = still_drained(variables)

@@ -113,7 +113,9 @@ class Pairs(real_hosts.Lab):
         # Control sockets of its own each: those of a control node that is killed die with it.
         return dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_PIPELINING="true", ANSIBLE_LOCALHOST_WARNING="false", ANSIBLE_FORKS="20",
                     ANSIBLE_LOAD_CALLBACK_PLUGINS="true", ANSIBLE_CALLBACK_PLUGINS=str(HERE.parent / "callbacks"), ANSIBLE_CALLBACKS_ENABLED="test_events",
-                    ANSIBLE_TEST_EVENTS=str(folder / "events.jsonl"), ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=60s", PWD=str(folder))
+                    ANSIBLE_TEST_EVENTS=str(folder / "events.jsonl"), PWD=str(folder),
+                    # Without the last two Ansible waits for a host whose cable was cut for as long as TCP does: a quarter of an hour.
+                    ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=3 -o ServerAliveCountMax=3")
 
     def patch(self, number=1, *more, **variables):
         return self.start_control(number, "rebootless.ksplice.patch", *more, **variables).wait()
@@ -142,8 +144,12 @@ class Pairs(real_hosts.Lab):
         return [name for name in names if set(real_hosts.ids(KERNELS[name[0]])) == set(self.loaded(name))]
 
     def holders(self, pair):
-        """Who of a pair holds its address now."""
-        return [name for name in PAIRS[pair] if f" {ADDRESSES[pair]}/" in self.run(name, ["ip", "-o", "-4", "addr", "show", "dev", "eth0"], check=False)[1]]
+        """Who of a pair, as far as it is switched on, holds its address now."""
+        found = []
+        for name in PAIRS[pair]:
+            if self.is_on(name) and f" {ADDRESSES[pair]}/" in self.run(name, ["ip", "-o", "-4", "addr", "show", "dev", "eth0"], check=False)[1]:
+                found.append(name)
+        return found
 
     def leases(self, name):
         path = Path(self.root(name)) / "var/lib/rebootless-ksplice/leases.json"
@@ -158,6 +164,11 @@ class Pairs(real_hosts.Lab):
     def reset(self, names=tuple(HOSTS)):
         """Where everything began: nothing in the kernels, no leases, no marks, the first of each pair active."""
         addresses = {name: what["address"] for name, what in self.hosts().items()}
+        for name in HOSTS:
+            self.cable(name, True)
+            if name in names and not self.is_on(name):
+                self.start(name)
+        self.wait(list(names))
         for name in names:
             self.change_scenario(name, seconds_per_update=0.3, failures=None, updates=self.first_updates(name))
             conf = keepalived(name, addresses)
@@ -171,6 +182,12 @@ class Pairs(real_hosts.Lab):
             words.append("systemctl start keepalived nginx")
             self.run(name, ["sh", "-c", "\n".join(words)])
         self.settle({name[0] for name in names})
+
+    def is_on(self, name):
+        try:
+            return bool(self.pid(name))
+        except SystemExit:
+            return False
 
     def first_updates(self, name):
         return real_hosts.kernels.KERNELS[KERNELS[name[0]]]["updates"]

@@ -81,4 +81,5 @@ class Seen:
 
     def summary(self, groups):
         return "; ".join(f"pair {pair}: {len(self.of(pair))} requests ({self.rate(pair):.0f}/s), {len(self.failed(pair))} failed, longest gap "
-                         f"{self.longest_gap(pair):.2f} s, served by {' '.join(self.servers(pair))}" for pair in groups)
+                         f"{self.longest_gap(pair):.2f} s, served by {' '.join(self.servers(pair))}" for pair in groups) + "".join(
+                             f"\n  {pair}: {line}" for pair in groups for line in self.failed(pair)[:3])

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The four pairs of the fire test. Where the machine cannot have them the tests are skipped, with the reason."""
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pairs import Pairs, real_hosts  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    wrong = real_hosts.fleets.problems()
+    if wrong:
+        pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(wrong)}")
+    fleet = Pairs(prefix=f"f{real_hosts.PREFIX[1:]}")
+    fleet.down()
+    fleet.up(fleet.describe())
+    fleet.trouble()
+    fleet.settle()
+    yield fleet
+    fleet.down()
+
+
+@pytest.fixture(scope="session")
+def seed():
+    """What the random moments come from; FIRE_SEED replays a failure."""
+    found = int(os.environ.get("FIRE_SEED") or time.time())
+    print(f"\nthe random moments come from FIRE_SEED={found}")
+    return found

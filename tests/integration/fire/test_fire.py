@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The fire test: rollouts over real keepalived pairs with clients on them, while everything that can go wrong does.
+
+In every scenario: no moment with two members of a pair in hand, by the agents' own logs, and at every moment a member that serves. Failed requests of the clients
+are counted and printed.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import threading
+import time
+
+import watcher
+from pairs import ADDRESSES, HOSTS, KERNELS, PAIRS, keepalived, real_hosts
+
+KILLS = int(os.environ.get("FIRE_KILLS") or 20)
+FIRST, SECOND = 0, 1
+
+
+@contextlib.contextmanager
+def fire(pairs, *names):
+    """Clients on some pairs; at the end the watcher has its say. What the clients saw is in the value's C(seen)."""
+    chosen = {pair: PAIRS[pair] for pair in names or PAIRS}
+    hosts = [host for members in chosen.values() for host in members]
+    pairs.reset(hosts)
+    clients, what = pairs.clients(), type("Fire", (), {"hosts": hosts})
+    try:
+        yield what
+    finally:
+        what.seen = clients.end()
+        print(what.seen.summary(chosen))
+    both = watcher.together(pairs.spans(), PAIRS)
+    assert not both, f"two members of a pair were in hand at once: {both}"
+    for pair, members in chosen.items():
+        assert what.seen.rate(pair) >= 20, "the clients ask too seldom to see anything"
+        assert not what.seen.unserved(members), f"nobody of {pair} served in these seconds: {what.seen.unserved(members)}"
+
+
+def until(what, wanted, seconds=120):
+    """Wait for something that has to come."""
+    end = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < end, f"it never came that {what}"
+        time.sleep(0.05)
+
+
+def in_hand(pairs, name):
+    """Whether the host's kernel is being changed, by its agent's log."""
+    log = pairs.log_of(name)
+    return log.count("EVENT: apply begin") > 0 and log.rfind("EVENT: run ended") < log.rfind("EVENT: apply begin")
+
+
+def all_is_well(pairs, hosts):
+    """Patched, back in service, no promise and no mark left, every configuration as it was."""
+    assert pairs.patched(hosts) == list(hosts)
+    addresses = {name: what["address"] for name, what in pairs.hosts().items()}
+    for name in hosts:
+        assert pairs.leases(name) == [] and pairs.marks(name) == [], name
+        for path, text in keepalived(name, addresses).items():
+            assert pairs.run(name, ["cat", path])[1] == text, f"{path} of {name} is not as it was"
+    pairs.settle({name[0] for name in hosts})
+
+
+def limit(*hosts):
+    return "--limit", ",".join(hosts)
+
+
+def test_a_clean_run(pairs):
+    with fire(pairs) as what:
+        run = pairs.patch()
+    assert run.status == 0, run.output[-4000:]
+    all_is_well(pairs, HOSTS)
+    spans = pairs.spans()
+    for pair, (first, second) in PAIRS.items():
+        assert what.seen.failed(pair) == [], "a request failed in a run in which nothing went wrong"
+        assert spans[second][-1][1] <= spans[first][0][0], "the standby goes first"
+        assert what.seen.servers(pair) == [first, second, first], "the active one was out of service while it was patched, and came back"
+        assert run.rows[first]["role"] == "active" and run.rows[second]["role"] == "standby" and run.rows[first]["drained"] == ["keepalived"]
+
+
+class Operator(threading.Thread):
+    """Rolls over one pair from a control node that is killed at random moments, and starts it again each time, until it has died so many times and a run
+    has ended."""
+
+    def __init__(self, pairs, pair, number, kills, dice):
+        super().__init__(name=pair)
+        self.pairs, self.pair, self.number, self.kills, self.dice = pairs, pair, number, kills, dice
+        self.moments, self.output, self.trouble = [], "", None
+
+    def run(self):
+        try:
+            self.roll()
+        except BaseException as trouble:  # noqa: B036: it is raised again where the test can see it
+            self.trouble = trouble
+
+    def roll(self):
+        long = 40.0
+        while len(self.moments) < self.kills:
+            if self.pairs.patched(PAIRS[self.pair]) == list(PAIRS[self.pair]):
+                self.take_out()
+            control = self.pairs.start_control(self.number, "rebootless.ksplice.patch", *limit(*PAIRS[self.pair]))
+            moment = round(self.dice.uniform(0.5, long), 2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                control.process.wait(timeout=moment)
+            if control.running:
+                control.kill()
+                self.moments.append(moment)
+            else:
+                # It was done before its moment came: the moments are drawn from as long as a run takes here.
+                long = time.time() - control.begun
+        for _try in range(4):
+            control = self.pairs.start_control(self.number, "rebootless.ksplice.patch", *limit(*PAIRS[self.pair])).wait()
+            self.output = control.output
+            if control.status == 0:
+                return
+        raise AssertionError(f"pair {self.pair} never came to an end after kills at {self.moments}: {self.output[-3000:]}")
+
+    def take_out(self):
+        """Take everything out again by hand, one after the other, so that there is something to roll."""
+        for name in PAIRS[self.pair]:
+            until(f"the agent of {name} is done", lambda one=name: self.pairs.run(one, ["pgrep", "-f", "uptrack-(upgrade|install)"], check=False)[0] != 0)
+        for name in PAIRS[self.pair]:
+            self.pairs.run(name, ["uptrack-remove", "--all", "-y"])
+
+
+def test_the_control_node_is_killed_at_random_moments_and_started_again(pairs, seed):
+    with fire(pairs):
+        operators = [Operator(pairs, pair, f"-{pair}", KILLS // len(PAIRS) + (number < KILLS % len(PAIRS)), random.Random(seed + number))
+                     for number, pair in enumerate(PAIRS)]
+        for one in operators:
+            one.start()
+        for one in operators:
+            one.join()
+    for one in operators:
+        print(f"pair {one.pair}: killed after {one.moments} s (FIRE_SEED={seed})")
+        if one.trouble:
+            raise one.trouble
+    assert sum(len(one.moments) for one in operators) == KILLS
+    all_is_well(pairs, HOSTS)
+
+
+def test_a_member_dies_while_its_partner_is_in_hand(pairs):
+    first, second = PAIRS["b"]
+    with fire(pairs, "b"):
+        control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(first, second))
+        until(f"{first} is in hand", lambda: in_hand(pairs, first))
+        pairs.kill(second)
+        control.wait()
+        until("the address is with the one that lives", lambda: pairs.holders("b") == [first])
+    assert pairs.patched([first]) == [first], control.output[-3000:]
+    assert pairs.marks(first) == [] and pairs.leases(first) == []
+    # Its partner keeps a promise to nobody; when it is back the next run clears it.
+    pairs.start(second)
+    pairs.wait([second])
+    run = pairs.patch(1, *limit(first, second))
+    assert run.status == 0, run.output[-3000:]
+    all_is_well(pairs, (first, second))
+
+
+def test_cables_are_cut(pairs):
+    """That of a host in hand, and in another pair that of the partner which serves meanwhile."""
+    lost, kept = PAIRS["c"]
+    serving = PAIRS["d"][SECOND]
+    with fire(pairs, "c", "d"):
+        control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(*PAIRS["c"], *PAIRS["d"]), ksplice_max_failures=4)
+        until(f"{lost} is in hand", lambda: in_hand(pairs, lost))
+        pairs.cable(lost, False)
+        until(f"{PAIRS['d'][FIRST]} is in hand", lambda: in_hand(pairs, PAIRS["d"][FIRST]))
+        pairs.cable(serving, False)
+        try:
+            control.wait()
+        finally:
+            pairs.cable(lost, True)
+            pairs.cable(serving, True)
+    rows = control.rows
+    assert control.status == 2, control.output[-3000:]
+    assert rows[lost]["verdict"] == "unreachable" and rows[lost]["still_drained"] and rows[lost]["attention"], rows[lost]
+    assert "STILL OUT OF SERVICE" in rows[lost]["reason"]
+    assert [lease["host"] for lease in pairs.leases(kept)] == [lost], "its partner goes on protecting it"
+    # Time goes by, the lease gets stale, somebody starts the rollout again.
+    for _try in range(2):
+        run = pairs.patch(1, *limit(*PAIRS["c"], *PAIRS["d"]))
+    assert run.status == 0, run.output[-3000:]
+    all_is_well(pairs, (*PAIRS["c"], *PAIRS["d"]))
+
+
+def test_both_members_in_one_wave_of_a_naive_play(pairs):
+    hosts = [*PAIRS["a"], *PAIRS["c"]]
+    play = [{"name": "A play of somebody's own", "hosts": hosts, "gather_facts": False, "roles": ["rebootless.ksplice.rolling"]}]
+    with fire(pairs, "a", "c"):
+        run = pairs.start_control(1, play, rolling_max_failures=0).wait()
+    assert run.status == 0, run.output[-3000:]
+    all_is_well(pairs, hosts)
+
+
+def test_two_rollouts_at_once(pairs):
+    hosts = [*PAIRS["a"], *PAIRS["d"]]
+    with fire(pairs, "a", "d"):
+        controls = [pairs.start_control(number, "rebootless.ksplice.patch", *limit(*hosts), ksplice_lease_seconds=60) for number in (1, 2)]
+        for control in controls:
+            control.wait()
+    assert 0 in [control.status for control in controls], [control.output[-3000:] for control in controls]
+    all_is_well(pairs, hosts)
+
+
+def test_two_slices_that_each_see_one_member_of_every_pair(pairs):
+    hosts = [*PAIRS["b"], *PAIRS["c"]]
+    with fire(pairs, "b", "c"):
+        refused = pairs.patch(1, *limit(*(PAIRS[pair][FIRST] for pair in "bc")))
+        assert refused.status == 2 and "is cut in half" in refused.output and pairs.patched(hosts) == []
+        controls = [pairs.start_control(number, "rebootless.ksplice.patch", *limit(*(PAIRS[pair][number] for pair in "bc")), ksplice_partial_groups=True,
+                                        ksplice_lease_seconds=60, ksplice_lease_wait=60) for number in (FIRST, SECOND)]
+        for control in controls:
+            control.wait()
+    assert [control.status for control in controls] == [0, 0], [control.output[-3000:] for control in controls]
+    all_is_well(pairs, hosts)
+
+
+def test_a_command_by_hand_beside_a_rollout(pairs):
+    first, second = PAIRS["a"]
+    words = {}
+    with fire(pairs, "a"):
+        control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(first, second), ksplice_lease_seconds=60)
+        for name, in_it in ((first, second), (second, first)):
+            until(f"{in_it} is in hand", lambda one=in_it: in_hand(pairs, one))
+            done = subprocess.run(["ansible", name, "-i", pairs.inventory(), "-m", "rebootless.ksplice.uptrack_apply", "-a", "lock_timeout=0"],
+                                  env=pairs.environment(control.folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  check=False)
+            words[name] = done.stdout
+        control.wait()
+    assert control.status == 0, control.output[-3000:]
+    for name, in_it in ((first, second), (second, first)):
+        assert f"has {in_it} in hand (patching" in words[name] and "seconds ago" in words[name] and control.record["run"]["id"] in words[name], words[name]
+    all_is_well(pairs, (first, second))
+
+
+def test_the_update_that_will_not_go_in(pairs):
+    first, second = PAIRS["a"]
+    hosts = [*PAIRS["a"], *PAIRS["b"], *PAIRS["c"]]
+    with fire(pairs, "a", "b", "c") as what:
+        blocked = real_hosts.ids(KERNELS["a"])[1]
+        pairs.change_scenario(second, failures=[{"id": blocked, "abort": "code_busy", "processes": [["rsyslogd", 812]]}])
+        run = pairs.patch(1, *limit(*hosts), ksplice_max_failures=2)
+    assert run.status == 2
+    rows = run.rows
+    assert rows[second]["verdict"] == "blocked" and "rsyslogd" in rows[second]["reason"] and len(rows[second]["installed"]) == 1
+    assert f"{second} of its group" in rows[first]["reason"] or "canary" in rows[first]["reason"]
+    assert all("canary of its kernel build" in rows[name]["reason"] for name in PAIRS["b"]), "what failed on the canary is tried on no other of its build"
+    assert pairs.patched(hosts) == list(PAIRS["c"]), "another build has nothing to do with it"
+    for name in hosts:
+        assert pairs.leases(name) == [] and pairs.marks(name) == []
+    assert all(what.seen.failed(pair) == [] for pair in "abc")
+
+
+def test_the_gate_that_fails_after_the_apply(pairs):
+    first, second = PAIRS["a"]
+    hosts = [*PAIRS["a"], *PAIRS["b"], *PAIRS["c"]]
+    bad = real_hosts.ids(KERNELS["a"])[-1]
+    with fire(pairs, "a", "b", "c") as what:
+        run = pairs.patch(1, *limit(*hosts), ksplice_ha_gates=[
+            {"name": "the service is well", "command": f"sh -c '[ $(hostname) != {first} ] || [ ! -e /sys/module/ksplice_{bad} ]'", "timeout": 2}])
+    assert run.status == 2
+    row = run.rows[first]
+    assert "the service is well" in row["reason"] and set(row["undone"]) == set(real_hosts.ids(KERNELS["a"])) and row["installed"] == [] and row["attention"]
+    assert pairs.loaded(first) == [], "what this run installed is out again"
+    assert pairs.patched([second]) == [second]
+    others = [name for name in hosts if name not in (first, second)]
+    left = [name for name in others if name not in pairs.patched(others)]
+    assert left and all("was not well afterwards" in run.rows[name]["reason"] or "the rollout stopped" in run.rows[name]["reason"] for name in left)
+    assert pairs.holders("a") == [first], "it is back in service"
+    for name in hosts:
+        assert pairs.leases(name) == [] and pairs.marks(name) == []
+    assert all(what.seen.failed(pair) == [] for pair in "abc")
+
+
+def test_keepalived_that_does_not_come_back(pairs):
+    first, second = PAIRS["d"]
+    hosts = [*PAIRS["d"], *PAIRS["c"]]
+    with fire(pairs, "d", "c"):
+        control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(*hosts), ksplice_drain_timeout=8)
+        until(f"{first} is in hand", lambda: in_hand(pairs, first))
+        pairs.run(first, ["sh", "-c", "mkdir -p /etc/systemd/system/keepalived.service.d; "
+                                      "printf '[Service]\\nExecStartPre=/bin/false\\n' >/etc/systemd/system/keepalived.service.d/broken.conf; "
+                                      "systemctl daemon-reload; systemctl stop keepalived"])
+        control.wait()
+    assert control.status == 2
+    row = control.rows[first]
+    assert row["still_drained"] and row["attention"] and "STILL OUT OF SERVICE" in row["reason"] and "keepalived" in row["reason"], row
+    assert pairs.holders("d") == [second]
+    assert [lease["host"] for lease in pairs.leases(second)] == [first], "nobody takes the one that serves"
+    refused = pairs.start_control(2, [{"hosts": second, "gather_facts": False, "tasks": [{"rebootless.ksplice.uptrack_apply": {"state": "absent", "all": True}}]}]).wait()
+    assert refused.status == 2 and f"has {first} in hand" in refused.output
+    # Somebody mends it; the next rollout takes over and puts it back.
+    pairs.run(first, ["sh", "-c", "rm /etc/systemd/system/keepalived.service.d/broken.conf; systemctl daemon-reload; systemctl reset-failed keepalived; :"])
+    time.sleep(7)
+    run = pairs.patch(1, *limit(*hosts))
+    assert run.status == 0, run.output[-3000:]
+    assert any("its lease was taken over" in event["what"] for event in run.record["events"])
+    all_is_well(pairs, hosts)
