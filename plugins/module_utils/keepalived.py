@@ -38,7 +38,8 @@ class Source:
 
     def lines(self, path):
         try:
-            with open(self.root + path, encoding="utf-8", errors="surrogateescape") as file:
+            # As it stands, line ends included, so that it can be put back as it was.
+            with open(self.root + path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                 self.files[path] = file.read().split("\n")
         except OSError as error:
             raise Unreadable("{} cannot be read ({})".format(path, error.strerror))
@@ -62,10 +63,12 @@ def _tokens(source, path, parameters, inside):
             continue
         defined = re.match(r"^\s*\$(\w+)\s*=\s*(.*?)\s*$", _bare(line))
         if defined:
-            parameters[defined.group(1)] = defined.group(2)
+            parameters[defined.group(1)] = _expanded(defined.group(2), parameters)
             continue
         if any("$" in word for word in words):
-            words = _words(re.sub(r"\$\{?(\w+)\}?", lambda found: parameters.get(found.group(1), found.group(0)), line))
+            words = _words(_expanded(line, parameters))
+            if not words:
+                continue
         if words[0] in ("include", "includer", "includem", "includew", "includeb") and len(words) == 2:
             for found in source.matching(os.path.join(os.path.dirname(path), words[1])):
                 for token in _tokens(source, found, parameters, inside + (path,)):
@@ -76,13 +79,17 @@ def _tokens(source, path, parameters, inside):
         yield None, path, number
 
 
+def _expanded(text, parameters):
+    return re.sub(r"\$\{?(\w+)\}?", lambda found: parameters.get(found.group(1), found.group(0)), text)
+
+
 def _bare(line):
-    """A line without its comment; the signs inside of quotes begin none."""
+    """A line without its comment, which begins anywhere but inside of quotes."""
     quoted = False
     for place, sign in enumerate(line):
         if sign == '"':
             quoted = not quoted
-        elif sign in "#!" and not quoted and (place == 0 or line[place - 1] in " \t{}"):
+        elif sign in "#!" and not quoted:
             return line[:place]
     return line
 
@@ -198,17 +205,28 @@ def _order(text):
 def lowered(source, statements, token):
     """Every instance's priority at the lowest there is, each changed line marked.
 
-    :returns: path to a list of (number of the line, the line as it was or None for an added one, the line as it is to be).
+    :returns: path to a list of (number of the line, the line as it was or None for an added one, the line as it is to be). No two lines are to be the
+        same, so that each of them is known again wherever it stands by then.
     """
-    changes = {}
+    changes, count = {}, 0
     for one in instances(statements):
-        for path, number in one.places:
+        # What another instance includes too is one line.
+        for path, number in one.places or filter(None, [one.brace]):
+            known = changes.setdefault(path, {})
+            if (number, bool(one.places)) in known:
+                continue
+            count += 1
             line = source.files[path][number]
-            changes.setdefault(path, []).append((number, line, re.sub(r"(\bpriority\s+)\d+", r"\g<1>1", _bare(line)).rstrip() + " {} {}".format(MARK, token)))
-        if not one.places and one.brace:
-            path, number = one.brace
-            changes.setdefault(path, []).append((number, None, "    priority 1 {} {}".format(MARK, token)))
-    return {path: sorted(lines, key=lambda change: change[0]) for path, lines in changes.items()}
+            known[(number, bool(one.places))] = (number, line if one.places else None,
+                                                 "{} {} {} {}".format(_lowest(line) if one.places else "    priority 1", MARK, token, count))
+    return {path: sorted(known.values(), key=lambda change: change[0]) for path, known in changes.items()}
+
+
+def _lowest(line):
+    """A line that names a priority, with the lowest one. What comes of parameters is written out."""
+    bare = _bare(line).rstrip()
+    after, found = re.subn(r"(\bpriority\s+)(?:\"[^\"]*\"|\$\{\w+\}|[^\s{}\"]+)", r"\g<1>1", bare)
+    return after if found else re.match(r"\s*", line).group(0) + "priority 1"
 
 
 def changed(lines, changes):
