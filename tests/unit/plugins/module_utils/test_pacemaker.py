@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What crm_mon of pacemaker 2.1 says of a cluster, read for the group it makes and for what has to move."""
+
+import pytest
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import pacemaker
+
+COROSYNC = """\
+totem {
+    version: 2
+    # cluster_name: old
+    cluster_name: shop
+    transport: knet
+}
+nodelist {
+    node {
+        name: n1
+    }
+}
+"""
+
+
+def node(name, **more):
+    told = dict({"online": "true", "standby": "false", "standby_onfail": "false", "maintenance": "false", "pending": "false", "unclean": "false",
+                 "health": "green", "feature_set": "3.17.4", "shutdown": "false", "expected_up": "true", "is_dc": "false", "resources_running": "2",
+                 "type": "member"}, **more)
+    return '<node name="%s" id="1" %s/>' % (name, " ".join('%s="%s"' % one for one in sorted(told.items())))
+
+
+def resource(name, *nodes, **more):
+    told = dict({"role": "Started" if nodes else "Stopped", "active": "true" if nodes else "false", "resource_agent": "ocf:heartbeat:IPaddr2", "orphaned": "false",
+                 "blocked": "false", "maintenance": "false", "managed": "true", "failed": "false", "failure_ignored": "false"}, **more)
+    inside = "".join('<node name="%s" id="1" cached="true"/>' % one for one in nodes)
+    return '<resource id="%s" %s nodes_running_on="%d">%s</resource>' % (name, " ".join('%s="%s"' % one for one in sorted(told.items())), len(nodes), inside)
+
+
+def clone(name, *inside, **more):
+    return '<clone id="%s" multi_state="%s" unique="false" managed="true" disabled="false" failed="false" failure_ignored="false">%s</clone>' % (
+        name, more.get("multi_state", "false"), "".join(inside))
+
+
+def cluster(nodes, resources, maintenance="false"):
+    return """<?xml version="1.0"?>
+<pacemaker-result api-version="2.30" request="crm_mon -1 --output-as=xml">
+  <summary>
+    <stack type="corosync" pacemakerd-state="running"/>
+    <current_dc present="true" version="2.1.7-5.el9" name="n1" id="1" with_quorum="true" mixed_version="false"/>
+    <cluster_options stonith-enabled="true" symmetric-cluster="true" no-quorum-policy="stop" maintenance-mode="%s" stop-all-resources="false"/>
+  </summary>
+  <nodes>%s</nodes>
+  <resources>%s</resources>
+  <node_history><node name="n1"><resource_history id="vip" orphan="false" migration-threshold="3"/></node></node_history>
+  <status code="0" message="OK"/>
+</pacemaker-result>""" % (maintenance, "".join(nodes), "".join(resources))
+
+
+BOTH = [node("n1", is_dc="true"), node("n2")]
+FENCE = [resource("fence-n1", "n2", resource_agent="stonith:fence_ipmilan"), resource("fence-n2", "n1", resource_agent="stonith:fence_ipmilan")]
+GROUP = '<group id="service" number_resources="2" maintenance="false" managed="true" disabled="false">%s%s</group>'
+
+
+def drbd(first, second, roles=("Promoted", "Unpromoted")):
+    agent = "ocf:linbit:drbd"
+    return clone("drbd-clone", *[resource("drbd", *([where] if where else []), role=role, resource_agent=agent)
+                                 for where, role in zip((first, second), roles)], multi_state="true")
+
+
+USUAL = cluster(BOTH, FENCE + [GROUP % (resource("vip", "n1"), resource("web", "n1", resource_agent="systemd:nginx")), drbd("n1", "n2"),
+                               clone("dlm-clone", resource("dlm", "n1"), resource("dlm", "n2"))])
+
+
+def test_a_usual_cluster():
+    found = pacemaker.nodes(USUAL)
+    assert sorted(found) == ["n1", "n2"]
+    # What runs everywhere, fencing and the copy that is not promoted are no reason to call a node active.
+    assert found["n1"]["services"] == {"vip", "web", "drbd"} and found["n2"]["services"] == set()
+    assert found["n1"]["resources"] == {"vip", "web", "drbd", "dlm"} and found["n2"]["resources"] == {"drbd", "dlm"}
+    assert all(one["able"] and one["online"] and one["member"] for one in found.values())
+
+
+def test_both_nodes_come_to_the_same_group():
+    one, other = pacemaker.group(COROSYNC, USUAL, "n1"), pacemaker.group(COROSYNC, USUAL, "n2")
+    assert one["name"] == other["name"] == "pacemaker-shop-n1" and one["kind"] == "pacemaker" and one["instances"] == ["n1", "n2"]
+    assert (one["role"], other["role"]) == ("active", "standby")
+    assert pacemaker.group("totem {\n}", USUAL, "n1")["name"] == "pacemaker-cluster-n1"
+
+
+@pytest.mark.parametrize("old, new", [("Promoted", "Master"), ("Unpromoted", "Slave")])
+def test_the_words_of_older_releases(old, new):
+    xml = cluster(BOTH, [drbd("n2", "n1", [new if role == old else role for role in ("Promoted", "Unpromoted")])])
+    assert [pacemaker.group(COROSYNC, xml, name)["role"] for name in ("n1", "n2")] == ["standby", "active"]
+
+
+def test_guests_and_remote_nodes_do_not_name_the_group():
+    xml = cluster([node("a-remote", type="remote")] + BOTH, [resource("vip", "a-remote")])
+    found = pacemaker.group(COROSYNC, xml, "n2")
+    assert found["name"] == "pacemaker-shop-n1" and found["instances"] == ["n1", "n2"] and found["role"] == "standby"
+    assert not pacemaker.nodes(xml)["a-remote"]["member"]
+
+
+@pytest.mark.parametrize("state", ["standby", "standby_onfail", "maintenance", "unclean", "pending", "shutdown"])
+def test_who_could_not_take_over(state):
+    found = pacemaker.nodes(cluster([BOTH[0], node("n2", **{state: "true"})], []))
+    assert found["n1"]["able"] and not found["n2"]["able"]
+    assert found["n2"]["standby"] is (state == "standby") and found["n2"]["maintenance"] is (state == "maintenance")
+
+
+def test_nobody_can_take_over_when_away_or_while_the_cluster_is_frozen():
+    assert not pacemaker.nodes(cluster([BOTH[0], node("n2", online="false")], []))["n2"]["able"]
+    frozen = pacemaker.nodes(cluster(BOTH, [], maintenance="true"))
+    assert all(one["maintenance"] and not one["able"] for one in frozen.values())
+
+
+def test_what_must_move_and_when_it_has_moved():
+    services, others = {"vip", "web", "drbd"}, {"dlm"}
+
+    def missing(*resources):
+        return pacemaker.not_moved(cluster(BOTH, FENCE + list(resources)), "n1", services, others)
+    assert missing(resource("vip", "n1"), resource("web", "n1")) == "2 resources are still on it: vip, web"
+    assert missing(resource("vip", "n1")) == "one resource is still on it: vip"
+    # Stopping is neither here nor there.
+    assert missing(resource("vip", role="Stopping"), resource("web", "n2")) == "the cluster is still stopping vip"
+    assert missing(resource("vip", "n2", role="Starting"), resource("web", "n2"), drbd("n2", None, ("Promoted", "Stopped"))) == "no other node runs vip"
+    assert missing(resource("vip", "n2"), resource("web", "n2"), drbd("n2", None, ("Unpromoted", "Stopped"))) == "no other node runs drbd"
+    assert missing(resource("vip", "n2"), resource("web", "n2"), drbd("n2", None, ("Promoted", "Stopped")),
+                   clone("dlm-clone", resource("dlm", "n2"), resource("dlm"))) is None
+
+
+def test_bundles():
+    def bundle(*replicas):
+        inside = "".join('<replica id="%d">%s</replica>' % (number, "".join(one)) for number, one in enumerate(replicas))
+        return '<bundle id="b" type="podman" image="i" unique="false" managed="true" failed="false">%s</bundle>' % inside
+    one = pacemaker.nodes(cluster(BOTH, [bundle([resource("b-podman-0", "n1")])]))
+    assert one["n1"]["services"] == {"b-podman-0"}
+    two = pacemaker.nodes(cluster(BOTH, [bundle([resource("b-podman-0", "n1")], [resource("b-podman-1", "n2")])]))
+    assert two["n1"]["services"] == set() and two["n1"]["resources"] == {"b-podman-0"}
+
+
+@pytest.mark.parametrize("xml, words", [("", "no XML"), ("Connection refused", "no XML"), ("<pacemaker-result><nodes/></pacemaker-result>", "names no node")])
+def test_what_is_no_answer(xml, words):
+    with pytest.raises(pacemaker.Unreadable, match=words):
+        pacemaker.nodes(xml)
+
+
+def test_a_node_that_the_cluster_does_not_know():
+    with pytest.raises(pacemaker.Unreadable, match=r"does not name this node \(n3\)"):
+        pacemaker.group(COROSYNC, USUAL, "n3")
+
+
+def test_complaints_are_one_line():
+    xml = """<pacemaker-result api-version="2.30" request="crm_mon"><status code="102" message="Not connected"><errors>
+        <error>crm_mon: Connection to cluster
+        failed</error></errors></status></pacemaker-result>"""
+    assert pacemaker.complaint(xml) == "Not connected; crm_mon: Connection to cluster failed"
+    assert pacemaker.complaint("Error: cluster is not\navailable on this node\n") == "Error: cluster is not available on this node"
+    assert pacemaker.complaint("") == "" and len(pacemaker.complaint("x" * 999)) == 200
+
+
+@pytest.mark.parametrize("text, name", [(COROSYNC, "shop"), ("totem {\n\tcluster_name :  a-b.c \n}", "a-b.c"), ("# cluster_name: x", ""), ("", "")])
+def test_cluster_names(text, name):
+    assert pacemaker.cluster_name(text) == name
