@@ -9,20 +9,35 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Pl
 
 PLACES = ("host", "peers", "controller")
 CHECK = ("name", "command", "url", "status", "port", "address", "unit")
+KINDS = ("command", "url", "port", "unit")
+KINDS = ("command", "url", "port", "unit")
+KINDS = ("command", "url", "port", "unit")
 # What makes a partner take over: without it there is nobody to drain to. Kinds of groups whose unit has the same name.
 TAKES_OVER = ("keepalived", "pacemaker")
 
 
+def _may_look(variables):
+    return str(variables.get("ksplice_ha_discover", True)).lower() not in ("false", "no", "off", "0")
+
+
+def _may_look(variables):
+    return str(variables.get("ksplice_ha_discover", True)).lower() not in ("false", "no", "off", "0")
+
+
+def _may_look(variables):
+    return str(variables.get("ksplice_ha_discover", True)).lower() not in ("false", "no", "off", "0")
+
+
 def discovered(variables):
     """What ha_facts found on a host: a mapping with groups, role and problems, or None where nobody looked (or was not to)."""
-    if str(variables.get("ksplice_ha_discover", True)).lower() in ("false", "no", "off", "0"):
+    if not _may_look(variables):
         return None
     return (variables.get("ansible_facts") or {}).get("ha")
 
 
 def worth_discovering(variables, survey):
     """Whether something on this host may make it a member of a group that nobody has looked at yet."""
-    if str(variables.get("ksplice_ha_discover", True)).lower() in ("false", "no", "off", "0") or discovered(variables) is not None:
+    if not _may_look(variables) or discovered(variables) is not None:
         return False
     return bool(survey.get("redundancy") or variables.get("ksplice_ha_command"))
 
@@ -56,7 +71,7 @@ def lonely(variables_of, everyone, known):
                 members.setdefault(group["name"], []).append(host)
     if all(len(found) > 1 for found in members.values()):
         return []
-    return [host for host in everyone if host not in set(known) and discovered(variables_of[host]) is None]
+    return [host for host in everyone if host not in set(known) and _may_look(variables_of[host]) and discovered(variables_of[host]) is None]
 
 
 def alone(hosts, variables_of):
@@ -111,12 +126,27 @@ def drains(name, variables):
     found = []
     for one in given:
         target = {key: value for key, value in one.items() if key != "on"}
-        wrong = book.mistake(target)
+        wrong = _mistake(target)
         if wrong:
             raise PlanError(f"Host {name}: ksplice_ha_drain has a mistake: {wrong}")
         for on in [one.get("on", name)] if not isinstance(one.get("on"), (list, tuple)) else one["on"]:
             found.append({"on": on, "target": target})
     return found
+
+
+def _mistake(target):
+    """What is wrong with a target, in words, or None; what ha_drain would say on its host only."""
+    kind = book.ADAPTERS.get(str(target["adapter"]))
+    if kind is None:
+        return f"there is no adapter {target['adapter']}; there are {', '.join(sorted(book.ADAPTERS))}."
+    given = {name: value for name, value in target.items() if name != "adapter" and value is not None}
+    for name, value in given.items():
+        if name not in kind.OPTIONS:
+            return f"the adapter {target['adapter']} has no option {name}; it has {', '.join(sorted(kind.OPTIONS))}."
+        if kind.OPTIONS[name] and value not in kind.OPTIONS[name]:
+            return f"{name} is {value!r}, and not one of {', '.join(kind.OPTIONS[name])}."
+    missing = [name for name in getattr(kind, "REQUIRED", ()) if not given.get(name)]
+    return f"the adapter {target['adapter']} needs {' and '.join(missing)}." if missing else None
 
 
 def gates(name, variables, soak=0):
@@ -130,12 +160,18 @@ def gates(name, variables, soak=0):
         result["peers"].append({"name": f"{kind} on the partner", "unit": kind, "when": "before"})
     for one in given:
         place = one.get("on", "host")
-        strange = sorted(set(one) - set(CHECK) - {"on", "timeout", "hold", "baseline", "when"})
-        if strange or place not in PLACES:
-            raise PlanError(f"Host {name}: ksplice_ha_gates has {strange[0] if strange else 'on: ' + str(place)}: a check has one of command, url, port, unit, "
+        # A check that is never made would pass, so that nothing is guessed.
+        wrong = [str(key) for key in one if key not in (*CHECK, "on", "timeout", "hold", "baseline", "when")]
+        wrong += [f"on: {place}"] if place not in PLACES else []
+        wrong += [f"when: {one['when']}"] if one.get("when", "both") not in ("both", "before", "after") else []
+        wrong += [f"{key}: {one[key]}" for key in ("timeout", "hold") if not str(one.get(key, 0)).isdigit()]
+        if not wrong and len([kind for kind in KINDS if one.get(kind)]) != 1:
+            wrong = [f"{one!r}"]
+        if wrong:
+            raise PlanError(f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, port, unit, "
                             f"and name, on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after).")
         check = {key: one[key] for key in CHECK if key in one}
-        check.setdefault("name", next((f"{kind} {check[kind]}" for kind in ("command", "url", "port", "unit") if check.get(kind)), "a check"))
+        check.setdefault("name", next(f"{kind} {check[kind]}" for kind in KINDS if check.get(kind)))
         result[place].append(dict(check, when=one.get("when", "both")))
         result["timeout"] = max(result["timeout"], int(one.get("timeout", 0)))
         result["hold"] = max(result["hold"], int(one.get("hold", 0)))
