@@ -84,7 +84,8 @@ def test_a_plain_instance():
     "vrrp_instance web\n{\npriority 7\n}", "vrrp_instance web {\npriority 7 }", "vrrp_instance web { priority 7 }", 'vrrp_instance "web" {\npriority "7"\n}',
     "vrrp_instance web{\npriority 7\n}", "vrrp_instance web { # priority 8\n! priority 9\npriority 7!8\n}", "vrrp_instance web {\n\tpriority 7#, not 8\n}",
     "\n\nvrrp_instance web\n\n# here it begins\n{\n\npriority 7\n}", "$NAME=web\n$LOW=7\nvrrp_instance $NAME {\npriority ${LOW}\n}",
-    "$A=7\n$LINE=priority $A\nvrrp_instance web {\n$LINE\n}", "vrrp_instance web {\n@other priority 8\npriority 7\n}", "vrrp_instance web {\r\npriority 7\r\n}\r\n"])
+    "$A=7\n$LINE=priority $A\nvrrp_instance web {\n$LINE\n}", "vrrp_instance web {\n@other priority 8\npriority 7\n}",
+    "vrrp_instance web {\r\npriority 7\r\n}\r\n"])
 def test_ways_to_write_the_same(text):
     found, = instances(text)
     assert (found.name, found.priority) == ("web", 7)
@@ -96,7 +97,8 @@ def test_what_looks_like_a_comment_inside_of_quotes_is_none():
 
 
 @pytest.mark.parametrize("text, words", [
-    ("a {\nb\n", "line 1: the block a is not closed"), ("a {\n}\n}", "line 3: a brace closes nothing"), ("{\n}", "line 1: a brace opens a block without a name")])
+    ("a {\nb\n", "line 1: the block a is not closed"), ("a {\n}\n}", "line 3: a brace closes nothing"),
+    ("{\n}", "line 1: a brace opens a block without a name")])
 def test_braces_that_do_not_match(text, words):
     with pytest.raises(keepalived.Unreadable, match=words):
         read(text)
@@ -158,7 +160,8 @@ def test_ipv6_addresses_in_any_spelling():
 
 @pytest.mark.parametrize("group", ["group {\nin\nout\n}", "group {\nin out\n}", "group\n{\nout\nin\n}"])
 def test_a_sync_group_is_one_group(group):
-    text = "vrrp_sync_group both {\n%s\n}\n" % group + instance("in", 20, ["10.0.0.1"]) + instance("out", 10, ["192.0.2.1"]) + instance("alone", 30, ["192.0.2.3"])
+    text = "vrrp_sync_group both {\n%s\n}\n" % group + instance("in", 20, ["10.0.0.1"]) + instance("out", 10, ["192.0.2.1"])
+    text += instance("alone", 30, ["192.0.2.3"])
     found = group_of(text, "10.0.0.1")
     assert [(one["name"], one["instances"], one["role"]) for one in found] == [
         ("vrrp-10-192.0.2.1", ["in", "out"], "active"), ("vrrp-30-192.0.2.3", ["alone"], "standby")]
@@ -217,7 +220,8 @@ indents = st.sampled_from(["", "  ", "    ", "\t"])
 names = st.sampled_from(["a", "web", '"quoted"', "vrrp_1", "$NAME"])
 OTHER = ["interface eth0", "virtual_router_id 51", "nopreempt", "$REST", "# priority 3", "! {", "", "authentication {\nauth_pass \"{#!\"\n}", "advert_int 1",
          "track_script\n{\nchk weight 2\n}", "virtual_ipaddress {\n192.0.2.1/24\n2001:db8::1\n}", "@me priority 8", "notify \"/bin/x priority 5\""]
-priorities = st.sampled_from(["priority 150", "priority 150", "priority  1", "priority 254", "priority $HIGH", "priority ${HIGH}", "priority \"90\"", "priority\t7"])
+priorities = st.sampled_from(["priority 150", "priority 150", "priority  1", "priority 254", "priority $HIGH",
+                              "priority ${HIGH}", "priority \"90\"", "priority\t7"])
 
 
 @st.composite

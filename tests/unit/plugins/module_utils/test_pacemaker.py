@@ -29,8 +29,8 @@ def node(name, **more):
 
 
 def resource(name, *nodes, **more):
-    told = dict({"role": "Started" if nodes else "Stopped", "active": "true" if nodes else "false", "resource_agent": "ocf:heartbeat:IPaddr2", "orphaned": "false",
-                 "blocked": "false", "maintenance": "false", "managed": "true", "failed": "false", "failure_ignored": "false"}, **more)
+    told = dict({"role": "Started" if nodes else "Stopped", "active": "true" if nodes else "false", "resource_agent": "ocf:heartbeat:IPaddr2",
+                 "orphaned": "false", "blocked": "false", "maintenance": "false", "managed": "true", "failed": "false", "failure_ignored": "false"}, **more)
     inside = "".join('<node name="%s" id="1" cached="true"/>' % one for one in nodes)
     return '<resource id="%s" %s nodes_running_on="%d">%s</resource>' % (name, " ".join('%s="%s"' % one for one in sorted(told.items())), len(nodes), inside)
 
