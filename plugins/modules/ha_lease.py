@@ -26,7 +26,8 @@ options:
     description:
       - V(taken) asks this member for its promise. A refusal is no failure of the task, see RV(granted).
       - V(renewed) keeps a lease alive, and writes down what is about to be done.
-      - V(released) ends a lease here, on the host in hand before all others.
+      - V(released) ends a lease here, on the host in hand before all others. That host refuses where another run has taken the lease over. The promises
+        of the others are that run's then, and are left alone.
       - V(adopted) takes over, on the host in hand itself, a lease that has become stale. V(ended) then clears the old token on the other members, and
         on its host where RV(unknown) says that the host does not have it.
       - V(shown) changes nothing. V(broken) ends what stands here by hand, and needs O(reason).

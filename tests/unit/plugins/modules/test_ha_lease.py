@@ -184,6 +184,16 @@ def test_a_run_that_lost_its_lease_does_nothing(make_host, what):
     assert host.in_kernel() == []
 
 
+def test_a_run_whose_lease_was_taken_over_cannot_end_it(make_host):
+    host = make_host()
+    take(host.root, "t1", host="a", member="a", seconds=-1)
+    task(host.root, "adopted", token="t2", old_token="t1", run="morning", host="a", member="a", reason="x", groups=PAIR)
+    refused = task(host.root, "released", token="t1")
+    assert not refused["granted"] and "morning has a in hand" in refused["refusal"] and [one["token"] for one in refused["leases"]] == ["t2"]
+    assert not task(host.root, "ended", token="t1")["granted"]
+    assert task(host.root, "released", token="t2")["granted"] and task(host.root, "released", token="t1")["granted"]
+
+
 def test_an_ad_hoc_command_leaves_no_ledger(make_host):
     host = make_host()
     assert host.apply()["changed"]
