@@ -47,7 +47,7 @@ options:
     choices: [active, always]
     default: active
   timeout:
-    description: Seconds to wait for the partner to have taken over, or for the host to be back.
+    description: Seconds to wait, for each target, for the partner to have taken over, or for the host to be back. Commands may take no longer either.
     type: int
     default: 60
   targets:
@@ -60,10 +60,13 @@ options:
         description:
           - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1, so that the partner takes the addresses before this host lets
             them go. Where the configuration says C(nopreempt), keepalived is restarted with the low priority.
-          - V(pacemaker) on the host itself puts its node into standby.
-          - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API, and waits for its sessions to end.
+          - V(pacemaker) on the host itself puts its node into standby, and waits until another node runs all that ran there. Putting back waits for the
+            cluster to come to rest.
+          - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API, and waits for its sessions to end. As haproxy has it, clients
+            whose cookie names the server go on getting to it.
           - V(nginx) on the host where nginx runs marks a server of an upstream C(down), reloads, and waits for the old workers to end.
           - V(custom) runs commands.
+          - What would leave nobody in service is refused, as the last node out of standby and the last server that is up.
         type: str
         choices: [custom, haproxy, keepalived, nginx, pacemaker]
         required: true
@@ -129,6 +132,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+done:
+  description: Whether everything is as O(state) says, for callers that do not want the task to fail.
+  returned: always
+  type: bool
 active:
   description: With O(state=drained), whether the host was in service before.
   returned: always
@@ -156,6 +163,7 @@ def main():
     module = AnsibleModule(argument_spec=book.ARGUMENTS, required_if=book.REQUIRED_IF, supports_check_mode=True)
     machine = discover.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
     result = book.run(machine, module.params, module.check_mode)
+    result["done"] = not result["failed"]
     if result.pop("failed"):
         module.fail_json(**result)
     module.exit_json(**result)

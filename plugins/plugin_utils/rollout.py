@@ -328,7 +328,7 @@ def drained(result):
             continue
         if one.get("unreachable"):
             return f"{(one.get('item') or {}).get('on', 'A host')} cannot be reached: {_one_line(one.get('msg'), UNREACHABLE)}"
-        if "drained" not in one or one.get("error") or one.get("failed"):
+        if not one.get("done"):
             return _one_line(one.get("msg"), "The task gave no reason.")
     return None
 
@@ -355,6 +355,8 @@ def gated(state, wave, variables_of, moment):
         variables = variables_of[name]
         if not its or not hands[name]["taken"] or (moment == "after" and not _worked(variables)):
             continue
+        if moment == "after" and variables["rolling_apply"].get("unreachable") and (variables.get("rolling_gate_host_after") or {}).get("unreachable"):
+            continue    # lost while in hand, and still: that is told as such
         answers = {place: _answers(name, variables.get(f"rolling_gate_{place}_{moment}")) for place in service.PLACES}
         # Before, a partner that cannot be asked is a reason to leave the host alone. Afterwards it is the partner's trouble, and no fault of the update.
         lost = [host for results in answers.values() for host, result in results if result.get("unreachable") and host != name and moment == "after"]
@@ -471,7 +473,7 @@ def note(state, wave, variables_of, now):
         outcome["took_over"] = _took_over(variables_of[name])
         outcomes[name] = outcome
         if outcome.get("gate"):
-            ban = f"what {name} was given had to be taken back, because it was not well afterwards: {outcome['gate']}."
+            ban = f"{name} was not well after what it was given ({outcome['gate']})."
             state = dict(state, banned=dict(state.get("banned") or {}, **{outcome["build"]: ban}))
     ended = now if any(state["hands"][name]["taken"] for name in wave) else state.get("ended")
     return dict(state, outcomes=outcomes, hands={}, ended=ended)
