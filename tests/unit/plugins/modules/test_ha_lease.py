@@ -25,7 +25,8 @@ def take(root, token, host="a", member="b", **more):
 
 
 def test_taking_showing_renewing_releasing(tmp_path):
-    assert task(tmp_path, "shown") == {"granted": True, "refusal": None, "changed": False, "unknown": False, "leases": [], "busy": False}
+    assert task(tmp_path, "shown") == {"granted": True, "refusal": None, "changed": False, "unknown": False, "leases": [], "busy": False,
+                                       "waited": 0}
     assert not (tmp_path / "var").exists(), "looking must leave nothing behind"
     first = take(tmp_path, "t1")
     assert first["granted"] and first["changed"] and first["leases"][0]["phase"] == "taken" and not first["leases"][0]["stale"]

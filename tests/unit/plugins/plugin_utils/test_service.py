@@ -154,8 +154,8 @@ def test_a_partner_must_be_able_to_take_over():
 @pytest.mark.parametrize("given, words", [
     ("x", "is 'x'"), ({"port": 1}, "is {"), (["x"], "is ["), ([{"prot": 80}], "has prot"), ([{"port": 80, "on": "partner"}], "has on: partner"),
     ([{"port": 80, "when": "later"}], "has when: later"), ([{"port": 80, "timeout": "soon"}], "has timeout: soon"),
-    ([{"port": 80, "hold": -1}], "has hold: -1"), ([{"name": "nothing"}], "has {'name': 'nothing'}"), ([{"port": 80, "unit": "x"}], "has {'port': 80, 'unit': 'x'}"),
-    ([{}], "has {}")])
+    ([{"port": 80, "hold": -1}], "has hold: -1"), ([{"name": "nothing"}], "has {'name': 'nothing'}"),
+    ([{"port": 80, "unit": "x"}], "has {'port': 80, 'unit': 'x'}"), ([{}], "has {}")])
 def test_gates_that_make_no_sense(given, words):
     with pytest.raises(PlanError) as refused:
         service.gates("a", {"ksplice_ha_gates": given})
