@@ -38,7 +38,10 @@ class Machine:
 
     def addresses(self):
         """The addresses on the interfaces of this host."""
-        _rc, out, _err = self.run_command(["ip", "-o", "addr", "show"])
+        rc, out, err = self.run_command(["ip", "-o", "addr", "show"])
+        if rc:
+            # None would make it a standby, or one that is drained.
+            raise keepalived.Unreadable("`ip -o addr show` does not tell the addresses of this host ({})".format(" ".join((err or out).split())[:200] or rc))
         words = [line.split() for line in out.splitlines()]
         return {keepalived.address(line[3]) for line in words if len(line) > 3 and line[2] in ("inet", "inet6")} - {None}
 

@@ -109,7 +109,7 @@ seconds:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils import discover, gates, ledger
+from ansible_collections.rebootless.ksplice.plugins.module_utils import discover, gates, keepalived, ledger
 
 
 def main():
@@ -119,7 +119,7 @@ def main():
         if not module.check_mode:
             gates.begin(machine, module.params["lease"])
         result = gates.run(machine, dict(module.params, lease=None) if module.check_mode else module.params)
-    except (gates.Wrong, ledger.Broken) as error:
+    except (gates.Wrong, keepalived.Unreadable, ledger.Broken) as error:
         module.fail_json(msg=str(error))
     bad = ["{} ({})".format(one["name"], one["said"]) for one in result["checks"] if not one["ok"]]
     if bad and module.params["fail"]:

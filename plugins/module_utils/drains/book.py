@@ -12,7 +12,7 @@ import json
 import os
 import time
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import ledger
+from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, ledger, pacemaker
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (
     haproxy_server,
     keepalived_service,
@@ -37,6 +37,8 @@ ARGUMENTS = {
         "node": {"type": "str"}, "socket": {"type": "path"}, "backend": {"type": "str"}, "server": {"type": "str"}, "file": {"type": "path"},
         "upstream": {"type": "str"}, "drain": {"type": "str"}, "undo": {"type": "str"}, "is_active": {"type": "str"}, "is_drained": {"type": "str"}}},
 }
+# What an adapter may stumble over on a host; each says in words what it was.
+STUMBLES = (Trouble, keepalived.Unreadable, pacemaker.Unreadable, OSError)
 REQUIRED_IF = [("state", "drained", ["host", "token", "targets"]), ("state", "undone", ["host"])]
 
 
@@ -150,8 +152,8 @@ class Work:
                 if refusal:
                     raise Trouble(refusal)
             return self._drain() if state == "drained" else self._undo(self.params["any_token"])
-        except (Trouble, ledger.Broken) as trouble:
-            words = str(trouble)
+        except STUMBLES + (ledger.Broken,) as trouble:
+            words = str(trouble).rstrip(".") + "."
             return dict(self.result, failed=True, msg=words if "Nothing was changed" in words else words + " Nothing was changed.")
         finally:
             if lock is not None:
@@ -177,7 +179,7 @@ class Work:
         for target, one in zip(targets, given):
             try:
                 lacking = self._out(target, one)
-            except Trouble as trouble:
+            except STUMBLES as trouble:
                 lacking = str(trouble)
             if lacking:
                 return self._failed("{} was not taken out of service: {}.".format(target.key, lacking.rstrip(".")))
@@ -242,7 +244,7 @@ class Work:
                 continue
             try:
                 lacking = self._back(mark)
-            except Trouble as trouble:
+            except STUMBLES as trouble:
                 lacking = str(trouble)
             if lacking:
                 wrong.append("{} is NOT back in service: {}.".format(mark["key"], lacking.rstrip(".")))
@@ -274,7 +276,7 @@ class Work:
         while True:
             try:
                 lacking = lacks()
-            except Trouble as trouble:
+            except STUMBLES as trouble:
                 lacking = str(trouble)
             if not lacking or self.clock() >= end:
                 return lacking

@@ -74,6 +74,9 @@ class Adapter:
         lines, found = self._lines()
         number, _address, down = self._mine(found)
         ours = lines[number] == mark["after"]
+        if not ours and mark["workers"] and all(_stat(pid)[1] == started and not _leaving(pid) for pid, started in mark["workers"]):
+            # nginx was never told.
+            return None
         self.old = self._workers()
         # Also when there is nothing of ours in the file: a run may have died before it told nginx.
         self._write(lines, [mark["before"] if place == number and ours else line for place, line in enumerate(lines)])

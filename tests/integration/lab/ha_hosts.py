@@ -29,7 +29,7 @@ global_defs {
 }
 include conf.d/*.conf
 """
-WEB = """$BOTH=web4 web6
+WEB = """$ID=51
 vrrp_sync_group web {
     group {
         web4
@@ -39,7 +39,7 @@ vrrp_sync_group web {
 vrrp_instance web4 {
     state MASTER   # of which keepalived makes what it likes
     interface eth0
-    virtual_router_id 51
+    virtual_router_id $ID
     priority %(web)d
     advert_int 1
     unicast_src_ip %(own4)s
