@@ -289,7 +289,7 @@ def may_serve(state, name, variables):
     if not state["hands"][name].get("gate"):
         return True
     taken_back = [result for result in (variables.get("rolling_undo"), variables.get("rolling_put_in")) if result and not result.get("skipped")]
-    return bool(all("after" in result and not result.get("failed") for result in taken_back) and (variables.get("rolling_gate_undone") or {}).get("ok"))
+    return bool(all("after" in result and not result["error_class"] for result in taken_back) and (variables.get("rolling_gate_undone") or {}).get("ok"))
 
 
 def places(variables_of, name):
@@ -517,7 +517,8 @@ def _taken_back(hand, undo, outcome):
     """What became of a host that was not well after the update."""
     was = outcome.get("installed") or []
     more = {"ok": False, "gate": hand["gate"]}
-    if undo.get("unreachable") or undo.get("failed") or "after" not in undo:
+    # Its task is not to fail, so that what came of it is told by the error's class.
+    if undo.get("unreachable") or "after" not in undo or undo["error_class"]:
         why = _one_line(undo.get("msg"), "The task gave no reason.")
         return dict(more, reason=f"Not well after the update ({hand['gate']}), and what was installed ({_some(was)}) could NOT be taken back: {why}")
     return dict(more, reason=f"Not well after the update: {hand['gate']}. What was installed was taken back ({_some(was)}).",
