@@ -534,6 +534,10 @@ class Model:
             parts.append(f"{run.name} for {run.wants}: {run.pc} {run.attempt} {run.at} {run.todo}")
         return " | ".join(parts)
 
+    def left(self, world):
+        """What of a world in which everybody has gone matters to recovers."""
+        return tuple(self.age(ledger, LEAPS) for ledger in world[:self.count]) + tuple(code & 1 for code in world[self.count:2 * self.count])
+
     def recovers(self, world, host):
         """Whether, once everybody has gone and time has passed, a new run gets the host in hand without mishap. A run clears one stale lease out of
         the way and then another; the next night's clears what is left."""
