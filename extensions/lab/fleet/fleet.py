@@ -72,6 +72,8 @@ class Fleet:
     :param prefix: begins the names of its namespaces, mounts and control groups, so that several fleets can be up.
     """
 
+    connect_timeout = 10    # seconds that ssh waits for a host
+
     def __init__(self, directory=None, prefix="lab"):
         self.directory = directory or os.path.join(cache_directory(), f"fleet-{prefix}")
         self.prefix = prefix
@@ -302,7 +304,7 @@ class Fleet:
             # A path of a control socket must be short.
             "ansible_control_path_dir": f"/tmp/{self.prefix}-cp",
             "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
-                                       "-o LogLevel=ERROR -o ConnectTimeout=10"}}},
+                                       "-o LogLevel=ERROR -o ConnectTimeout={self.connect_timeout}"}}},
             indent=1))
         return path
 

@@ -89,6 +89,8 @@ def keepalived(name, addresses):
 class Pairs(real_hosts.Lab):
     """The fleet, and a control node of it that can be killed."""
 
+    connect_timeout = 5     # a host that is cut off is asked several times over
+
     def describe(self):
         addresses = {name: f"10.77.0.{number + 1}" for number, name in enumerate(HOSTS, 1)}
         return {name: {"flavour": FLAVOURS[name[0]], "agent": ["uptrack"], "services": ["keepalived", "nginx"],

@@ -76,7 +76,9 @@ def test_a_clean_run(pairs):
     all_is_well(pairs, HOSTS)
     spans = pairs.spans()
     for pair, (first, second) in PAIRS.items():
-        assert what.seen.failed(pair) == [], "a request failed in a run in which nothing went wrong"
+        # What a move of the address itself costs is said, with numbers, in docs/rolling.md.
+        assert what.seen.unexplained(pair) == [], "a request failed in a run in which nothing went wrong"
+        assert len(what.seen.failed(pair)) <= len(what.seen.moves(pair)), "more was cut than what was under way"
         assert spans[second][-1][1] <= spans[first][0][0], "the standby goes first"
         assert what.seen.servers(pair) == [first, second, first], "the active one was out of service while it was patched, and came back"
         assert run.rows[first]["role"] == "active" and run.rows[second]["role"] == "standby" and run.rows[first]["drained"] == ["keepalived"]
@@ -125,6 +127,15 @@ class Operator(threading.Thread):
             until(f"the agent of {name} is done", lambda one=name: self.pairs.run(one, ["pgrep", "-f", "uptrack-(upgrade|install)"], check=False)[0] != 0)
         for name in PAIRS[self.pair]:
             self.pairs.run(name, ["uptrack-remove", "--all", "-y"])
+
+
+def test_a_clean_run_that_takes_nobody_out_of_service(pairs):
+    """Updates go in while the host serves: not one request fails."""
+    with fire(pairs, "a", "d") as what:
+        run = pairs.patch(1, *limit(*PAIRS["a"], *PAIRS["d"]), ksplice_drain="never")
+    assert run.status == 0, run.output[-4000:]
+    all_is_well(pairs, (*PAIRS["a"], *PAIRS["d"]))
+    assert all(what.seen.failed(pair) == [] and what.seen.servers(pair) == [PAIRS[pair][FIRST]] for pair in "ad")
 
 
 def test_the_control_node_is_killed_at_random_moments_and_started_again(pairs, seed):
@@ -253,7 +264,7 @@ def test_the_update_that_will_not_go_in(pairs):
     assert pairs.patched(hosts) == list(PAIRS["c"]), "another build has nothing to do with it"
     for name in hosts:
         assert pairs.leases(name) == [] and pairs.marks(name) == []
-    assert all(what.seen.failed(pair) == [] for pair in "abc")
+    assert all(what.seen.unexplained(pair) == [] for pair in "abc")
 
 
 def test_the_gate_that_fails_after_the_apply(pairs):
@@ -274,7 +285,7 @@ def test_the_gate_that_fails_after_the_apply(pairs):
     assert pairs.holders("a") == [first], "it is back in service"
     for name in hosts:
         assert pairs.leases(name) == [] and pairs.marks(name) == []
-    assert all(what.seen.failed(pair) == [] for pair in "abc")
+    assert all(what.seen.unexplained(pair) == [] for pair in "abc")
 
 
 def test_keepalived_that_does_not_come_back(pairs):

@@ -65,6 +65,17 @@ class Seen:
                 found.append(line["said"])
         return found
 
+    def moves(self, pair):
+        """When the address moved: (last answer of the one before it, first answer of the other after it)."""
+        good = [line for line in self.of(pair) if line["ok"]]
+        return [(one["at"], other["at"]) for one, other in zip(good, good[1:]) if one["said"] != other["said"]]
+
+    def unexplained(self, pair):
+        """The failed requests that were not under way while the address moved. VRRP moves an address and not the connections that are open at that moment,
+        so that those are cut, however it is done."""
+        return [line for line in self.failed(pair)
+                if not any(line["at"] <= after and before <= line["at"] + line["took"] for before, after in self.moves(pair))]
+
     def longest_gap(self, pair):
         """The longest time without an answer through the virtual address, in seconds."""
         good = [line["at"] for line in self.of(pair) if line["ok"]]
