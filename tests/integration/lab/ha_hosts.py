@@ -280,12 +280,14 @@ class HaLab(Lab):
     def marks(self, name):
         return json.loads(self.shell(name, "cat /var/lib/rebootless-ksplice/drained.json 2>/dev/null || echo '[]'"))
 
-    def ha(self, host, module, *options):
-        """The results of tasks of one module, one for each mapping of options."""
-        run = self.ansible([host], [{f"rebootless.ksplice.{module}": dict(one), "ignore_errors": True} for one in options])
-        assert len(run.events) == len(options) and run.status == 0 and "Traceback" not in run.output, run.output[-3000:]
+    def ha(self, host, module, *steps):
+        """The results of tasks of one module, one for each mapping of options; text between them is for the shell, and must not fail."""
+        tasks = [{"ansible.builtin.shell": one} if isinstance(one, str) else {f"rebootless.ksplice.{module}": dict(one), "ignore_errors": True}
+                 for one in steps]
+        run = self.ansible([host], tasks)
+        assert len(run.events) == len(steps) and run.status == 0 and "Traceback" not in run.output, run.output[-3000:]
         assert AUTH_PASS not in run.output and not any(AUTH_PASS in json.dumps(event) for event in run.events)
-        return [dict(event["result"], failed=event["what"] == "failed") for event in run.events]
+        return [dict(event["result"], failed=event["what"] == "failed") for step, event in zip(steps, run.events) if not isinstance(step, str)]
 
     def facts(self, host, **options):
         return self.ha(host, "ha_facts", options)[0]["ansible_facts"]["ha"]

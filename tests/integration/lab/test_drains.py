@@ -164,19 +164,26 @@ def test_a_session_that_does_not_end_in_time(balancer, target, port, still):
 
 
 def test_a_server_that_a_person_drained_stays_so(balancer):
-    for state, number in (("drain", 8), ("maint", 1)):
-        balancer.haproxy(f"set server web/a state {state}")
-        plain, always, undone = balancer.ha("lb", "ha_drain", *[dict(one, host="web-a", token="run-1") for one in (
-            {"state": "drained", "targets": [WEB_A]}, {"state": "drained", "targets": [WEB_A], "when": "always"}, {"state": "undone", "any_token": True})])
+    def set_state(words):
+        return f"echo 'set server web/a {words}' | socat - UNIX-CONNECT:/run/haproxy/admin.sock"
+
+    def is_still(state):
+        return f"echo 'show servers state web' | socat - UNIX-CONNECT:/run/haproxy/admin.sock | grep -q ' a 127.0.0.1 . {state} '"
+
+    theirs = [{"state": "drained", "host": "web-a", "targets": [WEB_A]}, {"state": "drained", "host": "web-a", "targets": [WEB_A], "when": "always"},
+              {"state": "undone", "host": "web-a", "any_token": True}]
+    last = {"state": "drained", "host": "web-b", "targets": [WEB_B]}
+    steps = [set_state("state drain"), *theirs, is_still(8), last, set_state("state maint"), *theirs, is_still(1), last,
+             # Others drain by a weight of 0.
+             set_state("state ready"), set_state("weight 0"), last]
+    *results, by_weight = balancer.ha("lb", "ha_drain", *[step if isinstance(step, str) else dict(step, token="run-1") for step in steps])
+    for plain, always, undone, refused in (results[:4], results[4:]):
         for result in (plain, always):
             assert not result["changed"] and result["drained"] == []
             assert result["left"] == ["haproxy /run/haproxy/admin.sock web/a was out of service already, and stays so."]
-        assert not undone["changed"] and balancer.admin_state("a") == number
-        failed(balancer.drain("lb", WEB_B, of="web-b"), "b is the last server of haproxy's backend web that is up. Nothing was changed.")
-    # Others drain by a weight of 0.
-    balancer.haproxy("set server web/a state ready")
-    balancer.haproxy("set server web/a weight 0")
-    failed(balancer.drain("lb", WEB_B, of="web-b"), "b is the last server of haproxy's backend web that is up. Nothing was changed.")
+        assert not undone["changed"]
+        failed(refused, "b is the last server of haproxy's backend web that is up. Nothing was changed.")
+    failed(by_weight, "b is the last server of haproxy's backend web that is up. Nothing was changed.")
     assert balancer.admin_state("b") == 0
 
 
@@ -198,11 +205,11 @@ def test_what_haproxy_cannot_do(balancer):
         ({"adapter": "haproxy", "backend": "web"}, "The adapter haproxy needs server. Nothing was changed."),
         (dict(WEB_A, upstream="web"), "The adapter haproxy has no option upstream; it has backend, server, socket. Nothing was changed."),
     ]
+    # One that may look but not touch: what was not begun is not to be put back either.
+    cases += [(dict(WEB_A, socket="/run/haproxy/user.sock"), "it needs `stats socket /run/haproxy/user.sock level admin`")]
     results = balancer.ha("lb", "ha_drain", *[{"state": "drained", "host": "web-a", "token": "run-1", "targets": [target]} for target, _words in cases])
     for (_target, words), result in zip(cases, results):
         failed(result, words)
-    # One that may look but not touch: what was not begun is not to be put back either.
-    failed(balancer.drain("lb", dict(WEB_A, socket="/run/haproxy/user.sock"), of="web-a"), "it needs `stats socket /run/haproxy/user.sock level admin`")
     assert balancer.admin_state("a") == 0 and balancer.marks("lb") == []
 
 
@@ -222,11 +229,6 @@ def test_only_the_one_line_of_the_one_upstream_changes(balancer):
 
 def test_what_nginx_cannot_do(balancer):
     down = dict(POOL_A, server="127.0.0.1:8083")
-    plain, always, undone = balancer.ha("lb", "ha_drain", *[dict(one, host="web-c", token="run-1") for one in (
-        {"state": "drained", "targets": [down]}, {"state": "drained", "targets": [down], "when": "always"}, {"state": "undone", "any_token": True})])
-    for result in (plain, always):
-        assert not result["changed"] and result["left"] == [f"nginx {FILE} pool 127.0.0.1:8083 was out of service already, and stays so."]
-    assert not undone["changed"]
     cases = [
         (dict(POOL_A, upstream="alone"), "127.0.0.1:8081 is the last server of nginx's upstream alone that is not down. Nothing was changed."),
         (dict(POOL_A, server="10.0.0.1"), f"{FILE} has no server 10.0.0.1 in its upstream pool: there must be one, `server 10.0.0.1;`, on a line of its own. "
@@ -235,7 +237,12 @@ def test_what_nginx_cannot_do(balancer):
         (dict(POOL_A, upstream="shop"), f"{FILE} has no server 127.0.0.1:8081 in its upstream shop: there must be one"),
         (dict(POOL_A, file="/etc/nginx/nowhere"), "/etc/nginx/nowhere cannot be read (No such file or directory). Nothing was changed."),
     ]
-    results = balancer.ha("lb", "ha_drain", *[{"state": "drained", "host": "web-a", "token": "run-1", "targets": [target]} for target, _words in cases])
+    plain, always, undone, *results = balancer.ha("lb", "ha_drain", *[dict(one, host="web-a", token="run-1") for one in (
+        {"state": "drained", "targets": [down]}, {"state": "drained", "targets": [down], "when": "always"}, {"state": "undone", "any_token": True},
+        *({"state": "drained", "targets": [target]} for target, _words in cases))])
+    for result in (plain, always):
+        assert not result["changed"] and result["left"] == [f"nginx {FILE} pool 127.0.0.1:8083 was out of service already, and stays so."]
+    assert not undone["changed"]
     for (_target, words), result in zip(cases, results):
         failed(result, words)
     assert balancer.shell("lb", f"cat {FILE}") == POOL and balancer.marks("lb") == []
@@ -260,21 +267,19 @@ def own(ha):
     ha.shell("k2", f"rm -rf /run/out /run/log /run/n {BOOK}")
 
 
-def tasks(lab, *options):
-    return lab.ha("k2", "ha_drain", *[dict({"host": "k2", "token": "run-1"}, **one) for one in options])
+def tasks(lab, *steps):
+    return lab.ha("k2", "ha_drain", *[one if isinstance(one, str) else dict({"host": "k2", "token": "run-1"}, **one) for one in steps])
 
 
 def test_own_commands(own):
-    drained, again, undone, twice = tasks(own, *[{"state": "drained", "targets": [OUT]}] * 2, *[{"state": "undone"}] * 2)
+    # In the end a person takes it out.
+    drained, again, undone, twice, plain, always, back = tasks(
+        own, *[{"state": "drained", "targets": [OUT]}] * 2, "test -e /run/out", *[{"state": "undone"}] * 2, "test ! -e /run/out && touch /run/out",
+        {"state": "drained", "targets": [OUT]}, {"state": "drained", "targets": [OUT], "when": "always"}, {"state": "undone"}, "test -e /run/out")
     assert drained["changed"] and drained["active"] and said(drained) == said(again) == ["custom touch /run/out"] and not again["changed"]
     assert undone["changed"] and undone["drained"] == [] and not twice["changed"]
-    assert own.run("k2", ["ls", "/run/out"], check=False)[0] != 0
-    # What a person took out.
-    own.run("k2", ["touch", "/run/out"])
-    plain, always, back = tasks(own, {"state": "drained", "targets": [OUT]}, {"state": "drained", "targets": [OUT], "when": "always"}, {"state": "undone"})
     assert not plain["changed"] and not always["changed"] and not back["changed"]
     assert plain["left"] == always["left"] == ["custom touch /run/out was out of service already, and stays so."]
-    own.run("k2", ["ls", "/run/out"])
 
 
 def test_own_commands_that_do_not_do(own):
@@ -299,43 +304,36 @@ def test_own_commands_that_do_not_do(own):
 
 
 def test_what_cannot_be_put_back_stays_marked(own):
-    target = dict(OUT, undo="ls /run/nowhere")
-    drained, undone, shown = tasks(own, {"state": "drained", "targets": [target]}, {"state": "undone", "timeout": 1}, {"state": "shown"})
-    assert drained["changed"]
-    assert undone["failed"] and undone["msg"].startswith("custom touch /run/out is NOT back in service: The command ls /run/nowhere ended with status 2: ")
+    drained, undone, shown, back, again, stays, done = tasks(
+        own, {"state": "drained", "targets": [dict(OUT, undo="ls /run/nowhere")]}, {"state": "undone", "timeout": 1}, {"state": "shown"},
+        "mkdir /run/nowhere; rm /run/out", {"state": "undone", "token": "another", "any_token": True}, "rmdir /run/nowhere",
+        {"state": "drained", "targets": [dict(OUT, undo="true")]}, {"state": "undone", "timeout": 1}, f"grep -q run-1 {BOOK} && rm /run/out",
+        {"state": "undone"})
+    assert drained["changed"] and undone["failed"]
+    assert undone["msg"].startswith("custom touch /run/out is NOT back in service: The command ls /run/nowhere ended with status 2: ")
     assert said(undone) == said(shown) == ["custom touch /run/out"] and shown["drained"][0]["token"] == "run-1"
-    own.shell("k2", "mkdir /run/nowhere; rm /run/out")
-    back, drained, undone = tasks(own, {"state": "undone", "token": "another", "any_token": True}, {"state": "drained", "targets": [dict(OUT, undo="true")]},
-                                  {"state": "undone", "timeout": 1})
-    own.run("k2", ["rmdir", "/run/nowhere"])
-    assert not back["failed"] and back["drained"] == [] and drained["changed"]
+    assert not back["failed"] and back["drained"] == [] and again["changed"]
     # Success of the command is not enough.
-    assert undone["failed"] and undone["msg"].startswith("custom touch /run/out is NOT back in service: after 1 s test -e /run/out says it is drained still. ")
-    assert said(undone) == ["custom touch /run/out"] and len(own.marks("k2")) == 1
-    own.run("k2", ["rm", "/run/out"])
-    assert tasks(own, {"state": "undone"})[0]["drained"] == [] and own.marks("k2") == []
+    assert stays["failed"] and stays["msg"].startswith("custom touch /run/out is NOT back in service: after 1 s test -e /run/out says it is drained still. ")
+    assert said(stays) == ["custom touch /run/out"] and not done["failed"] and done["drained"] == [] and own.marks("k2") == []
 
 
 def test_the_second_of_two_fails_and_the_first_comes_back(own):
     second = {"adapter": "custom", "drain": "false", "undo": "true"}
-    [result] = tasks(own, {"state": "drained", "targets": [OUT, second]})
-    failed(result, "custom false was not taken out of service: The command false ended with status 1")
-    assert own.run("k2", ["ls", "/run/out"], check=False)[0] != 0 and own.marks("k2") == []
+    fails, refused = tasks(own, {"state": "drained", "targets": [OUT, second]}, f"test ! -e /run/out && test \"$(cat {BOOK})\" = '[]'",
+                           {"state": "drained", "targets": [dict(OUT, drain="touch /run/log"), WEB_A]}, "test ! -e /run/log")
+    failed(fails, "custom false was not taken out of service: The command false ended with status 1")
     # What is refused is so before the first is touched.
-    [result] = tasks(own, {"state": "drained", "targets": [dict(OUT, drain="sh -c 'touch /run/log /run/out'"), dict(WEB_A)]})
-    failed(result, "haproxy's runtime API at /run/haproxy/admin.sock does not answer")
-    assert own.run("k2", ["ls", "/run/log"], check=False)[0] != 0
+    failed(refused, "haproxy's runtime API at /run/haproxy/admin.sock does not answer")
 
 
 # ---- marks ----
 
 def test_the_mark_is_there_before_anything_changes(own):
     target = {"adapter": "custom", "drain": f"cp {BOOK} /run/log", "undo": "true"}
-    assert tasks(own, {"state": "drained", "targets": [target]})[0]["changed"]
+    assert tasks(own, {"state": "drained", "targets": [target]}, f"test $(stat -c %a {BOOK}) = 600", {"state": "undone"})[0]["changed"]
     [seen] = json.loads(own.shell("k2", "cat /run/log"))
     assert (seen["host"], seen["token"], seen["target"]) == ("k2", "run-1", target) and "done" not in seen
-    assert own.shell("k2", f"stat -c %a {BOOK}").strip() == "600"
-    tasks(own, {"state": "undone"})
 
 
 def test_a_run_that_died_between_mark_and_change(own):
@@ -378,13 +376,12 @@ def test_a_run_that_died_while_it_waited(balancer):
 
 def test_marks_that_cannot_be_read(own):
     own.shell("k2", f"mkdir -p $(dirname {BOOK}); printf '[{{\"key\"' > {BOOK}")
-    results = tasks(own, {"state": "shown"}, {"state": "drained", "targets": [OUT]}, {"state": "undone"})
+    *results, nobody = tasks(own, {"state": "shown"}, {"state": "drained", "targets": [OUT]}, {"state": "undone"}, {"state": "undone", "token": ""})
     for result in results:
         failed(result, f"{BOOK} cannot be read (")
         assert "Nothing was changed." in result["msg"]
     assert own.shell("k2", f"cat {BOOK}") == '[{"key"' and own.run("k2", ["ls", "/run/out"], check=False)[0] != 0
-    [result] = own.ha("k2", "ha_drain", {"state": "undone", "host": "k2"})
-    failed(result, "With state=undone give the token of the attempt whose marks are to be put back, or any_token=true. Nothing was changed.")
+    failed(nobody, "With state=undone give the token of the attempt whose marks are to be put back, or any_token=true. Nothing was changed.")
 
 
 # ---- gates ----
