@@ -7,7 +7,7 @@ PYTHON ?= $(or $(shell for p in python3 /usr/local/bin/python3 /usr/bin/python3;
 	$(error Python 3.10 or newer is needed, as python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint units build-install fleet integration sanity lab-up lab-down clean
+.PHONY: help env demo test lint units build-install fleet fire test-fire integration sanity lab-up lab-down clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -19,16 +19,20 @@ demo: env  ## a rehearsal fleet, enrolled and patched in waves, with a report to
 	@build/venv/bin/python extensions/lab/demo.py
 
 test:  ## everything CI runs, cheapest first, with a summary at the end
-	@$(PYTHON) -B tests/tools/check.py lint fleet units build-install integration sanity
+	@$(PYTHON) -B tests/tools/check.py fire lint fleet units build-install integration sanity
 
 lint:  ## yamllint, ansible-lint, reuse, antsibull-changelog, antsibull-docs, vermin, shellcheck
 units:  ## tests/unit: target code on Python 3.6 too, everything on both cores' Pythons
 build-install:  ## build the collection, install it elsewhere, show its modules' pages
 fleet:  ## tests/integration/lab over real hosts in namespaces (root on Debian; says what is missing)
+fire:  ## tests/integration/fire: rollouts over real keepalived pairs while everything goes wrong (root on Debian)
 integration:  ## tests/integration with the commands of both cores
 sanity:  ## ansible-test sanity on both cores
 
-lint units build-install fleet integration sanity:
+test-fire:  ## the same with more: N=200 kills of the control node; SEED=… replays the random moments of a run
+	@FIRE_KILLS=$(or $(N),20) FIRE_SEED=$(SEED) $(PYTHON) -B tests/tools/check.py fire
+
+lint units build-install fleet fire integration sanity:
 	@$(PYTHON) -B tests/tools/check.py $@
 
 lab-up:  ## real hosts in namespaces, and an inventory of them: make lab-up HOSTS="web1:ubuntu db1:ol9", or HOSTS=8 (root on Debian)

@@ -102,12 +102,17 @@ def start(variables_of, everyone, in_run, options):
 
 
 def to_discover(variables_of, everyone, known):
-    """The hosts that ha_facts has to look at: those that were surveyed and have something that makes groups; where a group would have one member, the rest.
+    """The hosts that ha_facts has to look at: those with work and something that makes groups; then, where a group would have one member, whoever else may
+    be in it. A host without work is asked for the sake of a partner only.
 
-    :param known: the hosts of the run.
+    :param known: the hosts of the run, which were surveyed.
     """
-    first = [name for name in known if service.worth_discovering(variables_of[name], survey_of(variables_of[name]))]
-    return first or service.lonely(variables_of, everyone, known)
+    surveys = {name: survey_of(variables_of[name]) for name in known}
+    worth = [name for name in known if service.worth_discovering(variables_of[name], surveys[name])]
+    first = [name for name in worth if surveys[name]["verdict"] in waves.WORK or surveys[name].get("lease")]
+    asked = [name for name in known if service.discovered(variables_of[name]) is not None]
+    strangers = set(known).difference(worth)
+    return first or [name for name in service.lonely(variables_of, everyone, asked) if name not in strangers]
 
 
 def batch(variables_of, everyone, in_batch, options, state, run=None):
@@ -145,6 +150,8 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         groups = waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of, options.get("groups")))
         allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
     lonely = {} if run else service.alone(hosts, variables_of)
+    if not run and options.get("partial_groups"):
+        lonely = {**waves.lonely(groups), **lonely}
     alone = {**lonely, **({} if run else _behind_the_back(hosts, variables_of, options))}
     if not run:
         _check_service(hosts, variables_of, everyone)
@@ -389,17 +396,17 @@ def _told(bad):
     return "; ".join(f"{title} ({why})" for title, why in sorted(bad.items()))
 
 
-def stale(answers, looked=None):
+def stale(answers, wanted, name, looked=None):
     """The stale lease that stands in the way by the members' answers, as ha_lease shows it; None where none does, or where a member of the groups cannot
     be reached, as nobody knows then how the group is.
 
+    :param wanted: as of lease, for the host of that name.
     :param looked: what the look at the other members of the groups gave.
     """
     if any(answer.get("unreachable") for answer in answers.values()) or any(one.get("unreachable") for one in (looked or {}).get("results") or ()):
         return None
-    refused = any(not answer.get("granted") for answer in answers.values())
     found = [entry for answer in answers.values() for entry in answer.get("leases") or () if entry.get("stale")]
-    return found[0] if refused and found else None
+    return found[0] if found and leases.is_taken({"host": name, "groups": wanted["groups"]}, answers) else None
 
 
 def promised(state, wave, variables_of, wishes=None):

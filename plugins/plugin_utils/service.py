@@ -12,6 +12,7 @@ CHECK = ("name", "command", "url", "status", "port", "address", "unit")
 KINDS = ("command", "url", "port", "unit")
 KINDS = ("command", "url", "port", "unit")
 KINDS = ("command", "url", "port", "unit")
+TIMEOUT = 30
 # What makes a partner take over: without it there is nobody to drain to. Kinds of groups whose unit has the same name.
 TAKES_OVER = ("keepalived", "pacemaker")
 
@@ -126,27 +127,12 @@ def drains(name, variables):
     found = []
     for one in given:
         target = {key: value for key, value in one.items() if key != "on"}
-        wrong = _mistake(target)
+        wrong = book.mistake(target)
         if wrong:
             raise PlanError(f"Host {name}: ksplice_ha_drain has a mistake: {wrong}")
         for on in [one.get("on", name)] if not isinstance(one.get("on"), (list, tuple)) else one["on"]:
             found.append({"on": on, "target": target})
     return found
-
-
-def _mistake(target):
-    """What is wrong with a target, in words, or None; what ha_drain would say on its host only."""
-    kind = book.ADAPTERS.get(str(target["adapter"]))
-    if kind is None:
-        return f"there is no adapter {target['adapter']}; there are {', '.join(sorted(book.ADAPTERS))}."
-    given = {name: value for name, value in target.items() if name != "adapter" and value is not None}
-    for name, value in given.items():
-        if name not in kind.OPTIONS:
-            return f"the adapter {target['adapter']} has no option {name}; it has {', '.join(sorted(kind.OPTIONS))}."
-        if kind.OPTIONS[name] and value not in kind.OPTIONS[name]:
-            return f"{name} is {value!r}, and not one of {', '.join(kind.OPTIONS[name])}."
-    missing = [name for name in getattr(kind, "REQUIRED", ()) if not given.get(name)]
-    return f"the adapter {target['adapter']} needs {' and '.join(missing)}." if missing else None
 
 
 def gates(name, variables, soak=0):
@@ -155,7 +141,8 @@ def gates(name, variables, soak=0):
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
         raise PlanError(f"Host {name}: ksplice_ha_gates is {given!r}: give a list of mappings, as ha_gate's checks, and on, timeout, hold, baseline.")
     result = {place: [] for place in PLACES}
-    result.update(timeout=30, hold=int(soak), baseline=[], after=[])
+    result.update(hold=int(soak), baseline=[])
+    timeouts = []
     for kind in sorted({group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}.intersection(TAKES_OVER)):
         result["peers"].append({"name": f"{kind} on the partner", "unit": kind, "when": "before"})
     for one in given:
@@ -173,11 +160,12 @@ def gates(name, variables, soak=0):
         check = {key: one[key] for key in CHECK if key in one}
         check.setdefault("name", next(f"{kind} {check[kind]}" for kind in KINDS if check.get(kind)))
         result[place].append(dict(check, when=one.get("when", "both")))
-        result["timeout"] = max(result["timeout"], int(one.get("timeout", 0)))
+        timeouts.append(int(one.get("timeout", TIMEOUT)))
         result["hold"] = max(result["hold"], int(one.get("hold", 0)))
         if one.get("baseline"):
             result["baseline"].append(check["name"])
-    result["addresses"] = addresses(variables)
+    # They are looked at together, so that the one with the most time has a say.
+    result.update(timeout=max(timeouts or [TIMEOUT]), addresses=addresses(variables))
     return result
 
 
@@ -189,9 +177,13 @@ def addresses(variables):
     return sorted({one for group in (discovered(variables) or {"groups": ()})["groups"] for one in group["addresses"]})
 
 
-def checks(gate, place, moment):
-    """The checks for one place at one moment, V(before) or V(after), as ha_gate takes them."""
-    return [{key: value for key, value in one.items() if key != "when"} for one in gate[place] if one["when"] in ("both", moment)]
+def checks(gate, place, moment, forgiven=()):
+    """The checks for one place at one moment, V(before) or V(after), as ha_gate takes them.
+
+    :param forgiven: titles of what was bad before, which need not become good if they belong to the baseline.
+    """
+    return [{key: value for key, value in one.items() if key != "when"} for one in gate[place]
+            if one["when"] in ("both", moment) and not (one["name"] in gate["baseline"] and one["name"] in forgiven)]
 
 
 def gate_result(gate, answers, members, lost):

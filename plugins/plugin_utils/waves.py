@@ -139,11 +139,18 @@ def doubtful(hosts, groups):
             raise PlanError(f"Group {group.name!r} has a comma in its name: for several groups give a list (ksplice_ha_group: [a, b]).")
         if len(group.members) == 1:
             raise PlanError(f"Group {group.name} has one member only, {group.members[0]}: name the others, or take the group away. "
-                            "ksplice_partial_groups=true takes it as it is.")
+                            "ksplice_partial_groups=true leaves it alone and goes on with the others.")
     grouped = {name for group in groups for name in group.members}
     for host in hosts:
         if host.role and host.name not in grouped:
             raise PlanError(f"Host {host.name} is {host.role} (ksplice_ha_role) but in no group: give it ksplice_ha_group.")
+
+
+def lonely(groups):
+    """Hosts whose group has no other member in this inventory, as in one that was cut into slices: host to the reason why it is left alone. Nobody could
+    promise for the others."""
+    return {group.members[0]: f"Left alone: it is the only member of its group {group.name} in this inventory. Add its partners, or take the group away."
+            for group in groups if len(group.members) == 1}
 
 
 def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups=False):

@@ -46,6 +46,7 @@ class Check:
     space: Space
     minutes: int = 10
     junit: str = ""  # a file pattern; without one the command counts as one test
+    tells: str = ""  # a pattern of lines in its log that are worth reading also when all is well
 
     def run(self) -> Result:
         start = time.monotonic()
@@ -53,6 +54,8 @@ class Check:
         with open(log, "w", encoding="utf-8") as out:
             rc = run_bounded(self.command, self.space, out, self.minutes * 60)
         result = Result(self.name, log, time.monotonic() - start)
+        if self.tells:
+            result.told = [line for line in log.read_text(errors="replace").splitlines() if re.match(self.tells, line)]
         if self.junit:
             result.count(sorted(self.space.collection.glob(self.junit)))
         else:
@@ -70,6 +73,7 @@ class Result:
     passed: int = 0
     failed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)
 
     def count(self, files: list[Path]) -> None:
         for case in (case for file in files for case in ET.parse(file).iter("testcase")):
@@ -243,8 +247,8 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
     return [Check("build-install", ["sh", "-euxc", script], space)]
 
 
-LEASE_CASES = ("test_another_run_has_the_partner_in_hand", "test_a_stale_lease_is_not_free_while_its_agent_is_at_work", "test_a_ledger_that_cannot_be_read",
-               "test_two_rollouts_at_once")
+# What differs between the releases of ansible-core is how they play a playbook. These files have a playbook of every kind in them; all others run on the newest.
+ON_EVERY_CORE = ("test_rehearsal.py", "test_idle.py", "test_ssh.py", "test_rolling.py")
 
 
 def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -252,20 +256,30 @@ def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check
     for core in filter(None, found.values()):
         space = Space(f"integration-{core.name}", environment(core))
         name = f"integration: core {core.version}, Python {core.python}"
-        paths = ["tests/integration", "--ignore=tests/integration/lab"]
+        paths = ["tests/integration", "--ignore=tests/integration/lab", "--ignore=tests/integration/fire"]
         if core is not newest(found):
-            # The members decide, and they are the same code: the role's own part of leases is tried on every core, all their cases on the newest.
-            paths += [f"--deselect=tests/integration/test_leases.py::{test}" for test in LEASE_CASES]
+            paths = [f"tests/integration/{name}" for name in ON_EVERY_CORE]
         checks.append(pytest(name, space, paths, minutes=25))
     return checks
 
 
 def fleet(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found)]
+
+
+def fire(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    kills = int(os.environ.get("FIRE_KILLS") or 20)
+    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, minutes=20 + kills // 3)
+    check.tells = r"(pair [a-d]: |the random moments|-+ \S+test_)"
+    return [check]
+
+
+def on_real_hosts(name: str, what: str, folder: str, found: dict[str, Core | None], minutes: int = 20) -> Check:
     """One core is enough: what differs between them are not the hosts. The trees of the hosts are kept from run to run."""
     core = newest(found)
-    space = Space("fleet", environment(core))
+    space = Space(name, environment(core))
     space.env["LAB_CACHE"] = os.environ.get("LAB_CACHE") or str(BUILD / "lab")
-    return [pytest(f"fleet: core {core.version}, real hosts in namespaces", space, ["tests/integration/lab"], minutes=20)]
+    return pytest(f"{name}: core {core.version}, {what}", space, [folder, "-rP"], minutes)
 
 
 def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -327,6 +341,7 @@ GROUPS = {
     "units": units,
     "build-install": build_install,
     "fleet": fleet,
+    "fire": fire,
     "integration": integration,
     "sanity": sanity,
 }
@@ -347,7 +362,7 @@ def main(names: list[str]) -> int:
             results.append(result)
             if result.failed:
                 print(f"\n--- {result.name}\n{result.story()}---")
-            print(result, flush=True)
+            print(*result.told, result, sep="\n", flush=True)
     return summary(results, lacking, time.monotonic() - start)
 
 

@@ -10,6 +10,7 @@ As a program (root):
 
 Hosts share the machine's kernel and clock. What they call their kernel, and what the emulated agent puts into it, is their own.
 """
+import fcntl
 import json
 import os
 import shutil
@@ -121,8 +122,12 @@ class Fleet:
                 raise SystemExit(f"Host {name} has the flavour {what.get('flavour')!r}: there are {', '.join(tree.FLAVOURS)}. Nothing was started.")
         if self.leftovers():
             raise SystemExit(f"A fleet {self.prefix} is up, or something is left of one: take it down first. Nothing was started.")
-        lowers = tree.prepare(cache_directory())
-        build.build(self.packages)
+        os.makedirs(cache_directory(), exist_ok=True)
+        with open(os.path.join(cache_directory(), "lock"), "w", encoding="utf-8") as lock:
+            # Two fleets that come up at once make what they share once.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lowers = tree.prepare(cache_directory())
+            build.build(self.packages)
         os.makedirs(self.directory)
         try:
             self._bring_up(hosts, lowers)
@@ -304,7 +309,7 @@ class Fleet:
             # A path of a control socket must be short.
             "ansible_control_path_dir": f"/tmp/{self.prefix}-cp",
             "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
-                                       "-o LogLevel=ERROR -o ConnectTimeout={self.connect_timeout}"}}},
+                                       f"-o LogLevel=ERROR -o ConnectTimeout={self.connect_timeout}"}}},
             indent=1))
         return path
 

@@ -111,17 +111,31 @@ def _same(one, other):
     return all(one[name] == other[name] for name in ("key", "host", "token"))
 
 
+def mistake(target):
+    """What is wrong with a target, in a sentence, or None. Pure, so that a rollout can look before it begins."""
+    kind = ADAPTERS.get(str(target["adapter"]))
+    if kind is None:
+        return "there is no adapter {!r}; there are {}.".format(target["adapter"], ", ".join(sorted(ADAPTERS)))
+    given = _given(target)
+    for name, value in sorted(given.items()):
+        if name not in kind.OPTIONS:
+            return "the adapter {} has no option {}; it has {}.".format(target["adapter"], name, ", ".join(sorted(kind.OPTIONS)))
+        if kind.OPTIONS[name] and value not in kind.OPTIONS[name]:
+            return "{} is {!r}, and not one of {}.".format(name, value, ", ".join(kind.OPTIONS[name]))
+    missing = [name for name in getattr(kind, "REQUIRED", ()) if not given.get(name)]
+    return "the adapter {} needs {}.".format(target["adapter"], " and ".join(missing)) if missing else None
+
+
+def _given(target):
+    return {name: value for name, value in target.items() if name != "adapter" and value is not None}
+
+
 def adapter(machine, target):
     """The adapter of a target, with its options looked at."""
-    kind = ADAPTERS[target["adapter"]]
-    given = {name: value for name, value in target.items() if name != "adapter" and value is not None}
-    strange = sorted(set(given) - set(kind.OPTIONS))
-    if strange:
-        raise Trouble("The adapter {} has no option {}; it has {}.".format(target["adapter"], strange[0], ", ".join(sorted(kind.OPTIONS))))
-    missing = [name for name in getattr(kind, "REQUIRED", ()) if not given.get(name)]
-    if missing:
-        raise Trouble("The adapter {} needs {}.".format(target["adapter"], " and ".join(missing)))
-    return kind.Adapter(machine, given)
+    wrong = mistake(target)
+    if wrong:
+        raise Trouble(wrong[:1].upper() + wrong[1:])
+    return ADAPTERS[target["adapter"]].Adapter(machine, _given(target))
 
 
 def run(machine, params, check_mode=False, sleep=time.sleep, clock=time.monotonic):

@@ -90,6 +90,7 @@ class Pairs(real_hosts.Lab):
     """The fleet, and a control node of it that can be killed."""
 
     connect_timeout = 5     # a host that is cut off is asked several times over
+    controls: list = []
 
     def describe(self):
         addresses = {name: f"10.77.0.{number + 1}" for number, name in enumerate(HOSTS, 1)}
@@ -109,7 +110,8 @@ class Pairs(real_hosts.Lab):
         settings = {"ksplice_report_directory": str(folder), "ksplice_retries": 0, "ksplice_retry_delay": 1, "ksplice_max_failures": 0,
                     "ksplice_lease_seconds": 6, "ksplice_lease_wait": 30, "ksplice_drain_timeout": 30, **variables}
         command = ["ansible-playbook", playbook, "-i", self.inventory(), "-e", json.dumps(settings), *more]
-        return Control(command, folder, self.environment(folder))
+        self.controls.append(Control(command, folder, self.environment(folder)))
+        return self.controls[-1]
 
     def environment(self, folder):
         # Control sockets of its own each: those of a control node that is killed die with it.

@@ -31,6 +31,9 @@ def fire(pairs, *names):
     try:
         yield what
     finally:
+        for control in pairs.controls:
+            if control.running:
+                control.kill()
         what.seen = clients.end()
         print(what.seen.summary(chosen))
     both = watcher.together(pairs.spans(), PAIRS)
@@ -195,6 +198,8 @@ def test_cables_are_cut(pairs):
     # Time goes by, the lease gets stale, somebody starts the rollout again.
     for _try in range(2):
         run = pairs.patch(1, *limit(*PAIRS["c"], *PAIRS["d"]))
+        if run.status == 0:
+            break
     assert run.status == 0, run.output[-3000:]
     all_is_well(pairs, (*PAIRS["c"], *PAIRS["d"]))
 
@@ -269,9 +274,9 @@ def test_the_update_that_will_not_go_in(pairs):
 
 def test_the_gate_that_fails_after_the_apply(pairs):
     first, second = PAIRS["a"]
-    hosts = [*PAIRS["a"], *PAIRS["b"], *PAIRS["c"]]
+    hosts = [*PAIRS["a"], *PAIRS["b"]]
     bad = real_hosts.ids(KERNELS["a"])[-1]
-    with fire(pairs, "a", "b", "c") as what:
+    with fire(pairs, "a", "b") as what:
         run = pairs.patch(1, *limit(*hosts), ksplice_ha_gates=[
             {"name": "the service is well", "command": f"sh -c '[ $(hostname) != {first} ] || [ ! -e /sys/module/ksplice_{bad} ]'", "timeout": 2}])
     assert run.status == 2
@@ -285,7 +290,7 @@ def test_the_gate_that_fails_after_the_apply(pairs):
     assert pairs.holders("a") == [first], "it is back in service"
     for name in hosts:
         assert pairs.leases(name) == [] and pairs.marks(name) == []
-    assert all(what.seen.unexplained(pair) == [] for pair in "abc")
+    assert all(what.seen.unexplained(pair) == [] for pair in "ab")
 
 
 def test_keepalived_that_does_not_come_back(pairs):
