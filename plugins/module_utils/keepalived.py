@@ -71,8 +71,7 @@ def _tokens(source, path, parameters, inside):
                 continue
         if words[0] in ("include", "includer", "includem", "includew", "includeb") and len(words) == 2:
             for found in source.matching(os.path.join(os.path.dirname(path), words[1])):
-                for token in _tokens(source, found, parameters, inside + (path,)):
-                    yield token
+                yield from _tokens(source, found, parameters, inside + (path,))
             continue
         for word in words:
             yield word, path, number

@@ -128,8 +128,8 @@ def _in_hand(lease):
     if lease["run"] is None:
         return lease["reason"]
     whom = "it" if lease["own"] else f"its partner {lease['host']}"
-    return (f"The run {lease['run']} has {whom} in hand ({lease['reason']}, {lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds before"
-            f"{': it has died or lost its way, and the host may be out of service' if lease['stale'] else ''}.")
+    return (f"The run {lease['run']} has {whom} in hand ({lease['reason']}, {lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds "
+            f"before{': it has died or lost its way, and the host may be out of service' if lease['stale'] else ''}.")
 
 
 def _events(about, run, hosts, wave_of, outcomes):

@@ -505,7 +505,8 @@ def _came_of(hand, variables, now):
     not_drained = drained(variables.get("rolling_drain"))
     out = still_drained(variables)
     if not_drained:
-        outcome = {"started": hand["at"], "ended": now, "ok": False, "verdict": None, "reason": f"Not patched, as it could not be taken out of service: {not_drained}"}
+        outcome = {"started": hand["at"], "ended": now, "ok": False, "verdict": None,
+                   "reason": f"Not patched, as it could not be taken out of service: {not_drained}"}
     else:
         outcome = _applied(variables.get("rolling_apply") or {}, hand["at"], now, hand)
     if variables.get("rolling_drain") and not (variables["rolling_drain"].get("skipped")):

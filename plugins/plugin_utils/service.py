@@ -110,7 +110,8 @@ def contradictions(variables_of, everyone):
             given = named[one][0] & named[other][0]
             found = named[one][1] & named[other][1]
             if found and not given:
-                said.append(f"{one} and {other} are partners in {min(found)} by what runs on them, and in no common group by the inventory. The inventory wins.")
+                said.append(f"{one} and {other} are partners in {min(found)} by what runs on them, and in no common group by the inventory. "
+                            "The inventory wins.")
             elif given and not found:
                 said.append(f"{one} and {other} are partners in {min(given)} by the inventory, and not by what runs on them. The inventory wins.")
     return said
@@ -136,7 +137,8 @@ def drains(name, variables):
 
 
 def gates(name, variables, soak=0):
-    """What must be true of a host and around it: C(host), C(peers), C(controller) (lists of checks), C(addresses), C(timeout), C(hold), C(baseline) (titles)."""
+    """What must be true of a host and around it: C(host), C(peers), C(controller) (lists of checks), C(addresses), C(timeout), C(hold), C(baseline)
+    (titles)."""
     given = variables.get("ksplice_ha_gates") or []
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
         raise PlanError(f"Host {name}: ksplice_ha_gates is {given!r}: give a list of mappings, as ha_gate's checks, and on, timeout, hold, baseline.")

@@ -247,7 +247,7 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
     return [Check("build-install", ["sh", "-euxc", script], space)]
 
 
-# What differs between the releases of ansible-core is how they play a playbook. These files have a playbook of every kind in them; all others run on the newest.
+# What differs between the releases of ansible-core is how they play a playbook. These files have one of every kind in them; all others run on the newest.
 ON_EVERY_CORE = ("test_rehearsal.py", "test_idle.py", "test_ssh.py", "test_rolling.py")
 
 

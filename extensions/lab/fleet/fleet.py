@@ -111,8 +111,8 @@ class Fleet:
         """Bring the hosts up and wait until each answers.
 
         :param hosts: name to a mapping: `flavour` (tree.FLAVOURS), and if wanted `kernel` (a name of kernels.KERNELS), `scenario` (keys of
-            the emulated service's scenario), `agent` (names of packages to have from the start, enrolled), `files` (path to text), `services` (units that start at
-            boot), `vars` (for the inventory).
+            the emulated service's scenario), `agent` (names of packages to have from the start, enrolled), `files` (path to text), `services` (units that start
+            at boot), `vars` (for the inventory).
         """
         wrong = problems()
         if wrong:

@@ -38,7 +38,7 @@ ARGUMENTS = {
         "upstream": {"type": "str"}, "drain": {"type": "str"}, "undo": {"type": "str"}, "is_active": {"type": "str"}, "is_drained": {"type": "str"}}},
 }
 # What an adapter may stumble over on a host; each says in words what it was.
-STUMBLES = (Trouble, keepalived.Unreadable, pacemaker.Unreadable, OSError)
+STUMBLES = (Trouble, keepalived.Unreadable, pacemaker.Unreadable, ledger.Broken, OSError)
 REQUIRED_IF = [("state", "drained", ["host", "token", "targets"]), ("state", "undone", ["host"])]
 
 
@@ -166,7 +166,7 @@ class Work:
                 if refusal:
                     raise Trouble(refusal)
             return self._drain() if state == "drained" else self._undo(self.params["any_token"])
-        except STUMBLES + (ledger.Broken,) as trouble:
+        except STUMBLES as trouble:
             words = str(trouble).rstrip(".") + "."
             return dict(self.result, failed=True, msg=words if "Nothing was changed" in words else words + " Nothing was changed.")
         finally:

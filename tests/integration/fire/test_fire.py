@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The fire test: rollouts over real keepalived pairs with clients on them, while everything that can go wrong does.
 
-In every scenario: no moment with two members of a pair in hand, by the agents' own logs, and at every moment a member that serves. Failed requests of the clients
-are counted and printed.
+In every scenario: no moment with two members of a pair in hand, by the agents' own logs, and at every moment a member that serves. Failed requests of the
+clients are counted and printed.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import threading
 import time
 
 import watcher
-from pairs import ADDRESSES, HOSTS, KERNELS, PAIRS, keepalived, real_hosts
+from pairs import HOSTS, KERNELS, PAIRS, keepalived, real_hosts
 
 KILLS = int(os.environ.get("FIRE_KILLS") or 20)
 FIRST, SECOND = 0, 1
@@ -308,7 +308,8 @@ def test_keepalived_that_does_not_come_back(pairs):
     assert row["still_drained"] and row["attention"] and "STILL OUT OF SERVICE" in row["reason"] and "keepalived" in row["reason"], row
     assert pairs.holders("d") == [second]
     assert [lease["host"] for lease in pairs.leases(second)] == [first], "nobody takes the one that serves"
-    refused = pairs.start_control(2, [{"hosts": second, "gather_facts": False, "tasks": [{"rebootless.ksplice.uptrack_apply": {"state": "absent", "all": True}}]}]).wait()
+    by_hand = [{"rebootless.ksplice.uptrack_apply": {"state": "absent", "all": True}}]
+    refused = pairs.start_control(2, [{"hosts": second, "gather_facts": False, "tasks": by_hand}]).wait()
     assert refused.status == 2 and f"has {first} in hand" in refused.output
     # Somebody mends it; the next rollout takes over and puts it back.
     pairs.run(first, ["sh", "-c", "rm /etc/systemd/system/keepalived.service.d/broken.conf; systemctl daemon-reload; systemctl reset-failed keepalived; :"])
