@@ -323,18 +323,3 @@ def test_the_run_whose_lease_was_taken_over_leaves_the_promises_of_the_others_al
     assert not lease.release(ledger, "t", latest)[1]["granted"] and not lease.release(ledger, "u", latest)[1]["granted"]
     ledger, answer = lease.release(ledger, "v", latest)
     assert answer["granted"] and not ledger["leases"] and lease.release(ledger, "t", latest)[1]["granted"]
-
-
-def test_the_run_whose_lease_was_taken_over_leaves_the_promises_of_the_others_alone():
-    later = now(1100, 200)
-    ledger = lease.adopt(taken(), "t", wish(token="u", run="morning"), later, False)[0]
-    after, answer = lease.release(ledger, "t", later)
-    assert not answer["granted"] and "morning has a in hand" in answer["refusal"] and after == ledger
-    assert not lease.clear(ledger, "t", later)[1]["granted"]
-    # That run dies too: the lease is found by each token that it had.
-    latest = now(1300, 400)
-    ledger, answer = lease.adopt(ledger, "t", wish(token="v", run="noon"), latest, False)
-    assert answer["granted"] and answer["adopted"]["token"] == "u" and lease.own(ledger)["took"] == ["t", "u"]
-    assert not lease.release(ledger, "t", latest)[1]["granted"] and not lease.release(ledger, "u", latest)[1]["granted"]
-    ledger, answer = lease.release(ledger, "v", latest)
-    assert answer["granted"] and not ledger["leases"] and lease.release(ledger, "t", latest)[1]["granted"]
