@@ -111,7 +111,7 @@ def to_discover(variables_of, everyone, known):
     worth = [name for name in known if service.worth_discovering(variables_of[name], surveys[name])]
     first = [name for name in worth if surveys[name]["verdict"] in waves.WORK or surveys[name].get("lease")]
     asked = [name for name in known if service.discovered(variables_of[name]) is not None]
-    strangers = set(known).difference(worth)
+    strangers = {name for name in known if name not in worth and surveys[name]["kernel"]["booted"]}
     return first or [name for name in service.lonely(variables_of, everyone, asked) if name not in strangers]
 
 
@@ -150,6 +150,8 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         groups = waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of, options.get("groups")))
         allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
     lonely = {} if run else service.alone(hosts, variables_of)
+    if not run:
+        lonely.update(service.unread(hosts, variables_of, {one.name: survey_of(variables_of[one.name]) for one in hosts if one.in_run}))
     if not run and options.get("partial_groups"):
         lonely = {**waves.lonely(groups), **lonely}
     alone = {**lonely, **({} if run else _behind_the_back(hosts, variables_of, options))}

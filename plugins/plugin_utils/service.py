@@ -10,19 +10,9 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Pl
 PLACES = ("host", "peers", "controller")
 CHECK = ("name", "command", "url", "status", "port", "address", "unit")
 KINDS = ("command", "url", "port", "unit")
-KINDS = ("command", "url", "port", "unit")
-KINDS = ("command", "url", "port", "unit")
 TIMEOUT = 30
 # What makes a partner take over: without it there is nobody to drain to. Kinds of groups whose unit has the same name.
 TAKES_OVER = ("keepalived", "pacemaker")
-
-
-def _may_look(variables):
-    return str(variables.get("ksplice_ha_discover", True)).lower() not in ("false", "no", "off", "0")
-
-
-def _may_look(variables):
-    return str(variables.get("ksplice_ha_discover", True)).lower() not in ("false", "no", "off", "0")
 
 
 def _may_look(variables):
@@ -33,14 +23,22 @@ def discovered(variables):
     """What ha_facts found on a host: a mapping with groups, role and problems, or None where nobody looked (or was not to)."""
     if not _may_look(variables):
         return None
-    return (variables.get("ansible_facts") or {}).get("ha")
+    # What this run registered, and not the facts: those may come out of a cache and be days old.
+    for registered in ("ksplice_ha_asked", "rolling_ha_asked"):
+        found = ((variables.get(registered) or {}).get("ansible_facts") or {}).get("ha")
+        if found is not None:
+            return found
+    return None
+
+
+def may_be_member(variables, survey):
+    """Whether something on this host may make it a member of a group."""
+    return _may_look(variables) and bool(survey.get("redundancy") or variables.get("ksplice_ha_command"))
 
 
 def worth_discovering(variables, survey):
     """Whether something on this host may make it a member of a group that nobody has looked at yet."""
-    if not _may_look(variables) or discovered(variables) is not None:
-        return False
-    return bool(survey.get("redundancy") or variables.get("ksplice_ha_command"))
+    return may_be_member(variables, survey) and discovered(variables) is None
 
 
 def names(name, variables):
@@ -88,6 +86,21 @@ def alone(hosts, variables_of):
                 if len(members[group["name"]]) == 1:
                     left[one.name] = (f"Left alone: by its own {group['kind']} it is a member of {group['name']}, and no other host of the inventory is. "
                                       "Add its partner, name the group (ksplice_ha_group), or set ksplice_ha_discover=false on the host.")
+    return left
+
+
+def unread(hosts, variables_of, surveys):
+    """Hosts that may be members of a group nobody could read, where the inventory names none: host to the reason why it is left alone."""
+    left = {}
+    for one in hosts:
+        variables = variables_of[one.name]
+        if one.in_run and one.has_work and not one.groups and may_be_member(variables, surveys[one.name]):
+            found = discovered(variables)
+            if found is None or found["problems"]:
+                why = " ".join(found["problems"]) if found else "It could not be asked."
+                left[one.name] = (f"Left alone: something on it ({', '.join(surveys[one.name].get('redundancy') or ['ksplice_ha_command'])}) may make it a member of "
+                                  f"a redundancy group, and nobody knows which. {why} Mend that, name the group (ksplice_ha_group), or set "
+                                  "ksplice_ha_discover=false on the host.")
     return left
 
 

@@ -15,7 +15,7 @@ def group(name="vrrp-51-192.0.2.9", kind="keepalived", addresses=("192.0.2.9",))
 
 
 def found(*groups, role="active", problems=(), **more):
-    return dict(more, ansible_facts={"ha": {"groups": list(groups), "role": role, "problems": list(problems)}})
+    return dict(more, ksplice_ha_asked={"ansible_facts": {"ha": {"groups": list(groups), "role": role, "problems": list(problems)}}})
 
 
 # ---- groups and roles --------------------------------------------------------------------------------------------------
