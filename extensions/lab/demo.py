@@ -70,7 +70,8 @@ def wrong(record, status):
         taken = sorted(((rows[name]["started"], rows[name]["ended"], name) for name in known["members"] if rows[name]["started"]))
         for (_start, end, one), (start, _end, other) in zip(taken, taken[1:]):
             demand(end <= start, f"{one} and {other} of {group} were in hand at the same time")
-    for active, standby in (("lb1", "lb2"), ("lb4", "lb3"), ("db1", "db2"), ("db4", "db3")):
+    for active, standby in (("lb1", "lb2"), ("lb4", "lb3"), ("db1", "db2"), ("db4", "db3"), ("mail1", "mail2"),
+                            ("etcd1", "etcd2"), ("etcd1", "etcd3")):
         demand(rows[standby]["ended"] and rows[active]["started"] and rows[standby]["ended"] <= rows[active]["started"],
                f"{active} (active) was not patched after {standby} (standby)")
     demand(record["summary"]["attention"] == ["batch3", "fw1", "fw2"], f"the hosts that need a person are {record['summary']['attention']}")

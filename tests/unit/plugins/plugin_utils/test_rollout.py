@@ -218,3 +218,196 @@ def test_lines_name_every_host_that_is_not_current():
     _rows, _asked, document = go({"a": surveyed(), "b": unreachable(), "c": surveyed("current")}, {}, max_failures=1)
     lines = "\n".join(record.lines(document))
     assert "3 hosts: 2 current, 1 unreachable." in lines and "b: unreachable. no route to host" in lines and "c:" not in lines
+
+
+# ---- a wave with everything ------------------------------------------------------------------------------------------------------
+
+GATE = [{"name": "well", "command": "true"}]
+WELL = {"ok": True, "checks": [{"name": "well", "ok": True, "said": None}], "holds": []}
+ILL = {"ok": False, "checks": [{"name": "well", "ok": False, "said": "status 1: ill"}], "holds": []}
+DRAIN = [{"adapter": "custom", "drain": "out", "undo": "back"}]
+OUT = {"results": [{"item": {"on": "a", "target": DRAIN[0]}, "done": True, "changed": True, "drained": [{"what": "custom out"}]}]}
+BACK = {"results": [{"item": {"on": "a", "target": DRAIN[0]}, "done": True, "changed": True, "drained": []}]}
+STUCK = {"results": [{"item": {"on": "a", "target": DRAIN[0]}, "done": False, "msg": "keepalived is NOT back in service: it does not run."}]}
+GRANTED = {"a": {"granted": True, "refusal": None, "unreachable": False, "leases": [], "busy": False}}
+
+
+def hand(variables, conditions=None, state=None, **options):
+    """One host, a, in hand after its lease: the state."""
+    hosts = {"a": surveyed(**variables)}
+    state = rollout.batch(hosts, ["a"], ["a"], dict({"max_failures": 9, "play": ["a"]}, **options), state or {})
+    assert state["waves"] == [["a"]], state
+    state = rollout.take(state, ["a"], hosts, ["a"], ["a"], AT, conditions)
+    hosts["a"]["rolling_answers"] = GRANTED
+    return rollout.promised(state, ["a"], hosts, {"drain": "active", "soak": 0}), hosts
+
+
+def came_of(state, hosts, **registered):
+    hosts["a"].update(registered)
+    return rollout.note(state, ["a"], hosts, LATER)
+
+
+def test_a_host_that_is_taken_out_of_service_has_a_lease_of_its_own_though_it_is_in_no_group():
+    state, _hosts = hand({"ksplice_ha_drain": DRAIN})
+    assert rollout.lease(state, "a") == {"groups": [{"name": "a", "members": ["a"], "max_unavailable": 1}], "members": ["a"], "rounds": 1}
+    assert [one["on"] for one in state["work"]["a"]["drains"]] == ["a"] and state["work"]["a"]["any_drain"] and not state["work"]["a"]["any_gate"]
+    state, _hosts = hand({})
+    assert rollout.lease(state, "a")["members"] == [] and not state["work"]["a"]["any_drain"]
+
+
+def test_drain_never_drains_nothing():
+    state, hosts = hand({"ksplice_ha_drain": DRAIN})
+    assert not rollout.promised(state, ["a"], hosts, {"drain": "never"})["work"]["a"]["any_drain"]
+
+
+def test_a_host_that_is_not_well_before_is_not_in_hand():
+    state, hosts = hand({"ksplice_ha_gates": GATE})
+    hosts["a"]["rolling_gate_host_before"] = ILL
+    state = rollout.gated(state, ["a"], hosts, "before")
+    assert not state["hands"]["a"]["taken"] and "well (status 1: ill, on a)" in state["hands"]["a"]["reason"]
+
+
+@pytest.mark.parametrize("baseline, sick", [(False, True), (True, False)])
+def test_what_was_bad_before_may_stay_so_when_it_belongs_to_the_baseline(baseline, sick):
+    state, hosts = hand({"ksplice_ha_gates": [dict(GATE[0], baseline=True)]})
+    hosts["a"].update(rolling_gate_host_before=ILL if baseline else WELL, rolling_gate_host_after=ILL, rolling_apply=PATCHED)
+    state = rollout.gated(rollout.gated(state, ["a"], hosts, "before"), ["a"], hosts, "after")
+    assert bool(state["hands"]["a"]["gate"]) is sick and state["any_undo"] is sick
+
+
+UNDONE = dict(PATCHED, installed=[], removed=["aaaa"], after={"effective": "k1", "updates": []}, verdict="behind", error_class=None)
+
+
+@pytest.mark.parametrize("undo, again, serves, words", [
+    (UNDONE, WELL, True, "What was installed was taken back (aaaa)"),
+    (UNDONE, ILL, False, "What was installed was taken back (aaaa)"),
+    # Its task is not to fail, so that a result that failed looks like any other but for the class of the error.
+    (dict(UNDONE, error_class="host", msg="It would not come out."), WELL, False, "could NOT be taken back: It would not come out."),
+    ({"unreachable": True, "msg": "gone"}, {"unreachable": True}, False, "could NOT be taken back: gone"),
+])
+def test_what_an_undo_came_to(undo, again, serves, words):
+    state, hosts = hand({"ksplice_ha_gates": GATE, "ksplice_ha_drain": DRAIN})
+    hosts["a"].update(rolling_gate_host_before=WELL, rolling_gate_host_after=ILL, rolling_apply=PATCHED)
+    state = rollout.gated(rollout.gated(state, ["a"], hosts, "before"), ["a"], hosts, "after")
+    assert rollout.may_serve(state, "a", {"rolling_undo": undo, "rolling_gate_undone": again}) is serves
+    state = came_of(state, hosts, rolling_undo=undo, rolling_gate_undone=again, rolling_drain=OUT, rolling_put_back=BACK if serves else {"skipped": True})
+    outcome = state["outcomes"]["a"]
+    assert not outcome["ok"] and words in outcome["reason"]
+    assert bool(outcome.get("still_drained")) is not serves and ("STILL OUT OF SERVICE" in outcome["reason"]) is not serves
+    banned = rollout.take(rollout.batch({"a": surveyed()}, ["a"], ["a"], {"max_failures": 9}, state), ["a"], {"a": surveyed()}, ["a"], ["a"], AT)
+    assert "a was not well after what it was given" in banned["hands"]["a"]["reason"]
+
+
+@pytest.mark.parametrize("drain, back, patched, words", [
+    (OUT, BACK, True, None), (OUT, STUCK, True, "STILL OUT OF SERVICE: keepalived is NOT back in service"),
+    (OUT, {"skipped": True}, True, "STILL OUT OF SERVICE: Nobody could put it back."),
+    (STUCK, BACK, False, "Not patched, as it could not be taken out of service: keepalived is NOT back"),
+    ({"results": [{"item": {"on": "lb"}, "unreachable": True, "msg": "no route"}]}, BACK, False, "lb cannot be reached: no route"),
+])
+def test_what_a_drain_came_to(drain, back, patched, words):
+    state, hosts = hand({"ksplice_ha_drain": DRAIN})
+    assert (rollout.drained(drain) is None) is patched
+    outcome = came_of(state, hosts, rolling_drain=drain, rolling_put_back=back, rolling_apply=PATCHED if patched else {"skipped": True})["outcomes"]["a"]
+    assert outcome["ok"] is (words is None) and (words is None or words in outcome["reason"]), outcome
+
+
+def test_a_step_that_broke_is_no_success():
+    state, hosts = hand({})
+    outcome = came_of(state, hosts, rolling_apply=PATCHED, rolling_broke="Look at the host: no such filter")["outcomes"]["a"]
+    assert not outcome["ok"] and "A step broke (Look at the host: no such filter)" in outcome["reason"]
+
+
+def test_a_lost_host_is_in_doubt_and_not_unwell():
+    state, hosts = hand({"ksplice_ha_gates": GATE})
+    gone = {"unreachable": True, "msg": "gone"}
+    hosts["a"].update(rolling_gate_host_before=WELL, rolling_gate_host_after=gone, rolling_apply=gone)
+    state = rollout.gated(rollout.gated(state, ["a"], hosts, "before"), ["a"], hosts, "after")
+    assert state["hands"]["a"]["gate"] is None
+    assert "in doubt" in came_of(state, hosts)["outcomes"]["a"]["reason"]
+
+
+def test_later_hosts_get_what_the_canary_took_and_no_more():
+    first = {"a0": {"taken": True, "ok": True, "build": "k1 v m", "after": {"updates": ["aaaa"]}}}
+    state, hosts = hand({}, {"promote": True}, {"outcomes": first})
+    assert state["hands"]["a"]["updates"] == ["aaaa"] and state["hands"]["a"]["like"] == "a0"
+    left = [{"id": "bbbb", "name": "CVE-2026-2: y.", "age": 7, "cves": ["CVE-2026-2"], "first_seen": AT}]
+    outcome = came_of(state, hosts, rolling_apply=dict(PATCHED, verdict="behind", left=left))["outcomes"]["a"]
+    assert outcome["ok"] and outcome["deferred"] == [{"id": "bbbb", "name": "CVE-2026-2: y.", "age": 7}] and "exactly what a0 was given" in outcome["reason"]
+    state, _hosts = hand({}, {"promote": False}, {"outcomes": first})
+    assert state["hands"]["a"]["updates"] is None
+    # Behind without having what the canary has is no success.
+    state, hosts = hand({}, {"promote": True}, {"outcomes": first})
+    short = dict(PATCHED, verdict="behind", installed=[], after={"effective": "k1", "updates": []}, left=left)
+    assert not came_of(state, hosts, rolling_apply=short)["outcomes"]["a"]["ok"]
+
+
+@pytest.mark.parametrize("conditions, words", [
+    ({"stop": True, "stop_file": "/stop"}, "the stop file /stop is there"), ({"window": {"timezone": "Nowhere"}}, "counts as closed"), ({"window": None}, None)])
+def test_conditions_are_looked_at_before_a_wave(conditions, words):
+    hosts = {"a": surveyed()}
+    state = rollout.take(rollout.batch(hosts, ["a"], ["a"], {"max_failures": 9}, {}), ["a"], hosts, ["a"], ["a"], AT, conditions)
+    assert state["hands"]["a"]["taken"] is (words is None) and (words is None or words in state["hands"]["a"]["reason"])
+
+
+LEFT = {"run": "night", "host": "a", "own": True, "reason": "patching", "phase": "applying", "since": AT, "age": 900, "seconds": 600, "stale": True}
+
+
+def leased(verdict="current", **variables):
+    host = surveyed(verdict, **variables)
+    host["ksplice_survey"]["ansible_facts"]["uptrack"]["lease"] = LEFT
+    return host
+
+
+def test_what_a_dead_run_left_goes_first_and_is_neither_drained_nor_patched():
+    hosts = {"a": leased(ksplice_ha_group="p", ksplice_ha_drain=DRAIN), "b": surveyed(ksplice_ha_group="p"), "c": surveyed()}
+    names = sorted(hosts)
+    run = rollout.start(hosts, names, names, {"max_failures": 9})
+    assert run["waves"][0] == ["a"] and "a" not in run["canaries"] and run["planned_hosts"]["a"]["recover"]
+    state = rollout.batch(hosts, names, ["a"], {"max_failures": 9}, {}, run)
+    state = rollout.take(state, ["a"], hosts, names, names, AT)
+    hosts["a"]["rolling_answers"] = {name: GRANTED["a"] for name in "ab"}
+    state = rollout.promised(state, ["a"], hosts, {"drain": "always"})
+    assert state["hands"]["a"]["taken"] and state["hands"]["a"]["recover"] and state["work"]["a"]["drains"] == [] and not state["work"]["a"]["any_gate"]
+    hosts["a"].update(rolling_stale=dict(LEFT, token="t"), rolling_let_go={"granted": True}, rolling_adopted_back={"results": [{"changed": True, "item": "a"}]})
+    state = rollout.note(state, ["a"], hosts, LATER)
+    about = dict(record.about("patch", AT, "me", False, {}), ended="2026-11-22T03:01:00Z")
+    document = record.record(hosts, names, names, run, state, about)
+    jsonschema.validate(document, SCHEMA)
+    row = {row["name"]: row for row in document["hosts"]}["a"]
+    assert row["verdict"] == "current" and not row["attention"] and "a put back into service" in row["reason"]
+    assert any("its lease was taken over" in event["what"] for event in document["events"])
+
+
+def test_a_lease_that_could_not_be_taken_over_needs_a_person():
+    hosts = {"a": leased(ksplice_ha_group="p"), "b": surveyed("current", ksplice_ha_group="p")}
+    run = rollout.start(hosts, ["a", "b"], ["a", "b"], {"max_failures": 9})
+    state = rollout.take(rollout.batch(hosts, ["a", "b"], ["a"], {"max_failures": 9}, {}, run), ["a"], hosts, ["a", "b"], ["a", "b"], AT)
+    hosts["a"]["rolling_answers"] = {"a": dict(GRANTED["a"], granted=False, refusal="The run night has a in hand.")}
+    state = rollout.note(rollout.promised(state, ["a"], hosts), ["a"], hosts, LATER)
+    document = record.record(hosts, ["a", "b"], ["a", "b"], run, state, dict(record.about("patch", AT, "me", False, {}), ended=AT))
+    assert document["summary"]["attention"] == ["a"] and "The run night has a in hand" in document["hosts"][0]["reason"]
+
+
+def test_a_stale_lease_is_taken_over_only_when_every_member_can_be_reached():
+    wanted = {"groups": [{"name": "p", "members": ["a", "b"], "max_unavailable": 1}]}
+    entry = {"token": "t", "host": "b", "groups": [{"name": "p"}], "stale": True}
+    answers = {"a": {"granted": False, "refusal": "The run night has b in hand.", "unreachable": False, "leases": [entry]}}
+    assert rollout.stale(answers, wanted, "a") == entry
+    assert rollout.stale(answers, wanted, "a", {"results": [{"peer": "b", "unreachable": True}]}) is None
+    assert rollout.stale(dict(answers, b={"granted": False, "refusal": None, "unreachable": True, "leases": []}), wanted, "a") is None
+    granted = {name: dict(GRANTED["a"], leases=[]) for name in "ab"}
+    assert rollout.stale(granted, wanted, "a") is None
+    # All have granted, and together they say that it is one too many.
+    wide = {"groups": [{"name": "p", "members": ["a", "b", "c"], "max_unavailable": 2}]}
+    third = dict(entry, host="c")
+    answers = {"a": GRANTED["a"], "b": dict(GRANTED["a"], leases=[third]), "c": dict(GRANTED["a"], leases=[entry])}
+    assert rollout.stale(answers, wide, "a")["stale"]
+
+
+def test_whoever_was_waited_for_has_done_it():
+    state, hosts = hand({"ksplice_ha_drain": DRAIN})
+    hosts["a"]["rolling_again"] = surveyed("current")["ksplice_survey"]
+    state = rollout.promised(state, ["a"], hosts, {"drain": "active"})
+    assert state["hands"]["a"]["recover"] and state["work"]["a"]["drains"] == []
+    outcome = came_of(state, hosts)["outcomes"]["a"]
+    assert outcome["ok"] and outcome["verdict"] == "current"
