@@ -6,13 +6,19 @@ import shutil
 import time
 
 
+# Where ip and crm_mon are, also for whoever became root without root's PATH.
+SYSTEM = "/usr/sbin:/sbin:/usr/local/sbin"
+
+
 def commands(run_command, seconds, clock=time.monotonic):
     """As AnsibleModule.run_command, with so many seconds for all of them together; one that is ended has status 124. A program that is not there: 127."""
     end = clock() + seconds
 
     def run(words, **more):
-        if shutil.which(words[0]) is None:
+        program = shutil.which(words[0]) or shutil.which(words[0], path=SYSTEM)
+        if program is None:
             return 127, "", "there is no {}".format(words[0])
+        words = [program] + list(words[1:])
         left = max(1, int(end - clock()))
         if shutil.which("timeout") is not None:
             words = ["timeout", "-k", "2", str(left)] + list(words)

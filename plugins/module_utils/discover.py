@@ -7,6 +7,7 @@ import os
 import shlex
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, keepalived, pacemaker
+from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import told
 
 ARGUMENTS = {
     "command": {"type": "str"},
@@ -100,23 +101,23 @@ def _command(machine, command):
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ValueError("The command {} is none ({})".format(command, error))
+        raise ValueError("The command {} is none ({})".format(told(command), error))
     if not words:
         raise ValueError("The command is blank")
     rc, out, err = machine.run_command(words)
     if rc:
-        raise ValueError("The command {} ended with status {}: {}".format(command, rc, " ".join((err or out).split())[:200]))
+        raise ValueError("The command {} ended with status {}: {}".format(told(command), rc, " ".join((err or out).split())[:200]))
     try:
         answer = json.loads(out)
     except ValueError as error:
-        raise ValueError("The command {} did not answer with JSON ({})".format(command, error))
+        raise ValueError("The command {} did not answer with JSON ({})".format(told(command), error))
     try:
         groups = answer.get("groups") if isinstance(answer, dict) else None
         if not isinstance(groups, list):
             raise ValueError("a mapping with a list of groups")
         return [_told(group) for group in groups]
     except ValueError as error:
-        raise ValueError("The command {} did not answer as documented ({})".format(command, error))
+        raise ValueError("The command {} did not answer as documented ({})".format(told(command), error))
 
 
 def _told(group):

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
-from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, lease, ledger
+from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, lease, ledger, secrets
 
 KINDS = ("command", "url", "port", "unit")
 ARGUMENTS = {
@@ -37,7 +37,9 @@ def title(check):
         return check["name"]
     if check.get("port"):
         return "port {} of {}".format(check["port"], check["address"])
-    return next("{} {}".format(kind, check[kind]) for kind in KINDS if check.get(kind))
+    if check.get("unit"):
+        return "unit {}".format(check["unit"])
+    return "url {}".format(secrets.without_user(check["url"])) if check.get("url") else "command {}".format(secrets.told(check["command"]))
 
 
 def look_over(checks):
@@ -117,7 +119,7 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
                 break
         else:
             good_since = now if good_since is None else good_since
-            if now - good_since >= params["hold"] or not found:
+            if now - good_since >= params["hold"]:
                 break
         if params["lease"] and now - renewed > 20:
             _renew(machine.root, params["lease"])

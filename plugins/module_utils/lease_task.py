@@ -69,6 +69,7 @@ def _ask(params, found, now, busy):
 def _told(answer, now, busy):
     def shown(entry):
         return dict({key: entry[key] for key in ("token", "run", "host", "own", "groups", "reason", "phase", "marks", "seconds")},
+                    took=list(entry.get("took", ())),
                     taken_at=facts.iso(int(entry["taken_at"])), renewed_at=facts.iso(int(entry["renewed_at"])), age=int(lease.age(entry, now)),
                     stale=lease.is_stale(entry, now))
     result = dict(answer, unknown=answer.get("unknown", False), leases=[shown(entry) for entry in answer["leases"]], busy=busy)

@@ -28,6 +28,16 @@ def of_proxy(url):
     return [part for part in (who, who.partition(":")[2]) if part]
 
 
+def told(command):
+    """A command of the operator's for people: its arguments may hold a password, and what is told stands in records."""
+    return "{} …".format(command.split()[0]) if len(command.split()) > 1 else command
+
+
+def without_user(url):
+    """A URL for people, without user and password."""
+    return re.sub(r"://[^/@\s]*@", "://", url)
+
+
 def mask(text, secrets):
     """The text without the secrets, also where the agent wrapped one over two lines."""
     for secret in secrets:

@@ -101,18 +101,21 @@ def _row(name, variables, in_run, run, outcome, wave, check):
     if not outcome["taken"]:
         if row["verdict"] in ("behind", "blocked") or survey.get("lease"):
             row["reason"] = outcome["reason"]
-        row["attention"] |= bool(survey.get("lease"))
+        row["attention"] |= bool(survey.get("lease")) or not outcome["ok"]
+        row["still_drained"] = outcome.get("still_drained", False)
         return row
-    if outcome.get("recovered"):
-        seen = outcome["recovered"]
+    row.update(still_drained=outcome.get("still_drained", False), drained=outcome.get("drained") or [])
+    if outcome.get("seen"):
+        # Nothing was done to its kernel: what is known is from the last look.
+        seen = outcome["seen"]
         row.update({key: outcome[key] for key in ("verdict", "reason", "started", "ended")}, attention=not outcome["ok"], cves_open=seen["cves"]["open"],
                    kernel_after=seen["kernel"]["effective"],
                    remaining=None if seen["updates"]["available"] is None else [update["id"] for update in seen["updates"]["available"]])
         return row
     before, after = outcome.get("before") or {}, outcome.get("after") or {}
     row.update(verdict=outcome["verdict"], reason=outcome["reason"], started=outcome["started"], ended=outcome["ended"],
-               attention=not outcome["ok"], failures=outcome.get("failures") or [], still_drained=outcome.get("still_drained", False))
-    row.update({key: outcome.get(key) or [] for key in ("deferred", "undone", "drained")})
+               attention=not outcome["ok"], failures=outcome.get("failures") or [])
+    row.update({key: outcome.get(key) or [] for key in ("deferred", "undone")})
     if after:
         row.update(kernel_before=before.get("effective"), kernel_after=after.get("effective"), cves_open=outcome["cves_open"])
         for key in ("installed", "removed", "remaining", "cves_fixed"):

@@ -112,7 +112,7 @@ def to_discover(variables_of, everyone, known):
     first = [name for name in worth if surveys[name]["verdict"] in waves.WORK or surveys[name].get("lease")]
     asked = [name for name in known if service.discovered(variables_of[name]) is not None]
     strangers = {name for name in known if name not in worth and surveys[name]["kernel"]["booted"]}
-    return first or [name for name in service.lonely(variables_of, everyone, asked) if name not in strangers]
+    return first + [name for name in service.lonely(variables_of, everyone, asked) if name not in strangers and name not in first]
 
 
 def batch(variables_of, everyone, in_batch, options, state, run=None):
@@ -146,14 +146,19 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         allowed = run["max_failures"]
     else:
         hosts = [host(name, variables_of[name], name in inside) for name in everyone]
+        # What the inventory says wins, and so does what the run says: whoever is named by it is in no other group for what runs on it.
+        named = {name for members in (options.get("groups") or {}).values() for name in members} if isinstance(options.get("groups"), dict) else set()
+        hosts = [replace(one, groups=()) if one.name in named and not variables_of[one.name].get("ksplice_ha_group") else one for one in hosts]
         waves.groups_of(hosts, options.get("groups"))   # complains of what is no mapping of lists
-        groups = waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of, options.get("groups")))
+        unknown = service.missing(variables_of, everyone)
+        groups = [replace(group, missing=unknown.get(group.name, 0))
+                  for group in waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of, options.get("groups")))]
         allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
-    lonely = {} if run else service.alone(hosts, variables_of)
+    lonely = {}
     if not run:
-        lonely.update(service.unread(hosts, variables_of, {one.name: survey_of(variables_of[one.name]) for one in hosts if one.in_run}))
-    if not run and options.get("partial_groups"):
-        lonely = {**waves.lonely(groups), **lonely}
+        unnamed = [one for one in hosts if one.name not in named]
+        lonely = {**(waves.lonely(groups) if options.get("partial_groups") else {}), **service.alone(unnamed, variables_of),
+                  **service.unread(unnamed, variables_of, {one.name: survey_of(variables_of[one.name]) for one in hosts if one.in_run})}
     alone = {**lonely, **({} if run else _behind_the_back(hosts, variables_of, options))}
     if not run:
         _check_service(hosts, variables_of, everyone)
@@ -162,7 +167,8 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
     planned = waves.plan(hosts, groups, max_parallel=_integer(options.get("max_parallel", 10)), stages=options.get("stages") or (),
                          proven=proven, partial_groups=bool(options.get("partial_groups")))
     if not run and not options.get("partial_groups"):
-        waves.doubtful(hosts, [group for group in groups if not lonely.keys() & set(group.members)])
+        # The role of a host that is left alone may come with the group that nobody else is in.
+        waves.doubtful([replace(one, role=None) if one.name in lonely else one for one in hosts], [group for group in groups if not lonely.keys() & set(group.members)])
     result = planned.as_dict()
     result["groups"] = {group.name: {"members": list(group.members), "max_unavailable": group.max_unavailable} for group in groups}
     result["max_failures"] = allowed
@@ -324,10 +330,11 @@ def work(state, name, variables_of, wishes):
         return out, service.gates(host, variables_of[host], wishes.get("soak") or 0)
     every = {host: of(host) for host in state["hands"]}
     mine = every.get(name, ([], None))
-    wanted = {host: its for host, (_drains, its) in every.items() if its and (any(its[place] for place in service.PLACES) or its["addresses"] or its["hold"])}
-    return {"drains": mine[0], "gate": wanted.get(name), "peers": peers(state, name) if name in wanted else [],
-            "any_drain": any(out for out, _gate in every.values()), "any_gate": bool(wanted),
-            "any_controller": any(its["controller"] for its in wanted.values())}
+    wanted = {host: its for host, (_drains, its) in every.items() if its and (any(its[place] for place in service.PLACES) or its["addresses"]
+              or any(its["hold"].values()))}
+    return {"elsewhere": any(drain["on"] != name for drain in mine[0]), "any_elsewhere": any(drain["on"] != host for host, (out, _its) in every.items() for drain in out),
+            "drains": mine[0], "gate": wanted.get(name), "peers": peers(state, name) if name in wanted else [],
+            "any_drain": any(out for out, _its in every.values()), "any_gate": bool(wanted)}
 
 
 def drained(result):
@@ -345,7 +352,8 @@ def drained(result):
 def still_drained(variables):
     """What of a host is out of service still, as a sentence, after it was put back; None when nothing is."""
     before = (variables.get("rolling_drain") or {}).get("results") or ()
-    if not any(one.get("changed") or one.get("unreachable") or one.get("drained") for one in before if not one.get("skipped")):
+    # A module that died on the way says nothing of what it had done.
+    if not any(one.get("changed") or one.get("unreachable") or one.get("drained") or "done" not in one for one in before if not one.get("skipped")):
         return None
     after = variables.get("rolling_put_back") or {}
     if not [one for one in after.get("results") or () if not one.get("skipped")]:
@@ -384,7 +392,8 @@ def gated(state, wave, variables_of, moment):
 
 def _worked(variables):
     result = variables.get("rolling_apply") or {}
-    return bool(result.get("installed") or result.get("removed") or result.get("unreachable"))
+    # One that says nothing of what is in the kernel afterwards may have done anything.
+    return bool(result and not result.get("skipped") and ("after" not in result or result.get("installed") or result.get("removed")))
 
 
 def _answers(name, result):
@@ -423,12 +432,30 @@ def promised(state, wave, variables_of, wishes=None):
         refused = next((answer["refusal"] for answer in answers.values() if answer and not answer["granted"]), None)
         why = refused or leases.is_taken({"host": name, "groups": wanted["groups"]}, answers)
         if why:
-            hands[name] = dict(hands[name], taken=False, reason=f"Left alone: {_one_line(why, '').replace(' Nothing was changed.', '')}")
+            failed = _not_taken_over(variables_of[name])
+            hands[name] = dict(hands[name], taken=False, still_drained=name if failed and failed["still_drained"] else None,
+                               reason=" ".join([f"Left alone: {_one_line(why, '').replace(' Nothing was changed.', '')}", *([failed["reason"]] if failed else [])]))
         elif _seen_again(variables_of[name]).get("verdict") == "current":
             # Whoever was waited for has done it.
             hands[name] = dict(hands[name], recover=True)
     state = dict(state, hands=hands)
     return dict(state, work={name: work(state, name, variables_of, wishes or {}) for name in wave})
+
+
+def _not_taken_over(variables):
+    """Why the lease of a dead run that stood in the way was not taken over: C(reason), C(still_drained); None where none stood there, or it was."""
+    left, adopted = variables.get("rolling_stale"), variables.get("rolling_adopted") or {}
+    if not left or _took_over(variables):
+        return None
+    if not adopted.get("granted"):
+        return {"still_drained": False, "reason": f"It could not be taken over: {_one_line(adopted.get('refusal') or adopted.get('msg'), UNREACHABLE)}"}
+    gate, back = variables.get("rolling_adopted_gate") or {}, variables.get("rolling_adopted_back") or {}
+    bad = [f"{one['name']} ({one['said']})" for one in gate.get("checks") or () if not one["ok"]]
+    seen = ((variables.get("rolling_adopted_host") or {}).get("ansible_facts") or {}).get("uptrack") or {}
+    if bad or back.get("skipped"):
+        return {"still_drained": True, "reason": f"It was taken over, and {left['host']} left as it is, out of service perhaps, because it is not well: "
+                f"{'; '.join(bad) or seen.get('reason') or 'nobody could look at it'}."}
+    return {"still_drained": True, "reason": f"It was taken over, but {left['host']} is STILL OUT OF SERVICE: {drained(back) or 'its lease could not be ended.'}"}
 
 
 def _seen_again(variables):
@@ -475,8 +502,8 @@ def note(state, wave, variables_of, now):
     outcomes, now = dict(state["outcomes"]), moment(when(now))
     for name in wave:
         hand = state["hands"][name]
-        outcome = {"build": state["hosts"][name]["build"], "taken": hand["taken"], "ok": True, "reason": hand["reason"],
-                   "started": None, "ended": None}
+        outcome = {"build": state["hosts"][name]["build"], "taken": hand["taken"], "ok": not hand.get("still_drained"), "reason": hand["reason"],
+                   "started": None, "ended": None, "still_drained": bool(hand.get("still_drained"))}
         if hand["taken"]:
             outcome.update(_came_of(hand, variables_of[name], now))
         outcome["took_over"] = _took_over(variables_of[name])
@@ -500,14 +527,15 @@ def _took_over(variables):
 
 def _came_of(hand, variables, now):
     """What came of a host that was in hand."""
-    if hand["recover"]:
+    if hand["recover"] and not variables.get("rolling_broke"):
         seen = _seen_again(variables) or survey_of(variables)
-        return {"started": hand["at"], "ended": now, "ok": seen["verdict"] == "current", "recovered": seen, "verdict": seen["verdict"],
+        return {"started": hand["at"], "ended": now, "ok": seen["verdict"] == "current", "seen": seen, "verdict": seen["verdict"],
                 "reason": "Nothing to patch. " + (_took_over(variables) or "The run that had it, or a partner of it, in hand has let go.")}
     not_drained = drained(variables.get("rolling_drain"))
     out = still_drained(variables)
     if not_drained:
-        outcome = {"started": hand["at"], "ended": now, "ok": False, "verdict": None,
+        seen = survey_of(variables)
+        outcome = {"started": hand["at"], "ended": now, "ok": False, "seen": seen, "verdict": seen["verdict"],
                    "reason": f"Not patched, as it could not be taken out of service: {not_drained}"}
     else:
         outcome = _applied(variables.get("rolling_apply") or {}, hand["at"], now, hand)
@@ -515,7 +543,7 @@ def _came_of(hand, variables, now):
         outcome["drained"] = [one["what"] for result in variables["rolling_drain"].get("results") or () for one in result.get("drained") or ()]
         outcome["ended"] = now
     if hand.get("gate"):
-        outcome.update(_taken_back(hand, variables.get("rolling_undo") or {}, outcome), ended=now)
+        outcome.update(_taken_back(hand, variables, outcome), ended=now)
     if variables.get("rolling_broke"):
         outcome.update(ok=False, reason=f"{outcome['reason']} A step broke ({_one_line(variables['rolling_broke'], '')}).", ended=now)
     if out:
@@ -523,15 +551,23 @@ def _came_of(hand, variables, now):
     return outcome
 
 
-def _taken_back(hand, undo, outcome):
+def _taken_back(hand, variables, outcome):
     """What became of a host that was not well after the update."""
+    undo, put_in = variables.get("rolling_undo") or {}, variables.get("rolling_put_in") or {}
     was = outcome.get("installed") or []
     more = {"ok": False, "gate": hand["gate"]}
     # Its task is not to fail, so that what came of it is told by the error's class.
     if undo.get("unreachable") or "after" not in undo or undo["error_class"]:
         why = _one_line(undo.get("msg"), "The task gave no reason.")
         return dict(more, reason=f"Not well after the update ({hand['gate']}), and what was installed ({_some(was)}) could NOT be taken back: {why}")
-    return dict(more, reason=f"Not well after the update: {hand['gate']}. What was installed was taken back ({_some(was)}).",
+    if not put_in.get("skipped") and (put_in.get("unreachable") or put_in.get("error_class")):
+        more["reason"] = (f"Not well after the update: {hand['gate']}. What was installed was taken back ({_some(was)}), but what it had replaced could NOT be "
+                          f"put in again: {_one_line(put_in.get('msg'), UNREACHABLE)}")
+    else:
+        more["reason"] = f"Not well after the update: {hand['gate']}. What was installed was taken back ({_some(was)})."
+    if not (variables.get("rolling_gate_undone") or {}).get("ok"):
+        more["reason"] += " It is NOT well without it either."
+    return dict(more,
                 undone=undo.get("removed") or [], installed=[], after=undo["after"], verdict=undo.get("verdict"), remaining=undo.get("remaining"),
                 cves_fixed=[], cves_open=undo.get("cves_open"))
 

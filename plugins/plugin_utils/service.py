@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.rebootless.ksplice.plugins.module_utils import gates as gate_checks
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError
 
@@ -83,7 +84,7 @@ def alone(hosts, variables_of):
         found = discovered(variables_of[one.name])
         if found and not variables_of[one.name].get("ksplice_ha_group"):
             for group in found["groups"]:
-                if len(members[group["name"]]) == 1:
+                if len(members.get(group["name"], ())) == 1:
                     left[one.name] = (f"Left alone: by its own {group['kind']} it is a member of {group['name']}, and no other host of the inventory is. "
                                       "Add its partner, name the group (ksplice_ha_group), or set ksplice_ha_discover=false on the host.")
     return left
@@ -102,6 +103,19 @@ def unread(hosts, variables_of, surveys):
                                   f"a redundancy group, and nobody knows which. {why} Mend that, name the group (ksplice_ha_group), or set "
                                   "ksplice_ha_discover=false on the host.")
     return left
+
+
+def missing(variables_of, everyone):
+    """How many members of discovered groups nobody knows of: a group's name to their number. A cluster names its nodes and unicast VRRP its peers, of whom
+    one that did not answer, or that is not in the inventory, may well be out of service."""
+    known, expected = {}, {}
+    for host in everyone:
+        if not variables_of[host].get("ksplice_ha_group"):
+            for group in (discovered(variables_of[host]) or {"groups": ()})["groups"]:
+                known[group["name"]] = known.get(group["name"], 0) + 1
+                size = len(group["instances"]) if group["kind"] == "pacemaker" else len(group["peers"]) + 1 if group["peers"] else 0
+                expected[group["name"]] = max(expected.get(group["name"], 0), size)
+    return {name: size - known[name] for name, size in expected.items() if size > known[name] > 1}
 
 
 def contradictions(variables_of, everyone):
@@ -137,7 +151,7 @@ def drains(name, variables):
         kinds = {group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}
         return [{"on": name, "target": {"adapter": kind}} for kind in ("keepalived", "pacemaker") if kind in kinds]
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) and one.get("adapter") for one in given):
-        raise PlanError(f"Host {name}: ksplice_ha_drain is {given!r}: give a list of mappings with adapter, as ha_drain's targets, and on.")
+        raise PlanError(f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings with adapter, as ha_drain's targets, and on.")
     found = []
     for one in given:
         target = {key: value for key, value in one.items() if key != "on"}
@@ -154,9 +168,10 @@ def gates(name, variables, soak=0):
     (titles)."""
     given = variables.get("ksplice_ha_gates") or []
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
-        raise PlanError(f"Host {name}: ksplice_ha_gates is {given!r}: give a list of mappings, as ha_gate's checks, and on, timeout, hold, baseline.")
+        raise PlanError(f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, as ha_gate's checks, and on, timeout, hold, baseline.")
     result = {place: [] for place in PLACES}
-    result.update(hold=int(soak), baseline=[])
+    result.update(hold=dict.fromkeys(PLACES, 0), baseline=[])
+    result["hold"]["host"] = int(soak)
     timeouts = []
     for kind in sorted({group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}.intersection(TAKES_OVER)):
         result["peers"].append({"name": f"{kind} on the partner", "unit": kind, "when": "before"})
@@ -168,15 +183,15 @@ def gates(name, variables, soak=0):
         wrong += [f"when: {one['when']}"] if one.get("when", "both") not in ("both", "before", "after") else []
         wrong += [f"{key}: {one[key]}" for key in ("timeout", "hold") if not str(one.get(key, 0)).isdigit()]
         if not wrong and len([kind for kind in KINDS if one.get(kind)]) != 1:
-            wrong = [f"{one!r}"]
+            wrong = [f"a check of {' and '.join(key for key in one if key in KINDS) or 'nothing'}"]
         if wrong:
             raise PlanError(f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, port, unit, "
                             f"and name, on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after).")
         check = {key: one[key] for key in CHECK if key in one}
-        check.setdefault("name", next(f"{kind} {check[kind]}" for kind in KINDS if check.get(kind)))
+        check.setdefault("name", gate_checks.title(dict({"address": "127.0.0.1"}, **check)))
         result[place].append(dict(check, when=one.get("when", "both")))
         timeouts.append(int(one.get("timeout", TIMEOUT)))
-        result["hold"] = max(result["hold"], int(one.get("hold", 0)))
+        result["hold"][place] = max(result["hold"][place], int(one.get("hold", 0)))
         if one.get("baseline"):
             result["baseline"].append(check["name"])
     # They are looked at together, so that the one with the most time has a say.
@@ -223,6 +238,7 @@ def gate_result(gate, answers, members, lost):
     asked = {host for place in ("host", "peers") for host, result in answers.get(place, ()) if "checks" in result}
     if gate["addresses"] and asked.issuperset(set(members) - set(lost)):
         for address, found in holders.items():
-            if len(found) != 1:
+            # Where the partner that held it has just died, it is on its way.
+            if len(found) != 1 and (found or not lost):
                 bad[f"the address {address}"] = f"held by {' and '.join(found) if found else 'nobody'} of {', '.join(members)}"
     return bad

@@ -59,11 +59,15 @@ class Host:
 
 @dataclass(frozen=True)
 class Group:
-    """A redundancy group: its members, and how many of them may be out of service at once."""
+    """A redundancy group: its members, and how many of them may be out of service at once.
+
+    :param missing: members that the group has and nobody here knows.
+    """
 
     name: str
     members: tuple
     max_unavailable: int = 1
+    missing: int = 0
 
 
 @dataclass
@@ -183,11 +187,12 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
         if outside and not partial_groups and any(name in waiting for name in group.members):
             raise PlanError(f"Group {group.name} is cut in half: {', '.join(outside)} is outside this run (--limit, or its hosts). "
                             "Let the run see the whole group, or allow it with ksplice_partial_groups=true.")
-        spare[group.name] = group.max_unavailable - len(missing)
+        spare[group.name] = group.max_unavailable - len(missing) - group.missing
         for name in group.members:
             group_of_host[name].append(group)
             if name in waiting and spare[group.name] < 1:
-                result.left[name] = (f"Left alone: {', '.join(missing)} of its group {group.name} cannot be reached.")
+                result.left[name] = (f"Left alone: {', '.join(missing)} of its group {group.name} cannot be reached." if missing else
+                                     f"Left alone: {group.missing} more of its group {group.name} did not answer or is not in the inventory.")
     for name in result.left:
         waiting.pop(name, None)
 

@@ -34,7 +34,8 @@ COLLECTION = Path("ansible_collections") / "rebootless" / "ksplice"
 PIP_CHATTER = re.compile(
     r"\s*(Using cached|Looking in|Processing|Collecting|Downloading|Installing|Successfully installed|━|WARNING: Location|$)"
 )
-JOBS = int(os.environ.get("JOBS") or os.cpu_count() or 2)
+# One more than there are cores: rollouts over real hosts wait for half of their time.
+JOBS = int(os.environ.get("JOBS") or (os.cpu_count() or 2) + 1)
 
 
 @dataclass

@@ -159,10 +159,10 @@ class Work:
                 return dict(self.result, drained=[_told(mark) for mark in self.book.read()])
             if state == "undone" and not self.token and not self.params["any_token"]:
                 raise Trouble("With state=undone give the token of the attempt whose marks are to be put back, or any_token=true.")
-            if self.params["lease"]:
+            if self.params["lease"] and not self.check_mode:
                 # Whoever lost the lease can do nothing; and while this works, nobody takes it over.
                 phase = "draining" if state == "drained" else "putting_back"
-                lock, refusal = ledger.Ledger(self.machine.root).begin_work(self.params["lease"], 10, phase=None if self.check_mode else phase)
+                lock, refusal = ledger.Ledger(self.machine.root).begin_work(self.params["lease"], 10, phase=phase)
                 if refusal:
                     raise Trouble(refusal)
             return self._drain() if state == "drained" else self._undo(self.params["any_token"])

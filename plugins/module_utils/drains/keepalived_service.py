@@ -66,7 +66,8 @@ class Adapter:
     def lacks(self, _mark):
         """What is missing for the host to be drained, or None."""
         held = self.holds()
-        return "it still holds {}".format(", ".join(held)) if held else None
+        return None if not held else ("it still holds {}: no partner takes over. Its own checks may fail, or it may say nopreempt, for which there is "
+                                      "mode=restart".format(", ".join(held)))
 
     def undo(self, mark):
         for path, changes in mark["files"].items():

@@ -3,8 +3,10 @@
 """Drain: commands of the operator's own."""
 
 import shlex
+import zlib
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import told
 
 OPTIONS = {"drain": (), "undo": (), "is_active": (), "is_drained": ()}
 REQUIRED = ("drain", "undo")
@@ -14,12 +16,13 @@ class Adapter:
 
     def __init__(self, machine, options):
         self.machine, self.options = machine, options
-        self.key = "custom {}".format(options["drain"])
+        # The number tells commands apart that differ in their arguments only.
+        self.key = "custom {} ({:08x})".format(options["drain"].partition(" ")[0], zlib.crc32(options["drain"].encode("utf-8", "surrogateescape")))
         for name, command in options.items():
             try:
                 words = shlex.split(command)
             except ValueError as error:
-                raise Trouble("The command {} of {} is none ({}).".format(command, name, error))
+                raise Trouble("The command of {} is none ({}).".format(name, error))
             if not words:
                 raise Trouble("The command of {} is blank.".format(name))
 
@@ -29,7 +32,7 @@ class Adapter:
         rc = self.machine.run_command(shlex.split(self.options[name]))[0]
         if rc in (124, 126, 127):
             # No answer is neither yes nor no.
-            raise Trouble("The command {} gave no answer ({}).".format(self.options[name], "it took too long" if rc == 124 else "it cannot be run"))
+            raise Trouble("The command {} gave no answer ({}).".format(told(self.options[name]), "it took too long" if rc == 124 else "it cannot be run"))
         return rc == 0
 
     def look(self):
@@ -41,16 +44,16 @@ class Adapter:
     def _do(self, command):
         rc, out, err = self.machine.run_command(shlex.split(command))
         if rc:
-            raise Trouble("The command {} ended with status {}: {}".format(command, rc, " ".join((err or out).split())[:200]))
+            raise Trouble("The command {} ended with status {}: {}".format(told(command), rc, " ".join((err or out).split())[:200]))
 
     def drain(self, _mark):
         self._do(self.options["drain"])
 
     def lacks(self, _mark):
-        return None if self._ask("is_drained", True) else "{} does not say so".format(self.options["is_drained"])
+        return None if self._ask("is_drained", True) else "{} does not say so".format(told(self.options["is_drained"]))
 
     def undo(self, _mark):
         self._do(self.options["undo"])
 
     def lacks_back(self, _mark):
-        return "{} says it is drained still".format(self.options["is_drained"]) if self._ask("is_drained", False) else None
+        return "{} says it is drained still".format(told(self.options["is_drained"])) if self._ask("is_drained", False) else None

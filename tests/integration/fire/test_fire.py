@@ -22,8 +22,11 @@ FIRST, SECOND = 0, 1
 
 
 @contextlib.contextmanager
-def fire(pairs, *names):
-    """Clients on some pairs; at the end the watcher has its say. What the clients saw is in the value's C(seen)."""
+def fire(pairs, *names, wounded=()):
+    """Clients on some pairs; at the end the watcher has its say. What the clients saw is in the value's C(seen).
+
+    :param wounded: pairs of which the member that serves is lost, so that clients have to wait for VRRP to notice.
+    """
     chosen = {pair: PAIRS[pair] for pair in names or PAIRS}
     hosts = [host for members in chosen.values() for host in members]
     pairs.reset(hosts)
@@ -41,6 +44,13 @@ def fire(pairs, *names):
     for pair, members in chosen.items():
         assert what.seen.rate(pair) >= 20, "the clients ask too seldom to see anything"
         assert not what.seen.unserved(members), f"nobody of {pair} served in these seconds: {what.seen.unserved(members)}"
+        if pair in wounded:
+            # Three to four advertisement intervals, of a second at most; and what a busy machine takes.
+            assert what.seen.longest_gap(pair) < 10, "nobody took the address over"
+        else:
+            # What a move of the address itself costs is said, with numbers, in docs/rolling.md.
+            assert what.seen.unexplained(pair) == [], "a request failed although a member that serves had the address"
+            assert len(what.seen.failed(pair)) <= len(what.seen.moves(pair)), "more was cut than what was under way"
 
 
 def until(what, wanted, seconds=120):
@@ -79,9 +89,6 @@ def test_a_clean_run(pairs):
     all_is_well(pairs, HOSTS)
     spans = pairs.spans()
     for pair, (first, second) in PAIRS.items():
-        # What a move of the address itself costs is said, with numbers, in docs/rolling.md.
-        assert what.seen.unexplained(pair) == [], "a request failed in a run in which nothing went wrong"
-        assert len(what.seen.failed(pair)) <= len(what.seen.moves(pair)), "more was cut than what was under way"
         assert spans[second][-1][1] <= spans[first][0][0], "the standby goes first"
         assert what.seen.servers(pair) == [first, second, first], "the active one was out of service while it was patched, and came back"
         assert run.rows[first]["role"] == "active" and run.rows[second]["role"] == "standby" and run.rows[first]["drained"] == ["keepalived"]
@@ -159,7 +166,7 @@ def test_the_control_node_is_killed_at_random_moments_and_started_again(pairs, s
 
 def test_a_member_dies_while_its_partner_is_in_hand(pairs):
     first, second = PAIRS["b"]
-    with fire(pairs, "b"):
+    with fire(pairs, "b", wounded="b"):
         control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(first, second))
         until(f"{first} is in hand", lambda: in_hand(pairs, first))
         pairs.kill(second)
@@ -179,7 +186,7 @@ def test_cables_are_cut(pairs):
     """That of a host in hand, and in another pair that of the partner which serves meanwhile."""
     lost, kept = PAIRS["c"]
     serving = PAIRS["d"][SECOND]
-    with fire(pairs, "c", "d"):
+    with fire(pairs, "c", "d", wounded="d"):
         control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(*PAIRS["c"], *PAIRS["d"]), ksplice_max_failures=4)
         until(f"{lost} is in hand", lambda: in_hand(pairs, lost))
         pairs.cable(lost, False)
@@ -257,7 +264,7 @@ def test_a_command_by_hand_beside_a_rollout(pairs):
 def test_the_update_that_will_not_go_in(pairs):
     first, second = PAIRS["a"]
     hosts = [*PAIRS["a"], *PAIRS["b"], *PAIRS["c"]]
-    with fire(pairs, "a", "b", "c") as what:
+    with fire(pairs, "a", "b", "c"):
         blocked = real_hosts.ids(KERNELS["a"])[1]
         pairs.change_scenario(second, failures=[{"id": blocked, "abort": "code_busy", "processes": [["rsyslogd", 812]]}])
         run = pairs.patch(1, *limit(*hosts), ksplice_max_failures=2)
@@ -269,28 +276,25 @@ def test_the_update_that_will_not_go_in(pairs):
     assert pairs.patched(hosts) == list(PAIRS["c"]), "another build has nothing to do with it"
     for name in hosts:
         assert pairs.leases(name) == [] and pairs.marks(name) == []
-    assert all(what.seen.unexplained(pair) == [] for pair in "abc")
 
 
 def test_the_gate_that_fails_after_the_apply(pairs):
     first, second = PAIRS["a"]
     hosts = [*PAIRS["a"], *PAIRS["b"]]
     bad = real_hosts.ids(KERNELS["a"])[-1]
-    with fire(pairs, "a", "b") as what:
-        run = pairs.patch(1, *limit(*hosts), ksplice_ha_gates=[
+    with fire(pairs, "a", "b"):
+        run = pairs.patch(1, *limit(*hosts), ksplice_max_failures=3, ksplice_ha_gates=[
             {"name": "the service is well", "command": f"sh -c '[ $(hostname) != {first} ] || [ ! -e /sys/module/ksplice_{bad} ]'", "timeout": 2}])
     assert run.status == 2
     row = run.rows[first]
     assert "the service is well" in row["reason"] and set(row["undone"]) == set(real_hosts.ids(KERNELS["a"])) and row["installed"] == [] and row["attention"]
     assert pairs.loaded(first) == [], "what this run installed is out again"
     assert pairs.patched([second]) == [second]
-    others = [name for name in hosts if name not in (first, second)]
-    left = [name for name in others if name not in pairs.patched(others)]
-    assert left and all("was not well afterwards" in run.rows[name]["reason"] or "the rollout stopped" in run.rows[name]["reason"] for name in left)
+    left = [name for name in PAIRS["b"] if name not in pairs.patched(PAIRS["b"])]
+    assert left and all(f"{first} was not well after what it was given" in run.rows[name]["reason"] for name in left), "not applied again by this run"
     assert pairs.holders("a") == [first], "it is back in service"
     for name in hosts:
         assert pairs.leases(name) == [] and pairs.marks(name) == []
-    assert all(what.seen.unexplained(pair) == [] for pair in "ab")
 
 
 def test_keepalived_that_does_not_come_back(pairs):

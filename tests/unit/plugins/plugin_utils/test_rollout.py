@@ -411,3 +411,107 @@ def test_whoever_was_waited_for_has_done_it():
     assert state["hands"]["a"]["recover"] and state["work"]["a"]["drains"] == []
     outcome = came_of(state, hosts)["outcomes"]["a"]
     assert outcome["ok"] and outcome["verdict"] == "current"
+
+
+# ---- what a rollout makes of groups that were discovered --------------------------------------------------------------------------
+
+def told(*groups, role="standby", problems=()):
+    return {"ansible_facts": {"ha": {"groups": [dict({"kind": "keepalived", "addresses": [], "peers": [], "instances": [], "role": role}, **one) for one in groups],
+                                     "role": role, "problems": list(problems)}}}
+
+
+def member(name="g", verdict="behind", redundancy=("keepalived",), **group):
+    host = surveyed(verdict)
+    host["ksplice_survey"]["ansible_facts"]["uptrack"]["redundancy"] = list(redundancy)
+    return dict(host, ksplice_ha_asked=told(dict(group, name=name)))
+
+
+def planned(hosts, **options):
+    run = rollout.start(hosts, sorted(hosts), sorted(hosts), dict({"max_failures": 9}, **options))
+    assert "error" not in run, run
+    return run
+
+
+def test_one_member_without_its_partner_leaves_the_run_to_the_others():
+    run = planned({"a": member(), "s": surveyed()})
+    assert run["waves"] == [["s"]] and "no other host of the inventory is" in run["left"]["a"]
+
+
+def test_a_member_that_did_not_answer_counts_as_out_of_service():
+    """Two of a cluster of three answered; and two that name a third as their peer."""
+    for group in ({"kind": "pacemaker", "instances": ["n1", "n2", "n3"]}, {"peers": ["192.0.2.2", "192.0.2.3"]}):
+        run = planned({"a": member(**group), "b": member(**group)})
+        assert run["waves"] == [] and "1 more of its group g did not answer or is not in the inventory" in run["left"]["a"]
+        run = planned({"a": member(**group), "b": member(**group), "c": member(verdict="current", **group)})
+        assert run["waves"] == [["a"], ["b"]]
+
+
+def test_what_the_run_names_wins_over_what_was_discovered():
+    broken = dict(surveyed(), ksplice_ha_asked=told(problems=["keepalived.conf cannot be read."]))
+    broken["ksplice_survey"]["ansible_facts"]["uptrack"]["redundancy"] = ["keepalived"]
+    assert "nobody knows which. keepalived.conf cannot be read." in planned({"a": broken, "s": surveyed()})["left"]["a"]
+    run = planned({"a": broken, "b": member("elsewhere")}, groups={"web": ["a", "b"]})
+    assert list(run["groups"]) == ["web"] and run["waves"] == [["a"], ["b"]]
+
+
+def test_who_is_asked_for_groups_in_which_round():
+    idle = surveyed("current")
+    idle["ksplice_survey"]["ansible_facts"]["uptrack"]["redundancy"] = ["keepalived"]
+    waiting = surveyed()
+    waiting["ksplice_survey"]["ansible_facts"]["uptrack"]["redundancy"] = ["keepalived"]
+    hosts = {"a": waiting, "b": idle, "c": surveyed("current"), "outside": {}}
+    assert rollout.to_discover(hosts, list(hosts), ["a", "b", "c"]) == ["a"], "those with work first"
+    hosts["a"] = member()
+    assert rollout.to_discover(hosts, list(hosts), ["a", "b", "c"]) == ["b", "outside"], "then whoever may be a partner, not one that runs nothing"
+    hosts["d"] = waiting
+    assert rollout.to_discover(hosts, list(hosts), ["a", "b", "c", "d"]) == ["d", "b", "outside"], "one that gave no answer does not keep the others from it"
+    hosts["b"] = member(verdict="current")
+    del hosts["d"]
+    assert rollout.to_discover(hosts, list(hosts), ["a", "b", "c"]) == []
+
+
+@pytest.mark.parametrize("registered, words", [
+    ({"rolling_adopted": {"granted": False, "refusal": "Somebody is at work on a."}}, "It could not be taken over: Somebody is at work on a."),
+    ({"rolling_adopted": {"granted": True}, "rolling_adopted_gate": ILL, "rolling_adopted_back": {"skipped": True}}, "because it is not well: well (status 1: ill)"),
+    ({"rolling_adopted": {"granted": True}, "rolling_adopted_back": STUCK}, "STILL OUT OF SERVICE: keepalived is NOT back in service"),
+])
+def test_a_take_over_that_came_to_nothing_is_told(registered, words):
+    hosts = {"a": leased(ksplice_ha_group="p"), "b": surveyed("current", ksplice_ha_group="p")}
+    run = rollout.start(hosts, ["a", "b"], ["a", "b"], {"max_failures": 9})
+    state = rollout.take(rollout.batch(hosts, ["a", "b"], ["a"], {"max_failures": 9}, {}, run), ["a"], hosts, ["a", "b"], ["a", "b"], AT)
+    hosts["a"].update(rolling_answers={"a": dict(GRANTED["a"], granted=False, refusal="The run night has a in hand.")}, rolling_stale=dict(LEFT, token="t"), **registered)
+    state = rollout.note(rollout.promised(state, ["a"], hosts), ["a"], hosts, LATER)
+    document = record.record(hosts, ["a", "b"], ["a", "b"], run, state, dict(record.about("patch", AT, "me", False, {}), ended=AT))
+    jsonschema.validate(document, SCHEMA)
+    row = document["hosts"][0]
+    assert words in row["reason"] and row["attention"] and row["still_drained"] is ("STILL" in words or "well" in words)
+
+
+def test_a_module_that_died_on_the_way_is_taken_for_what_it_may_have_done():
+    crashed = {"msg": "MODULE FAILURE"}
+    state, hosts = hand({"ksplice_ha_drain": DRAIN})
+    outcome = came_of(state, hosts, rolling_drain={"results": [dict(crashed, item={"on": "a"})]}, rolling_put_back={"results": [dict(crashed, item={"on": "a"})]},
+                      rolling_apply={"skipped": True})["outcomes"]["a"]
+    assert outcome["still_drained"] and "STILL OUT OF SERVICE: MODULE FAILURE" in outcome["reason"] and outcome["verdict"] == "behind"
+    state, hosts = hand({"ksplice_ha_gates": GATE})
+    hosts["a"].update(rolling_gate_host_before=WELL, rolling_gate_host_after=ILL, rolling_apply=crashed)
+    state = rollout.gated(rollout.gated(state, ["a"], hosts, "before"), ["a"], hosts, "after")
+    assert state["hands"]["a"]["gate"] and not rollout.may_serve(state, "a", {"rolling_gate_undone": ILL})
+
+
+def test_a_step_that_broke_is_no_success_of_a_host_that_only_had_to_be_let_go():
+    hosts = {"a": leased(ksplice_ha_drain=DRAIN)}
+    run = rollout.start(hosts, ["a"], ["a"], {"max_failures": 9})
+    state = rollout.take(rollout.batch(hosts, ["a"], ["a"], {"max_failures": 9}, {}, run), ["a"], hosts, ["a"], ["a"], AT)
+    assert not came_of(state, hosts, rolling_broke="Adopt what a dead run left: oh")["outcomes"]["a"]["ok"]
+
+
+def test_the_partner_that_died_with_the_address_is_no_fault_of_the_update():
+    state, hosts = hand({"ksplice_ha_addresses": ["192.0.2.1"]})
+    gone = {"results": [{"peer": "b", "unreachable": True}]}
+    state = dict(state, groups={"p": {"members": ["a", "b"], "max_unavailable": 1}})
+    hosts["a"].update(rolling_apply=PATCHED, rolling_gate_host_after=dict(WELL, checks=[]), rolling_gate_peers_after=gone)
+    assert rollout.gated(state, ["a"], hosts, "after")["hands"]["a"]["gate"] is None
+    nobody = {"results": [dict(WELL, checks=[], peer="b")]}
+    hosts["a"]["rolling_gate_peers_after"] = nobody
+    assert "held by nobody of a, b" in rollout.gated(state, ["a"], hosts, "after")["hands"]["a"]["gate"]

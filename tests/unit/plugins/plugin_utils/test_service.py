@@ -133,15 +133,16 @@ def test_gates_by_place_and_moment():
     gate = service.gates("a", {"ksplice_ha_gates": [
         {"url": "http://x/", "status": [200], "timeout": 90}, {"name": "smoke", "command": "/bin/smoke", "on": "controller", "hold": 5, "when": "after"},
         {"port": 80, "on": "peers", "baseline": True, "when": "before"}], "ksplice_ha_addresses": "192.0.2.1"}, soak=3)
-    assert (gate["timeout"], gate["hold"], gate["baseline"], gate["addresses"]) == (90, 5, ["port 80"], ["192.0.2.1"])
+    assert (gate["timeout"], gate["hold"], gate["baseline"], gate["addresses"]) == (
+        90, {"host": 3, "peers": 0, "controller": 5}, ["port 80 of 127.0.0.1"], ["192.0.2.1"])
     assert service.checks(gate, "host", "before") == service.checks(gate, "host", "after") == [{"url": "http://x/", "status": [200], "name": "url http://x/"}]
     assert service.checks(gate, "controller", "before") == [] and [one["name"] for one in service.checks(gate, "controller", "after")] == ["smoke"]
-    assert [one["name"] for one in service.checks(gate, "peers", "before")] == ["port 80"] and service.checks(gate, "peers", "after") == []
+    assert [one["name"] for one in service.checks(gate, "peers", "before")] == ["port 80 of 127.0.0.1"] and service.checks(gate, "peers", "after") == []
 
 
 def test_without_gates_there_are_defaults():
     gate = service.gates("a", {}, soak="7")
-    assert (gate["timeout"], gate["hold"], gate["addresses"]) == (30, 7, []) and not any(gate[place] for place in service.PLACES)
+    assert (gate["timeout"], gate["hold"], gate["addresses"]) == (30, {"host": 7, "peers": 0, "controller": 0}, []) and not any(gate[place] for place in service.PLACES)
 
 
 def test_a_partner_must_be_able_to_take_over():
@@ -152,10 +153,10 @@ def test_a_partner_must_be_able_to_take_over():
 
 
 @pytest.mark.parametrize("given, words", [
-    ("x", "is 'x'"), ({"port": 1}, "is {"), (["x"], "is ["), ([{"prot": 80}], "has prot"), ([{"port": 80, "on": "partner"}], "has on: partner"),
+    ("x", "is str"), ({"port": 1}, "is dict"), (["x"], "is list"), ([{"prot": 80}], "has prot"), ([{"port": 80, "on": "partner"}], "has on: partner"),
     ([{"port": 80, "when": "later"}], "has when: later"), ([{"port": 80, "timeout": "soon"}], "has timeout: soon"),
-    ([{"port": 80, "hold": -1}], "has hold: -1"), ([{"name": "nothing"}], "has {'name': 'nothing'}"),
-    ([{"port": 80, "unit": "x"}], "has {'port': 80, 'unit': 'x'}"), ([{}], "has {}")])
+    ([{"port": 80, "hold": -1}], "has hold: -1"), ([{"name": "nothing"}], "has a check of nothing"),
+    ([{"port": 80, "unit": "x"}], "has a check of port and unit"), ([{}], "has a check of nothing")])
 def test_gates_that_make_no_sense(given, words):
     with pytest.raises(PlanError) as refused:
         service.gates("a", {"ksplice_ha_gates": given})
