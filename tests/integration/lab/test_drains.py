@@ -7,6 +7,7 @@ A client asks the balancers for something some 40 times a second meanwhile, on a
 from __future__ import annotations
 
 import json
+import zlib
 
 import pytest
 from ha_hosts import POOL, Traffic
@@ -258,6 +259,11 @@ def test_a_configuration_that_nginx_refuses_is_put_back(balancer):
 
 # ---- commands ----
 
+def custom(command):
+    """What a drain by a command is called: its arguments may hold a password."""
+    return f"custom {command.split()[0]} ({zlib.crc32(command.encode()):08x})"
+
+
 OUT = {"adapter": "custom", "drain": "touch /run/out", "undo": "rm /run/out", "is_active": "test ! -e /run/out", "is_drained": "test -e /run/out"}
 
 
@@ -276,28 +282,29 @@ def test_own_commands(own):
     drained, again, undone, twice, plain, always, back = tasks(
         own, *[{"state": "drained", "targets": [OUT]}] * 2, "test -e /run/out", *[{"state": "undone"}] * 2, "test ! -e /run/out && touch /run/out",
         {"state": "drained", "targets": [OUT]}, {"state": "drained", "targets": [OUT], "when": "always"}, {"state": "undone"}, "test -e /run/out")
-    assert drained["changed"] and drained["active"] and said(drained) == said(again) == ["custom touch /run/out"] and not again["changed"]
+    assert drained["changed"] and drained["active"] and said(drained) == said(again) == [custom("touch /run/out")] and not again["changed"]
     assert undone["changed"] and undone["drained"] == [] and not twice["changed"]
     assert not plain["changed"] and not always["changed"] and not back["changed"]
-    assert plain["left"] == always["left"] == ["custom touch /run/out was out of service already, and stays so."]
+    assert plain["left"] == always["left"] == [custom("touch /run/out") + " was out of service already, and stays so."]
 
 
 def test_own_commands_that_do_not_do(own):
     """Whatever the command that drains did or did not: what puts back has run, and nothing hangs longer than it may."""
     undo = "sh -c 'echo back >> /run/log'"
     cases = [
-        ({"drain": "sh -c 'echo no way; exit 3'"}, "The command sh -c 'echo no way; exit 3' ended with status 3: no way."),
+        ({"drain": "sh -c 'echo no way; exit 3' --password=hunter2"}, "The command sh … ended with status 3: no way."),
         ({"drain": "true", "is_drained": "false"}, "after 1 s false does not say so."),
-        ({"drain": "sleep 300"}, "The command sleep 300 ended with status 124: not done after 1 s."),
+        ({"drain": "sleep 300"}, "The command sleep … ended with status 124: not done after 1 s."),
         ({"drain": "/opt/nothing"}, "The command /opt/nothing ended with status 127: there is no /opt/nothing."),
     ]
     for (words, begin), result in zip(cases, tasks(own, *[{"state": "drained", "timeout": 1, "targets": [dict(
             {"adapter": "custom", "undo": undo}, **words)]} for words, _begin in cases])):
-        failed(result, f"custom {words['drain']} was not taken out of service: {begin} What this attempt had begun was put back.")
+        failed(result, f"{custom(words['drain'])} was not taken out of service: {begin} What this attempt had begun was put back.")
+        assert "hunter2" not in json.dumps({key: value for key, value in result.items() if key != "invocation"})
     assert own.shell("k2", "cat /run/log") == "back\n" * len(cases) and own.marks("k2") == []
     bad, blank, lost = tasks(own, *[{"state": "drained", "timeout": 1, "targets": [dict(OUT, **words)]} for words in (
         {"undo": "echo 'open"}, {"drain": " "}, {"is_active": "/opt/nothing"})])
-    failed(bad, "The command echo 'open of undo is none (No closing quotation). Nothing was changed.")
+    failed(bad, "The command of undo is none (No closing quotation). Nothing was changed.")
     failed(blank, "The command of drain is blank. Nothing was changed.")
     failed(lost, "The command /opt/nothing gave no answer (it cannot be run). Nothing was changed.")
     assert own.marks("k2") == []
@@ -310,19 +317,20 @@ def test_what_cannot_be_put_back_stays_marked(own):
         {"state": "drained", "targets": [dict(OUT, undo="true")]}, {"state": "undone", "timeout": 1}, f"grep -q run-1 {BOOK} && rm /run/out",
         {"state": "undone"})
     assert drained["changed"] and undone["failed"]
-    assert undone["msg"].startswith("custom touch /run/out is NOT back in service: The command ls /run/nowhere ended with status 2: ")
-    assert said(undone) == said(shown) == ["custom touch /run/out"] and shown["drained"][0]["token"] == "run-1"
+    assert undone["msg"].startswith(custom("touch /run/out") + " is NOT back in service: The command ls … ended with status 2: ")
+    assert said(undone) == said(shown) == [custom("touch /run/out")] and shown["drained"][0]["token"] == "run-1"
     assert not back["failed"] and back["drained"] == [] and again["changed"]
     # Success of the command is not enough.
-    assert stays["failed"] and stays["msg"].startswith("custom touch /run/out is NOT back in service: after 1 s test -e /run/out says it is drained still. ")
-    assert said(stays) == ["custom touch /run/out"] and not done["failed"] and done["drained"] == [] and own.marks("k2") == []
+    assert stays["failed"] and stays["msg"].startswith(
+        custom("touch /run/out") + " is NOT back in service: after 1 s test … says it is drained still. ")
+    assert said(stays) == [custom("touch /run/out")] and not done["failed"] and done["drained"] == [] and own.marks("k2") == []
 
 
 def test_the_second_of_two_fails_and_the_first_comes_back(own):
     second = {"adapter": "custom", "drain": "false", "undo": "true"}
     fails, refused = tasks(own, {"state": "drained", "targets": [OUT, second]}, f"test ! -e /run/out && test \"$(cat {BOOK})\" = '[]'",
                            {"state": "drained", "targets": [dict(OUT, drain="touch /run/log"), WEB_A]}, "test ! -e /run/log")
-    failed(fails, "custom false was not taken out of service: The command false ended with status 1")
+    failed(fails, custom("false") + " was not taken out of service: The command false ended with status 1")
     # What is refused is so before the first is touched.
     failed(refused, "haproxy's runtime API at /run/haproxy/admin.sock does not answer")
 
@@ -345,7 +353,7 @@ def test_a_run_that_died_between_mark_and_change(own):
     shown, other, nothing, undone, after = tasks(own, {"state": "shown"}, {"state": "drained", "targets": [killer]}, {"state": "undone"},
                                                  {"state": "undone", "any_token": True}, {"state": "shown"})
     assert [one["token"] for one in shown["drained"]] == ["dead-run"]
-    failed(other, f"custom {killer['drain']} is out of service since a run that did not end (dead-run): put it back first, with state=undone and "
+    failed(other, f"{custom(killer['drain'])} is out of service since a run that did not end (dead-run): put it back first, with state=undone and "
                   "any_token=true. Nothing was changed.")
     assert not nothing["changed"] and own.shell("k2", "cat /run/log") == "back\n"
     assert undone["changed"] and undone["drained"] == after["drained"] == [] and own.marks("k2") == []
@@ -394,7 +402,7 @@ def test_gates(own):
     well, ill, fails = own.ha("k2", "ha_gate", {"checks": good, "addresses": ["10.77.0.3", "10.77.0.2", "fd00:77:0::3"], "timeout": 5},
                               {"checks": good + bad, "timeout": 1, "fail": False}, {"checks": [{"command": "false", "name": "the queue"}], "timeout": 0})
     assert well["ok"] and not well["changed"] and well["seconds"] < 4 and all(one == dict(one, ok=True, said=None) for one in well["checks"])
-    assert [one["name"] for one in well["checks"]] == ["command test 'a b' = 'a b'", "unit ssh", "port 22 of 127.0.0.1", "port 22 of 10.77.0.3", "the shop",
+    assert [one["name"] for one in well["checks"]] == ["command test …", "unit ssh", "port 22 of 127.0.0.1", "port 22 of 10.77.0.3", "the shop",
                                                        "url http://10.77.0.6:8090/nothing"]
     assert well["holds"] == ["10.77.0.3", "fd00:77:0::3"]
     assert not ill["ok"] and not ill["failed"] and [one["ok"] for one in ill["checks"]] == [True] * len(good) + [False] * len(bad) and ill["seconds"] < 10

@@ -133,9 +133,13 @@ def test_commands_that_answer_something_else(ha):
         ("echo 'open", "The command {} is none (No closing quotation)."),
         (" ", "The command is blank."),
     ]
+    # Its arguments may hold a password.
+    def told(command):
+        return f"{command.split()[0]} …" if len(command.split()) > 1 else command
+
     results = ha.ha("lb", "ha_facts", *({"command": command, "timeout": 1} for command, _words in cases))
     for (command, words), result in zip(cases, results):
         found = result["ansible_facts"]["ha"]
         assert found["groups"] == [] and found["role"] is None and not result["failed"]
         [problem] = found["problems"]
-        assert problem.startswith(words.format(command)) and "\n" not in problem and problem.endswith("."), problem
+        assert problem.startswith(words.format(told(command))) and "\n" not in problem and problem.endswith("."), problem
