@@ -193,6 +193,20 @@ def test_a_host_that_is_not_well_before_is_left_alone_unless_it_is_part_of_the_b
     assert run.status == 0 and started(one), run.output[-2000:]
 
 
+def test_gates_on_every_place_and_hosts_of_a_wave_without_any(fleet):
+    one = fleet({**pair("p", "p1", "p2"), **alone("h1", kernel="ol8-uek6")}).make()
+    inventory = json.loads(one.emulated.read_text())
+    trail = one.directory / "trail"
+    places = (("host", "both"), ("peers", "before"), ("controller", "after"))
+    inventory["all"]["hosts"]["p1"]["ksplice_ha_gates"] = [
+        {"name": place, "on": place, "command": f"sh -c 'echo {place} >>{trail}'", "when": moment} for place, moment in places]
+    one.emulated.write_text(json.dumps(inventory))
+    run = one.play("rebootless.ksplice.patch", ksplice_max_failures=0)
+    assert run.status == 0, run.output[-3000:]
+    assert one.record()["plan"]["waves"][0] == ["h1", "p1"] and sorted(started(one)) == ["h1", "p1", "p2"]
+    assert trail.read_text().split() == ["host", "peers", "host", "controller"]
+
+
 # ---- promotion ---------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("promote", [True, False])
