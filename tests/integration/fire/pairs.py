@@ -165,7 +165,7 @@ class Pairs(real_hosts.Lab):
 
     # ---- faults, and the way back ------------------------------------------------------------------------------------
 
-    def reset(self, names=tuple(HOSTS)):
+    def reset(self, names=tuple(HOSTS), seconds=0.3):
         """Where everything began: nothing in the kernels, no leases, no marks, the first of each pair active."""
         addresses = {name: what["address"] for name, what in self.hosts().items()}
         for name in HOSTS:
@@ -174,7 +174,7 @@ class Pairs(real_hosts.Lab):
                 self.start(name)
         self.wait(list(names))
         for name in names:
-            self.change_scenario(name, seconds_per_update=0.3, failures=None, updates=self.first_updates(name))
+            self.change_scenario(name, seconds_per_update=seconds, failures=None, updates=self.first_updates(name))
             conf = keepalived(name, addresses)
             here = all((Path(self.root(name)) / path.lstrip("/")).read_text() == text for path, text in conf.items())
             words = ["rm -rf /sys/module/ksplice_* /var/lib/rebootless-ksplice /var/log/uptrack.log* /var/cache/uptrack/Linux /var/cache/uptrack/results",

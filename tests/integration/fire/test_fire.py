@@ -22,14 +22,15 @@ FIRST, SECOND = 0, 1
 
 
 @contextlib.contextmanager
-def fire(pairs, *names, wounded=()):
+def fire(pairs, *names, wounded=(), seconds=0.3):
     """Clients on some pairs; at the end the watcher has its say. What the clients saw is in the value's C(seen).
 
+    :param seconds: how long each update takes, so that two that should not meet would.
     :param wounded: pairs of which the member that serves is lost, so that clients have to wait for VRRP to notice.
     """
     chosen = {pair: PAIRS[pair] for pair in names or PAIRS}
     hosts = [host for members in chosen.values() for host in members]
-    pairs.reset(hosts)
+    pairs.reset(hosts, seconds)
     clients, what = pairs.clients(), type("Fire", (), {"hosts": hosts})
     try:
         yield what
@@ -214,7 +215,7 @@ def test_cables_are_cut(pairs):
 def test_both_members_in_one_wave_of_a_naive_play(pairs):
     hosts = [*PAIRS["a"], *PAIRS["c"]]
     play = [{"name": "A play of somebody's own", "hosts": hosts, "gather_facts": False, "roles": ["rebootless.ksplice.rolling"]}]
-    with fire(pairs, "a", "c"):
+    with fire(pairs, "a", "c", seconds=1.5):
         run = pairs.start_control(1, play, rolling_max_failures=0).wait()
     assert run.status == 0, run.output[-3000:]
     all_is_well(pairs, hosts)
@@ -222,7 +223,7 @@ def test_both_members_in_one_wave_of_a_naive_play(pairs):
 
 def test_two_rollouts_at_once(pairs):
     hosts = [*PAIRS["a"], *PAIRS["d"]]
-    with fire(pairs, "a", "d"):
+    with fire(pairs, "a", "d", seconds=1.5):
         controls = [pairs.start_control(number, "rebootless.ksplice.patch", *limit(*hosts), ksplice_lease_seconds=60) for number in (1, 2)]
         for control in controls:
             control.wait()
@@ -232,7 +233,7 @@ def test_two_rollouts_at_once(pairs):
 
 def test_two_slices_that_each_see_one_member_of_every_pair(pairs):
     hosts = [*PAIRS["b"], *PAIRS["c"]]
-    with fire(pairs, "b", "c"):
+    with fire(pairs, "b", "c", seconds=1.5):
         refused = pairs.patch(1, *limit(*(PAIRS[pair][FIRST] for pair in "bc")))
         assert refused.status == 2 and "is cut in half" in refused.output and pairs.patched(hosts) == []
         controls = [pairs.start_control(number, "rebootless.ksplice.patch", *limit(*(PAIRS[pair][number] for pair in "bc")), ksplice_partial_groups=True,
