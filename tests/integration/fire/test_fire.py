@@ -233,7 +233,7 @@ def test_two_rollouts_at_once(pairs):
 
 def test_two_slices_that_each_see_one_member_of_every_pair(pairs):
     hosts = [*PAIRS["b"], *PAIRS["c"]]
-    with fire(pairs, "b", "c", seconds=1.5):
+    with fire(pairs, "b", "c", seconds=2.5):
         refused = pairs.patch(1, *limit(*(PAIRS[pair][FIRST] for pair in "bc")))
         assert refused.status == 2 and "is cut in half" in refused.output and pairs.patched(hosts) == []
         controls = [pairs.start_control(number, "rebootless.ksplice.patch", *limit(*(PAIRS[pair][number] for pair in "bc")), ksplice_partial_groups=True,
