@@ -102,7 +102,7 @@ class Fleet:
 
     def play(self, playbook, *more, **variables):
         """A playbook of the collection, by name, or a play as data, over the emulated hosts."""
-        extra = dict(dict(ksplice_report_directory=str(self.report), ksplice_retries=0, ksplice_retry_delay=0), **variables)
+        extra = dict(dict(ksplice_report_directory=str(self.report), ksplice_retries=0, ksplice_retry_delay=0, rolling_lease_wait=0), **variables)
         if not isinstance(playbook, str):
             path = self.directory / "play.yml"
             path.write_text(yaml.safe_dump(playbook, sort_keys=False))
