@@ -104,6 +104,8 @@ def _command(machine, command):
         raise ValueError("The command {} is none ({})".format(told(command), error))
     if not words:
         raise ValueError("The command is blank")
+    if bounded.meant_for_a_shell(words):
+        raise ValueError("The command {} has {}, which only a shell understands: write sh -c '…'".format(told(command), bounded.meant_for_a_shell(words)))
     rc, out, err = machine.run_command(words)
     if rc:
         raise ValueError("The command {} ended with status {}: {}".format(told(command), rc, " ".join((err or out).split())[:200]))

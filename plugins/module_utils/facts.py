@@ -77,6 +77,7 @@ def facts(text, max_age=DAY):
         "self_update": _self_update(seen),
         "redundancy": answer.get("redundancy", []),
         "lease": _lease(answer),
+        "drained": _drained(answer),
     }
 
 
@@ -90,7 +91,7 @@ def nothing(verdict, reason):
         "updates": {"installed": None, "available": None, "superseded": None},
         "cves": {"fixed": None, "open": None},
         "checked_at": None, "checked_age": None, "config": None, "self_update": None,
-        "redundancy": None, "lease": None,
+        "redundancy": None, "lease": None, "drained": None,
     }
 
 
@@ -108,6 +109,14 @@ def _lease(answer):
     except (ValueError, KeyError, TypeError, IndexError):
         return {"run": None, "host": None, "own": None, "reason": "The ledger of leases cannot be read.", "phase": None, "since": None, "age": None,
                 "seconds": None, "stale": None}
+
+
+def _drained(answer):
+    """What is out of service on or through this host by a mark of ha_drain."""
+    try:
+        return [{"host": mark["host"], "what": mark["key"]} for mark in json.loads("\n".join(answer.get("drained", ())) or "[]")]
+    except (ValueError, KeyError, TypeError):
+        return [{"host": None, "what": "nobody knows: drained.json cannot be read"}]
 
 
 class _Seen:

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
-from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, lease, ledger, secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, keepalived, lease, ledger, secrets
 
 KINDS = ("command", "url", "port", "unit")
 ARGUMENTS = {
@@ -49,12 +49,13 @@ def look_over(checks):
         if len(kinds) != 1:
             raise Wrong("The check {} has {}: give exactly one of {}. Nothing was looked at.".format(
                 check.get("name") or "without a name", " and ".join(kinds) or "nothing to look at", ", ".join(KINDS)))
-        wrong = _wrong(check)
+        wrong = mistake(check)
         if wrong:
             raise Wrong("The check {} makes no sense: {}. Nothing was looked at.".format(title(check), wrong))
 
 
-def _wrong(check):
+def mistake(check):
+    """What makes no sense about a check, as a clause, or None."""
     if check.get("port") and not 0 < check["port"] < 65536:
         return "ports are 1 to 65535"
     if check.get("url") and not re.match(r"https?://[^/\s]+", check["url"]):
@@ -63,9 +64,13 @@ def _wrong(check):
         return "status goes with url only"
     if check.get("command"):
         try:
-            return None if shlex.split(check["command"]) else "the command is blank"
+            words = shlex.split(check["command"])
         except ValueError as error:
             return "the command is none ({})".format(error)
+        if not words:
+            return "the command is blank"
+        if bounded.meant_for_a_shell(words):
+            return "the command has {}, which only a shell understands: write sh -c '…'".format(bounded.meant_for_a_shell(words))
     return None
 
 

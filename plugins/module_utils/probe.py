@@ -76,6 +76,7 @@ tell() {
     [ -n "$state" ] && [ -r "$state/$f" ] && set -- "$@" "tag=$f" "$state/$f"
   done
   [ -r "$R/var/lib/rebootless-ksplice/leases.json" ] && set -- "$@" tag=lease "$R/var/lib/rebootless-ksplice/leases.json"
+  [ -r "$R/var/lib/rebootless-ksplice/drained.json" ] && set -- "$@" tag=drained "$R/var/lib/rebootless-ksplice/drained.json"
   for f in uptrack ksplice; do [ -r "$R/etc/cron.d/$f" ] && set -- "$@" tag=cron "$R/etc/cron.d/$f"; done
   printf '%s\n' "$words" | applied=$applied awk '
     # A secret as a regular expression that also finds it wrapped over two lines.
@@ -144,7 +145,7 @@ tell() {
     tag == "conf" { print "@conf " conf($0); next }
     { text[tag] = text[tag] $0 "\n"; seen[tag] = 1 }
     END {
-      names = "effective status results upgrade_plan cron lease words"
+      names = "effective status results upgrade_plan cron lease drained words"
       count = split(names, name, " ")
       for (i = 1; i <= count; i++) if (seen[name[i]]) {
         lines = split(mask(text[name[i]]), line, "\n")

@@ -227,6 +227,11 @@ ansible_facts:
               C(seconds) (from which age on it is stale), C(stale).
           type: dict
           returned: always
+        drained:
+          description: What M(rebootless.ksplice.ha_drain) has taken out of service on or through this host, each with C(host) and C(what).
+          type: list
+          elements: dict
+          returned: always
         redundancy:
           description: What here may make the host a member of a redundancy group, V(keepalived) or V(pacemaker). M(rebootless.ksplice.ha_facts) tells more.
           type: list

@@ -91,6 +91,11 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         row["reason"] += f" {_in_hand(survey['lease'])}"
         # One that is not stale may well be a rollout at work.
         row["attention"] |= survey["lease"]["stale"] is not False
+    out = [mark["what"] for mark in survey.get("drained") or () if mark["host"] == name]
+    if in_run and out and not survey.get("lease"):
+        # Somebody ended its lease by hand, and nobody will come and put it back.
+        row.update(attention=True, still_drained=True, reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has it in hand: look at it, "
+                   f"and put it back with ha_drain (state=undone host={name} any_token=true).")
     left = (run.get("left") or {}).get(name)
     if outcome is None:
         if in_run and left and row["verdict"] in ("behind", "blocked"):
@@ -145,7 +150,7 @@ def _events(about, run, hosts, wave_of, outcomes):
             events.append({"at": row["started"], "host": row["name"], "what": f"Taken in hand in wave {wave_of.get(row['name'], '-')}."})
             events.append({"at": row["ended"], "host": row["name"], "what": row["reason"]})
         elif row["verdict"] not in ("current",):
-            events.append({"at": about["started"], "host": row["name"], "what": row["reason"]})
+            events.append({"at": (outcomes.get(row["name"]) or {}).get("at") or about["started"], "host": row["name"], "what": row["reason"]})
     events.sort(key=lambda event: event["at"])
     events.append({"at": about["ended"], "host": None, "what": f"Run {about['id']} ended."})
     return events
@@ -161,7 +166,7 @@ def lines(document):
     if document["run"]["kind"] != "status":
         result.append(f"Patched in this run: {summary['patched']}. CVEs fixed: {summary['cves_fixed']}, still open somewhere: {summary['cves_open']}.")
     for row in document["hosts"]:
-        if row["verdict"] != "current" or row["attention"]:
+        if row["verdict"] != "current" or row["attention"] or (row["lease"] and not row["started"]):
             result.append(f"{row['name']}: {row['verdict']}. {row['reason']}")
     return result
 

@@ -50,7 +50,7 @@ def survey_of(variables):
     """The facts of uptrack_facts among a host's variables, with every key in its place whatever became of the survey."""
     empty = {"verdict": "unknown", "reason": "Nobody asked this host in this run.", "kernel": {"booted": None, "version": None,
              "machine": None, "effective": None, "on_disk": None}, "cves": {"fixed": None, "open": None},
-             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": [], "lease": None}
+             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": [], "lease": None, "drained": []}
     for name in ("rolling_survey", "ksplice_survey"):
         result = variables.get(name)
         if not isinstance(result, dict) or result.get("skipped"):
@@ -77,6 +77,7 @@ def ready(variables_of, everyone, in_run, about):
             run_options.misspelt(name, variables_of[name])
         # Variables of a run may stand in the inventory as well as on the command line: the first host's are everybody's.
         run_options.check(variables_of[in_run[0]])
+        _check_service([Host(name, "unknown") for name in in_run], variables_of, everyone)
     except PlanError as error:
         return {"error": str(error)}
     return about
@@ -503,7 +504,7 @@ def note(state, wave, variables_of, now):
     for name in wave:
         hand = state["hands"][name]
         outcome = {"build": state["hosts"][name]["build"], "taken": hand["taken"], "ok": not hand.get("still_drained"), "reason": hand["reason"],
-                   "started": None, "ended": None, "still_drained": bool(hand.get("still_drained"))}
+                   "started": None, "ended": None, "at": hand["at"], "still_drained": bool(hand.get("still_drained"))}
         if hand["taken"]:
             outcome.update(_came_of(hand, variables_of[name], now))
         outcome["took_over"] = _took_over(variables_of[name])

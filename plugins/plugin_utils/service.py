@@ -184,6 +184,9 @@ def gates(name, variables, soak=0):
         wrong += [f"{key}: {one[key]}" for key in ("timeout", "hold") if not str(one.get(key, 0)).isdigit()]
         if not wrong and len([kind for kind in KINDS if one.get(kind)]) != 1:
             wrong = [f"a check of {' and '.join(key for key in one if key in KINDS) or 'nothing'}"]
+        nonsense = gate_checks.mistake({"command": str(one["command"])}) if not wrong and one.get("command") else None
+        if nonsense:
+            raise PlanError(f"Host {name}: ksplice_ha_gates has a check that makes no sense: {nonsense}.")
         if wrong:
             raise PlanError(f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, port, unit, "
                             f"and name, on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after).")

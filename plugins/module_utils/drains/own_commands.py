@@ -5,6 +5,7 @@
 import shlex
 import zlib
 
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import told
 
@@ -23,6 +24,8 @@ class Adapter:
                 words = shlex.split(command)
             except ValueError as error:
                 raise Trouble("The command of {} is none ({}).".format(name, error))
+            if bounded.meant_for_a_shell(words):
+                raise Trouble("The command of {} has {}, which only a shell understands: write sh -c '…'.".format(name, bounded.meant_for_a_shell(words)))
             if not words:
                 raise Trouble("The command of {} is blank.".format(name))
 

@@ -515,3 +515,19 @@ def test_the_partner_that_died_with_the_address_is_no_fault_of_the_update():
     nobody = {"results": [dict(WELL, checks=[], peer="b")]}
     hosts["a"]["rolling_gate_peers_after"] = nobody
     assert "held by nobody of a, b" in rollout.gated(state, ["a"], hosts, "after")["hands"]["a"]["gate"]
+
+
+def test_a_host_out_of_service_without_a_lease_is_told():
+    """Such as one whose lease a person ended by hand."""
+    hosts = {"a": surveyed("current"), "b": surveyed("current")}
+    hosts["a"]["ksplice_survey"]["ansible_facts"]["uptrack"]["drained"] = [{"host": "a", "what": "keepalived"}, {"host": "b", "what": "haproxy x y/b"}]
+    document = record.record(hosts, ["a", "b"], ["a", "b"], {}, {}, dict(record.about("status", AT, "me", False, {}), ended=AT))
+    jsonschema.validate(document, SCHEMA)
+    assert document["summary"]["attention"] == ["a"] and document["hosts"][0]["still_drained"]
+    assert "It is out of service (keepalived)" in document["hosts"][0]["reason"] and "any_token=true" in "\n".join(record.lines(document))
+
+
+def test_mistakes_in_gates_and_drains_are_found_before_any_host_is_asked():
+    for variables, words in (({"ksplice_ha_gates": [{"comand": "true"}]}, "has comand"), ({"ksplice_ha_drain": [{"adapter": "x"}]}, "there is no adapter 'x'"),
+                             ({"ksplice_ha_drain": [dict(DRAIN[0], on="nobody")]}, "which is not in the inventory")):
+        assert words in rollout.ready({"a": variables}, ["a"], ["a"], {})["error"]

@@ -156,7 +156,8 @@ def test_a_partner_must_be_able_to_take_over():
     ("x", "is str"), ({"port": 1}, "is dict"), (["x"], "is list"), ([{"prot": 80}], "has prot"), ([{"port": 80, "on": "partner"}], "has on: partner"),
     ([{"port": 80, "when": "later"}], "has when: later"), ([{"port": 80, "timeout": "soon"}], "has timeout: soon"),
     ([{"port": 80, "hold": -1}], "has hold: -1"), ([{"name": "nothing"}], "has a check of nothing"),
-    ([{"port": 80, "unit": "x"}], "has a check of port and unit"), ([{}], "has a check of nothing")])
+    ([{"port": 80, "unit": "x"}], "has a check of port and unit"), ([{}], "has a check of nothing"),
+        ([{"command": "test -e /x || exit 1"}], "has a check that makes no sense: the command has ||, which only a shell understands")])
 def test_gates_that_make_no_sense(given, words):
     with pytest.raises(PlanError) as refused:
         service.gates("a", {"ksplice_ha_gates": given})
