@@ -13,7 +13,8 @@ SYSTEM = "/usr/sbin:/sbin:/usr/local/sbin"
 def meant_for_a_shell(words):
     """The first word that only a shell would understand, or None. Commands run without one, where it would be an argument like any other, and a check with
     C(|| exit 1) in it would pass."""
-    return next((word for word in words if word in ("|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", ">&2") or (len(word) > 1 and word.endswith(";"))), None)
+    signs = ("|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", ">&2")
+    return next((word for word in words if word in signs or (len(word) > 1 and word.endswith(";"))), None)
 
 
 def commands(run_command, seconds, clock=time.monotonic):

@@ -126,7 +126,8 @@ refusal:
 leases:
   description:
     - What stands in the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this very host that is in hand), C(groups), C(reason), C(phase),
-      C(marks), C(took) (tokens of runs that it was taken over from), C(taken_at) and C(renewed_at) (UTC), C(age) (seconds since the last renewal), C(seconds), C(stale).
+      C(marks), C(took) (tokens of runs that it was taken over from), C(taken_at) and C(renewed_at) (UTC), C(age) (seconds since the last renewal),
+      C(seconds), C(stale).
   returned: always
   type: list
   elements: dict

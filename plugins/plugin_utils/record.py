@@ -94,8 +94,9 @@ def _row(name, variables, in_run, run, outcome, wave, check):
     out = [mark["what"] for mark in survey.get("drained") or () if mark["host"] == name]
     if in_run and out and not survey.get("lease"):
         # Somebody ended its lease by hand, and nobody will come and put it back.
-        row.update(attention=True, still_drained=True, reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has it in hand: look at it, "
-                   f"and put it back with ha_drain (state=undone host={name} any_token=true).")
+        row.update(attention=True, still_drained=True,
+                   reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has it in hand: look at it, and put it "
+                   f"back with ha_drain (state=undone host={name} any_token=true).")
     left = (run.get("left") or {}).get(name)
     if outcome is None:
         if in_run and left and row["verdict"] in ("behind", "blocked"):

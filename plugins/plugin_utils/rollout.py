@@ -169,7 +169,8 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
                          proven=proven, partial_groups=bool(options.get("partial_groups")))
     if not run and not options.get("partial_groups"):
         # The role of a host that is left alone may come with the group that nobody else is in.
-        waves.doubtful([replace(one, role=None) if one.name in lonely else one for one in hosts], [group for group in groups if not lonely.keys() & set(group.members)])
+        waves.doubtful([replace(one, role=None) if one.name in lonely else one for one in hosts],
+                       [group for group in groups if not lonely.keys() & set(group.members)])
     result = planned.as_dict()
     result["groups"] = {group.name: {"members": list(group.members), "max_unavailable": group.max_unavailable} for group in groups}
     result["max_failures"] = allowed
@@ -333,7 +334,8 @@ def work(state, name, variables_of, wishes):
     mine = every.get(name, ([], None))
     wanted = {host: its for host, (_drains, its) in every.items() if its and (any(its[place] for place in service.PLACES) or its["addresses"]
               or any(its["hold"].values()))}
-    return {"elsewhere": any(drain["on"] != name for drain in mine[0]), "any_elsewhere": any(drain["on"] != host for host, (out, _its) in every.items() for drain in out),
+    return {"elsewhere": any(drain["on"] != name for drain in mine[0]),
+            "any_elsewhere": any(drain["on"] != host for host, (out, _its) in every.items() for drain in out),
             "drains": mine[0], "gate": wanted.get(name), "peers": peers(state, name) if name in wanted else [],
             "any_drain": any(out for out, _its in every.values()), "any_gate": bool(wanted)}
 
@@ -435,7 +437,8 @@ def promised(state, wave, variables_of, wishes=None):
         if why:
             failed = _not_taken_over(variables_of[name])
             hands[name] = dict(hands[name], taken=False, still_drained=name if failed and failed["still_drained"] else None,
-                               reason=" ".join([f"Left alone: {_one_line(why, '').replace(' Nothing was changed.', '')}", *([failed["reason"]] if failed else [])]))
+                               reason=" ".join([f"Left alone: {_one_line(why, '').replace(' Nothing was changed.', '')}",
+                                                *([failed["reason"]] if failed else [])]))
         elif _seen_again(variables_of[name]).get("verdict") == "current":
             # Whoever was waited for has done it.
             hands[name] = dict(hands[name], recover=True)
@@ -456,7 +459,8 @@ def _not_taken_over(variables):
     if bad or back.get("skipped"):
         return {"still_drained": True, "reason": f"It was taken over, and {left['host']} left as it is, out of service perhaps, because it is not well: "
                 f"{'; '.join(bad) or seen.get('reason') or 'nobody could look at it'}."}
-    return {"still_drained": True, "reason": f"It was taken over, but {left['host']} is STILL OUT OF SERVICE: {drained(back) or 'its lease could not be ended.'}"}
+    return {"still_drained": True,
+            "reason": f"It was taken over, but {left['host']} is STILL OUT OF SERVICE: {drained(back) or 'its lease could not be ended.'}"}
 
 
 def _seen_again(variables):

@@ -99,8 +99,9 @@ def unread(hosts, variables_of, surveys):
             found = discovered(variables)
             if found is None or found["problems"]:
                 why = " ".join(found["problems"]) if found else "It could not be asked."
-                left[one.name] = (f"Left alone: something on it ({', '.join(surveys[one.name].get('redundancy') or ['ksplice_ha_command'])}) may make it a member of "
-                                  f"a redundancy group, and nobody knows which. {why} Mend that, name the group (ksplice_ha_group), or set "
+                what = ", ".join(surveys[one.name].get("redundancy") or ["ksplice_ha_command"])
+                left[one.name] = (f"Left alone: something on it ({what}) may make it a member of a redundancy group,"
+                                  f" and nobody knows which. {why} Mend that, name the group (ksplice_ha_group), or set "
                                   "ksplice_ha_discover=false on the host.")
     return left
 
@@ -168,7 +169,8 @@ def gates(name, variables, soak=0):
     (titles)."""
     given = variables.get("ksplice_ha_gates") or []
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
-        raise PlanError(f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, as ha_gate's checks, and on, timeout, hold, baseline.")
+        raise PlanError(f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, as ha_gate's checks, "
+                        "and on, timeout, hold, baseline.")
     result = {place: [] for place in PLACES}
     result.update(hold=dict.fromkeys(PLACES, 0), baseline=[])
     result["hold"]["host"] = int(soak)

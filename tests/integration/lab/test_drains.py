@@ -431,7 +431,7 @@ def test_checks_that_make_no_sense(own):
         ({"port": 70000}, "The check port 70000 of 127.0.0.1 makes no sense: ports are 1 to 65535."),
         ({"url": "127.0.0.1/health"}, "The check url 127.0.0.1/health makes no sense: a URL begins with http:// or https:// and a host."),
         ({"unit": "ssh", "status": [200]}, "The check unit ssh makes no sense: status goes with url only."),
-        ({"command": "echo 'open"}, "The check command echo 'open makes no sense: the command is none (No closing quotation)."),
+        ({"command": "echo 'open"}, "The check command echo … makes no sense: the command is none (No closing quotation)."),
     ]
     for (_check, words), result in zip(cases, own.ha("k2", "ha_gate", *[{"checks": [{"command": "touch /run/out"}, check]} for check, _words in cases])):
         assert result["failed"] and result["msg"] == words + " Nothing was looked at."

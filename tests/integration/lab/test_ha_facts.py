@@ -133,6 +133,7 @@ def test_commands_that_answer_something_else(ha):
         ("echo 'open", "The command {} is none (No closing quotation)."),
         (" ", "The command is blank."),
     ]
+
     # Its arguments may hold a password.
     def told(command):
         return f"{command.split()[0]} …" if len(command.split()) > 1 else command

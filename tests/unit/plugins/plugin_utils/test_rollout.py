@@ -342,7 +342,8 @@ def test_later_hosts_get_what_the_canary_took_and_no_more():
 
 
 @pytest.mark.parametrize("conditions, words", [
-    ({"stop": True, "stop_file": "/stop"}, "the stop file /stop is there"), ({"window": {"timezone": "Nowhere"}}, "counts as closed"), ({"window": None}, None)])
+    ({"stop": True, "stop_file": "/stop"}, "the stop file /stop is there"), ({"window": {"timezone": "Nowhere"}}, "counts as closed"),
+    ({"window": None}, None)])
 def test_conditions_are_looked_at_before_a_wave(conditions, words):
     hosts = {"a": surveyed()}
     state = rollout.take(rollout.batch(hosts, ["a"], ["a"], {"max_failures": 9}, {}), ["a"], hosts, ["a"], ["a"], AT, conditions)
@@ -416,8 +417,8 @@ def test_whoever_was_waited_for_has_done_it():
 # ---- what a rollout makes of groups that were discovered --------------------------------------------------------------------------
 
 def told(*groups, role="standby", problems=()):
-    return {"ansible_facts": {"ha": {"groups": [dict({"kind": "keepalived", "addresses": [], "peers": [], "instances": [], "role": role}, **one) for one in groups],
-                                     "role": role, "problems": list(problems)}}}
+    every = {"kind": "keepalived", "addresses": [], "peers": [], "instances": [], "role": role}
+    return {"ansible_facts": {"ha": {"groups": [dict(every, **one) for one in groups], "role": role, "problems": list(problems)}}}
 
 
 def member(name="g", verdict="behind", redundancy=("keepalived",), **group):
@@ -472,14 +473,16 @@ def test_who_is_asked_for_groups_in_which_round():
 
 @pytest.mark.parametrize("registered, words", [
     ({"rolling_adopted": {"granted": False, "refusal": "Somebody is at work on a."}}, "It could not be taken over: Somebody is at work on a."),
-    ({"rolling_adopted": {"granted": True}, "rolling_adopted_gate": ILL, "rolling_adopted_back": {"skipped": True}}, "because it is not well: well (status 1: ill)"),
+    ({"rolling_adopted": {"granted": True}, "rolling_adopted_gate": ILL, "rolling_adopted_back": {"skipped": True}},
+     "because it is not well: well (status 1: ill)"),
     ({"rolling_adopted": {"granted": True}, "rolling_adopted_back": STUCK}, "STILL OUT OF SERVICE: keepalived is NOT back in service"),
 ])
 def test_a_take_over_that_came_to_nothing_is_told(registered, words):
     hosts = {"a": leased(ksplice_ha_group="p"), "b": surveyed("current", ksplice_ha_group="p")}
     run = rollout.start(hosts, ["a", "b"], ["a", "b"], {"max_failures": 9})
     state = rollout.take(rollout.batch(hosts, ["a", "b"], ["a"], {"max_failures": 9}, {}, run), ["a"], hosts, ["a", "b"], ["a", "b"], AT)
-    hosts["a"].update(rolling_answers={"a": dict(GRANTED["a"], granted=False, refusal="The run night has a in hand.")}, rolling_stale=dict(LEFT, token="t"), **registered)
+    hosts["a"].update(rolling_answers={"a": dict(GRANTED["a"], granted=False, refusal="The run night has a in hand.")},
+                      rolling_stale=dict(LEFT, token="t"), **registered)
     state = rollout.note(rollout.promised(state, ["a"], hosts), ["a"], hosts, LATER)
     document = record.record(hosts, ["a", "b"], ["a", "b"], run, state, dict(record.about("patch", AT, "me", False, {}), ended=AT))
     jsonschema.validate(document, SCHEMA)
@@ -490,7 +493,8 @@ def test_a_take_over_that_came_to_nothing_is_told(registered, words):
 def test_a_module_that_died_on_the_way_is_taken_for_what_it_may_have_done():
     crashed = {"msg": "MODULE FAILURE"}
     state, hosts = hand({"ksplice_ha_drain": DRAIN})
-    outcome = came_of(state, hosts, rolling_drain={"results": [dict(crashed, item={"on": "a"})]}, rolling_put_back={"results": [dict(crashed, item={"on": "a"})]},
+    died = {"results": [dict(crashed, item={"on": "a"})]}
+    outcome = came_of(state, hosts, rolling_drain=died, rolling_put_back=died,
                       rolling_apply={"skipped": True})["outcomes"]["a"]
     assert outcome["still_drained"] and "STILL OUT OF SERVICE: MODULE FAILURE" in outcome["reason"] and outcome["verdict"] == "behind"
     state, hosts = hand({"ksplice_ha_gates": GATE})

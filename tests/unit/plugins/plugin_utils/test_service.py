@@ -142,7 +142,8 @@ def test_gates_by_place_and_moment():
 
 def test_without_gates_there_are_defaults():
     gate = service.gates("a", {}, soak="7")
-    assert (gate["timeout"], gate["hold"], gate["addresses"]) == (30, {"host": 7, "peers": 0, "controller": 0}, []) and not any(gate[place] for place in service.PLACES)
+    assert (gate["timeout"], gate["hold"], gate["addresses"]) == (30, {"host": 7, "peers": 0, "controller": 0}, [])
+    assert not any(gate[place] for place in service.PLACES)
 
 
 def test_a_partner_must_be_able_to_take_over():
@@ -157,7 +158,7 @@ def test_a_partner_must_be_able_to_take_over():
     ([{"port": 80, "when": "later"}], "has when: later"), ([{"port": 80, "timeout": "soon"}], "has timeout: soon"),
     ([{"port": 80, "hold": -1}], "has hold: -1"), ([{"name": "nothing"}], "has a check of nothing"),
     ([{"port": 80, "unit": "x"}], "has a check of port and unit"), ([{}], "has a check of nothing"),
-        ([{"command": "test -e /x || exit 1"}], "has a check that makes no sense: the command has ||, which only a shell understands")])
+    ([{"command": "test -e /x || exit 1"}], "has a check that makes no sense: the command has ||, which only a shell understands")])
 def test_gates_that_make_no_sense(given, words):
     with pytest.raises(PlanError) as refused:
         service.gates("a", {"ksplice_ha_gates": given})
