@@ -7,7 +7,9 @@ PYTHON ?= $(or $(shell for p in python3 /usr/local/bin/python3 /usr/bin/python3;
 	$(error Python 3.10 or newer is needed, as python3))
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint units build-install fleet fire test-fire integration sanity lab-up lab-down clean
+CHECKS = fire fleet integration units sanity lint build-install
+
+.PHONY: help env demo test test-all lint units build-install fleet fire test-fire integration sanity lab-up lab-down clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -18,8 +20,11 @@ env:  ## make build/venv (the newest ansible-core) and build/collections, which 
 demo: env  ## a rehearsal fleet, enrolled and patched in waves, with a report to look at
 	@build/venv/bin/python extensions/lab/demo.py
 
-test:  ## everything CI runs, cheapest first, with a summary at the end
-	@$(PYTHON) -B tests/tools/check.py fire lint fleet units build-install integration sanity
+test:  ## what CI runs: each promise, scenario and reader once and short, with a summary at the end
+	@$(PYTHON) -B tests/tools/check.py $(CHECKS)
+
+test-all:  ## the same played out, an hour and more: before a release, and after work on leases, drains or the agent
+	@$(PYTHON) -B tests/tools/check.py --all $(CHECKS)
 
 lint:  ## yamllint, ansible-lint, reuse, antsibull-changelog, antsibull-docs, vermin, shellcheck
 units:  ## tests/unit: target code on Python 3.6 too, everything on both cores' Pythons
@@ -29,8 +34,8 @@ fire:  ## tests/integration/fire: rollouts over real keepalived pairs while ever
 integration:  ## tests/integration with the commands of both cores
 sanity:  ## ansible-test sanity on both cores
 
-test-fire:  ## the same with more: N=200 kills of the control node; SEED=… replays the random moments of a run
-	@FIRE_KILLS=$(or $(N),20) FIRE_SEED=$(SEED) $(PYTHON) -B tests/tools/check.py fire
+test-fire:  ## the same played out: N=200 kills of the control node; SEED=… replays the random moments of a run
+	@FIRE_KILLS=$(or $(N),20) FIRE_SEED=$(SEED) $(PYTHON) -B tests/tools/check.py --all fire
 
 lint units build-install fleet fire integration sanity:
 	@$(PYTHON) -B tests/tools/check.py $@

@@ -2,19 +2,22 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """make test, make lint, make units …: run groups of checks and sum them up.
 
-    check.py lint units build-install integration sanity
+    check.py [--all] lint units build-install integration sanity
 
 Every check runs in a copy of the checkout below build/test, because ansible-test and pytest want the collection in a
 path that ends in ansible_collections/rebootless/ksplice, and with a HOME below build/home, so that nothing of the
-user's is read or changed. What this machine lacks is listed as skipped.
+user's is read or changed. What this machine lacks is listed as skipped. With --all everything is played out that is
+otherwise played once and short (tests/extent.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,16 +29,22 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import leftovers
 from machine import BUILD, ROOT, Core, Missing, cores, find_python, make_venv, oldest_target
 
 TEST = BUILD / "test"
+LOGS = TEST / "logs"
 VENVS = BUILD / "venvs"
+RUN = leftovers.this_run()
 COLLECTION = Path("ansible_collections") / "rebootless" / "ksplice"
 PIP_CHATTER = re.compile(
     r"\s*(Using cached|Looking in|Processing|Collecting|Downloading|Installing|Successfully installed|━|WARNING: Location|$)"
 )
 # One more than there are cores: rollouts over real hosts wait for half of their time.
 JOBS = int(os.environ.get("JOBS") or (os.cpu_count() or 2) + 1)
+ALL = "--all" in sys.argv
+# A limit is there for what hangs: so many times what a quiet machine takes with everything at work.
+PATIENCE = 4
 
 
 @dataclass
@@ -45,25 +54,31 @@ class Check:
     name: str
     command: list[str]
     space: Space
-    minutes: int = 10
+    quiet: int = 15  # seconds that it takes on a quiet machine of two cores, beside the others
     junit: str = ""  # a file pattern; without one the command counts as one test
     tells: str = ""  # a pattern of lines in its log that are worth reading also when all is well
 
     def run(self) -> Result:
-        start = time.monotonic()
-        log = TEST / "logs" / (re.sub(r"[^\w.]+", "-", self.name) + ".log")
+        log = LOGS / (re.sub(r"[^\w.]+", "-", self.name) + ".log")
+        files = {f"KSPLICE_TEST_{what}": str(log.with_suffix(f".{what.lower()}")) for what in ("STACK", "NAME")}
         with open(log, "w", encoding="utf-8") as out:
-            rc = run_bounded(self.command, self.space, out, self.minutes * 60)
-        result = Result(self.name, log, time.monotonic() - start)
+            said = supervised(self.command, self.space, out, self.limit, files)
+        result = Result(self.name, log, said["wall"], said["user"] + said["system"])
+        if said["cut_off"]:
+            result.cut_off = f"cut off after {self.limit} s" + (f", in {said['test']}" if said["test"] else "")
         if self.tells:
             result.told = [line for line in log.read_text(errors="replace").splitlines() if re.match(self.tells, line)]
         if self.junit:
             result.count(sorted(self.space.collection.glob(self.junit)))
         else:
-            result.passed = int(rc == 0)
-        if rc != 0 and not result.failed:
+            result.passed = int(said["status"] == 0)
+        if said["status"] != 0 and not result.failed:
             result.failed = 1
         return result
+
+    @property
+    def limit(self) -> int:
+        return PATIENCE * self.quiet
 
 
 @dataclass
@@ -71,8 +86,10 @@ class Result:
     name: str
     log: Path
     seconds: float
+    cpu: float
     passed: int = 0
     failed: int = 0
+    cut_off: str = ""
     skipped: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
 
@@ -100,7 +117,9 @@ class Result:
         counts = f"{self.passed} passed" + (f", {self.failed} failed" if self.failed else "")
         if self.skipped:
             counts += f", {self.skipped.total()} skipped"
-        return f"{word:<7} {self.seconds:6.1f} s  {self.name:<42} {counts}"
+        if self.cut_off:
+            counts += f", {self.cut_off}"
+        return f"{word:<7}{self.cpu:7.1f} s CPU {self.seconds:7.1f} s  {self.name:<42} {counts}"
 
 
 class Space:
@@ -114,6 +133,7 @@ class Space:
         shutil.rmtree(self.root, ignore_errors=True)
         copy_checkout(self.collection)
         make_home(self.home)
+        (RUN.directory / name).mkdir()
         config = self.root / "ansible.cfg"
         config.touch()  # an empty one: neither the checkout's nor the user's counts
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "GIT_", "MAKE", "PYTHON"))}
@@ -126,6 +146,10 @@ class Space:
             ANSIBLE_COLLECTIONS_PATH=str(self.root),
             PYTHONPATH=str(self.root),
             PYTHONDONTWRITEBYTECODE="1",
+            TMPDIR=str(RUN.directory / name),
+            KSPLICE_TESTS="all" if ALL else "",
+            KSPLICE_TEST_PREFIX=RUN.prefix,
+            **{leftovers.VARIABLE: str(RUN.directory)},
         )
 
     def program(self, name: str) -> str:
@@ -160,23 +184,23 @@ def make_home(home: Path) -> None:
 running: set[subprocess.Popen] = set()
 
 
-def run_bounded(command: list[str], space: Space, out, seconds: int) -> int:
-    """The exit code; a command past its time is ended together with all it started in its session."""
+def supervised(command: list[str], space: Space, out, seconds: int, env: dict[str, str]) -> dict:
+    """Run a command to its end or its limit, with nothing of it left running; what supervise.py says of it."""
     print("$", " ".join(command), file=out, flush=True)
+    result = Path(out.name).with_suffix(".json")
     process = subprocess.Popen(
-        command, cwd=space.collection, env=space.env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+        [sys.executable, "-B", str(ROOT / "tests" / "tools" / "supervise.py"), str(result), str(seconds), *command],
+        cwd=space.collection, env={**space.env, **env}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     running.add(process)
     try:
-        return process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        print(f"\nStopped: not done after {seconds} s.", file=out)
-        return 124
+        status = process.wait()
     finally:
         running.discard(process)
+    if result.exists():
+        return json.loads(result.read_text())
+    return {"status": status or 1, "user": 0.0, "system": 0.0, "wall": 0.0, "cut_off": False, "test": ""}
 
 
 # The groups. Each gives its checks for this machine, and adds to `lacking` what it cannot do here.
@@ -211,16 +235,17 @@ def shell_scripts(folder: Path) -> list[str]:
     return [f for f in tracked.splitlines() if re.match(rb"#!.*\b(ba)?sh\b", (folder / f).read_bytes()[:40])]
 
 
-# Pure exploration of the same functions: the newest Python does it, for all. So with the emulated agent, which imports nothing of Ansible.
-ONCE = ["--deselect=tests/unit/plugins/module_utils/test_lease.py::test_every_order_of_events", "--ignore=tests/unit/lab"]
-
-
 def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    """Everything on the newest core. On the oldest what runs on the controller, and on the oldest Python what runs on managed hosts: neither knows more of
+    the rest. With --all the oldest core plays all of it too."""
     checks = []
-    for core in filter(None, found.values()):
-        space = Space(f"units-{core.name}", environment(core))
-        checks.append(pytest(f"units: core {core.version}, Python {core.python}", space, ["tests/unit", *([] if core is newest(found) else ONCE)]))
-    target, old = oldest_target(), found["oldest"]
+    new, old, target = newest(found), found["oldest"], oldest_target()
+    space = Space("units-newest", environment(new))
+    checks.append(pytest(f"units: core {new.version}, Python {new.python}", space, ["tests/unit"], quiet=600 if ALL else 120))
+    if old and old is not new:
+        space = Space("units-oldest", environment(old))
+        folders = ["tests/unit/plugins"] if ALL else ["tests/unit/plugins/plugin_utils"]
+        checks.append(pytest(f"units: core {old.version}, Python {old.python}", space, [*folders, *NOT_TWICE], quiet=400 if ALL else 30))
     if old and old.target == target:
         space = Space("units-target", make_venv(VENVS / "target", target, f"units-{target}.txt"))
         # Only core's own package: the rest of the controller's site-packages is too new for this Python.
@@ -229,11 +254,15 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         package = next(environment(old).glob("lib/python*/site-packages/ansible"))
         (library / "ansible").symlink_to(package)
         space.env["PYTHONPATH"] += f":{library}"
-        folders = [str(p.relative_to(space.collection)) for p in space.collection.glob("tests/unit/plugins/module*")]
-        checks.insert(0, pytest(f"units: target code, Python {target}", space, [*folders, *ONCE]))
+        folders = [str(p.relative_to(space.collection)) for p in sorted(space.collection.glob("tests/unit/plugins/module*"))]
+        checks.append(pytest(f"units: target code, Python {target}", space, [*folders, *NOT_TWICE], quiet=400 if ALL else 120))
     else:
         lacking.append(f"units: target code on Python {target}: not on this machine. pyenv install {target}")
     return checks
+
+
+# Pure exploration of the same functions: the newest Python does it, for all.
+NOT_TWICE = ["--ignore=tests/unit/plugins/module_utils/test_lease.py", "--ignore=tests/unit/plugins/module_utils/test_lease_at_random.py"]
 
 
 def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -264,27 +293,27 @@ def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check
         paths = ["tests/integration", "--ignore=tests/integration/lab", "--ignore=tests/integration/fire"]
         if core is not newest(found):
             paths = [f"tests/integration/{name}" for name in ON_EVERY_CORE]
-        checks.append(pytest(name, space, paths, minutes=25))
+        checks.append(pytest(name, space, paths, quiet=1200 if ALL else 300))
     return checks
 
 
 def fleet(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
-    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found)]
+    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found, quiet=600 if ALL else 200)]
 
 
 def fire(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
-    kills = int(os.environ.get("FIRE_KILLS") or 20)
-    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, minutes=20 + kills // 3)
+    kills = int(os.environ.get("FIRE_KILLS") or 0)
+    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, quiet=(1200 if ALL else 200) + 20 * kills)
     check.tells = r"(pair [a-d]: |the random moments|-+ \S+test_)"
     return [check]
 
 
-def on_real_hosts(name: str, what: str, folder: str, found: dict[str, Core | None], minutes: int = 20) -> Check:
+def on_real_hosts(name: str, what: str, folder: str, found: dict[str, Core | None], quiet: int) -> Check:
     """One core is enough: what differs between them are not the hosts. The trees of the hosts are kept from run to run."""
     core = newest(found)
     space = Space(name, environment(core))
     space.env["LAB_CACHE"] = os.environ.get("LAB_CACHE") or str(BUILD / "lab")
-    return pytest(f"{name}: core {core.version}, {what}", space, [folder, "-rP"], minutes)
+    return pytest(f"{name}: core {core.version}, {what}", space, [folder, "-rP"], quiet)
 
 
 def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -310,7 +339,7 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
             command += ["--target-python", target]
             (pythons / f"python{target}").symlink_to(find_python(target))
         name = f"sanity: core {core.version}, Python {' '.join(targets)}"
-        checks.append(Check(name, command, space, minutes=25, junit="tests/output/junit/*.xml"))
+        checks.append(Check(name, command, space, quiet=400 if ALL else 200, junit="tests/output/junit/*.xml"))
     return checks
 
 
@@ -328,9 +357,10 @@ def keep_pips(space: Space) -> None:
             subprocess.run(command, check=True)
 
 
-def pytest(name: str, space: Space, paths: list[str], minutes: int = 15) -> Check:
+def pytest(name: str, space: Space, paths: list[str], quiet: int) -> Check:
     command = [space.program("python"), "-m", "pytest", "--quiet", "--durations=5", "--junitxml=tests/output/pytest.xml"]
-    return Check(name, command + paths, space, minutes, junit="tests/output/pytest.xml")
+    command.append(f"--basetemp={space.env['TMPDIR']}/t")
+    return Check(name, command + paths, space, quiet, junit="tests/output/pytest.xml")
 
 
 def newest(found: dict[str, Core | None]) -> Core:
@@ -356,24 +386,38 @@ def main(names: list[str]) -> int:
     start = time.monotonic()
     found = cores()
     lacking = [f"core {name}: no Python for it here, see tests/cores.ini" for name, core in found.items() if not core]
-    shutil.rmtree(TEST / "logs", ignore_errors=True)
-    (TEST / "logs").mkdir(parents=True)
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
     with ThreadPoolExecutor(JOBS) as pool:
         checks = [c for group in pool.map(lambda name: GROUPS[name](found, lacking), names) for c in group]
-        print(f"Environments and copies are made ({time.monotonic() - start:.1f} s). Running {len(checks)} checks.", flush=True)
+        print(f"Environments and copies are made ({time.monotonic() - start:.1f} s, {cpu_seconds():.1f} s CPU). Running {len(checks)} checks;"
+              f" their time limits are {sum(check.limit for check in checks) / 60:.0f} minutes in sum.", flush=True)
         results = []
-        for done in as_completed([pool.submit(check.run) for check in checks]):
-            result = done.result()
-            results.append(result)
-            if result.failed:
-                print(f"\n--- {result.name}\n{result.story()}---")
-            print(*result.told, result, sep="\n", flush=True)
+        try:
+            for done in as_completed([pool.submit(check.run) for check in checks]):
+                result = done.result()
+                results.append(result)
+                if result.failed:
+                    print(f"\n--- {result.name}\n{result.story()}---")
+                print(*result.told, result, sep="\n", flush=True)
+        except Interrupted:
+            print("Interrupted: ending what runs, and removing what it made.", flush=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+            raise
     return summary(results, lacking, time.monotonic() - start)
+
+
+def cpu_seconds() -> float:
+    """What this process and everything it waited for has cost so far, whoever started it."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in spent)
 
 
 def summary(results: list[Result], lacking: list[str], seconds: float) -> int:
     print("\nSummary")
-    for result in results:
+    for result in sorted(results, key=lambda one: one.name):
         print(" ", result)
     skipped = [f"{r.name}: {number} x {reason}" for r in results for reason, number in r.skipped.items()]
     if lacking or skipped:
@@ -381,14 +425,16 @@ def summary(results: list[Result], lacking: list[str], seconds: float) -> int:
         for line in lacking + skipped:
             print(" ", line)
     failed = sum(r.failed for r in results)
-    print(f"\nLogs are in {(TEST / 'logs').relative_to(ROOT)}; {seconds:.0f} s in all.")
+    whole = cpu_seconds()
+    print(f"\nLogs are in {LOGS.relative_to(ROOT)}. {whole:.0f} s CPU in all ({whole / 60:.1f} minutes),"
+          f" {whole - sum(r.cpu for r in results):.0f} of them for environments and copies; {seconds:.0f} s by the clock.")
     print(f"{sum(r.passed for r in results)} passed, {failed} failed")
     return 1 if failed else 0
 
 
 @contextlib.contextmanager
 def one_at_a_time():
-    """A second run in the same checkout waits: both would use the same copies."""
+    """A second run in the same checkout waits: both would use the same copies. Begins and ends with nothing of an earlier run on this machine."""
     BUILD.mkdir(exist_ok=True)
     with open(BUILD / ".check.lock", "w", encoding="utf-8") as lock:
         try:
@@ -396,14 +442,25 @@ def one_at_a_time():
         except BlockingIOError:
             print("Another run of the tests is at work in this checkout: waiting for its end.", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        RUN.begin()
+        for line in leftovers.remove(RUN):
+            print(f"From an earlier run: {line}", flush=True)
+        try:
+            yield
+        finally:
+            leftovers.remove(RUN)
+            RUN.end()
+
+
+class Interrupted(BaseException):
+    """Somebody wants this run to end."""
 
 
 def stop(signum, frame) -> None:
-    """Ends what was started, each by its own id, so that an interrupted run leaves nothing behind."""
-    for process in list(running):
-        os.killpg(process.pid, signal.SIGTERM)
-    os._exit(130)
+    # Once: whoever is impatient must not stop the clearing up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Interrupted
 
 
 if __name__ == "__main__":
@@ -411,6 +468,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
     try:
         with one_at_a_time():
-            sys.exit(main(sys.argv[1:]))
+            sys.exit(main([name for name in sys.argv[1:] if name != "--all"]))
     except Missing as lack:
         sys.exit(str(lack))
+    except Interrupted:
+        sys.exit(130)

@@ -3,11 +3,10 @@
 """The four pairs of the fire test. Where the machine cannot have them the tests are skipped, with the reason."""
 from __future__ import annotations
 
-import os
 import sys
-import time
 from pathlib import Path
 
+import extent
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -19,7 +18,7 @@ def pairs():
     wrong = real_hosts.fleets.problems()
     if wrong:
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(wrong)}")
-    fleet = Pairs(prefix=f"f{real_hosts.PREFIX[1:]}")
+    fleet = Pairs(prefix=real_hosts.PREFIX + "f")
     fleet.down()
     fleet.up(fleet.describe())
     fleet.trouble()
@@ -31,6 +30,4 @@ def pairs():
 @pytest.fixture(scope="session")
 def seed():
     """What the random moments come from; FIRE_SEED replays a failure."""
-    found = int(os.environ.get("FIRE_SEED") or time.time())
-    print(f"\nthe random moments come from FIRE_SEED={found}")
-    return found
+    return extent.seed("FIRE_SEED")

@@ -126,12 +126,13 @@ class Pairs(real_hosts.Lab):
 
     # ---- clients -------------------------------------------------------------------------------------------------------
 
-    def clients(self):
-        """Start the clients of all pairs; see clients.py."""
+    def clients(self, pairs, hosts):
+        """Start the clients of these pairs and of these hosts' own addresses; see clients.py."""
         path = Path(self.directory) / "clients.jsonl"
         path.unlink(missing_ok=True)
-        own = {name: what["address"] for name, what in self.hosts().items()}
-        return Clients(self, path, self.in_controller([sys.executable, "-B", str(HERE / "clients.py"), str(path), json.dumps(ADDRESSES), json.dumps(own)]))
+        addresses = {pair: ADDRESSES[pair] for pair in pairs}
+        own = {name: what["address"] for name, what in self.hosts().items() if name in hosts}
+        return Clients(self, path, self.in_controller([sys.executable, "-B", str(HERE / "clients.py"), str(path), json.dumps(addresses), json.dumps(own)]))
 
     # ---- looking at the hosts, past the collection ---------------------------------------------------------------------
 
@@ -251,7 +252,7 @@ class Clients:
     def __init__(self, fleet, path, pid):
         self.fleet, self.path, self.pid = fleet, path, pid
         until = time.monotonic() + 30
-        while not path.exists() or path.stat().st_size < 20000:
+        while not path.exists() or path.stat().st_size < 4000:
             assert time.monotonic() < until, "the clients do not start"
             time.sleep(0.1)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from extent import ALL
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ha_hosts import HaLab  # noqa: E402
@@ -22,6 +23,9 @@ HOSTS = {
     "role-ubuntu": {"flavour": "ubuntu"}, "role-ol9": {"flavour": "ol9"},
     "boot": {"flavour": "ol9", "agent": ["uptrack"]},
 }
+if not ALL:
+    for name in ("switch-ubuntu", "platform"):
+        del HOSTS[name]
 
 
 def _possible():

@@ -18,8 +18,8 @@ sys.path.insert(0, str(TOP / "extensions/lab/fleet"))
 import fleet as fleets  # noqa: E402
 import kernels  # noqa: E402
 
-# One for each checkout: two may run their tests on one machine, and each takes away what an earlier run of its own left.
-PREFIX = f"t{zlib.crc32(fleets.cache_directory().encode()) % 0xffff:04x}"
+# One for each checkout: two may run their tests on one machine, and each takes away what an earlier run of its own left (tests/tools/leftovers.py).
+PREFIX = os.environ.get("KSPLICE_TEST_PREFIX") or f"ksplice-{zlib.crc32(fleets.cache_directory().encode()):08x}"
 # In no output of Ansible, whatever a test is about.
 KEY = fleets.KEY
 

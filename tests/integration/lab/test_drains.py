@@ -65,6 +65,7 @@ def test_a_node_goes_into_standby_and_comes_back(cluster):
     assert back["changed"] and back["drained"] == [] and not twice["changed"]
 
 
+@pytest.mark.thorough
 def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
     cluster.run("p2", ["crm_standby", "-N", "p2", "-l", "forever", "-v", "on"])
     plain, always, undone = cluster.ha("p2", "ha_drain", *[dict(one, host="p2", token="run-1") for one in (
@@ -77,6 +78,7 @@ def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
     assert cluster.standby("p1") == "off" and cluster.states()["db"] == ["p1"]
 
 
+@pytest.mark.thorough
 def test_a_standby_is_drained_only_when_asked_to(cluster):
     plain = cluster.drain("p2", NODE)
     assert not plain["changed"] and plain["active"] is False and plain["drained"] == [] and cluster.standby("p2") == "off"
@@ -88,6 +90,7 @@ def test_a_standby_is_drained_only_when_asked_to(cluster):
     assert cluster.undo("p2")["changed"] and cluster.standby("p2") == "off"
 
 
+@pytest.mark.thorough
 def test_a_move_that_does_not_come_about_is_taken_back(cluster):
     cluster.run("p1", ["cibadmin", "-C", "-o", "constraints", "-X", '<rsc_location id="db-never" rsc="db" node="p2" score="-INFINITY"/>'])
     result = cluster.drain("p1", NODE, timeout=4)
@@ -96,6 +99,7 @@ def test_a_move_that_does_not_come_about_is_taken_back(cluster):
     cluster.until(lambda: cluster.states()["db"] == ["p1"], "the database where it was")
 
 
+@pytest.mark.thorough
 def test_what_a_cluster_cannot_do(cluster):
     failed(cluster.drain("p1", dict(NODE, node="p9")), "The cluster has no node p9; there are p1, p2. Nothing was changed.")
     cluster.run("p1", ["crm_attribute", "-n", "maintenance-mode", "-v", "true"])
@@ -149,6 +153,7 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
     assert lab.shell("lb", f"cat {FILE}") == POOL and lab.admin_state("a") == 0 and lab.marks("lb") == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target, port, still", [
     (WEB_A, 80, "one session is still open"), (POOL_A, 8090, "of nginx's workers still serve what they had begun")], ids=["haproxy", "nginx"])
 def test_a_session_that_does_not_end_in_time(balancer, target, port, still):
@@ -188,6 +193,7 @@ def test_a_server_that_a_person_drained_stays_so(balancer):
     assert balancer.admin_state("b") == 0
 
 
+@pytest.mark.thorough
 def test_maintenance_that_somebody_began_meanwhile_is_theirs(balancer):
     assert balancer.drain("lb", WEB_A, of="web-a")["changed"]
     balancer.haproxy("set server web/a state maint")
@@ -196,6 +202,7 @@ def test_maintenance_that_somebody_began_meanwhile_is_theirs(balancer):
     assert undone["drained"] == [] and balancer.admin_state("a") == 1
 
 
+@pytest.mark.thorough
 def test_what_haproxy_cannot_do(balancer):
     cases = [
         (dict(WEB_A, backend="shop"), "haproxy has no backend shop (Can't find backend). Nothing was changed."),
@@ -228,6 +235,7 @@ def test_only_the_one_line_of_the_one_upstream_changes(balancer):
     assert "8081 max_fails=0 down; # broken, hands off" in balancer.shell("lb", f"cat {FILE}")
 
 
+@pytest.mark.thorough
 def test_what_nginx_cannot_do(balancer):
     down = dict(POOL_A, server="127.0.0.1:8083")
     cases = [
@@ -249,6 +257,7 @@ def test_what_nginx_cannot_do(balancer):
     assert balancer.shell("lb", f"cat {FILE}") == POOL and balancer.marks("lb") == []
 
 
+@pytest.mark.thorough
 def test_a_configuration_that_nginx_refuses_is_put_back(balancer):
     balancer.shell("lb", "echo 'nonsense;' > /etc/nginx/conf.d/zz-broken.conf")
     result = balancer.drain("lb", POOL_A, of="web-a", timeout=5)
@@ -288,6 +297,7 @@ def test_own_commands(own):
     assert plain["left"] == always["left"] == [custom("touch /run/out") + " was out of service already, and stays so."]
 
 
+@pytest.mark.thorough
 def test_own_commands_that_do_not_do(own):
     """Whatever the command that drains did or did not: what puts back has run, and nothing hangs longer than it may."""
     undo = "sh -c 'echo back >> /run/log'"
@@ -344,6 +354,7 @@ def test_the_mark_is_there_before_anything_changes(own):
     assert (seen["host"], seen["token"], seen["target"]) == ("k2", "run-1", target) and "done" not in seen
 
 
+@pytest.mark.thorough
 def test_a_run_that_died_between_mark_and_change(own):
     """The module is killed by the very command that it runs: the mark is there, the host is as it was."""
     killer = {"adapter": "custom", "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }'",
@@ -359,6 +370,7 @@ def test_a_run_that_died_between_mark_and_change(own):
     assert undone["changed"] and undone["drained"] == after["drained"] == [] and own.marks("k2") == []
 
 
+@pytest.mark.thorough
 def test_the_same_attempt_goes_on_where_it_was_killed(own):
     killer = {"adapter": "custom", "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }; touch /run/out'",
               "undo": "rm -f /run/out"}
@@ -369,6 +381,7 @@ def test_the_same_attempt_goes_on_where_it_was_killed(own):
     assert again["changed"] and len(again["drained"]) == 1 and undone["changed"] and own.marks("k2") == []
 
 
+@pytest.mark.thorough
 def test_a_run_that_died_while_it_waited(balancer):
     lab = balancer
     lab.shell("lb", "systemd-run -q --unit=died sh -c 'curl -s http://127.0.0.1:80/held > /run/held.out'")
@@ -382,6 +395,7 @@ def test_a_run_that_died_while_it_waited(balancer):
     assert not theirs["changed"] and undone["changed"] and lab.admin_state("a") == 0 and lab.marks("lb") == []
 
 
+@pytest.mark.thorough
 def test_marks_that_cannot_be_read(own):
     own.shell("k2", f"mkdir -p $(dirname {BOOK}); printf '[{{\"key\"' > {BOOK}")
     *results, nobody = tasks(own, {"state": "shown"}, {"state": "drained", "targets": [OUT]}, {"state": "undone"}, {"state": "undone", "token": ""})
@@ -413,6 +427,7 @@ def test_gates(own):
     assert fails["failed"] and not fails["ok"] and fails["msg"].startswith("Not well after 0.") and fails["msg"].endswith(" s: the queue (status 1).")
 
 
+@pytest.mark.thorough
 def test_a_gate_waits_and_a_gate_that_flaps_does_not_hold(own):
     later = {"command": "sh -c 'echo x >> /run/n; test $(wc -l < /run/n) -gt 2'"}
     flaps = {"command": "sh -c 'echo x >> /run/log; test $(($(wc -l < /run/log) % 4)) -ne 3'"}
@@ -424,6 +439,7 @@ def test_a_gate_waits_and_a_gate_that_flaps_does_not_hold(own):
     assert not over["ok"] and 2 <= over["seconds"] < 6 and over["checks"][0]["said"] == "status 1"
 
 
+@pytest.mark.thorough
 def test_checks_that_make_no_sense(own):
     cases = [
         ({"name": "web", "port": 80, "url": "http://127.0.0.1/"}, "The check web has url and port: give exactly one of command, url, port, unit."),

@@ -65,7 +65,7 @@ def test_a_second_run_is_one_round_trip_and_changes_nothing(lab, enrolled):
         assert len(trips) == 1, trips
 
 
-@pytest.mark.parametrize("name", ["life-ol9", "life-ubuntu"])
+@pytest.mark.parametrize("name", ["life-ol9", pytest.param("life-ubuntu", marks=pytest.mark.thorough)])
 def test_a_repository_that_was_bent_is_set_right(lab, enrolled, name):
     path = "/etc/apt/sources.list.d/ksplice-uptrack.sources" if "ubuntu" in name else "/etc/yum.repos.d/ksplice-uptrack.repo"
     lab.run(name, ["sed", "-i", "s#https://lab-repo#http://lab-repo#", path])
@@ -74,7 +74,7 @@ def test_a_repository_that_was_bent_is_set_right(lab, enrolled, name):
     assert "https://lab-repo" in lab.run(name, ["cat", path])[1]
 
 
-@pytest.mark.parametrize("name", ["life-ol9", "life-ubuntu"])
+@pytest.mark.parametrize("name", ["life-ol9", pytest.param("life-ubuntu", marks=pytest.mark.thorough)])
 def test_owner_and_mode_stay(lab, enrolled, name):
     lab.run(name, ["sh", "-c", "chgrp adm /etc/uptrack/uptrack.conf; chmod 0600 /etc/uptrack/uptrack.conf; echo '# mine' >> /etc/uptrack/uptrack.conf"])
     run = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": {"no_rmmod": True, "check_in": False}}])
@@ -103,6 +103,7 @@ def test_patched_then_retired_without_a_trace(lab, enrolled, bare):
     assert not any(again.result(name)["changed"] for name in LIFE)
 
 
+@pytest.mark.thorough
 def test_an_update_that_will_not_come_out_keeps_everything(lab):
     name = "switch-ol9"
     lab.ansible([name], [{"rebootless.ksplice.uptrack_apply": {}}])
@@ -115,7 +116,7 @@ def test_an_update_that_will_not_come_out_keeps_everything(lab):
     assert [trace for trace in before if "sys/module" not in trace] == [trace for trace in lab.traces(name) if "sys/module" not in trace]
 
 
-@pytest.mark.parametrize("name, kernel", [("switch-ubuntu", "ubuntu"), ("switch-ol9", "ol9")])
+@pytest.mark.parametrize("name, kernel", [pytest.param("switch-ubuntu", "ubuntu", marks=pytest.mark.thorough), ("switch-ol9", "ol9")])
 def test_exchanging_the_editions_keeps_the_updates_in_the_kernel(lab, name, kernel):
     lab.ansible([name], [{"rebootless.ksplice.uptrack_apply": {}}])
     assert lab.loaded(name) == sorted(ids(kernel))
@@ -138,7 +139,7 @@ def test_exchanging_the_editions_keeps_the_updates_in_the_kernel(lab, name, kern
     assert lab.agent_log(name).count("undo begin") == undone
 
 
-@pytest.mark.parametrize("name, kernel", [("switch-ubuntu", "ubuntu"), ("switch-ol9", "ol9")])
+@pytest.mark.parametrize("name, kernel", [pytest.param("switch-ubuntu", "ubuntu", marks=pytest.mark.thorough), ("switch-ol9", "ol9")])
 def test_the_updates_package_must_not_patch_behind_the_rollouts_back(lab, name, kernel):
     """After the exchange above: offline, with and without the key that holds the package back."""
     lab.ansible([name], [{"rebootless.ksplice.uptrack_apply": {"state": "absent", "all": True}}])
@@ -155,6 +156,7 @@ def test_the_updates_package_must_not_patch_behind_the_rollouts_back(lab, name, 
     assert lab.loaded(name) == sorted(ids(kernel))
 
 
+@pytest.mark.thorough
 def test_the_updates_package_by_itself_does_patch(lab):
     """So that the refusal above is about something: installed by hand, the package changes the kernel."""
     name = "switch-ol9"
@@ -166,6 +168,7 @@ def test_the_updates_package_by_itself_does_patch(lab):
     assert lab.loaded(name) == sorted(ids("ol9"))
 
 
+@pytest.mark.thorough
 def test_exchanging_the_editions_with_yum_alone(lab):
     """Oracle Linux 7, after its life above: bare again."""
     name = "life-ol7"

@@ -93,7 +93,7 @@ def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
     assert lab.run("life-ol9", ["hostname"])[1].strip() == "life-ol9"
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [pytest.param(0.3, marks=pytest.mark.thorough), pytest.param(1.0, marks=pytest.mark.thorough), 2.0])
 def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
     other = small(PREFIX + "y", tmp_path)
     code = (f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/fleet')!r}); import fleet; "
@@ -112,6 +112,7 @@ def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
     assert other.leftovers() == []
 
 
+@pytest.mark.thorough
 def test_power_off_and_on_and_the_cable(lab, tmp_path):
     other = small(PREFIX + "z", tmp_path)
     other.up({"one": {"flavour": "ubuntu"}, "two": {"flavour": "ubuntu"}})
@@ -134,7 +135,8 @@ def test_power_off_and_on_and_the_cable(lab, tmp_path):
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (["web1"], "is not NAME:FLAVOUR"), (["web1:solaris"], "there are debian, ubuntu"), (["web1:ubuntu:x"], "is not NAME:FLAVOUR")])
+    (["web1:solaris"], "there are debian, ubuntu"), pytest.param(["web1"], "is not NAME:FLAVOUR", marks=pytest.mark.thorough),
+    pytest.param(["web1:ubuntu:x"], "is not NAME:FLAVOUR", marks=pytest.mark.thorough)])
 def test_bad_words_on_the_command_line(words, complaint):
     if fleets.problems():
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(fleets.problems())}")

@@ -47,6 +47,7 @@ def test_the_role_follows_the_addresses(ha):
     ha.until(lambda: ha.held("k1") == {WEB4, WEB6} and ha.held("k2") == {DB}, "the addresses where they were")
 
 
+@pytest.mark.thorough
 def test_addresses_that_cannot_be_read_make_no_standby(ha):
     ha.shell("k1", "printf '#!/bin/sh\\necho no netlink >&2\\nexit 1\\n' > /usr/local/sbin/ip; chmod 755 /usr/local/sbin/ip")
     try:
@@ -67,6 +68,7 @@ BAD = [
 ]
 
 
+@pytest.mark.thorough
 def test_configurations_that_nobody_reads_or_can_read(ha):
     folder = "/etc/keepalived"
     looks = [("disable", GOOD)] + [("enable", words) for words in [GOOD] + [words for words, _problem in BAD]]
@@ -118,6 +120,7 @@ def test_a_command(ha):
         {"name": "cache", "kind": "command", "role": "standby", "addresses": [], "instances": [], "peers": []}]}
 
 
+@pytest.mark.thorough
 def test_commands_that_answer_something_else(ha):
     cases = [
         ("echo standby", "The command {} did not answer with JSON ("),

@@ -9,7 +9,7 @@ from real_hosts import KEY
 BAD = ["bad-ubuntu", "bad-ol9"]
 
 
-@pytest.fixture(params=BAD)
+@pytest.fixture(params=[pytest.param("bad-ubuntu", marks=pytest.mark.thorough), "bad-ol9"])
 def host(lab, request):
     """A bare host that must be bare afterwards."""
     lab.trouble()
@@ -32,10 +32,12 @@ def test_wrong_fingerprint(lab, host):
     assert lab.fingerprint in words and "is expected" in words and "Nothing was changed" in words
 
 
+@pytest.mark.thorough
 def test_short_fingerprint(lab, host):
     assert "A short ID can be forged" in refused(lab, host, repository_key_fingerprint="B6D4038E")
 
 
+@pytest.mark.thorough
 def test_key_that_is_none(lab, host):
     assert "has no block that begins with" in refused(lab, host, repository_key="https://lab-repo/yum/uptrack/ol/9/x86_64/repodata/repomd.xml")
 
@@ -45,6 +47,7 @@ def test_key_that_cannot_be_fetched(lab, host):
     assert "could not be fetched from https://lab-repo/nowhere" in words and "404" in words
 
 
+@pytest.mark.parametrize("host", BAD, indirect=True)
 def test_packages_that_are_not_signed(lab, host):
     url = "https://lab-repo/apt-tampered/" if "ubuntu" in host else "https://lab-repo/unsigned/"
     words = refused(lab, host, repository_url=url)
@@ -60,6 +63,7 @@ def test_repository_that_goes_down_half_way(lab, host):
     assert "uptrack could not be installed" in words and "repository ksplice-uptrack set up" in words
 
 
+@pytest.mark.thorough
 def test_repository_that_is_down(lab, host):
     lab.trouble(status=503)
     assert "could not be fetched" in refused(lab, host)
@@ -100,11 +104,13 @@ def test_key_that_the_service_refuses(lab, host):
 
 @pytest.mark.parametrize("options, words", [
     ({"packages": ["uptrack", "uptrack-offline"]}, "exclude each other"),
-    ({"packages": ["uptrack-offline"], "edition": "online"}, "not of the edition asked for"),
-    ({"edition": "online", "updates_package": "latest"}, "belongs to the offline edition"),
-    ({"edition": "both"}, "value of edition must be one of"),
-    ({"repository": "platform"}, "describes one: one of the two"),
-    ({"state": "absent"}, "takes everything away"),
+    *[pytest.param(*case, marks=pytest.mark.thorough) for case in [
+        ({"packages": ["uptrack-offline"], "edition": "online"}, "not of the edition asked for"),
+        ({"edition": "online", "updates_package": "latest"}, "belongs to the offline edition"),
+        ({"edition": "both"}, "value of edition must be one of"),
+        ({"repository": "platform"}, "describes one: one of the two"),
+        ({"state": "absent"}, "takes everything away"),
+    ]],
 ])
 def test_options_that_contradict_each_other(lab, host, options, words):
     assert words in refused(lab, host, **options)
@@ -115,11 +121,13 @@ def test_unsupported_distribution(lab):
     assert run.msg("stranger").startswith("There is no Ksplice agent for Slackware 15.0") and "Nothing was changed" in run.msg("stranger")
 
 
+@pytest.mark.thorough
 def test_yum_without_a_fingerprint(lab):
     run = lab.ansible(["bad-ol9"], [{"rebootless.ksplice.uptrack_config": {"repository": "vendor", "access_key": KEY}}])
     assert "repository_key_fingerprint is not given" in run.msg("bad-ol9")
 
 
+@pytest.mark.thorough
 def test_platform_repositories_are_left_alone(lab):
     """ULN and OCI: the channel is not there, then it is, under the name of either."""
     name, options = "platform", {"repository": "platform", "access_key": KEY}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from real_hosts import KEY, ids
 
 HOSTS = ["role-ubuntu", "role-ol9"]
@@ -60,6 +61,7 @@ def test_enroll_schedule_and_retire(lab):
         assert lab.traces(name) == [] and lab.loaded(name) == [] and cron(lab, name) == ""
 
 
+@pytest.mark.thorough
 def test_an_image_has_no_identity(lab):
     """Two hosts from one image must be two machines to the service."""
     name = "role-ol9"
@@ -73,6 +75,7 @@ def test_an_image_has_no_identity(lab):
     assert lab.run(name, ["cat", "/var/lib/uptrack/uuid"])[1] not in ("", uuid)
 
 
+@pytest.mark.thorough
 def test_offline_by_the_playbook(lab):
     name = "role-ubuntu"
     options = dict(settings(lab), ksplice_edition="offline", ksplice_updates_package="present", ksplice_access_key="")
@@ -88,16 +91,19 @@ def test_no_key_at_all(lab):
     assert run.status != 0 and "ksplice_access_key is not set" in run.output and lab.traces("bad-ol9") == []
 
 
+@pytest.mark.thorough
 def test_hours_that_are_none(lab):
     run = lab.ansible(["bad-ol9"], "rebootless.ksplice.enroll", **settings(lab), ksplice_check_hours=[5, 25])
     assert run.status != 0 and "agent_check_hours is [5, 25]" in run.output and lab.traces("bad-ol9") == []
 
 
-def test_misspelt_and_senseless_variables(lab):
-    for variables, words in (({"ksplice_acess_key": KEY[:8]}, "did you mean ksplice_access_key"), ({"ksplice_settings": "autoinstall"},
-                                                                                                   "give a mapping of options"),
-                             ({"ksplice_repositry": "vendor"}, "did you mean ksplice_repository")):
-        for playbook in ("rebootless.ksplice.enroll", "rebootless.ksplice.retire"):
-            run = lab.ansible(["bad-ol9"], playbook, **variables)
-            assert run.status != 0 and words in run.output and "No host was touched" in run.output, run.output[-1500:]
+@pytest.mark.parametrize("variables, words", [
+    ({"ksplice_acess_key": KEY[:8]}, "did you mean ksplice_access_key"),
+    pytest.param({"ksplice_settings": "autoinstall"}, "give a mapping of options", marks=pytest.mark.thorough),
+    pytest.param({"ksplice_repositry": "vendor"}, "did you mean ksplice_repository", marks=pytest.mark.thorough),
+])
+def test_misspelt_and_senseless_variables(lab, variables, words):
+    for playbook in ("rebootless.ksplice.enroll", "rebootless.ksplice.retire"):
+        run = lab.ansible(["bad-ol9"], playbook, **variables)
+        assert run.status != 0 and words in run.output and "No host was touched" in run.output, run.output[-1500:]
     assert lab.traces("bad-ol9") == []

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""An emulated host as the tests see it: its commands are run through the real links, its files read by their names."""
+"""An emulated host as the tests see it: its commands are run by their names, its files read by theirs."""
 import os
 import subprocess
 import sys
 
-AGENT_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "extensions", "lab", "agent")
-sys.path.insert(0, os.path.abspath(AGENT_DIR))
-
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import forked_agent  # noqa: E402
 import emulated_host  # noqa: E402
 
+AGENT_DIR = forked_agent.AGENT
 RELEASE = "5.15.0-302.167.6.1.el9uek.x86_64"
 VERSION = "#2 SMP Thu Nov 7 18:27:00 PST 2024"
 KERNEL = {"release": RELEASE, "version": VERSION}
@@ -62,6 +62,7 @@ class Host(object):
         return self.path(os.path.join(folder, name))
 
     def start(self, name, *arguments, **kwargs):
+        """The command as its own program, by the host's real link."""
         environment = {"UPTRACK_LAB_ROOT": self.root, "PATH": "/nonexistent", "LANG": "C.UTF-8"}
         environment.update(kwargs.pop("env", {}))
         return subprocess.Popen([self.command(name)] + list(arguments), env=environment, stdin=subprocess.PIPE,
@@ -69,10 +70,15 @@ class Host(object):
 
     def full(self, name, *arguments, **kwargs):
         """(exit status, standard output, standard error)"""
-        answer = kwargs.pop("answer", "")
-        process = self.start(name, *arguments, **kwargs)
-        out, err = process.communicate(answer.encode())
-        return process.returncode, out.decode(), err.decode()
+        answer = kwargs.pop("answer", "").encode()
+        if kwargs or not os.access(self.command(name), os.X_OK):
+            process = self.start(name, *arguments, **kwargs)
+            out, err = process.communicate(answer)
+            status = process.returncode
+        else:
+            environment = {"PATH": "/nonexistent", "LANG": "C.UTF-8"}
+            status, out, err = forked_agent.run(self.root, [self.command(name)] + list(arguments), answer, environment)
+        return status, out.decode(), err.decode()
 
     def run(self, name, *arguments, **kwargs):
         """(exit status, standard output); nothing may be on standard error."""

@@ -4,6 +4,7 @@
 import pytest
 import yaml
 from hypothesis import given, settings, strategies as st
+from extent import rounds
 
 from agent_host import KERNEL
 from uptrack_lab import kernel as kernels, plan, server, world, yaml_files
@@ -127,7 +128,7 @@ DOCUMENTS = st.dictionaries(KEYS, st.one_of(SCALARS, LEAVES, MIDDLE, st.lists(st
 
 
 @given(DOCUMENTS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 def test_yaml_is_read_back_by_others_and_by_us(data):
     text = yaml_files.dump(data)
     assert yaml.safe_load(text) == data
@@ -135,7 +136,7 @@ def test_yaml_is_read_back_by_others_and_by_us(data):
 
 
 @given(DOCUMENTS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 def test_yaml_is_laid_out_as_pyyaml_does(data):
     theirs = yaml.safe_dump(data, default_flow_style=None, explicit_start=True, explicit_end=True)
     if "\\" not in theirs:  # escapes: ours stay on one line

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from extent import rounds
 
 import emulated_host
 from agent_host import AGENT_DIR, ENABLE, FIRST, KERNEL, SECOND, Host, line, plain
@@ -127,7 +128,7 @@ def test_spoiled_checked_form_is_made_anew(make_host):
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
                         st.sampled_from(sorted(scenario_check.SCENARIO_KEYS) + ["id", "name", "requires", "release"]),
                         inner, max_size=4), max_leaves=12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(300), deadline=None)
 def test_whatever_is_given_there_is_one_line_or_a_scenario(raw):
     try:
         scenario_check.check(raw)

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "extensions", "lab", "agent"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import forked_agent  # noqa: E402
 import emulated_host  # noqa: E402
 from ansible_collections.rebootless.ksplice.plugins.module_utils import apply, facts, probe  # noqa: E402
 
@@ -39,14 +40,16 @@ def clean(value):
 class Host:
     """An emulated host, and the code under test bound to it."""
 
-    def __init__(self, path, scenario):
+    def __init__(self, path, scenario, program):
         self.root = str(path)
         self.slept = []
         self.on_sleep = lambda: None
         self.commands = []
+        # Whether each command of the agent is a program of its own, for tests of what happens when it is killed.
+        self.own_processes = False
         self.scenario = dict({"kernel": KERNEL, "updates": UPDATES, "installed": [], "checked": "-600s", "accepted_keys": [KEY],
                               "lock_wait": 0.1, "retry_wait": 0.01}, **scenario)
-        emulated_host.create_host(self.root, self.scenario, str(path.parent / "program"))
+        emulated_host.create_host(self.root, self.scenario, str(program))
 
     def path(self, name):
         return os.path.join(self.root, name)
@@ -65,6 +68,9 @@ class Host:
     def run(self, argv):
         """As AnsibleModule.run_command: rc, stdout, stderr. Keeps what was run."""
         self.commands.append([os.path.basename(argv[0])] + argv[1:])
+        if not self.own_processes and os.path.basename(argv[0]).startswith("uptrack-"):
+            rc, out, err = forked_agent.run(self.root, argv)
+            return rc, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
         done = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                 env=dict(os.environ, UPTRACK_LAB_ROOT=self.root))
         out, err = done.communicate()
@@ -111,18 +117,24 @@ class Host:
             return None
 
 
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """Where the emulated agent is, once for all hosts."""
+    return tmp_path_factory.mktemp("program")
+
+
 @pytest.fixture
-def make_host(tmp_path):
+def make_host(tmp_path, program):
     """make_host(**scenario): a new emulated host."""
     count = []
 
     def make(**scenario):
         count.append(1)
-        return Host(tmp_path / ("host%d" % len(count)), scenario)
+        return Host(tmp_path / ("host%d" % len(count)), scenario, program)
     return make
 
 
 @pytest.fixture(scope="session")
-def good_answer(tmp_path_factory):
+def good_answer(tmp_path_factory, program):
     """What the probe says of a host with two updates in its kernel and two waiting."""
-    return Host(tmp_path_factory.mktemp("answer") / "host", {"installed": IDS[:2]}).probe()
+    return Host(tmp_path_factory.mktemp("answer") / "host", {"installed": IDS[:2]}, program).probe()

@@ -5,6 +5,7 @@
 import configparser
 
 import pytest
+from extent import rounds
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import conf, configure
 
@@ -102,7 +103,7 @@ texts = st.text(st.characters(min_codepoint=33, max_codepoint=0x2fff, blacklist_
 comments = st.lists(st.sampled_from(["# a comment", "; another", "", "[Local]", "mine = 1", "[Settings]", "autoinstall = no", "theirs: x y z"]), max_size=10)
 
 
-@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.settings(max_examples=rounds(300), deadline=None)
 @hypothesis.given(st.dictionaries(names, texts, max_size=4), comments)
 def test_what_is_written_is_what_python_s_own_parser_reads(wishes, lines):
     wishes = {place: value for place, value in wishes.items() if conf.value_problem(place[0], place[1], value) is None}

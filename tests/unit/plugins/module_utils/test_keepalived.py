@@ -5,6 +5,7 @@
 import os
 
 import pytest
+from extent import rounds
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
 
@@ -238,7 +239,7 @@ def configurations(draw):
     return lines
 
 
-@hypothesis.settings(max_examples=400, deadline=None)
+@hypothesis.settings(max_examples=rounds(400), deadline=None)
 @hypothesis.given(configurations())
 def test_lowered_by_the_parser_and_restored_to_the_letter(lines):
     text = "\n".join(lines)
@@ -249,7 +250,7 @@ def test_lowered_by_the_parser_and_restored_to_the_letter(lines):
     assert keepalived.restored(after, changes) == lines
 
 
-@hypothesis.settings(max_examples=400, deadline=None)
+@hypothesis.settings(max_examples=rounds(400), deadline=None)
 @hypothesis.given(configurations(), st.data())
 def test_what_others_change_meanwhile_stays(lines, data):
     after, changes = lower("\n".join(lines))
@@ -267,7 +268,7 @@ def test_what_others_change_meanwhile_stays(lines, data):
     assert keepalived.restored(edited, changes) == expected
 
 
-@hypothesis.settings(max_examples=400, deadline=None)
+@hypothesis.settings(max_examples=rounds(400), deadline=None)
 @hypothesis.given(st.one_of(st.text("{}#!\"$@ \nabc", max_size=80), st.lists(st.sampled_from(
     ["vrrp_instance a {", "{", "}", "priority 5", "include x", "\"", "$A=b", "virtual_ipaddress {", "group {", "1.2.3.4"]), max_size=12).map("\n".join)))
 def test_anything_is_read_or_refused_and_never_a_traceback(text):

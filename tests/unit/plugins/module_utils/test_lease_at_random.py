@@ -6,6 +6,7 @@ import os
 import sys
 
 import pytest
+from extent import rounds
 from ansible_collections.rebootless.ksplice.plugins.module_utils import lease
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -85,7 +86,7 @@ class Fleet(stateful.RuleBasedStateMachine):
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = hypothesis.settings(max_examples=600, stateful_step_count=40, deadline=None,
+TestFleet.settings = hypothesis.settings(max_examples=rounds(600), stateful_step_count=40, deadline=None,
                                          suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much])
 
 
@@ -110,4 +111,4 @@ def test_careless_members_are_found_out_at_random():
         protocol = type("Bent", (Rules,), {"core": Careless()})
     with pytest.raises(Violation):
         stateful.run_state_machine_as_test(Bent, settings=hypothesis.settings(
-            TestFleet.settings, max_examples=1000, database=None, report_multiple_bugs=False, phases=[hypothesis.Phase.generate], derandomize=True))
+            TestFleet.settings, max_examples=rounds(1000), database=None, report_multiple_bugs=False, phases=[hypothesis.Phase.generate], derandomize=True))

@@ -3,6 +3,7 @@
 """Whatever comes: never a traceback, the kernel's own word wins, and what cannot be believed is unknown."""
 
 import pytest
+from extent import rounds
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, apply, facts, secrets
 
@@ -10,7 +11,7 @@ hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
 
 IDS = ["aaaaaaa1", "bbbbbbb2"]
-settings = hypothesis.settings(max_examples=300, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+settings = hypothesis.settings(max_examples=rounds(300), deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 noise = st.text(st.characters(blacklist_categories=("Cs",)), max_size=60)
 SAID = [
     "The following steps will be taken:", "Install [aaaaaaa1] CVE-2026-1: Foo.", "Remove [bbbbbbb2] Bar [x]: y", "Installing [aaaaaaa1] CVE-2026-1: Foo.",

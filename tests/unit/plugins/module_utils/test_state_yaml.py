@@ -3,6 +3,7 @@
 """The reader of the agent's YAML against PyYAML, which the controller has and managed hosts have not."""
 
 import pytest
+from extent import rounds
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import state_yaml
 
@@ -20,14 +21,14 @@ documents = st.dictionaries(keys, st.recursive(scalars, lambda inner: st.one_of(
     st.lists(inner, max_size=4), st.dictionaries(keys, inner, max_size=4)), max_leaves=12), min_size=1, max_size=4)
 
 
-@hypothesis.settings(max_examples=500, deadline=None)
+@hypothesis.settings(max_examples=rounds(500), deadline=None)
 @hypothesis.given(documents, st.booleans())
 def test_reads_what_pyyaml_writes(document, unicode):
     text = yaml.safe_dump(document, default_flow_style=None, explicit_start=True, explicit_end=True, allow_unicode=unicode)
     assert state_yaml.load(text) == document
 
 
-@hypothesis.settings(max_examples=500, deadline=None)
+@hypothesis.settings(max_examples=rounds(500), deadline=None)
 @hypothesis.given(st.one_of(st.text(max_size=300), st.text("{}[]:,-'\"\\ \nab#", max_size=200)))
 def test_anything_else_is_read_or_refused_and_never_a_traceback(text):
     try:

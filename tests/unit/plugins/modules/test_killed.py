@@ -10,11 +10,11 @@ import subprocess
 import time
 
 import pytest
+from extent import rounds, seed
 from ansible_collections.rebootless.ksplice.plugins.module_utils import apply
 
 IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
-SEED = int(os.environ.get("KSPLICE_TEST_SEED") or random.randrange(10 ** 9))
-MOMENTS = 50
+MOMENTS = rounds(50, 12)
 
 
 def truthful(host):
@@ -52,27 +52,37 @@ def agent_of(pid):
             children = [int(word) for word in file.read().split()]
         for child in children:
             with open("/proc/%d/cmdline" % child) as file:
-                if "uptrack-" in file.read():
+                if any(os.path.basename(word).startswith("uptrack-") for word in file.read().split("\0")):
                     return child
     except (OSError, ValueError):
         pass
     return None
 
 
+def wait_for_agent(pid):
+    """Until the module has started the agent, or has ended."""
+    while agent_of(pid) is None and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.002)
+
+
 def test_killed_at_random_moments(make_host):
-    print("KSPLICE_TEST_SEED=%d" % SEED)   # shown by pytest when the test fails
-    chance = random.Random(SEED)
+    chance = random.Random(seed("KSPLICE_TEST_SEED"))
     slow = {"seconds_per_update": 0.02, "seconds_per_contact": 0.01, "lock_wait": 5}
     # How long a run takes that nobody disturbs: on a busy machine the moments must spread wider.
     began = time.time()
-    os.waitpid(in_a_process(make_host(**slow)), 0)
+    host = make_host(**slow)
+    host.own_processes = True
+    os.waitpid(in_a_process(host), 0)
     length = time.time() - began
     hit = {"module": 0, "agent": 0, "both": 0, "in between": 0}
-    for _moment in range(MOMENTS):
+    for number in range(MOMENTS):
         host = make_host(**slow)
-        pid = in_a_process(host)
-        time.sleep(chance.uniform(0, length))
-        agent, victim = agent_of(pid), chance.choice(["module", "agent", "both"])
+        host.own_processes = True
+        pid, victim = in_a_process(host), ["module", "agent", "both"][number % 3]
+        if victim != "module":
+            wait_for_agent(pid)
+        time.sleep(chance.uniform(0, length if victim == "module" else length / 3))
+        agent = agent_of(pid)
         for name, target in (("agent", agent), ("module", pid)):
             if target and victim in (name, "both"):
                 try:
@@ -84,7 +94,7 @@ def test_killed_at_random_moments(make_host):
         hit["in between"] += 0 < len(host.in_kernel()) < len(IDS)
         truthful(host)
         converges(host)
-    assert hit["module"] and hit["agent"] and hit["in between"], hit
+    assert hit["module"] and hit["agent"] and hit["both"] and hit["in between"], hit
 
 
 @pytest.fixture

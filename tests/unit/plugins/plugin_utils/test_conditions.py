@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from extent import rounds
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions
 
@@ -114,7 +115,7 @@ def test_what_cannot_be_understood_is_closed_and_told(window, words):
 times = st.integers(0, 1440).map(lambda minute: f"{minute // 60:02}:{minute % 60:02}")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(300), deadline=None)
 @given(st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)), times, times, st.sets(st.sampled_from(conditions.DAYS), min_size=1),
        st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]))
 def test_against_the_days_on_which_it_opens(moment, begins, ends, days, zone):

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from extent import rounds
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options, waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
@@ -41,7 +42,7 @@ def planned(fleet):
     return waves.plan(hosts, groups, max_parallel, STAGES), groups
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 @given(fleets())
 def test_every_host_is_in_one_wave_or_left_with_a_reason(fleet):
     plan, _groups = planned(fleet)
@@ -52,7 +53,7 @@ def test_every_host_is_in_one_wave_or_left_with_a_reason(fleet):
     assert set(in_waves) <= work
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 @given(fleets())
 def test_a_wave_never_takes_more_of_a_group_than_it_can_spare(fleet):
     plan, groups = planned(fleet)
@@ -65,7 +66,7 @@ def test_a_wave_never_takes_more_of_a_group_than_it_can_spare(fleet):
                 assert taken + len(out & set(group.members)) <= group.max_unavailable
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 @given(fleets())
 def test_each_build_has_one_canary_ahead_of_all_others(fleet):
     plan, _groups = planned(fleet)
@@ -80,7 +81,7 @@ def test_each_build_has_one_canary_ahead_of_all_others(fleet):
     assert sorted(plan.canaries) == sorted(names[0] for _number, names in first.values())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 @given(fleets())
 def test_stages_go_in_order(fleet):
     plan, _groups = planned(fleet)
@@ -90,7 +91,7 @@ def test_stages_go_in_order(fleet):
     assert [min(stages) for stages in order] == sorted(min(stages) for stages in order)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(400), deadline=None)
 @given(fleets())
 def test_standby_goes_before_active_where_no_circle_and_no_stage_forbids(fleet):
     hosts, spare, max_parallel = fleet
@@ -107,7 +108,7 @@ def test_standby_goes_before_active_where_no_circle_and_no_stage_forbids(fleet):
                     assert at[standby] < at[active]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=rounds(200), deadline=None)
 @given(fleets(), st.randoms())
 def test_the_same_fleet_has_the_same_plan_whatever_the_order_of_the_inventory(fleet, random):
     hosts, spare, max_parallel = fleet

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""For all tests: how much of them is played, and the name of the one at work."""
+
+import faulthandler
+import os
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import extent  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "thorough: played once more for certainty's sake, by `make test-all` only")
+    # Where the runner finds the stack of a test that hangs, and its name (see tests/tools/supervise.py).
+    if os.environ.get("KSPLICE_TEST_STACK"):
+        config.stack = open(os.environ["KSPLICE_TEST_STACK"], "w")
+        faulthandler.register(signal.SIGUSR1, file=config.stack, all_threads=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    if extent.ALL:
+        return
+    left = [item for item in items if item.get_closest_marker("thorough")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logstart(nodeid):
+    if os.environ.get("KSPLICE_TEST_NAME"):
+        with open(os.environ["KSPLICE_TEST_NAME"], "w") as file:
+            file.write(nodeid)
