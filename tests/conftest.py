@@ -30,8 +30,25 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in left]
 
 
+at_work = []
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logstart(nodeid):
+def pytest_runtest_protocol(item):
+    at_work[:] = [item]
     if os.environ.get("KSPLICE_TEST_NAME"):
         with open(os.environ["KSPLICE_TEST_NAME"], "w") as file:
-            file.write(nodeid)
+            file.write(item.nodeid)
+
+
+def pytest_unconfigure(config):
+    """Of a test that was cut off pytest does not show what it had printed."""
+    for item in at_work:
+        if getattr(config, "interrupted", False):
+            print("\nLast output of {}:".format(item.nodeid))
+            print(*[text for _when, _stream, text in item._report_sections], sep="\n")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session, exitstatus):
+    session.config.interrupted = exitstatus == 2
