@@ -15,6 +15,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 import yaml
 
 TOP = Path(__file__).resolve().parents[2]
@@ -25,6 +26,11 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.rollout import 
 # The key that the rehearsal plants in each host's uptrack.conf.
 KEY = hashlib.sha256(b"rehearsal").hexdigest()
 UEK7, UEK6 = {"kernel": "ol9-uek7"}, {"kernel": "ol8-uek6"}
+
+
+def again(*values):
+    """A case that `make test-all` plays, beside one of its kind that is always played."""
+    return pytest.param(*values, marks=pytest.mark.thorough)
 
 
 class Run:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from fleets import alone, pair
+from fleets import again, alone, pair
 
 HOSTS = {**pair("p", "p1", "p2"), **alone("s1")}
 
@@ -22,15 +22,15 @@ def refused(one, run, words):
 
 @pytest.mark.parametrize("variables, words", [
     ({"ksplice_ha_groups": {"web": ["p1", "wbe9"]}}, "Group web names wbe9, which is not in the inventory"),
-    ({"ksplice_ha_groups": {"web": ["s1", "s1"]}}, "Group web names s1 twice"),
-    ({"ksplice_ha_groups": {"web": "s1"}}, "Group web needs a list of hosts"),
-    ({"ksplice_max_parallel": "many"}, "ksplice_max_parallel is 'many'"),
-    ({"ksplice_max_failures": "a few"}, "ksplice_max_failures, rolling_max_failures) is 'a few'"),
-    ({"ksplice_stages": ["prod"], "ksplice_stage": "prdo"}, "did you mean prod"),
-    ({"ksplice_ha_groups": ["web"]}, "ksplice_ha_groups is ['web']: give a mapping"),
-    ({"ksplice_max_age": "1d"}, "ksplice_max_age is '1d': give seconds"),
-    ({"ksplice_retry_delay": "soon"}, "ksplice_retry_delay is 'soon'"),
-    ({"ksplice_max_paralel": 3}, "did you mean ksplice_max_parallel"),
+    again({"ksplice_ha_groups": {"web": ["s1", "s1"]}}, "Group web names s1 twice"),
+    again({"ksplice_ha_groups": {"web": "s1"}}, "Group web needs a list of hosts"),
+    again({"ksplice_max_parallel": "many"}, "ksplice_max_parallel is 'many'"),
+    again({"ksplice_max_failures": "a few"}, "ksplice_max_failures, rolling_max_failures) is 'a few'"),
+    again({"ksplice_stages": ["prod"], "ksplice_stage": "prdo"}, "did you mean prod"),
+    again({"ksplice_ha_groups": ["web"]}, "ksplice_ha_groups is ['web']: give a mapping"),
+    again({"ksplice_max_age": "1d"}, "ksplice_max_age is '1d': give seconds"),
+    again({"ksplice_retry_delay": "soon"}, "ksplice_retry_delay is 'soon'"),
+    again({"ksplice_max_paralel": 3}, "did you mean ksplice_max_parallel"),
     ({"ksplice_hosts": "nobody"}, "ksplice_hosts fits none of the inventory"),
 ])
 def test_a_plan_that_makes_no_sense(fleet, variables, words):
@@ -45,6 +45,7 @@ def test_a_host_that_names_a_group_twice(fleet):
     refused(one, one.rehearse(), "Host x1 names the group g twice")
 
 
+@pytest.mark.thorough
 def test_a_misspelt_variable_of_a_host_does_not_part_a_pair(fleet):
     hosts = pair("p", "p1", "p2")
     hosts["p1"]["ksplice_ha_grp"] = hosts["p1"].pop("ksplice_ha_group")
@@ -66,6 +67,7 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_is_done(fleet):
     refused(one, one.play("rebootless.ksplice.patch", ksplice_report_directory="/proc/nowhere"), "/proc/nowhere")
 
 
+@pytest.mark.thorough
 def test_enrolling_without_a_key(fleet):
     one = fleet(HOSTS)
     one.make()
@@ -74,13 +76,13 @@ def test_enrolling_without_a_key(fleet):
 
 @pytest.mark.parametrize("wish, words", [
     ({"pendig": 3}, "ksplice_rehearsal has no key 'pendig' (did you mean pending?)"),
-    ({"kernel": "ol9"}, "names the kernel 'ol9'"),
-    ({"pending": "some"}, "pending of ksplice_rehearsal is 'some'"),
-    ({"pending": 99}, "give a number from 0 to"),
-    ({"scenario": {"netwrok": "dns"}}, "did you mean 'network'?"),
-    ({"scenario": {"network": "dsn"}}, "did you mean 'dns'?"),
-    ({"scenario": {"failures": [{"id": "zzz", "abort": "code_busy"}]}}, "no update has the ID 'zzz'"),
-    ("three", "ksplice_rehearsal needs a mapping"),
+    again({"kernel": "ol9"}, "names the kernel 'ol9'"),
+    again({"pending": "some"}, "pending of ksplice_rehearsal is 'some'"),
+    again({"pending": 99}, "give a number from 0 to"),
+    again({"scenario": {"netwrok": "dns"}}, "did you mean 'network'?"),
+    again({"scenario": {"network": "dsn"}}, "did you mean 'dns'?"),
+    again({"scenario": {"failures": [{"id": "zzz", "abort": "code_busy"}]}}, "no update has the ID 'zzz'"),
+    again("three", "ksplice_rehearsal needs a mapping"),
 ])
 def test_a_scenario_with_a_mistake(fleet, wish, words):
     one = fleet({"s1": {"ksplice_rehearsal": wish}})
@@ -98,19 +100,19 @@ def test_a_directory_that_holds_something_else_is_left_alone(fleet):
 
 
 @pytest.mark.parametrize("module, arguments, words", [
-    ("uptrack_apply", "stat=latest", "Unsupported parameters"),
-    ("uptrack_apply", "state=newest", "value of state must be one of"),
-    ("uptrack_apply", "state=present", "state=present needs updates or cves"),
-    ("uptrack_apply", "state=absent", "all=true to take everything out"),
-    ("uptrack_apply", "state=present updates=UPPER", "is not the ID of an update"),
+    again("uptrack_apply", "stat=latest", "Unsupported parameters"),
+    again("uptrack_apply", "state=newest", "value of state must be one of"),
+    again("uptrack_apply", "state=present", "state=present needs updates or cves"),
+    again("uptrack_apply", "state=absent", "all=true to take everything out"),
+    again("uptrack_apply", "state=present updates=UPPER", "is not the ID of an update"),
     ("uptrack_apply", "state=present updates=zzzzzzzz", "does not know zzzzzzzz"),
-    ("uptrack_apply", "state=present cves=2026-1", "is not a CVE"),
-    ("uptrack_apply", "state=present cves=CVE-2020-99999", "No update for CVE-2020-99999"),
-    ("uptrack_apply", "updates=abcd1234", "state=latest takes everything"),
+    again("uptrack_apply", "state=present cves=2026-1", "is not a CVE"),
+    again("uptrack_apply", "state=present cves=CVE-2020-99999", "No update for CVE-2020-99999"),
+    again("uptrack_apply", "updates=abcd1234", "state=latest takes everything"),
     ("uptrack_facts", "refesh=true", "cannot take these arguments: refesh"),
-    ("uptrack_facts", "max_age=old", "max_age"),
-    ("uptrack_config", "autoinstal=true", "Unsupported parameters"),
-    ("uptrack_config", "autoinstall=perhaps", "autoinstall"),
+    again("uptrack_facts", "max_age=old", "max_age"),
+    again("uptrack_config", "autoinstal=true", "Unsupported parameters"),
+    again("uptrack_config", "autoinstall=perhaps", "autoinstall"),
     ("uptrack_config", "update_repo_url='https://a ; b'", "a blank and a semicolon"),
 ])
 def test_an_option_that_makes_no_sense(fleet, module, arguments, words):

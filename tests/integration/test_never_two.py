@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from fleets import UEK6, alone, pair
+from fleets import UEK6, again, alone, pair
 
 
 def naive(serial=None, **more):
@@ -15,7 +15,7 @@ def naive(serial=None, **more):
     return [play]
 
 
-@pytest.mark.parametrize("serial", [None, 1, 2, "50%", [1, 3]])
+@pytest.mark.parametrize("serial", [None, again(1), 2, again("50%"), again([1, 3])])
 def test_a_naive_play_with_any_serial_or_none(fleet, serial):
     one = fleet({**pair("p", "p1", "p2"), **pair("q", "q1", "q2"), **pair("r", "r1", "r2", "r3"), **alone("s1")})
     one.make()
@@ -25,6 +25,7 @@ def test_a_naive_play_with_any_serial_or_none(fleet, serial):
     one.never_two(("p1", "p2"), ("q1", "q2"), ("r1", "r2", "r3"))
 
 
+@pytest.mark.thorough
 def test_waves_of_one_batch_go_in_their_order_whoever_answers_first(fleet):
     """The canary first, standby before active: judged by the agents' logs."""
     hosts = {**pair("p", "p1", "p2"), **pair("q", "q1", "q2")}
@@ -44,6 +45,7 @@ def test_waves_of_one_batch_go_in_their_order_whoever_answers_first(fleet):
     assert started["q2"] < started["q1"], started
 
 
+@pytest.mark.thorough
 def test_overlapping_groups(fleet):
     hosts = pair("p", "a", "b")
     hosts["b"]["ksplice_ha_group"] = ["p", "q"]
@@ -55,7 +57,7 @@ def test_overlapping_groups(fleet):
     one.never_two(("a", "b"), ("b", "c"))
 
 
-@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+@pytest.mark.parametrize("strategy", ["free", again("host_pinned")])
 def test_a_strategy_without_lockstep_is_refused(fleet, strategy):
     one = fleet(pair("p", "p1", "p2"))
     one.make()
@@ -65,9 +67,9 @@ def test_a_strategy_without_lockstep_is_refused(fleet, strategy):
 
 
 @pytest.mark.parametrize("serial, dead, keywords", [
-    (None, "p1", {}), (None, "p2", {}), (1, "p1", {}), (1, "p2", {}), (2, "p2", {}),
+    (None, "p1", {}), again(None, "p2", {}), again(1, "p1", {}), again(1, "p2", {}), again(2, "p2", {}),
     # With these Ansible goes on to the partner: what the role says must hold, or the play ends.
-    (1, "p1", {"any_errors_fatal": True}), (2, "p1", {"max_fail_percentage": 0}),
+    (1, "p1", {"any_errors_fatal": True}), again(2, "p1", {"max_fail_percentage": 0}),
 ])
 def test_the_partner_of_an_unreachable_host_is_left_alone_in_a_naive_play(fleet, serial, dead, keywords):
     one = fleet({**pair("p", "p1", "p2"), **alone("s1")})

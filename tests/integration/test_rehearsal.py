@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 
+import pytest
 from fleets import TOP, UEK6, alone, pair
 
 
@@ -23,6 +24,7 @@ def test_the_demo_shows_what_its_scenario_must_lead_to():
     assert "http://" not in page and "https://" not in page and "src=" not in page and "@import" not in page
 
 
+@pytest.mark.thorough
 def test_the_demo_fails_when_the_record_is_wrong(fleet, tmp_path):
     sys.path.insert(0, str(TOP / "extensions/lab"))
     import demo
@@ -61,6 +63,7 @@ def test_the_hosts_of_the_inventory_are_never_contacted(fleet):
     assert contacts == [] and {row["verdict"] for row in one.rows().values()} == {"current"}
 
 
+@pytest.mark.thorough
 def test_the_same_inventory_rehearses_the_same(fleet):
     one = fleet({name: {} for name in ("web1", "web2", "db1", "odd/name #1", "x.example.com")})
     assert one.rehearse("--check").status == 0
@@ -75,6 +78,7 @@ def test_the_same_inventory_rehearses_the_same(fleet):
     assert one.make() and scenarios() == before and len(before) == 5
 
 
+@pytest.mark.thorough
 def test_enrolling_gives_the_key_and_lets_the_host_report(fleet):
     one = fleet(dict(alone("a"), **pair("p", "b", "c")))
     run = one.rehearse(ksplice_rehearsal_enroll=True)

@@ -9,7 +9,7 @@ import json
 import time
 
 import pytest
-from fleets import UEK7, alone, pair
+from fleets import UEK7, again, alone, pair
 
 # A state that a command of the operator's tells: what it prints lies on each emulated host.
 COMMAND = "sh -c 'cat $UPTRACK_LAB_ROOT/ha.json'"
@@ -36,7 +36,7 @@ def started(fleet):
 
 # ---- groups ------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("naive", [None, {}, {"serial": 1}])
+@pytest.mark.parametrize("naive", [None, again({}), again({"serial": 1})])
 def test_a_group_that_nobody_named_is_discovered_and_its_standby_goes_first(fleet, naive):
     one = fleet({**alone("p1", "p2"), "idle": {"ksplice_rehearsal": dict(UEK7, pending=0)}}).make()
     tell(one, p1=("g", "active"), p2=("g", "standby"))
@@ -55,6 +55,7 @@ def test_a_group_that_nobody_named_is_discovered_and_its_standby_goes_first(flee
     one.never_two(("p1", "p2"))
 
 
+@pytest.mark.thorough
 def test_a_partner_without_work_or_outside_the_run_is_found_and_keeps_its_promise(fleet):
     one = fleet({**alone("p1"), "p2": {"ksplice_rehearsal": dict(UEK7, pending=0)}, **alone("q1", "q2")}).make()
     tell(one, p1=("g", "active"), p2=("g", "standby"), q1=("h", "active"), q2=("h", "standby"))
@@ -68,6 +69,7 @@ def test_a_partner_without_work_or_outside_the_run_is_found_and_keeps_its_promis
         assert len(ended) == 1, "the partner was asked for its promise"
 
 
+@pytest.mark.thorough
 def test_a_member_whose_partner_nobody_knows_is_left_alone(fleet):
     """Such as one host of each pair in a slice of an inventory."""
     one = fleet(alone("p1", "s1")).make()
@@ -89,6 +91,7 @@ def test_a_host_whose_groups_nobody_can_read_is_left_alone(fleet):
     assert run.status == 0 and sorted(started(one)) == ["p1", "s1"], "told not to look"
 
 
+@pytest.mark.thorough
 def test_half_a_named_group_in_the_inventory_is_left_alone_even_when_told(fleet):
     one = fleet({**pair("g", "p1"), **alone("s1")}).make()
     run = one.play("rebootless.ksplice.patch")
@@ -98,6 +101,7 @@ def test_half_a_named_group_in_the_inventory_is_left_alone_even_when_told(fleet)
     assert "the only member of its group g in this inventory" in one.rows()["p1"]["reason"]
 
 
+@pytest.mark.thorough
 def test_what_the_inventory_says_wins_and_a_contradiction_is_told(fleet):
     hosts = pair("named", "p1", "p2")
     hosts["p1"]["ksplice_ha_role"], hosts["p2"]["ksplice_ha_role"] = "standby", "active"
@@ -114,7 +118,7 @@ def test_what_the_inventory_says_wins_and_a_contradiction_is_told(fleet):
 
 # ---- out of service and back -------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("drain, wanted", [("never", []), ("active", ["out", "back"])])
+@pytest.mark.parametrize("drain, wanted", [again("never", []), ("active", ["out", "back"])])
 def test_a_host_is_out_of_service_while_it_is_patched_and_back_after_it(fleet, drain, wanted):
     one = fleet({**pair("p", "p1", "p2"), "lb": {"ksplice_rehearsal": dict(UEK7, pending=0)}}).make()
     drains = [dict(DRAIN), dict(DRAIN, on="lb")]
@@ -184,6 +188,7 @@ def test_a_host_that_is_not_well_afterwards_gets_its_kernel_back(fleet):
     assert len(one.kernel("h1")) == len(one.kernel("other")) == 12
 
 
+@pytest.mark.thorough
 def test_a_host_that_is_not_well_before_is_left_alone_unless_it_is_part_of_the_baseline(fleet):
     bad = {"name": "always bad", "command": "false", "timeout": 1}
     one = fleet(alone("h1")).make()
@@ -209,7 +214,7 @@ def test_gates_on_every_place_and_hosts_of_a_wave_without_any(fleet):
 
 # ---- promotion ---------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("promote", [True, False])
+@pytest.mark.parametrize("promote", [True, again(False)])
 def test_an_update_published_in_the_middle_does_not_slip_in(fleet, promote):
     one = fleet(alone("h1", "h2", pending=2)).make()
     scenario = json.loads((one.root("h2") / "var/lib/uptrack-lab/scenario.json").read_text())
@@ -244,9 +249,9 @@ def test_a_stop_file_stops_before_the_next_wave(fleet):
 
 @pytest.mark.parametrize("window, words", [
     ({"from": "00:00", "to": "24:00", "blackout": ["2000-01-01..2999-12-31"]}, "is blacked out"),
-    ({"timezone": "Mars/Olympus"}, "cannot be understood and counts as closed (nobody here knows the time zone 'Mars/Olympus')"),
-    ({"days": "someday"}, "cannot be understood and counts as closed"),
-    ({"from": "00:00", "to": "24:00"}, None),
+    again({"timezone": "Mars/Olympus"}, "cannot be understood and counts as closed (nobody here knows the time zone 'Mars/Olympus')"),
+    again({"days": "someday"}, "cannot be understood and counts as closed"),
+    again({"from": "00:00", "to": "24:00"}, None),
 ])
 def test_a_window(fleet, window, words):
     one = fleet(alone("h1")).make()
@@ -255,7 +260,7 @@ def test_a_window(fleet, window, words):
     assert words is None or (words in one.rows()["h1"]["reason"] and run.status == 2)
 
 
-@pytest.mark.parametrize("wish, patched", [("refuse", False), ("warn", True), ("allow", True)])
+@pytest.mark.parametrize("wish, patched", [("refuse", False), again("warn", True), again("allow", True)])
 def test_a_host_that_installs_by_itself(fleet, wish, patched):
     one = fleet({**alone("h1", scenario={"config": {"Settings": {"autoinstall": True}}}), **alone("h2")}).make()
     run = one.play("rebootless.ksplice.patch", ksplice_self_update=wish)
@@ -269,15 +274,15 @@ def test_a_host_that_installs_by_itself(fleet, wish, patched):
 
 @pytest.mark.parametrize("variables, words", [
     ({"ksplice_drain": "sometimes"}, "ksplice_drain is 'sometimes': give one of never, active, always"),
-    ({"ksplice_self_update": "maybe"}, "ksplice_self_update is 'maybe'"),
-    ({"ksplice_soak": "a while"}, "ksplice_soak is 'a while': give seconds"),
-    ({"ksplice_ha_drain": [{"adapter": "keepalivd"}]}, "there is no adapter 'keepalivd'"),
-    ({"ksplice_ha_drain": [{"adapter": "haproxy", "backend": "web"}]}, "the adapter haproxy needs server"),
-    ({"ksplice_ha_drain": [{"adapter": "custom", "drain": "a", "undo": "b", "on": "nobody"}]}, "names nobody (on), which is not in the inventory"),
-    ({"ksplice_ha_gates": [{"comand": "true"}]}, "ksplice_ha_gates has comand"),
-    ({"ksplice_ha_gates": [{"command": "true", "on": "moon"}]}, "ksplice_ha_gates has on: moon"),
-    ({"ksplice_ha_gates": [{"name": "nothing to look at"}]}, "ksplice_ha_gates"),
-    ({"ksplice_ha_gates": [{"command": "true", "timeout": "soon"}]}, "ksplice_ha_gates"),
+    again({"ksplice_self_update": "maybe"}, "ksplice_self_update is 'maybe'"),
+    again({"ksplice_soak": "a while"}, "ksplice_soak is 'a while': give seconds"),
+    again({"ksplice_ha_drain": [{"adapter": "keepalivd"}]}, "there is no adapter 'keepalivd'"),
+    again({"ksplice_ha_drain": [{"adapter": "haproxy", "backend": "web"}]}, "the adapter haproxy needs server"),
+    again({"ksplice_ha_drain": [{"adapter": "custom", "drain": "a", "undo": "b", "on": "nobody"}]}, "names nobody (on), which is not in the inventory"),
+    again({"ksplice_ha_gates": [{"comand": "true"}]}, "ksplice_ha_gates has comand"),
+    again({"ksplice_ha_gates": [{"command": "true", "on": "moon"}]}, "ksplice_ha_gates has on: moon"),
+    again({"ksplice_ha_gates": [{"name": "nothing to look at"}]}, "ksplice_ha_gates"),
+    again({"ksplice_ha_gates": [{"command": "true", "timeout": "soon"}]}, "ksplice_ha_gates"),
 ])
 def test_bad_wishes_are_one_sentence_and_touch_nobody(fleet, variables, words):
     one = fleet(alone("h1")).make()
@@ -287,7 +292,7 @@ def test_bad_wishes_are_one_sentence_and_touch_nobody(fleet, variables, words):
 
 
 @pytest.mark.parametrize("name, value", [
-    ("ksplice_ha_drain", [DRAIN]), ("ksplice_ha_gates", [{"command": "false"}]), ("ksplice_ha_command", "false")])
+    ("ksplice_ha_drain", [DRAIN]), again("ksplice_ha_gates", [{"command": "false"}]), again("ksplice_ha_command", "false")])
 def test_a_rehearsal_runs_no_command_of_the_real_service(fleet, name, value):
     one = fleet({"h1": {name: value, "ksplice_rehearsal": dict(UEK7, pending=1)}})
     assert one.rehearse().status == 0 and started(one) and trace(one, "h1") == []

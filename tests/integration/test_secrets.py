@@ -91,7 +91,7 @@ def clean(text):
     return not any(secret in flat for secret in (KEY, KEY[::-1], PASSWORD, PASSWORD.replace("%", "%%")))
 
 
-@pytest.mark.parametrize("verbosity", ["-v", "-vv", "-vvv", "-vvvv"])
+@pytest.mark.parametrize("verbosity", ["-vvvv", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("-v", "-vv", "-vvv"))])
 def test_no_secret_in_output_results_records_logs_files_and_arguments(fleet, watch, syslog, tmp_path, verbosity):
     # The agent's answers repeat the proxy's URL: one host whose proxy has no name, one that works.
     broken = {"scenario": {"network": "proxy", "accepted_keys": [KEY], "checked": None, "lock_wait": 0.1}}

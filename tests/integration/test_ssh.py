@@ -75,6 +75,7 @@ def test_a_terminal_changes_nothing(over_ssh):
         assert seen["updates"] == expected["updates"] and seen["kernel"] == expected["kernel"]
 
 
+@pytest.mark.thorough
 def test_survey_needs_no_python_and_a_run_patches(over_ssh):
     one, inventory = over_ssh
     run = one.command("ansible", "all", "-i", inventory, "-m", "rebootless.ksplice.uptrack_facts", "-e", "ansible_python_interpreter=/nowhere")
