@@ -15,6 +15,7 @@ import extent  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "thorough: played once more for certainty's sake, by `make test-all` only")
+    config.addinivalue_line("markers", "every_core: played with every release of ansible-core, as it depends on how a playbook is played")
     # Where the runner finds the stack of a test that hangs, and its name (see tests/tools/supervise.py).
     if os.environ.get("KSPLICE_TEST_STACK"):
         config.stack = open(os.environ["KSPLICE_TEST_STACK"], "w")
@@ -31,14 +32,25 @@ def pytest_collection_modifyitems(config, items):
 
 
 at_work = []
+costs = []
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
     at_work[:] = [item]
     if os.environ.get("KSPLICE_TEST_NAME"):
         with open(os.environ["KSPLICE_TEST_NAME"], "w") as file:
             file.write(item.nodeid)
+    before = sum(os.times()[:4])
+    yield
+    costs.append((sum(os.times()[:4]) - before, item.nodeid))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What costs most: CPU seconds of the test and of what it waited for, which on a busy machine say more than durations."""
+    terminalreporter.section("dearest tests")
+    for cost, nodeid in sorted(costs, reverse=True)[:int(os.environ.get("KSPLICE_TEST_COSTS") or 5)]:
+        terminalreporter.write_line("{:7.1f} s CPU  {}".format(cost, nodeid))
 
 
 def pytest_unconfigure(config):

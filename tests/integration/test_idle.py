@@ -13,6 +13,7 @@ from fleets import TOP, again, alone, pair
 IDLE = {"kernel": "ol9-uek7", "pending": 0}
 
 
+@pytest.mark.every_core
 @pytest.mark.parametrize("playbook", ["patch", again("status")])
 def test_an_idle_host_is_one_host_task_and_no_run_of_the_agent(fleet, playbook):
     names = [f"h{number}" for number in range(1, 7)]

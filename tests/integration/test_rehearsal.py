@@ -102,6 +102,7 @@ def test_check_mode_plans_and_changes_nothing(fleet):
     assert real.status == 0 and one.record()["plan"]["hash"] == record["plan"]["hash"]
 
 
+@pytest.mark.every_core
 def test_two_builds_have_a_canary_each_and_a_failed_one_stops_its_build(fleet):
     hosts = dict(alone("a1", "a2", "a3"), **alone("b1", "b2", **UEK6))
     one = fleet(hosts)

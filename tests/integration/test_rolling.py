@@ -198,6 +198,7 @@ def test_a_host_that_is_not_well_before_is_left_alone_unless_it_is_part_of_the_b
     assert run.status == 0 and started(one), run.output[-2000:]
 
 
+@pytest.mark.every_core
 def test_gates_on_every_place_and_hosts_of_a_wave_without_any(fleet):
     one = fleet({**pair("p", "p1", "p2"), **alone("h1", kernel="ol8-uek6")}).make()
     inventory = json.loads(one.emulated.read_text())

@@ -65,6 +65,7 @@ SetEnv UPTRACK_LAB_ROOT={one.root("a")}
         server.wait(10)
 
 
+@pytest.mark.every_core
 def test_a_terminal_changes_nothing(over_ssh):
     one, inventory = over_ssh
     plain = one.command("ansible", "all", "-i", one.emulated, "-m", "rebootless.ksplice.uptrack_facts")

@@ -281,7 +281,8 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
     return [Check("build-install", ["sh", "-euxc", script], space)]
 
 
-# What differs between the releases of ansible-core is how they play a playbook. These files have one of every kind in them; all others run on the newest.
+# What differs between the releases of ansible-core is how they play a playbook. These files, and in the short play those of their tests that are marked so,
+# have one of every kind in them; all others run on the newest.
 ON_EVERY_CORE = ("test_rehearsal.py", "test_idle.py", "test_ssh.py", "test_rolling.py")
 
 
@@ -292,7 +293,9 @@ def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check
         name = f"integration: core {core.version}, Python {core.python}"
         paths = ["tests/integration", "--ignore=tests/integration/lab", "--ignore=tests/integration/fire"]
         if core is not newest(found):
-            paths = [f"tests/integration/{name}" for name in ON_EVERY_CORE]
+            paths = [f"tests/integration/{file}" for file in ON_EVERY_CORE]
+            if not ALL:
+                paths += ["-m", "every_core"]
         checks.append(pytest(name, space, paths, quiet=1200 if ALL else 300))
     return checks
 
@@ -331,6 +334,9 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
             )
         command = [space.program("ansible-test"), "sanity", "--color", "no", "--junit"]
         command += ["--controller", f"origin:python={core.python}"]
+        if core is not newest(found) and not ALL:
+            # What an older core sees that the newest does not: whether it can load and document the plugins, and whether its Pythons can.
+            command += [word for name in ("ansible-doc", "compile", "import", "validate-modules") for word in ("--test", name)]
         # ansible-test looks for python3.6 and the like on PATH.
         pythons = space.root / "pythons"
         pythons.mkdir()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from ha_hosts import AUTH_PASS, DB, WEB4, WEB6
 
 PAIR, DATABASE, CLUSTER = f"vrrp-51-{WEB4}", f"vrrp-53-{DB}", "pacemaker-shop-p1"
