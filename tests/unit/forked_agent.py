@@ -6,6 +6,7 @@ A real process with its own standard streams, locks and exit status, without the
 what a run of the emulated agent costs. What a test is about the start itself, or kills, it runs by the host's real links.
 """
 
+import importlib
 import io
 import os
 import sys
@@ -15,7 +16,11 @@ AGENT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 if AGENT not in sys.path:
     sys.path.insert(0, AGENT)
 
-from uptrack_lab import agent, cli, enhanced, uname  # noqa: E402,F401: loaded before a fork, once for all of them
+from uptrack_lab import cli  # noqa: E402
+
+for name in ("agent", "enhanced", "uname"):
+    # Before a fork, once for all of them.
+    importlib.import_module("uptrack_lab." + name)
 
 
 def run(root, argv, answer=b"", env=None):

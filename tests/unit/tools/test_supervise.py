@@ -90,8 +90,8 @@ def test_what_is_cut_off_names_the_test_with_its_stack(tmp_path):
     (tmp_path / "test_hang.py").write_text(HANGS)
     env = dict(os.environ, KSPLICE_TEST_STACK=str(tmp_path / "stack"), KSPLICE_TEST_NAME=str(tmp_path / "name"),
                PYTHONPATH=f"{TOOLS.parent}:{os.environ.get('PYTHONPATH', '')}")
-    process = supervise(tmp_path, 4, sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "test_hang.py",
-                        env=env, cwd=tmp_path)
+    process = supervise(tmp_path, 4, sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path,
+                        tmp_path / "test_hang.py", env=env, cwd=tmp_path)
     said = process.communicate(timeout=90)[0]
     assert process.returncode == 124
     assert "At work: test_hang.py::test_that_waits_for_what_never_comes" in said
