@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, conf, state_yaml
 from ansible_collections.rebootless.ksplice.plugins.module_utils.exit_status import meaning
 from ansible_collections.rebootless.ksplice.plugins.module_utils.probe import read_answer
+from ansible_collections.rebootless.ksplice.plugins.module_utils.times import iso
 
 VERDICTS = ("current", "behind", "blocked", "disabled", "unsupported", "unknown", "absent", "unreachable")
 DAY = 86400
@@ -409,14 +410,6 @@ def _seconds(value):
     sign, hours, minutes = match.groups()[6:]
     offset = (int(hours or 0) * 60 + int(minutes or 0)) * 60 * (-1 if sign == "-" else 1)
     return int(when.timestamp()) - offset
-
-
-def iso(seconds):
-    """Seconds since 1970 as UTC in ISO 8601."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _span(seconds):

@@ -4,7 +4,7 @@
 
 import time
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, lease, ledger
+from ansible_collections.rebootless.ksplice.plugins.module_utils import lease, ledger, times
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["taken", "renewed", "released", "adopted", "ended", "shown", "broken"], "default": "shown"},
@@ -70,7 +70,7 @@ def _told(answer, now, busy):
     def shown(entry):
         return dict({key: entry[key] for key in ("token", "run", "host", "own", "groups", "reason", "phase", "marks", "seconds")},
                     took=list(entry.get("took", ())),
-                    taken_at=facts.iso(int(entry["taken_at"])), renewed_at=facts.iso(int(entry["renewed_at"])), age=int(lease.age(entry, now)),
+                    taken_at=times.iso(int(entry["taken_at"])), renewed_at=times.iso(int(entry["renewed_at"])), age=int(lease.age(entry, now)),
                     stale=lease.is_stale(entry, now))
     result = dict(answer, unknown=answer.get("unknown", False), leases=[shown(entry) for entry in answer["leases"]], busy=busy)
     if answer.get("adopted"):
