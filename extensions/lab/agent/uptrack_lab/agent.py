@@ -659,7 +659,7 @@ class Run(object):
         items = self.records.load_plan("Init")
         if items is None or self.package_list is None:
             self.new_kernel = True
-            self.say(texts.NEW_KERNEL)
+            self.say(texts.NEW_KERNEL, WARNING)
             return 0
         for item in items:
             if not self.world.isdir(self.records.update_dir(item["ID"])):

@@ -11,8 +11,8 @@ _URL = re.compile(r"https?://[^/\s:]+(:\d+)?(/\S*)?$")
 
 NETWORK_DETAIL = {
     "dns": "Could not resolve host: %s",
-    "connect": "Failed to connect to %s port 443: Connection refused",
-    "timeout": "Connection to %s timed out",
+    "connect": "couldn't connect to host %s",
+    "timeout": "connect() to %s timed out",
 }
 
 
