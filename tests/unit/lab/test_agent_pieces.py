@@ -147,7 +147,7 @@ def test_yaml_is_laid_out_as_pyyaml_does(data):
     assert yaml_files.dump(data) == as_the_client_writes(data)
 
 
-@pytest.mark.parametrize("text", ["x " * 45 + "\t  ", "x " * 45 + "\t ", "   " * 30 + "\t", "\t" + "a  " * 60])
+@pytest.mark.parametrize("text", ["x" * 90 + "\t  ", "x" * 90 + "\t ", "   " * 30 + "\t", "\t" + "a  " * 60])
 def test_blanks_at_the_edge_of_a_quoted_text(text):
     for data in ({"A": text}, {"A": [text, text]}, {"A": {"B": [text]}, "C": [{"A": text}, {"D": [1]}]}):
         assert yaml_files.dump(data) == as_the_client_writes(data)
