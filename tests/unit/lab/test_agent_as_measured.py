@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""What was measured on a real client beyond the recordings: which run writes what, and what is said when."""
+"""What was measured on a real client beyond the recordings: who writes what, what is said when."""
 import os
 
 import pytest
@@ -27,16 +27,18 @@ def test_which_files_a_command_writes(make_host):
     host = make_host()
     assert changed(host, "show") == ["status"]
     assert changed(host, "show", "--count") == changed(host, "show", "zzzz9999") == ["status"]
-    assert changed(host, "upgrade", "-n") == changed(host, "install", "-y", "bbbb2222") == list(FILES)
-    assert changed(host, "remove", "-y", "zzzz9999") == changed(host, "install") == list(FILES)
+    for command in (["upgrade", "-n"], ["install", "-y", "bbbb2222"], ["remove", "-y", "zzzz9999"],
+                    ["install"]):
+        assert changed(host, *command) == list(FILES)
     host.change(failures=[{"id": "cccc3333", "abort": "no_match"}])
     assert changed(host, "upgrade", "-y") == list(FILES)
     host.write("etc/uptrack/disable", "")
     assert changed(host, "upgrade", "-y") == list(FILES)
 
 
-@pytest.mark.parametrize("trouble", [{"network": "dns"}, {"network": "list_error"}, {"access_key": "bad"},
-                                     {"access_key": "expired"}, {"network": "plan_server_error"}])
+@pytest.mark.parametrize("trouble", [
+    {"network": "dns"}, {"network": "list_error"}, {"access_key": "bad"}, {"access_key": "expired"},
+    {"network": "plan_server_error"}])
 def test_which_files_a_run_without_an_answer_writes(make_host, trouble):
     host = make_host()
     host.change(**trouble)
@@ -66,7 +68,8 @@ def test_everything_out_without_network_leaves_empty_plans(make_host):
     for name in ("upgrade_plan", "init_plan", "remove_plan"):
         assert load(host, name)["Plan"] == []
         assert 0 < (load(host, "results")["Time"] - load(host, name)["Time"]).total_seconds() < 5
-    assert (load(host, "results")["Result"]["Code"], load(host, "results")["Result"]["Succeeded"]) == (10, [])
+    result = load(host, "results")["Result"]
+    assert (result["Code"], result["Succeeded"]) == (10, [])
     assert host.run("show", "--available")[1] == "Available updates:\nNone\n\n" + BOOTED
 
 
@@ -94,17 +97,20 @@ def test_early_failure_forgets_what_is_installed(make_host, trouble, code):
 
 def test_debug_log_of_a_failure_has_the_key(make_host):
     key = "5ecre7" * 10
-    host = make_host(config={"Auth": {"accesskey": key}}, failures=[{"id": "bbbb2222", "abort": "no_match"}])
+    host = make_host(config={"Auth": {"accesskey": key}},
+                     failures=[{"id": "bbbb2222", "abort": "no_match"}])
     host.run("upgrade", "-n")
     assert not {"UptrackLog", "Debug"} & set(load(host, "results"))
     host.run("upgrade", "-y")
     results = load(host, "results")
-    assert results["Debug"] == "" and "/%s/+uuid/%s/status\n" % (key, results["Client"]["UUID"]) in results["UptrackLog"]
+    assert results["Debug"] == ""
+    assert "/%s/+uuid/%s/status\n" % (key, results["Client"]["UUID"]) in results["UptrackLog"]
     assert "ERROR    The following actions failed:\n" in results["UptrackLog"]
     host.change(access_key="bad")
     host.run("upgrade", "-y")
     results = load(host, "results")
-    assert "Debug" not in results and "Your access key (%s) is invalid.\n" % key in results["UptrackLog"]
+    assert "Debug" not in results
+    assert "Your access key (%s) is invalid.\n" % key in results["UptrackLog"]
 
 
 def test_debug_log_that_is_not_text_is_bytes(make_host):
@@ -128,10 +134,12 @@ def test_actions(make_host):
     host.run("upgrade", "-y")
     result = load(host, "results")["Result"]
     worked, failed = result["Succeeded"][0], result["Failed"][0]
-    assert worked == {"Abort": None, "Command": "Install", "Core Version": "1\n", "ID": "bbbb2222", "Message": "",
-                      "Locked Modules": [], "Name": FIRST["name"], "Nonmatching Modules": None, "Stack Check": None,
-                      "UsedBy Modules": []}
-    assert (failed["Abort"], failed["Nonmatching Modules"], failed["Stack Check"]) == ("no_match", ["xfs"], None)
+    assert worked == {
+        "Abort": None, "Command": "Install", "Core Version": "1\n", "ID": "bbbb2222", "Message": "",
+        "Locked Modules": [], "Name": FIRST["name"], "Nonmatching Modules": None,
+        "Stack Check": None, "UsedBy Modules": []}
+    assert (failed["Abort"], failed["Nonmatching Modules"]) == ("no_match", ["xfs"])
+    assert failed["Stack Check"] is None
     host.change(failures=[{"id": "cccc3333", "abort": "OTHER", "says": "Oops: 'x'"}])
     host.run("upgrade", "-y")
     assert load(host, "results")["Result"]["Failed"][0]["Abort"] == "Oops: 'x'"
@@ -150,20 +158,21 @@ def test_quiet(make_host):
         assert host.run("show", "-q", *arguments) == (0, "")
     assert host.run("upgrade", "-q", "-n") == (0, "")
     status, out = host.run("upgrade", "-q", "-y")
-    assert (status, out.startswith("The following actions failed:\nInstall " + line(FIRST) + "\nKsplice was unable")) \
-        == (1, True)
+    assert status == 1
+    assert out.startswith("The following actions failed:\nInstall %s\nKsplice was" % line(FIRST))
 
 
 def test_an_error_of_the_service_stands_alone(make_host):
-    host = make_host(message="Hello.", warning="Mind the gap.", error={"code": 42, "message": "No more."})
+    host = make_host(message="Hello.", warning="Mind the gap.",
+                     error={"code": 42, "message": "No more."})
     assert host.run("upgrade", "-n") == (42, "No more.\n")
 
 
 def test_a_message_may_look_like_a_plan(make_host):
-    message = "Soon:\nInstall [xxxx0000] CVE-2030-1: Not yet.\nInstalling [xxxx0000] CVE-2030-1: Not yet."
+    message = "Soon:\nInstall [xxxx0000] CVE-2030-1: No.\nInstalling [xxxx0000] CVE-2030-1: No."
     out = make_host(message=message).run("upgrade", "-n")[1]
-    assert out == message + "\n" + BOOTED + "The following steps will be taken:\nInstall %sInstall %s" % (
-        line(FIRST), line(SECOND))
+    steps = "The following steps will be taken:\nInstall %sInstall %s" % (line(FIRST), line(SECOND))
+    assert out == message + "\n" + BOOTED + steps
 
 
 @pytest.mark.parametrize("network,code", [("plan_server_error", 18), ("plan_error", 10)])
@@ -171,7 +180,9 @@ def test_no_plan_from_the_service(make_host, network, code):
     host = make_host(network=network)
     status, out = host.run("upgrade", "-n")
     assert (status, "The following steps" in out) == (code, False)
-    assert code == 10 or plain(out).startswith("The Ksplice Uptrack service has experienced a transient error.")
+    words = {18: "The Ksplice Uptrack service has experienced a transient error.",
+             10: "An error occurred requesting upgrade plans from the server."}
+    assert plain(out).startswith(words[code])
     assert [one["ID"] for one in load(host, "status")["Updates"]["Installed"]] == ["aaaa1111"]
 
 
@@ -179,7 +190,8 @@ def test_a_boot_that_fails_says_so(make_host):
     import emulated_host
     host = make_host(installed=INSTALLED, failures=[{"id": "bbbb2222", "abort": "code_busy"}])
     status, out = emulated_host.reboot_host(host.root)[0]
-    assert (status, out.startswith("Error processing ksplice-bbbb2222.tar.gz\nThe following actions")) == (1, True)
+    assert status == 1
+    assert out.startswith("Error processing ksplice-bbbb2222.tar.gz\nThe following actions")
     assert load(host, "status")["Client"]["Config"]["Init"] == "late"
 
 
@@ -190,7 +202,8 @@ def test_what_does_not_need_it_stays(make_host):
     host = make_host(updates=[ENABLE, FIRST, SECOND, third],
                      installed=["aaaa1111", "bbbb2222", "cccc3333", "dddd4444"])
     assert host.run("remove", "-y", "bbbb2222")[1].startswith(
-        "The following steps will be taken:\nRemove %sRemove %sRemoving " % (line(SECOND), line(FIRST)))
+        "The following steps will be taken:\n"
+        "Remove %sRemove %sRemoving " % (line(SECOND), line(FIRST)))
     assert host.applied == ["aaaa1111", "dddd4444"]
 
 
@@ -207,7 +220,8 @@ READ = {
 }
 REFUSED = {
     "indented comment under a header": AUTH + "[Settings]\n  # a comment\nautoinstall = no\n",
-    "bad boolean for all sections": AUTH + "[Settings]\nno_rmmod = no\n[DEFAULT]\nautoinstall = maybe\n",
+    "bad boolean for all sections":
+        AUTH + "[Settings]\nno_rmmod = no\n[DEFAULT]\nautoinstall = maybe\n",
     "missing host name file": AUTH + "[Settings]\nhostname_override_file = /nonexistent\n",
     "empty boolean": AUTH + "[Settings]\nautoinstall =\n",
     "unknown boolean": AUTH + "[Settings]\nautoinstall = enabled\n",
@@ -215,15 +229,18 @@ REFUSED = {
     "text before the first section": "accesskey = x\n" + AUTH,
 }
 CRASHED = {"percent": AUTH + "[Network]\nhttps_proxy = http://a:b%40c@proxy:3128\n"}
+CONFIGURATIONS = [(name, texts[name], status) for texts, status in (
+    (READ, 0), (REFUSED, 1), (CRASHED, 255)) for name in sorted(texts)]
 
 
-@pytest.mark.parametrize("name,status", [(name, 0) for name in sorted(READ)] + [(name, 1) for name in sorted(REFUSED)]
-                         + [(name, 255) for name in sorted(CRASHED)])
-def test_configuration(make_host, name, status):
+@pytest.mark.parametrize("text,status", [row[1:] for row in CONFIGURATIONS],
+                         ids=[row[0] for row in CONFIGURATIONS])
+def test_configuration(make_host, text, status):
     host = make_host()
-    host.write("etc/uptrack/uptrack.conf", dict(READ, **dict(REFUSED, **CRASHED))[name])
+    host.write("etc/uptrack/uptrack.conf", text)
     before = os.stat(host.path(host.cache + "/status")).st_mtime
     got, out = host.run("show")
     assert got == status
     assert out.startswith("Error loading configuration file:\n") == (status == 1)
-    assert (os.stat(host.path(host.cache + "/status")).st_mtime == before) == (status != 0)  # too early to write it
+    # Those that cannot read their configuration end too early to write anything.
+    assert (os.stat(host.path(host.cache + "/status")).st_mtime == before) == (status != 0)

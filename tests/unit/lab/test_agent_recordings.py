@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""The emulated agent against the recordings of a real client: the same steps over the same catalogue have to give the
-same words, statuses and files.  Where they do not, a table in the agent's README says so, and why.
+"""The emulated agent against the recordings of a real client: the same steps over the same
+catalogue have to give the same words, statuses and files.  Where they do not, a table in the
+agent's README says so, and why.
 """
 import base64
 import glob
@@ -34,21 +35,25 @@ ENABLE = {"id": "aaaa1111", "name": "Enablement update for live patching."}
 FIRST = {"id": "bbbb2222", "requires": ["aaaa1111"], "effective": E[0],
          "name": "CVE-2024-1001: Use-after-free in the network scheduler."}
 SECOND = {"id": "cccc3333", "requires": ["bbbb2222"], "effective": E[1],
-          "name": "CVE-2024-1002, CVE-2024-1003: Information leak in the block layer when a queue is torn down "
-                  "while another request is in flight and more words follow here."}
-THIRD = {"id": "dddd4444", "requires": ["aaaa1111"], "effective": E[2], "name": "Improved fix for CVE-2024-1001"}
+          "name": "CVE-2024-1002, CVE-2024-1003: Information leak in the block layer when a queue "
+                  "is torn down while another request is in flight and more words follow here."}
+THIRD = {"id": "dddd4444", "requires": ["aaaa1111"], "effective": E[2],
+         "name": "Improved fix for CVE-2024-1001"}
 UPDATES = [ENABLE, FIRST, SECOND, THIRD]
 REPLACED = [ENABLE, FIRST, dict(SECOND, requires=[]), THIRD, {
-    "id": "eeee5555", "name": "CVE-2024-2001: Replaces.", "supersedes": ["bbbb2222"], "effective": E[2]}]
+    "id": "eeee5555", "name": "CVE-2024-2001: Replaces.", "supersedes": ["bbbb2222"],
+    "effective": E[2]}]
 ODD_IDS = ["12345678", "1234e567", "00112233", "0x123456", "true", "null", "1e5", "no"]
 
 RECORDED = {
-    "kernel": {"release": "5.15.0-302.167.6.el9uek.x86_64", "version": "#2 SMP Thu May 9 15:59:05 PDT 2024"},
+    "kernel": {"release": "5.15.0-302.167.6.el9uek.x86_64",
+               "version": "#2 SMP Thu May 9 15:59:05 PDT 2024"},
     "hostname": "vm", "client": {"version": "1.2.12"}, "updates": UPDATES, "accepted_keys": [KEY],
     "expired_message": "Your subscription has expired.", "cron_sleep": 0, "retry_wait": 0,
 }
 UBUNTU = {
-    "kernel": {"release": "5.15.0-101-generic", "version": "#111-Ubuntu SMP Tue Mar 5 20:16:58 UTC 2024",
+    "kernel": {"release": "5.15.0-101-generic",
+               "version": "#111-Ubuntu SMP Tue Mar 5 20:16:58 UTC 2024",
                "package_version": "5.15.0-101.111"},
     "updates": [ENABLE, dict(FIRST, effective={
         "release": "5.15.0-119-generic", "version": "#129-Ubuntu SMP Fri Aug 2 19:25:20 UTC 2024",
@@ -90,7 +95,8 @@ def no_install_on_reboot(host):
 
 def odd_names():
     """They are in the recorded plan."""
-    shown = re.findall(r"^Install \[(\w+)\] (.*)$", recording("odd_names")["commands"][0]["output"], re.M)
+    output = recording("odd_names")["commands"][0]["output"]
+    shown = re.findall(r"^Install \[(\w+)\] (.*)$", output, re.M)
     return [{"id": update_id, "name": name} for update_id, name in shown]
 
 
@@ -117,7 +123,8 @@ PLAYED = {
                 ["uptrack-install -y 12345678 true null no", LOOK]),
     "odd_names": ({"updates": odd_names}, [LOOK]),
     "one_pending": ({"updates": UPDATES[:3]}, [UPGRADE, change(updates=UPDATES), LOOK]),
-    "partial_busy": (refusing("code_busy", processes=[["mysqld", 4242], ["kworker/u8:1", 77]]), [UPGRADE]),
+    "partial_busy": (refusing("code_busy", processes=[["mysqld", 4242], ["kworker/u8:1", 77]]),
+                     [UPGRADE]),
     "partial_nomatch": (refusing("no_match", modules=["xfs"]), [UPGRADE]),
     "partial_weird": (refusing("OTHER", says="Traceback (most recent call last):"), [UPGRADE]),
     "pending_n": ({}, [LOOK]),
@@ -146,8 +153,9 @@ def recording(name):
 def run(host, command):
     """(exit status, all that was said) as the recorder's shell has it."""
     words = shlex.split(command.replace("</dev/null", ""))
-    done = subprocess.run([host.command(words[0])] + words[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, env={"UPTRACK_LAB_ROOT": host.root}, check=False)
+    done = subprocess.run([host.command(words[0])] + words[1:], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env={"UPTRACK_LAB_ROOT": host.root}, check=False)
     output = done.stdout.decode("utf-8")
     if done.returncode == -9:
         return 137, output + "Killed\n"  # the shell's words
@@ -155,17 +163,19 @@ def run(host, command):
 
 
 def masked(text):
-    """A file without what two runs cannot share: times, UUIDs, the host's uptime and tools, the debug log's words."""
+    """A file without what two runs cannot share: times, UUIDs, the host's uptime and tools, and
+    the debug log's words."""
     text = re.sub(r"^UptrackLog: .*?(?=^\S)", _masked_log, text, flags=re.M | re.S)
     text = re.sub(r"^(Time|RunUUID|  UUID|  Uptime): .*$", r"\1: ...", text, flags=re.M)
     return re.sub(r"^      Stat: \[[-0-9, ]*\]$", "      Stat: ...", text, flags=re.M)
 
 
 def _masked_log(found):
-    """Of a debug log stays whether it is text or bytes, and whether there is an access key in it."""
+    """Of a debug log stays whether it is text or bytes, and whether an access key is in it."""
     log = yaml.safe_load(found.group(0))["UptrackLog"]
     kind = "bytes" if isinstance(log, bytes) else "text"
-    has_key = re.search(b"/update-repository/[0-9a-f]{64}/", log if kind == "bytes" else log.encode())
+    content = log if kind == "bytes" else log.encode()
+    has_key = re.search(b"/update-repository/[0-9a-f]{64}/", content)
     return "UptrackLog: %s with%s the access key\n" % (kind, "" if has_key else "out")
 
 
@@ -173,7 +183,8 @@ def different_places(ours, theirs, place):
     if isinstance(ours, dict) and isinstance(theirs, dict):
         found = []
         for key in sorted(set(ours) | set(theirs)):
-            found += different_places(ours.get(key), theirs.get(key), "%s.%s" % (place, key) if place else key)
+            below = "%s.%s" % (place, key) if place else key
+            found += different_places(ours.get(key), theirs.get(key), below)
         return found
     return [] if ours == theirs else [place]
 
@@ -182,7 +193,7 @@ def differences(host, name, steps):
     """{place: (ours, theirs)}, the place as the table in the README has it."""
     recorded = recording(name)
     found, commands = {}, [step for step in steps if isinstance(step, str)]
-    assert commands == [one["command"] for one in recorded["commands"]], "these are not the recorded steps"
+    assert commands == [one["command"] for one in recorded["commands"]], "not the recorded steps"
     number = 0
     for step in steps:
         if not isinstance(step, str):
@@ -207,7 +218,8 @@ def differences(host, name, steps):
         ours, theirs = masked(ours), masked(theirs)
         if ours != theirs:
             places = different_places(yaml.safe_load(ours), yaml.safe_load(theirs), "")
-            found.update(("%s %s" % (file_name, place), (ours, theirs)) for place in places or ["layout"])
+            for place in places or ["layout"]:
+                found["%s %s" % (file_name, place)] = ours, theirs
     return found
 
 
@@ -217,7 +229,8 @@ def table():
         section = stream.read().split(HEADING + "\n")[1].split("\n## ")[0]
     rows = [[cell.strip().strip("`") for cell in row.strip("|").split("|")]
             for row in section.splitlines() if row.startswith("|")]
-    assert rows[0] == ["recording", "place", "reason"] and all(len(row) == 3 and row[2] for row in rows)
+    assert rows[0] == ["recording", "place", "reason"]
+    assert all(len(row) == 3 and row[2] for row in rows)
     return {(row[0], row[1]) for row in rows[2:]}
 
 
@@ -229,7 +242,8 @@ def test_every_recording_is_played():
 @pytest.mark.parametrize("name", NAMES)
 def test_as_recorded(name, tmp_path, program_dir):
     changes, steps = PLAYED[name]
-    scenario = dict(RECORDED, **{key: value() if callable(value) else value for key, value in changes.items()})
+    changes = {key: value() if callable(value) else value for key, value in changes.items()}
+    scenario = dict(RECORDED, **changes)
     found = differences(Host(tmp_path / "host", scenario, program_dir), name, steps)
     accepted = {place for one, place in table() if one == name}
     for place in sorted(set(found) - accepted):
@@ -240,9 +254,12 @@ def test_as_recorded(name, tmp_path, program_dir):
 def test_masks_are_narrow():
     """What the comparison leaves out is no more than it says."""
     log = base64.b64encode(b"\xff/update-repository/" + KEY.encode() + b"/").decode()
-    text = ("A: Time: 1\nTime: 2026\nRunUUID: a\nUUID: b\n  UUID: c\n  Uptime: '1'\n      Stat: [1, -2]\n"
+    text = ("A: Time: 1\nTime: 2026\nRunUUID: a\nUUID: b\n  UUID: c\n  Uptime: '1'\n"
+            "      Stat: [1, -2]\n"
             "UptrackLog: !!binary |\n  %s\nUptrack: x\n" % log)
     assert masked(text) == (
-        "A: Time: 1\nTime: ...\nRunUUID: ...\nUUID: b\n  UUID: ...\n  Uptime: ...\n      Stat: ...\n"
+        "A: Time: 1\nTime: ...\nRunUUID: ...\nUUID: b\n  UUID: ...\n  Uptime: ...\n"
+        "      Stat: ...\n"
         "UptrackLog: bytes with the access key\nUptrack: x\n")
-    assert masked("UptrackLog: \"a\\n\n  b\"\n...\n") == "UptrackLog: text without the access key\n...\n"
+    assert masked("UptrackLog: \"a\\n\n  b\"\n...\n") == (
+        "UptrackLog: text without the access key\n...\n")
