@@ -312,11 +312,12 @@ def change_scenario(root, **changes):
     return checked
 
 
-def reboot_host(root, kernel=None):
+def reboot_host(root, kernel=None, run_agent=True):
     """Boot the host, into the same kernel or another: a mapping like the scenario's, or the release of one of its
     `other_kernels`.  A kernel that is not among these is one the service does not know yet.
 
-    Returns [(exit status, output)] of the agent's early and late stage; empty where there is no agent.
+    Returns [(exit status, output)] of the agent's early and late stage; empty where there is no agent, or where it is
+    not started (`run_agent`).
     """
     raw = load_host(root)
     world = w.World(root)
@@ -333,7 +334,7 @@ def reboot_host(root, kernel=None):
     world.remove("proc/sys/kernel/known_exploit_detection")
     world.remove("proc/sys/kernel/known_exploit_detection_tripwires")
     _make_kernel(world, scenario)
-    if not has_agent(scenario):
+    if not run_agent or not has_agent(scenario):
         return []
     return [_run_agent(world, "--init"), _run_agent(world, "--late-init")]
 

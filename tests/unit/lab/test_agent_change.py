@@ -29,7 +29,8 @@ def test_upgrade_no_with_nothing_to_do(make_host):
 def test_upgrade_asks(make_host):
     host = make_host()
     for refusal in ("n\n", "\n", "", "maybe\n"):
-        assert host.run("upgrade", answer=refusal) == (12, PLAN + "\nGo ahead [y/N]? Aborting.\n")
+        end = "" if refusal else "\n"  # the end of input is no line of its own
+        assert host.run("upgrade", answer=refusal) == (12, PLAN + "\nGo ahead [y/N]? " + end + "Aborting.\n")
         assert host.run("upgrade", "-y", "-n", answer=refusal)[0] == 12  # together they cancel each other
     status, out = host.run("upgrade", answer="Yes\n")
     assert status == 0

@@ -33,7 +33,7 @@ def test_available_leaves_removals_out(make_host):
 def test_all(make_host):
     assert make_host().run("show", "--all") == (
         0, "Available updates:\n" + line(FIRST) + line(SECOND)
-        + "\nInstalled updates:\n" + line(ENABLE) + "\n" + BOOTED)
+        + "Installed updates:\n" + line(ENABLE) + "\n" + BOOTED)
 
 
 def test_available_is_as_old_as_the_last_upgrade(make_host):

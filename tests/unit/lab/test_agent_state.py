@@ -14,12 +14,12 @@ import yaml
 import emulated_host
 from agent_host import BOOTED, ENABLE, FIRST, KERNEL, RELEASE, SECOND, VERSION, line
 
-IDENTITY = {"Sysname": "Linux", "Architecture": "x86_64", "Release": RELEASE, "Version": VERSION}
+IDENTITY = {"Sysname": "Linux", "Architecture": "x86_64", "UserArchitecture": "x86_64", "Release": RELEASE, "Version": VERSION}
 
 
 def load(host, name):
     text = host.read(name if "/" in name else host.cache + "/" + name)
-    assert text.startswith("---") and text.endswith("\n...\n")
+    assert text.startswith("%YAML 1.1\n---") and text.endswith("\n...\n")
     return yaml.safe_load(text)
 
 
@@ -67,13 +67,14 @@ def test_plans(make_host):
     assert isinstance(upgrade["Time"], datetime.datetime)
 
 
-def test_plan_is_not_renewed_by_a_run_that_failed(make_host):
+def test_a_run_that_failed_on_an_update_leaves_the_plan_of_what_waits(make_host):
     host = make_host(failures=[{"id": "cccc3333", "abort": "unexpected"}])
-    before = host.read(host.cache + "/upgrade_plan")
     assert host.run("upgrade", "-y")[0] == 1
-    assert host.read(host.cache + "/upgrade_plan") == before
-    assert host.run("upgrade", "-n")[0] == 0
-    assert [one["ID"] for one in load(host, "upgrade_plan")["Plan"]] == ["cccc3333"]
+    for name, ids in (("upgrade", ["cccc3333"]), ("init", ["aaaa1111", "bbbb2222"]),
+                      ("remove", ["bbbb2222", "aaaa1111"])):
+        assert [one["ID"] for one in load(host, name + "_plan")["Plan"]] == ids
+        assert load(host, name + "_plan")["Time"] > load(host, "results")["Time"]  # the last thing it does
+    assert host.run("show", "--available")[1].startswith("Available updates:\n" + line(SECOND) + "\n")
 
 
 def test_status_and_results(make_host):
@@ -84,7 +85,7 @@ def test_status_and_results(make_host):
     assert status["Status format version"] == "2"
     assert status["Kernel"] == results["Kernel"] == IDENTITY
     assert [one["ID"] for one in status["Updates"]["Installed"]] == ["aaaa1111", "bbbb2222", "cccc3333"]
-    assert status["ClientEffectiveKernel"][1] == "5.15.0-304.171.4.el9uek"
+    assert status["ClientEffectiveKernel"] == results["ClientEffectiveKernel"] == "5.15.0-304.171.4.el9uek"
     assert (status["New client"], status["Client"]["Hostname"]) == (False, "web1")
     assert before <= status["Time"] <= datetime.datetime.utcnow()
     assert (results["Result"]["Code"], results["Result"]["Failed"]) == (0, [])
@@ -100,7 +101,7 @@ def test_result_code_survives_a_silent_run(make_host):
     result = load(host, "results")["Result"]
     assert result["Code"] == 10
     assert result["Message"].startswith("Could not connect")
-    assert "(Network error: Couldn't resolve host 'updates.ksplice.com')" in result["Message"]
+    assert result["Message"].endswith("\n\n(Network error: Could not resolve host: updates.ksplice.com)")
 
 
 def test_checked_is_when_the_scenario_says(make_host):
@@ -138,7 +139,8 @@ def test_modes(make_host):
     assert mode(host, "etc/uptrack") == 0o750
     assert mode(host, "etc/uptrack/uptrack.conf") == mode(host, "var/log/uptrack.log") == 0o640
     assert mode(host, "sys/kernel/ksplice/aaaa1111/stage") == mode(host, "sys/kernel/ksplice/bbbb2222/stage") == 0o600
-    assert mode(host, host.cache + "/status") == mode(host, "var/lib/uptrack/uuid") == 0o600
+    assert mode(host, host.cache + "/status") == mode(host, host.cache + "/results") == 0o644
+    assert mode(host, "var/lib/uptrack/uuid") == 0o600
 
 
 def test_serial_and_uuid(make_host):

@@ -14,6 +14,8 @@ from . import (config as configs, console as consoles, effective as effectives, 
 from .console import DEBUG, ERROR, INFO, WARNING
 
 UNKNOWN = object()  # effective kernel: this run has not learned anything about it
+SIGNATURE = b"\x89\x013\x04\x00\x01\n"  # as a signature begins, which is not UTF-8
+TOOL_STAT = [33261, 2171323, 175, 1, 0, 0, 178448, 1795730882, 1670630544, 1795730883]  # a kmod's
 
 
 class Stop(Exception):
@@ -60,7 +62,7 @@ def run(world, scenario, command, options, shown):
     console.event("run started: %s" % as_json(shown))
     status = 255
     try:
-        status = Run(world, scenario, command, options, console).go()
+        status = Run(world, scenario, command, options, console, arguments=shown[1:]).go()
     finally:
         console.event("run ended: status %d" % status)
     return status
@@ -89,7 +91,7 @@ def with_offline_package(world, scenario):
 
 
 class Run(object):
-    def __init__(self, world, scenario, command, options, console, now=None):
+    def __init__(self, world, scenario, command, options, console, now=None, arguments=()):
         self.world = world
         self.scenario = scenario
         self.command = command
@@ -97,13 +99,18 @@ class Run(object):
         self.options = options
         self.console = console
         self.now = now
+        self.arguments = arguments
         self.state = scenarios.State(world.path(w.STATE))
         self.kernel = scenario["kernel"]
         self.records = recs.Records(world, self.kernel)
         self.offline = is_offline(scenario)
         self.effective = UNKNOWN
+        self.effective_before = None
         self.package_list = None
+        self.uuid_of_run = new_uuid()
+        self.history = []          # (moment, level, words) of all that was said: the debug log in `results`
         self.contacted = False     # the service answered
+        self.can_plan = False      # should this run fail, the service says anew what waits
         self.uninstalled = False
         self.new_kernel = False
         self.succeeded, self.failed = [], []
@@ -113,7 +120,12 @@ class Run(object):
         return time.time() if self.now is None else self.now
 
     def say(self, words, level=INFO):
+        self.history.append((self.time(), consoles.NAMES[level], words))
         self.console.say(words, level)
+
+    def note(self, words):
+        """What is only said to the log, and to those who want to know all."""
+        self.say(words, DEBUG)
 
     # ---- the way in: steps 2 to 6 -----------------------------------------------------------------------------------
 
@@ -147,6 +159,10 @@ class Run(object):
     def go_locked(self):
         flow = self.show if self.mode == "show" else self.boot if self.options.init else self.change
         words = ""
+        self.effective_before = effectives.read(self.world, self.kernel)
+        self.note("D-Bus not present, will not notify uptrack-manager.")
+        self.note("")
+        self.note("Client invoked as: /usr/sbin/%s %s" % (self.command, " ".join(self.arguments)))
         try:
             try:
                 code = flow()
@@ -154,17 +170,16 @@ class Run(object):
                 raise Stop(refused.code, refused.words)
         except Stop as stop:
             code = self.stopped(stop)
-            words = stop.words or (self.failed[-1]["Message"] if self.failed else "")
+            words = stop.words or ""
         except KeyboardInterrupt:
             words = "Interrupted!"
             code = 1
+            self.can_plan = False
             self.say(words, ERROR)
         except Exception as error:  # whatever it is: that is what the real one does, too
-            status = self.crashed(error)
-            self.record(11, texts.crash())
-            return status
-        if self.mode != "show":
-            self.record(code, words)
+            self.record(11, traceback_of(error))
+            return self.crashed(error)
+        self.record(code, words)
         return code
 
     def stopped(self, stop):
@@ -173,8 +188,7 @@ class Run(object):
         return stop.code
 
     def crashed(self, error, starting=False):
-        import traceback
-        self.console.log("ERROR", "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
+        self.console.log("ERROR", traceback_of(error).rstrip())
         self.say(texts.crash(starting), consoles.CRITICAL)
         return 255
 
@@ -253,13 +267,13 @@ class Run(object):
             self.ask_status()
         self.require_sysfs()                                       # 9
         expired = self.get_list(asks_service)                      # 10
-        if self.package_list.get("Alert"):
-            self.say(texts.fill(self.package_list["Alert"]), WARNING)
-        if self.scenario["crash"]:
-            raise RuntimeError("the scenario says crash")
+        self.say_alert()
+        if expired:
+            self.say(self.scenario["expired_message"], WARNING)
         if options.list_effective:
             return self.list_effective()
         if asks_service or self.offline:
+            self.can_plan = not expired
             self.download()                                        # 11
         if self.world.exists(w.DISABLE):                           # 12
             raise Stop(1, texts.DISABLED)
@@ -267,7 +281,9 @@ class Run(object):
             options.no_network or options.uninstall or expired)
         if expired and not by_saved_plan:                          # 13
             refused = "Removing individual updates" if self.mode == "remove" else "Installing updates"
-            raise Stop(17, "%s\n%s is disabled." % (self.scenario["expired_message"], refused))
+            raise Stop(17, "%s is disabled." % refused)
+        if self.scenario["crash"]:
+            raise RuntimeError("the scenario says crash")
         if by_saved_plan:
             return self.remove_by_saved_plan(expired)
         if self.mode == "upgrade" or (self.mode == "install" and options.all):
@@ -276,8 +292,12 @@ class Run(object):
 
     def ask_status(self):
         self.count_contact()
-        self.say("Requesting %s/status" % self.service_url(), DEBUG)
-        answer = self.service.status()
+        self.note("Verifying your access key is valid by requesting: %s/status" % self.service_url())
+        try:
+            answer = self.service.status()
+        except server.Refused as refused:
+            self.note_refusal(refused)
+            raise
         self.contacted = True
         try:
             self.world.write(w.CACHE + "/status", yaml_files.dump(answer))
@@ -290,15 +310,28 @@ class Run(object):
         if "Backoff" in answer:
             self.world.write(w.CACHE + "/backoff", "%d\n" % answer["Backoff"])
             self.world.write(w.CACHE + "/backoff-counter", "0\n")
+        if "Error" in answer:
+            raise Stop(answer["Error"]["Code"], answer["Error"]["Message"])
         if answer.get("Message"):
             self.say(answer["Message"])
         if answer.get("Warning"):
-            self.say(answer["Warning"], WARNING)
-        if "Error" in answer:
-            raise Stop(answer["Error"]["Code"], answer["Error"]["Message"])
+            self.say(answer["Warning"], ERROR)  # not even -q hides it
+
+    def note_refusal(self, refused):
+        if refused.code == 14:
+            self.note("Your access key (%s) is invalid." % self.config.accesskey)
+        else:
+            self.note("Unexpected error retrieving status file")
+        self.note("The server said:")
+        self.note("{}\n")
+
+    def say_alert(self):
+        if self.package_list.get("Alert"):
+            self.say(self.package_list["Alert"], WARNING)
 
     def service_url(self):
-        return "%s/%s/+uuid/%s" % (self.config.url, self.config.accesskey, self.uuid())
+        parts = self.config.url, server.quoted(self.config.accesskey or ""), self.uuid()
+        return "%s/%s/+uuid/%s" % parts
 
     def count_contact(self):
         """Each request has a number.  In place: a rename on each of them would be the slowest part of a run."""
@@ -350,12 +383,16 @@ class Run(object):
 
     def list_from_service(self):
         """Fetch the list unless the one here is good and new enough."""
-        self.say("Requesting %s/%s/packages.yml" % (self.service_url(), server.slashed(self.kernel)), DEBUG)
+        self.note("Getting package list and signature from %s/%s" % (
+            self.service_url(), server.quoted(server.slashed(self.kernel))))
         self.service.ask_for_list()
         if self.scenario["bad_signature"]:
             raise Stop(1, texts.bad_signature())
         if self.service.expired:
             self.world.write(self.records.path("packages.yml.expired"), self.scenario["expired_message"] + "\n")
+            self.note("The server returned error code 420:\nMessage: %s\n" % self.scenario["expired_message"])
+            # Its signature is logged as it comes, so this log is no text any more.
+            self.note("The server returned error code 420:\n" + SIGNATURE.decode("utf-8", "surrogateescape"))
             return True
         changed = self.service.last_modified(os.stat(self.world.path(w.SCENARIO)).st_mtime)
         if self.records.list_changed() > changed:
@@ -378,12 +415,17 @@ class Run(object):
 
     def download(self):
         """Every update of the list is fetched and unpacked, whatever is wanted of it."""
+        self.note("Downloading packages.")
         here = self.records.unpacked()
         updates = {update["id"]: update for update in self.scenario["updates"]}
         for entry in self.package_list["Updates"]:
             update = updates.get(entry["ID"])
-            if update is None or "ksplice-" + update["id"] in here:
+            if update is None:
                 continue
+            if "ksplice-" + update["id"] in here:
+                self.note("Already have %s, skipping" % shown(entry))
+                continue
+            self.note("Downloading %s" % shown(entry))
             if update["download"] == "error":
                 raise Stop(1, "Unexpected error downloading update %s." % update["id"])
             if update["download"] == "missing":
@@ -444,13 +486,6 @@ class Run(object):
         applied = self.applied()
         removing = self.mode == "remove"
         ids = self.known_applied() if self.options.all else self.without_pointless(applied)
-        if not ids:
-            self.say(texts.NOTHING)
-            if self.options.all and asks_service:
-                self.ask_plan(asks_service)
-                self.effective = self.service.effective(applied)
-                self.save_plans()
-            return 0
         self.ask_plan(asks_service)
         steps = self.service.remove_steps(applied, ids) if removing else self.service.install_steps(applied, ids)
         items = self.service.with_effective(applied, steps)
@@ -486,6 +521,7 @@ class Run(object):
                 raise Stop(1, "Unable to read the saved remove plan.")
             items = []
         items = [item for item in items if item["ID"] in applied]
+        self.can_plan = False
         self.say_plan(items)
         if items:
             answer = "yes" if self.options.uninstall else self.answer()
@@ -494,12 +530,11 @@ class Run(object):
                 return 0
             self.work(items)
         self.uninstalled = self.options.uninstall
-        if not self.applied():
-            self.records.save_plan("Init", [], self.time())
-            self.records.save_plan("Remove", [], self.time())
-        if expired or not self.package_list["Updates"]:
-            raise Stop(10, "New updates may be available.", INFO)
-        raise Stop(10, "New updates are available.", INFO)
+        self.write_status()
+        for name in recs.PLANS:
+            self.records.save_plan(name, [], self.time())
+        self.succeeded = []  # what came out is not in the results of such a run
+        raise Stop(10, texts.new_updates(certain=not expired and self.package_list["Updates"]), INFO)
 
     # ---- plan, question, work ----
 
@@ -514,14 +549,15 @@ class Run(object):
     def ask_plan(self, asks_service):
         if asks_service:
             self.count_contact()
-            self.say("Requesting %s/actions" % self.service_url(), DEBUG)
+            self.note("Constructing plans by requesting: %s/actions" % self.service_url())
             self.service.ask_for_plan()                            # 14
 
     def say_plan(self, items):
         if not items:
             self.say(texts.NOTHING)
             return
-        self.say("\n".join([texts.STEPS] + ["%s %s" % (item["Command"], shown(item)) for item in items]))
+        for words in [texts.STEPS] + ["%s %s" % (item["Command"], shown(item)) for item in items]:
+            self.say(words)
 
     def answer(self):
         """'yes', 'no' or 'ask'."""
@@ -538,16 +574,21 @@ class Run(object):
     def agreed(self, answer):
         if answer != "ask":
             return answer == "yes"
-        consoles.put("\n" + texts.PROMPT)
+        self.say("")
+        consoles.put(texts.PROMPT)
         try:
-            return sys.stdin.readline().strip()[:1] in ("y", "Y")
+            line = sys.stdin.readline()
         except (KeyboardInterrupt, ValueError, OSError, AttributeError):
-            return False  # no answer, or nothing to read one from
+            line = ""  # nothing to read one from
+        if not line:
+            consoles.put("\n")
+        return line.strip()[:1] in ("y", "Y")
 
     def work(self, items):                                         # 16
         seconds = {update["id"]: update["seconds"] for update in self.scenario["updates"]}
         for number, item in enumerate(items):
             if number == self.scenario["dies_after"]:
+                self.say_step(item)
                 os.kill(os.getpid(), signal.SIGKILL)
             if seconds.get(item["ID"]) is None:
                 takes = self.scenario["seconds_per_update"]
@@ -563,19 +604,25 @@ class Run(object):
             raise Stop(1, texts.DEPMOD)
         self.world.remove(w.CACHE + "/depmod-needed")
 
+    def say_step(self, item):
+        self.say("%s %s" % ("Installing" if item["Command"] == plan.INSTALL else "Removing", shown(item)))
+
     def one_step(self, item, takes):
         verb, event = ("install", "apply") if item["Command"] == plan.INSTALL else ("remove", "undo")
-        self.say("%s %s" % ("Installing" if verb == "install" else "Removing", shown(item)))
+        self.say_step(item)
         self.console.event("%s begin: %s" % (event, item["ID"]))
         problem = kernels.settle(
             self.world, self.scenario["sysfs_layout"], item["ID"], verb, self.failure_of(item["ID"], verb), takes,
             self.config.no_rmmod, self.scenario["retry_wait"], lambda words: self.console.log("INFO", words))
         self.console.event("%s end: %s %s" % (event, item["ID"], problem["abort"] if problem else "ok"))
         if problem:
-            words = texts.failure(problem, verb)
-            self.failed.append(recs.action(item, problem, words))
-            self.say("Error processing ksplice-%s.tar.gz\n\nThe following actions failed:\n%s %s\n\n%s\n"
-                     % (item["ID"], item["Command"], shown(item), words), ERROR)
+            self.failed.append(recs.action(item, problem))
+            self.say("Error processing ksplice-%s.tar.gz" % item["ID"], WARNING)
+            self.say("")
+            self.say("The following actions failed:\n%s %s" % (item["Command"], shown(item)), ERROR)
+            self.say("\n" + texts.failure(problem, verb), ERROR)
+            self.note("Message:\n" + self.failed[-1]["Message"])
+            self.say("", ERROR)
             raise Stop(1)
         self.succeeded.append(recs.action(item))
         self.effective = effectives.from_slashed(item.get("EffectiveKernel"))
@@ -612,7 +659,7 @@ class Run(object):
         items = self.records.load_plan("Init")
         if items is None or self.package_list is None:
             self.new_kernel = True
-            self.say(texts.NEW_KERNEL)
+            self.say(texts.NEW_KERNEL, WARNING)
             return 0
         for item in items:
             if not self.world.isdir(self.records.update_dir(item["ID"])):
@@ -642,6 +689,7 @@ class Run(object):
         if options.count:
             self.console.answer("%d" % len(self.known_applied()))
             return 0
+        self.say_alert()
         self.require_sysfs()
         if options.ids:
             for update_id in options.ids:
@@ -657,21 +705,20 @@ class Run(object):
             applied = set(self.applied())
             blocks.append(block("Installed updates:",
                                 [entry for entry in self.package_list["Updates"] if entry["ID"] in applied]))
-        effective = effectives.read(self.world, self.kernel)
-        if effective:
-            blocks.append("Effective kernel version is %s" % effective["package_version"])
-        self.console.answer("\n\n".join(blocks))
+        if self.effective_before:
+            blocks.append("\nEffective kernel version is %s" % self.effective_before["package_version"])
+        self.say("\n".join(blocks))
         return 0
 
     def show_one(self, update_id):
         if update_id not in [entry["ID"] for entry in self.package_list["Updates"]]:
-            self.console.answer("Don't know about update %s; skipping." % update_id)
+            self.say("Don't know about update %s; skipping." % update_id)
             return
         details = self.records.details(update_id)
         if details is None:
-            self.console.answer("Unable to retrieve detailed description of update %s." % update_id)
+            self.say("Unable to retrieve detailed description of update %s." % update_id)
             return
-        self.console.answer("Update %s is %sinstalled on your system.  Detailed description:\n\n%s\n" % (
+        self.say("Update %s is %sinstalled on your system.  Detailed description:\n\n%s\n" % (
             update_id, "" if update_id in self.applied() else "NOT ", details.rstrip("\n")))
 
     # ---- what is kept ------------------------------------------------------------------------------------------------
@@ -685,23 +732,77 @@ class Run(object):
             self.say(texts.NOT_WRITTEN, WARNING)
 
     def record(self, code, words):
-        """`effective_kernel`, `status` and `results`, also of a run that failed; then tell the service."""
+        """What is left of a run, whatever came of it; a show leaves `status` alone.
+
+        A run that failed with updates at hand (1) asks anew what waits now, and writes that down last of all.
+        """
+        if self.mode == "show":
+            self.write_status()
+            return
+        asks_anew = code == 1 and self.can_plan and self.ask_anew()
+        if code == 12:
+            self.note("User did not confirm actions. Not writing new plans.")
+        elif code not in (0, 11) and not asks_anew:
+            self.note("Failed, but running without network. Not writing new plans.")
+        self.write_status()
+        self.write_results(code, words)
+        if asks_anew:
+            self.save_plans()
+
+    def ask_anew(self):
+        self.note("Determining new upgrade/init-time/remove plans.")
+        try:
+            self.ask_plan(not self.offline)
+        except server.Refused:
+            return False
+        self.effective = self.service.effective(self.applied())
+        return True
+
+    def write_status(self):
+        """`status`, and `effective_kernel` for those who may not read that."""
+        self.note("Writing status to file.")
         now = self.time()
         try:
             applied = self.applied()
-            if self.effective is not UNKNOWN:
-                effectives.write(self.world, self.kernel, self.effective, applied)
             names = {entry["ID"]: entry["Name"] for entry in (self.package_list or {"Updates": []})["Updates"]}
             installed = [(update_id, names[update_id]) for update_id in names if update_id in applied]
-            client = self.identity()
-            effective = effectives.read(self.world, self.kernel) if self.effective is UNKNOWN else self.effective
-            self.records.save_status(client, installed, effective, now)
-            self.records.save_results(client, self.result(code, words), now)
+            effective = self.known_effective()
+            if effective:
+                # Without a list nothing is known to be installed: the file then fits no patched kernel any more.
+                effectives.write(self.world, self.kernel, effective, applied if self.package_list else [])
+            elif self.effective is None:
+                effectives.write(self.world, self.kernel, None, [])
+            self.records.save_status(self.common(), installed, now)
             self.show_detection(applied)
+        except OSError:
+            self.say(texts.NOT_WRITTEN, WARNING)
+
+    def known_effective(self):
+        """What this run learned about the effective kernel; else what was known when it began."""
+        return self.effective_before if self.effective is UNKNOWN else self.effective
+
+    def write_results(self, code, words):
+        now = self.time()
+        more = {}
+        if code and self.config.debug_to_server:
+            more["UptrackLog"] = self.debug_log()
+            if self.failed:
+                more["Debug"] = ""
+        try:
+            self.records.save_results(self.common(), more, self.result(code, words), now)
         except OSError:
             self.say(texts.NOT_WRITTEN, WARNING)
         if self.contacted:
             self.send_results(now)
+
+    def debug_log(self):
+        """All that was said, as text; as bytes where something of it is not text."""
+        log = "".join("%s %-8s %s\n" % (w.utc(moment)[:-3].replace(".", ","), level, words)
+                      for moment, level, words in self.history).encode("utf-8", "surrogateescape")
+        try:
+            return log.decode("utf-8")
+        except UnicodeDecodeError:
+            return log
 
     def send_results(self, now):
         self.count_contact()
@@ -724,9 +825,35 @@ class Run(object):
             result["Uninstalled"] = True
         return result
 
+    def common(self):
+        """What `status` and `results` both have."""
+        effective = self.known_effective()
+        return {"Client": self.identity(), "Kernel": self.records.identity(), "RunUUID": self.uuid_of_run,
+                "ClientEffectiveKernel": effective["package_version"] if effective else None}
+
     def identity(self):
-        return {"Hostname": self.hostname, "Key": self.config.accesskey or "", "UUID": self.uuid(),
-                "Version": self.scenario["client"]["version"], "Autoinstall": self.config.autoinstall}
+        options = self.options
+        client = {
+            "CPUInfo": [1, 2],
+            "Config": {"Autoinstall": self.config.autoinstall, "Cron": options.cron,
+                       "Init": "early" if options.init else "late" if options.late_init else False},
+            "FullHostname": self.hostname if "." in self.hostname else "",
+            "Hostname": self.hostname,
+            "Key": self.config.accesskey or "",
+            "MmapMinAddr": "4096",
+            "RebootsSaved": 0,
+            "Tools": {tool: {"Link": "/bin/kmod", "Stat": TOOL_STAT} for tool in ("Depmod", "Modprobe")},
+            "UUID": self.uuid(),
+            "Uptime": "%.2f" % time.monotonic(),
+            "UptrackVersion": self.scenario["client"]["version"],
+            "VMInfo": {"dmidecode_error": "[Errno 2] No such file or directory", "num_containers": 0},
+        }
+        if self.scenario["network"] == "dns":
+            client["LocalIP_error"] = "[Errno -3] Temporary failure in name resolution (host = %s, uri = %s)" % (
+                self.config.url.split("/")[2], self.config.url)
+        else:
+            client["LocalIP"] = "127.0.0.1"
+        return client
 
     def show_detection(self, applied):
         """Known exploit detection is on while it is wanted and its update is in the kernel."""
@@ -753,9 +880,6 @@ def bad_mix(mode, options):
         return "--all and update IDs cannot be used together."
     if options.no_network and mode != "show" and not (mode == "remove" and (options.all or options.uninstall)):
         return "--no-network cannot be used here: this needs the Ksplice Uptrack server."
-    if mode in ("install", "remove") and not (options.ids or options.all or options.uninstall or options.init
-                                              or options.check_init):
-        return "Give the IDs of the updates to %s, or --all." % mode
     return None
 
 
@@ -771,6 +895,11 @@ def as_json(words):
     """A list of texts as JSON, without loading all of json for it."""
     from _json import encode_basestring_ascii
     return "[%s]" % ", ".join(encode_basestring_ascii(word) for word in words)
+
+
+def traceback_of(error):
+    import traceback
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
 def number_in(text):

@@ -8,7 +8,7 @@ import time
 from . import world as w
 
 DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
-_NAMES = {DEBUG: "DEBUG", INFO: "INFO", WARNING: "WARNING", ERROR: "ERROR", CRITICAL: "CRITICAL"}
+NAMES = {DEBUG: "DEBUG", INFO: "INFO", WARNING: "WARNING", ERROR: "ERROR", CRITICAL: "CRITICAL"}
 ROTATE_AT = int(2.5 * 1024 * 1024)
 BACKUPS = 2
 
@@ -18,6 +18,8 @@ def level_of(options):
         return CRITICAL
     if options.quiet:
         return ERROR
+    if options.init:
+        return WARNING  # a boot that goes well says nothing
     return DEBUG if options.verbose else INFO
 
 
@@ -31,9 +33,8 @@ class Console(object):
     def say(self, words, level=INFO):
         if level >= self.level:
             put(words + "\n")
-        # The key is in debug lines; without -v these are not made at all, not even for the log.
-        if level > DEBUG or self.level == DEBUG:
-            self.log(_NAMES[level], words)
+        # All of it: the debug lines, which have the access key in them, are in the real one's log, too.
+        self.log(NAMES[level], words)
 
     def answer(self, words):
         """What was asked for, whatever the level."""

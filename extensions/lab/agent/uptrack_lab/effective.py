@@ -25,7 +25,8 @@ def read(world, kernel):
 
 
 def write(world, kernel, effective, installed):
-    """World-readable on purpose: uptrack-uname needs no root."""
+    """World-readable on purpose: uptrack-uname needs no root.  `installed` is what the run knows of, which is nothing
+    after one that failed early; then the file is not believed from that moment on."""
     if effective is None:
         world.remove(w.EFFECTIVE_KERNEL)
         return

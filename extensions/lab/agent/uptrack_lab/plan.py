@@ -2,8 +2,8 @@
 # Copyright: rebootless.ksplice contributors
 """What has to be done to get from one set of updates to another.  Pure functions of the catalogue.
 
-The catalogue is a list of updates as the scenario has them.  Updates lie on each other like a stack: one can only come
-out when everything above it is out.
+The catalogue is a list of updates as the scenario has them.  An update that is asked to go takes along what requires
+it.  Where another takes its place, the service clears the stack down to it, and puts the rest back.
 """
 
 INSTALL = "Install"
@@ -65,10 +65,14 @@ def to_install(updates, installed, ids):
 
 
 def to_remove(updates, installed, ids):
-    """Steps that take out these IDs and everything above the lowest of them."""
+    """Steps that take out these IDs and what cannot stay without them, newest first."""
+    gone = {update_id for update_id in ids if update_id in installed}
     order = stack_order(updates)
-    lowest = min([order.index(update_id) for update_id in ids if update_id in installed] or [len(order)])
-    return steps_between(updates, installed, set(installed) & set(order[:lowest]))
+    requires = {update["id"]: update["requires"] for update in updates}
+    for update_id in order:  # requirements come before what requires them
+        if update_id in installed and gone.intersection(requires[update_id]):
+            gone.add(update_id)
+    return [(REMOVE, update_id) for update_id in reversed(order) if update_id in gone]
 
 
 def up_to(updates, effective):

@@ -6,6 +6,7 @@ import os
 from . import server, world as w, yaml_files
 
 PLANS = ("Upgrade", "Init", "Remove")
+CORE_VERSION = "1\n"  # an update's file core_version, as it is
 
 
 class NoList(Exception):
@@ -69,7 +70,7 @@ class Records(object):
         place = self.update_dir(update["id"])
         unfinished = place + ".incomplete"
         os.makedirs(self.world.path(unfinished + "/modules"), exist_ok=True)
-        self.world.write(unfinished + "/core_version", "1\n")
+        self.world.write(unfinished + "/core_version", CORE_VERSION)
         if update["details"] is not None:
             self.world.write(unfinished + "/details", update["details"].rstrip("\n") + "\n")
         os.rename(self.world.path(unfinished), self.world.path(place))
@@ -85,7 +86,7 @@ class Records(object):
 
     def save_plan(self, name, items, now):
         self.world.write(self.path(name.lower() + "_plan"), yaml_files.dump({
-            name + " plan format version": "1", "Time": yaml_files.Timestamp(w.utc(now)), "Plan": items}))
+            name + " plan format version": "2", "Time": moment(now), "Plan": items}))
 
     def load_plan(self, name):
         """The items of a plan; None if there is none or it cannot be read."""
@@ -100,26 +101,23 @@ class Records(object):
 
     # ---- what the last run was ----
 
-    def save_status(self, client, installed, effective, now):
-        """`client` has the access key in it, so this file is for root alone."""
-        self.world.write(self.path("status"), yaml_files.dump({
+    def save_status(self, run, installed, now):
+        """`run`: what `status` and `results` of one run have in common.  Everybody may read both, although the access
+        key is in them: that is how the real one leaves them."""
+        self.world.write(self.path("status"), yaml_files.dump(dict(run, **{
             "Status format version": "2",
-            "Time": yaml_files.Timestamp(w.utc(now)),
-            "Client": client,
-            "Kernel": self.identity(),
+            "Time": moment(now),
             "Updates": {"Installed": [{"ID": update_id, "Name": name} for update_id, name in installed]},
             "New client": False,
-            "ClientEffectiveKernel": [server.slashed(effective), effective["package_version"]] if effective else None,
-        }), 0o600)
+        })))
 
-    def save_results(self, client, result, now):
-        self.world.write(self.path("results"), yaml_files.dump({
+    def save_results(self, run, more, result, now):
+        """`more`: the debug logs of a run that did not end well."""
+        self.world.write(self.path("results"), yaml_files.dump(dict(run, **dict(more, **{
             "Results format version": "2",
-            "Time": yaml_files.Timestamp(w.utc(now)),
-            "Client": client,
-            "Kernel": self.identity(),
+            "Time": moment(now),
             "Result": result,
-        }), 0o600)
+        }))))
 
     def stamp_results(self, now):
         self.world.write(self.path("results.server-stamp"), w.utc(now) + "\n", 0o600)
@@ -127,19 +125,30 @@ class Records(object):
     def identity(self):
         kernel = self.kernel
         return {"Sysname": kernel["sysname"], "Architecture": kernel["machine"],
+                "UserArchitecture": kernel["machine"],
                 "Release": kernel["release"], "Version": kernel["version"]}
 
 
-def action(item, problem=None, message=""):
+def moment(seconds):
+    """As Python writes a time: whole seconds have no fraction."""
+    return yaml_files.Timestamp(w.utc(seconds).replace(".000000", ""))
+
+
+def action(item, problem=None):
     """One line of a result: a step that worked, or with `problem` one that did not."""
-    result = {"Command": item["Command"], "ID": item["ID"], "Name": item["Name"], "Message": message,
-              "Abort": problem["abort"] if problem else "ok", "Core Version": "1"}
+    result = {"Command": item["Command"], "ID": item["ID"], "Name": item["Name"], "Message": "",
+              "Abort": None, "Core Version": CORE_VERSION, "Stack Check": None,
+              "Nonmatching Modules": None, "UsedBy Modules": [], "Locked Modules": []}
     if problem:
-        result["Stack Check"] = ["%s %d" % (name, pid) for name, pid in problem["processes"]]
-        is_undo = item["Command"] == "Remove"
-        busy = problem["abort"] == "module_busy"
-        cold = problem["abort"] == "cold_update_loaded"
-        result["UsedBy Modules"] = problem["modules"] if is_undo and busy else []
-        result["Locked Modules"] = problem["modules"] if is_undo and cold else []
-        result["Nonmatching Modules"] = [] if busy or cold else problem["modules"]
+        abort, modules = problem["abort"], problem["modules"]
+        result["Abort"] = problem["says"] or abort
+        result["Message"] = "Error: %s\n" % result["Abort"]
+        if problem["processes"]:
+            result["Stack Check"] = [[name, str(pid)] for name, pid in problem["processes"]]
+        if abort in ("no_match", "failed_to_find"):
+            result["Nonmatching Modules"] = modules
+        elif abort == "module_busy":
+            result["UsedBy Modules"] = modules
+        elif abort == "cold_update_loaded":
+            result["Locked Modules"] = modules
     return result

@@ -42,6 +42,13 @@ def line(value, where):
     return value
 
 
+def name_of_update(value, where):
+    """A line that may be empty: real names have been odd."""
+    if "\n" in text(value, where):
+        raise _Bad(where, "must be one line of text")
+    return value
+
+
 def boolean(value, where):
     if not isinstance(value, bool):
         raise _Bad(where, "must be true or false, not %s" % _shown(value))
@@ -202,7 +209,7 @@ CLIENT = mapping({
 
 UPDATE = mapping({
     "id": (update_id, REQUIRED),
-    "name": (line, REQUIRED),
+    "name": (name_of_update, REQUIRED),
     "effective": (optional(EFFECTIVE), None),
     "requires": (list_of(update_id), []),
     "supersedes": (list_of(update_id), []),
@@ -217,6 +224,7 @@ UPDATE = mapping({
 FAILURE = mapping({
     "id": (update_id, REQUIRED),
     "abort": (one_of(*ABORTS), REQUIRED),
+    "says": (optional(line), None),
     "verb": (one_of("install", "remove"), "install"),
     "times": (optional(count), None),
     "attempts": (optional(count), None),
@@ -236,7 +244,8 @@ SERVER_ERROR = mapping({
 # What a fault of some runs may change for their time.
 PASSING = {
     "network": (one_of("ok", "dns", "connect", "timeout", "tls", "proxy", "other", "server_error", "http_error",
-                       "list_error", "plan_error", "plan_refused", "result_error"), "ok"),
+                       "list_error", "plan_error",
+                       "plan_server_error", "plan_refused", "result_error"), "ok"),
     "access_key": (one_of("ok", "missing", "bad", "expired", "not_activated"), "ok"),
     "unsupported": (boolean, False),
     "bad_signature": (boolean, False),

@@ -10,7 +10,7 @@ from . import plan, scenario as scenarios, texts
 _URL = re.compile(r"https?://[^/\s:]+(:\d+)?(/\S*)?$")
 
 NETWORK_DETAIL = {
-    "dns": "Couldn't resolve host '%s'",
+    "dns": "Could not resolve host: %s",
     "connect": "couldn't connect to host %s",
     "timeout": "connect() to %s timed out",
 }
@@ -137,6 +137,8 @@ class Service(object):
         self.contact()
         if self.scenario["network"] == "plan_error":
             raise Refused(10, texts.plan_failed())
+        if self.scenario["network"] == "plan_server_error":
+            raise Refused(18, texts.transient())
         if self.scenario["network"] == "plan_refused":
             raise Refused(18, texts.plan_refused(self.scenario["refusal"]))
 
@@ -189,6 +191,12 @@ class Service(object):
 def slashed(kernel):
     """`sysname/arch/release/version`."""
     return "%s/%s/%s/%s" % (kernel["sysname"], kernel["machine"], kernel["release"], kernel["version"])
+
+
+def quoted(text):
+    """As a part of a URL, slashes left alone.  (urllib would take as long to load as all of ours.)"""
+    return "".join(sign if sign.isalnum() and sign < "\x7f" or sign in "/_.-" else
+                   "".join("%%%02X" % byte for byte in sign.encode("utf-8")) for sign in text)
 
 
 def sha1(text):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""What the agent says.  The beginning of each text is the real one's (reference, sections 1.12 and 1.13), because
-that is what others look for; what follows is in our own words."""
+"""What the agent says.  Where a recording of the real one has the text, it is that text; of the others the beginning
+is the real one's (reference, sections 1.12 and 1.13), because that is what others look for, and what follows is in our
+own words."""
 
 CONFIG_PATH = "/etc/uptrack/uptrack.conf"
 LOG_PATH = "/var/log/uptrack.log"
+SUPPORT = "support@ksplice.com"
 
 NOT_ROOT = "The Uptrack client must be run as root."
 NO_LOGGER = "Unable to set up the logger."
@@ -40,18 +42,20 @@ def lock_held():
 
 
 def no_key():
-    return fill("You must specify an access key to use the service. "
-                "Put the key you were given into the accesskey line of %s." % CONFIG_PATH)
+    return ("You must specify an access key to use the service.\n"
+            "Please add your key to %s" % CONFIG_PATH)
 
 
 def bad_key():
     return ("Could not connect to the Ksplice Uptrack server with your access key.\n"
-            "Please check that the key in %s is valid." % CONFIG_PATH)
+            "Please check that the key in %s is valid.\n" % CONFIG_PATH)
 
 
 def network(detail):
-    return fill("Could not connect to the Ksplice Uptrack server. A network connection to it is needed for this; "
-                "please check yours, and try again.") + "\n\n(Network error: %s)" % detail
+    return fill("Could not connect to the Ksplice Uptrack server. A network connection is needed to ensure you have "
+                "the latest list of updates to install. Please check your Internet connection and try again. If this "
+                "computer does not have direct access to the Internet, you will need to configure an https proxy in "
+                "%s." % CONFIG_PATH) + "\n\n(Network error: %s)" % detail
 
 
 def proxy(url):
@@ -73,7 +77,8 @@ def other_curl(detail):
 
 
 def transient():
-    return fill("The Ksplice Uptrack service has experienced a transient error. Please try again later.")
+    return fill("The Ksplice Uptrack service has experienced a transient error. Please wait a few minutes and try "
+                "again. If this error persists, please contact %s for assistance." % SUPPORT)
 
 
 def status_http(code):
@@ -83,12 +88,16 @@ def status_http(code):
 def unsupported(kernel):
     return ("Cannot find Ksplice Uptrack information for your kernel version\n"
             "(%s %s).\n"
-            "Your kernel is probably not yet supported by Ksplice Uptrack." % (kernel["release"], kernel["version"]))
+            "Your kernel is probably not yet supported by Ksplice Uptrack.\n"
+            "See http://www.ksplice.com/uptrack/supported-kernels for a summary of\n"
+            "what kernels are supported.\n"
+            "Please contact %s with questions." % (kernel["release"], kernel["version"], SUPPORT))
 
 
 def list_http(code):
-    return fill("Unexpected error connecting to the Ksplice Uptrack server. Please try again later.") + (
-        "\n\n(HTTP code %d)" % code)
+    return ("Unexpected error connecting to the Ksplice Uptrack server.\n"
+            "The web server returned HTTP code %d.  If this error persists,\n"
+            "please contact %s." % (code, SUPPORT))
 
 
 def list_not_saved(error):
@@ -114,7 +123,7 @@ def too_old(have, need):
 
 def crash(starting=False):
     opening = "Unexpected error starting the Uptrack client." if starting else "Unexpected error."
-    return fill("%s Please send the file %s to the people who support you." % (opening, LOG_PATH))
+    return "%s\nPlease submit a copy of %s to %s." % (opening, LOG_PATH, SUPPORT)
 
 
 def openvz():
@@ -123,8 +132,16 @@ def openvz():
 
 
 def no_sysfs():
-    return fill("Error: The directory /sys/module was not found. "
-                "Is /sys mounted? Inside a chroot or a container there may be no way to see the kernel.")
+    return ("Error: The directory /sys/module was not found.\n"
+            "  You must have the /sys filesystem mounted in order to use Ksplice Uptrack.\n"
+            "  If you are running inside a chroot, you must mount /sys inside the chroot.\n"
+            "  This could also be caused by an old or non-standard system configuration.\n"
+            "  If you need help resolving this issue, please contact %s." % SUPPORT)
+
+
+def new_updates(certain):
+    return ("New updates %s available. Please re-run Uptrack with a network connection available\n"
+            "to view and install them" % ("are" if certain else "may be"))
 
 
 def config_error(detail):
@@ -141,11 +158,16 @@ def failure(problem, verb):
         return fill("Ksplice was unable to %s the update because the rfcomm module (used for bluetooth) is in use. "
                     "Please stop using bluetooth for a moment, and try again." % verb)
     if abort == "code_busy":
-        return _with_lines(
-            "Ksplice was unable to %s the update because one or more programs are constantly using the kernel "
-            "functions patched by this update. Try again in a while; if that does not help, stop these programs "
-            "for the time of the update:" % verb,
-            ["  - %s (pid %d)" % (name, pid) for name, pid in problem["processes"]])
+        told = ("Ksplice was unable to {0} the update because one or more programs are constantly using the kernel "
+                "functions patched by this update.  You should be able to {0} this update by trying again.  If trying "
+                "again does not work, please report this problem to <{1}>.")
+        if not names:
+            return fill(told.format(verb, SUPPORT))
+        told += ("  Even if trying again does not work, closing the following programs should make it possible to {0} "
+                 "this update:")
+        # The line break at the end is the real one's, and leaves two empty lines behind the block.
+        return _with_lines(told.format(verb, SUPPORT),
+                           ["  - %s (pid %d)" % (name, pid) for name, pid in problem["processes"]]) + "\n"
     if abort == "out_of_memory":
         return fill("Ksplice failed to %s this update because your kernel is out of memory. "
                     "Please free some, and try again." % verb)
@@ -160,9 +182,8 @@ def failure(problem, verb):
             [" - %s" % name for name in problem["modules"]])
     if abort in ("no_match", "failed_to_find"):
         return _no_match(problem, verb)
-    return fill("Ksplice was unable to %s this update due to an unexpected internal error. "
-                "Please send the log file to the people who support you." % verb) + (
-                    "\n\nUptrack log file: %s" % LOG_PATH)
+    return fill("Ksplice was unable to %s this update due to an unexpected internal error." % verb) + (
+        "\n\nPlease report this bug to the Uptrack developers at <%s>.\nUptrack log file: %s" % (SUPPORT, LOG_PATH))
 
 
 def _no_match(problem, verb):
@@ -175,11 +196,16 @@ def _no_match(problem, verb):
                     "version provided by your vendor." % verb)
     told = _with_lines(
         "Ksplice was unable to %s this update because the code in your running kernel does not match the expected "
-        "version. These modules are not what they should be:" % verb,
+        "version.\n\n"
+        "You may have upgraded your on-disk kernel package and subsequently loaded one of the updated modules.  You "
+        "may also be running a backported or custom-compiled kernel module.  The non-matching modules are:" % verb,
         ["  - %s" % name for name in problem["modules"]])
-    return told + "\n\n" + _with_lines(
-        "If you can do without them, unload them, and try again:",
+    told += "\n\n" + _with_lines(
+        "If you are not intentionally using a different version of these modules, you should be able to %s this "
+        "update by running the following commands as root:" % verb,
         ["rmmod %s" % name for name in problem["modules"]])
+    return told + "\n\n" + fill("and then trying again.  If you are unable to resolve this issue, please contact <%s> "
+                                "for assistance." % SUPPORT)
 
 
 def _with_lines(paragraph, lines):

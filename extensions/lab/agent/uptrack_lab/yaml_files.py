@@ -2,9 +2,10 @@
 # Copyright: rebootless.ksplice contributors
 """YAML as the agent writes it, and a reader for exactly that.
 
-The layout is PyYAML's with default_flow_style=None: collections that hold only scalars in flow style, the others in
-block style, keys sorted, `---` and `...` around, and a line broken at the first blank after column 80.  PyYAML itself
-is not needed on a test host, and would cost more time than the whole run.
+The layout is that of PyYAML's quick writer (libyaml) with default_flow_style=None, which is what the real client's
+files have: `%YAML 1.1`, `---` and `...` around, collections that hold only scalars in flow style, the others in block
+style, keys sorted, and a line broken at the first blank after column 80.  PyYAML itself is not needed on a test host,
+and would cost more time than the whole run.
 """
 import re
 
@@ -14,6 +15,9 @@ _WORDS = frozenset(form for word in ("yes", "no", "true", "false", "on", "off", 
 # Nothing with another letter than these can be a number or a moment; this spares compiling the expression below.
 _NUMERIC = frozenset("0123456789_+-.:eExXabcdefABCDFTtZzinN ")
 _RUNS = re.compile(r" +|\n+|[^ \n]+")
+_ESCAPES = {"\0": "0", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r",
+            "\x1b": "e", "\"": "\"", "\\": "\\", "\x85": "N", "\xa0": "_", "\u2028": "L", "\u2029": "P"}
+_ESCAPED = {letter: sign for sign, letter in _ESCAPES.items()}
 _FLOW_START = frozenset("#,[]{}&*!|>'\"%@`")
 _number = None
 
@@ -32,7 +36,7 @@ def dump(data):
     writer = _Writer()
     writer.node(data, None)
     text = "".join(writer.parts)
-    return "---%s%s\n...\n" % ("" if text.startswith("\n") else " ", text)
+    return "%%YAML 1.1\n---%s%s\n...\n" % ("" if text.startswith("\n") else " ", text)
 
 
 def _is_leaf(value):
@@ -40,7 +44,8 @@ def _is_leaf(value):
 
 
 def _is_flow(value):
-    return all(_is_leaf(item) for item in (value.values() if isinstance(value, dict) else value))
+    items = value.values() if isinstance(value, dict) else value
+    return all(_is_leaf(item) and not isinstance(item, bytes) for item in items)
 
 
 class _Writer(object):
@@ -110,12 +115,14 @@ class _Writer(object):
             self.put("null")
         elif value is True or value is False:
             self.put("true" if value else "false")
+        elif isinstance(value, bytes):
+            self.binary(value, indent)
         elif isinstance(value, Timestamp) or not isinstance(value, str):
             self.put(str(value))
         else:
             style = _style(value, flow)
             if style == "double":
-                self.put(_double_quoted(value))
+                self.double_quoted(value, indent, breakable)
             elif style == "single":
                 self.put("'")
                 self.runs(value.replace("'", "''"), indent, breakable)
@@ -139,6 +146,30 @@ class _Writer(object):
                 self.newline(indent)
             else:
                 self.put(run)
+
+
+    def double_quoted(self, text, indent, breakable):
+        """As runs(), but every run of blanks may end a line: its first blank does, and the next one is escaped."""
+        self.put('"')
+        runs = re.findall(r" +|[^ ]+", text)
+        for number, run in enumerate(runs):
+            is_inside = 0 < number and (number < len(runs) - 1 or len(run) > 1)
+            if run[0] != " ":
+                self.put("".join(_escaped(sign) for sign in run))
+            elif self.column > WIDTH and breakable and is_inside:
+                self.newline(indent)
+                self.put("\\" + run[1:] if len(run) > 1 else "")
+            else:
+                self.put(run)
+        self.put('"')
+
+    def binary(self, value, indent):
+        """What is not text, in base 64."""
+        from binascii import b2a_base64
+        self.put("!!binary |")
+        for place in range(0, len(value), 57):
+            self.newline(indent)
+            self.put(b2a_base64(value[place:place + 57]).decode("ascii").rstrip("\n"))
 
 
 def _style(text, flow):
@@ -181,23 +212,13 @@ def _looks_like_a_number(text):
     return _number.fullmatch(text) is not None
 
 
-def _double_quoted(text):
-    escaped = []
-    for sign in text:
-        code = ord(sign)
-        if sign in "\\\"":
-            escaped.append("\\" + sign)
-        elif sign == "\n":
-            escaped.append("\\n")
-        elif 32 <= code < 127:
-            escaped.append(sign)
-        elif code < 256:
-            escaped.append("\\x%02X" % code)
-        elif code < 65536:
-            escaped.append("\\u%04X" % code)
-        else:
-            escaped.append("\\U%08X" % code)
-    return '"%s"' % "".join(escaped)
+def _escaped(sign):
+    if sign in _ESCAPES:
+        return "\\" + _ESCAPES[sign]
+    code = ord(sign)
+    if 32 <= code < 127:
+        return sign
+    return ("\\x%02X" if code < 256 else "\\u%04X" if code < 65536 else "\\U%08X") % code
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -208,7 +229,9 @@ _ENTRY = re.compile(r"([A-Za-z][A-Za-z0-9 -]*):(?: |$)")
 def load(text):
     """Read back what dump() wrote; Unreadable for anything else."""
     lines = text.split("\n")
-    if not lines[0].startswith("---") or "..." not in lines:
+    if lines[0].startswith("%YAML "):
+        lines = lines[1:]
+    if not lines or not lines[0].startswith("---") or "..." not in lines:
         raise Unreadable("no document start or end")
     lines[0] = lines[0][3:].strip()
     lines = lines[:lines.index("...")]
@@ -346,7 +369,7 @@ def _unescape(found):
     code = found.group(1)
     if len(code) > 1:
         return chr(int(code[1:], 16))
-    return "\n" if code == "n" else code
+    return _ESCAPED.get(code, code)
 
 
 def _resolve(text):

@@ -122,7 +122,8 @@ def test_exact_refuses_what_comes_along(make_host):
 
 
 def test_absent_tells_what_the_removal_took_along(make_host):
-    host = make_host(installed=IDS)
+    last = {"id": "ddddddd4", "name": "CVE-2026-1004: Baz.", "requires": ["ccccccc3"]}
+    host = make_host(updates=UPDATES + [last], installed=IDS)
     result = host.apply(state="absent", updates=["ccccccc3"])
     assert result["removed"] == ["ccccccc3", "ddddddd4"] and result["took_along"] == ["ddddddd4"]
     assert host.in_kernel() == IDS[:2]
