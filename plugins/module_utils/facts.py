@@ -173,10 +173,7 @@ class _Seen:
         lines = self.answer.get(tag, [])
         if "..." not in [line.strip() for line in lines[-2:]]:
             return None
-        try:
-            document = state_yaml.load("\n".join(lines))
-        except state_yaml.NotStateYaml:
-            return None
+        document, _unread = state_yaml.load("\n".join(lines))
         return document if isinstance(document, dict) else None
 
     def named(self, ident):
