@@ -101,10 +101,10 @@ def values(text):
     result = {}
     for line in lines_of(text):
         if line.kind == "key":
-            result[(line.section, line.name)] = line.value
+            result[(line.section, line.name)] = [line.value]
         elif line.kind == "more":
-            result[(line.section, line.name)] += "\n" + line.value
-    return result
+            result[(line.section, line.name)].append(line.value)
+    return {place: "\n".join(parts) for place, parts in result.items()}
 
 
 def boolean(raw):
@@ -295,6 +295,14 @@ def _assignment(name, raw):
     return f"{name} = " + raw.replace("\n", "\n    ") if raw else f"{name} ="
 
 
+def _without_user(line):
+    """A line with a proxy, everything between its scheme and its last at sign hidden."""
+    before, _sign, host = line.rpartition("@")
+    scheme = before.find("://")
+    start = scheme + 3 if scheme >= 0 and re.match(r"[^=:]*[=:]\s*[A-Za-z0-9+.-]*\Z", before[:scheme]) else len(re.match(r"[^=:]*[=:]?\s*", before).group())
+    return f"{before[:start]}{MASK}@{host}"
+
+
 def masked(text):
     """The text for diffs and messages: no access key, no user and password of a proxy."""
     result = []
@@ -303,7 +311,7 @@ def masked(text):
         if line.name == "accesskey" and line.kind in ("key", "more") and line.value not in ("", PLACEHOLDER):
             shown = f"{line.name} = {MASK}" if line.kind == "key" else f"    {MASK}"
         elif line.name == "https_proxy" and line.kind in ("key", "more") and "@" in line.value:
-            shown = re.sub(r"^([^=:]*[=:]\s*)((?:[A-Za-z0-9+.-]+://)?).*@", r"\g<1>\g<2>" + MASK + "@", line.text)
+            shown = _without_user(line.text)
         elif line.kind == "garbage" or (line.kind == "more" and line.name in ("accesskey", "https_proxy")):
             shown = MASK
         elif line.kind == "comment" and re.search(r"accesskey|https?_proxy|@|[0-9a-fA-F]{32}", line.text, re.I):

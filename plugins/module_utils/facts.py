@@ -58,7 +58,8 @@ def facts(text, max_age=DAY):
     seen = _Seen(answer)
     verdict, reason = _verdict(seen, max_age)
     installed = [seen.named(ident) for ident in seen.applied]
-    available = seen.available
+    # A plan that was made for something else says nothing of what waits here.
+    available, superseded = (seen.available, seen.superseded) if seen.fits else (None, None)
     fixed = cves(installed)
     if not fixed and any(update["name"] is None for update in installed):
         fixed = None
@@ -80,7 +81,7 @@ def facts(text, max_age=DAY):
             "effective_package": seen.effective_package,
             "on_disk": newest(seen.kernels_on_disk),
         },
-        "updates": {"installed": installed, "available": available, "superseded": seen.superseded},
+        "updates": {"installed": installed, "available": available, "superseded": superseded},
         "cves": {"fixed": fixed, "open": None if available is None else [c for c in cves(available) if c not in (fixed or ())]},
         "checked_at": iso(seen.checked),
         "checked_age": None if seen.checked is None else max(0, seen.now - seen.checked),
@@ -118,7 +119,7 @@ def _lease(answer):
         first, age = leases[0], max(0, int(answer["now"][-1]) - int(leases[0]["renewed_at"]))
         return {"run": first["run"], "host": first["host"], "own": first["own"], "reason": first["reason"], "phase": first["phase"],
                 "since": iso(int(first["taken_at"])), "age": age, "seconds": first["seconds"], "stale": age > first["seconds"]}
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return {"run": None, "host": None, "own": None, "reason": "The ledger of leases cannot be read.", "phase": None, "since": None, "age": None,
                 "seconds": None, "stale": None}
 
@@ -127,7 +128,7 @@ def _drained(answer):
     """What is out of service on or through this host by a mark of ha_drain."""
     try:
         return [{"host": mark["host"], "what": mark["key"]} for mark in json.loads("\n".join(answer.get("drained", ())) or "[]")]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [{"host": None, "what": "nobody knows: drained.json cannot be read"}]
 
 
@@ -484,7 +485,9 @@ def _says_yes(line):
 def newest(releases):
     """The kernel that a person would call the newest of some releases, None of none. Rescue images do not count."""
     def key(release):
-        return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|[A-Za-z]+", release)]
+        # Digits by their number, without making one of them: nobody says how many there are.
+        parts = [part.lstrip("0") if part.isdigit() else part for part in re.findall(r"[0-9]+|[A-Za-z]+", release)]
+        return [(0, 0, part) if part.isalpha() else (1, len(part), part) for part in parts]
     found = sorted((release for release in releases if "rescue" not in release), key=key)
     return found[-1] if found else None
 
@@ -560,7 +563,7 @@ def _id_and_name(item):
 
 def _integer(value):
     try:
-        return int(value)
+        return int(value) if len(value) <= 20 else None
     except (TypeError, ValueError):
         return None
 

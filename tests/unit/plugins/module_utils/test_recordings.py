@@ -361,3 +361,13 @@ def test_a_key_in_the_log_stays_on_the_host(lay):
     answer = lay("expired").probe()
     assert "UptrackLog" not in answer and "dXBkYXRlLXJlcG9zaXRvcnk" not in answer and "MjAyNi0xMS0yNi" not in answer
     assert "Hostname" not in answer and "UUID: f0bda2c3" not in answer.replace("RunUUID", "")
+
+
+def test_what_does_not_fit_says_nothing_of_what_waits(lay):
+    seen = lay("rebooted").facts()
+    assert seen["updates"]["available"] is None and seen["cves"]["open"] is None
+
+
+def test_newest_of_odd_releases():
+    assert facts.newest(["5.4.9-1", "5.4.10-1", "5.4.2-1", "0-rescue-" + "1" * 9000, "x"]) == "5.4.10-1"
+    assert facts.newest(["5." + "1" * 9000, "5.2"]).startswith("5.111")
