@@ -97,9 +97,18 @@ tell() {
     [ -n "$state" ] && [ -f "$state/packages.yml" ] && [ -r "$state/packages.yml" ] && list="${list}packages=$state/packages.yml$nl"
   fi
   printf '%s\n' "$words" | applied=$applied files=$list awk '
+    # Blanks at the end, one by one: as an expression they would be tried from every one of them.
+    function trimmed(s,    n) {
+      n = length(s)
+      while (n && index(" \t\r", substr(s, n, 1))) n--
+      return substr(s, 1, n)
+    }
     # A secret as a regular expression that also finds it wrapped over two lines.
     function keep_secret(s,    i, c, r) {
       if (length(s) < 4) return
+      # No key is as long as that: in pieces, and not without end.
+      for (i = 0; i < 16 && length(s) > 256; i++) { keep_secret(substr(s, 1, 256)); s = substr(s, 257) }
+      s = substr(s, 1, 256)
       # In uptrack.conf a percent sign is doubled, in the words of the agent it is not.
       if (s ~ /%%/) { r = s; gsub(/%%/, "%", r); keep_secret(r) }
       r = ""
@@ -138,8 +147,8 @@ tell() {
       if (match(line, /^\[[^\]]*\]/)) return substr(line, 1, RLENGTH) (substr(line, RLENGTH + 1) ~ /[^ \t\r]/ ? " (hidden)" : "")
       at = match(line, /[=:]/)
       if (!at) return "!"
-      key = tolower(substr(line, 1, at - 1)); sub(/[ \t]+$/, "", key)
-      value = substr(line, at + 1); gsub(/^[ \t]+|[ \t\r]+$/, "", value)
+      key = tolower(trimmed(substr(line, 1, at - 1)))
+      value = trimmed(substr(line, at + 1)); sub(/^[ \t]+/, "", value)
       if (key == "accesskey") {
         if (value == "" || value == "INSERT_ACCESS_KEY") return key " = " value
         keep_secret(value)
@@ -152,7 +161,8 @@ tell() {
         sub(/.*@/, "", value)
         return key " = (hidden)" percent(c) "@" value
       }
-      if (value ~ /[ \t];/) sub(/[ \t]+;.*/, " ; (hidden)", value)
+      at = index(value, ";")
+      if (at > 1 && substr(value, at - 1, 1) ~ /[ \t]/) value = trimmed(substr(value, 1, at - 1)) " ; (hidden)"
       if (key ~ /^(use_hw_uuid|gconf_proxy_lookup|install_on_reboot|upgrade_on_reboot|autoinstall|no_rmmod|suppress_ip)$/ ||
           key ~ /^(debug_to_server|cron_output_.*|skip_apply_after_pkg_install|effective_version|enabled)$/ ||
           key ~ /^(ssl_ca_cert_file|ssl_ca_cert_dir|hostname_override_file)$/)

@@ -371,3 +371,27 @@ def test_what_does_not_fit_says_nothing_of_what_waits(lay):
 def test_newest_of_odd_releases():
     assert facts.newest(["5.4.9-1", "5.4.10-1", "5.4.2-1", "0-rescue-" + "1" * 9000, "x"]) == "5.4.10-1"
     assert facts.newest(["5." + "1" * 9000, "5.2"]).startswith("5.111")
+
+
+@pytest.mark.parametrize("line", ["k = x%sy" % (" " * 200000), "autoinstall = no%s; x" % ("\t" * 200000), "accesskey = " + "0123456789abcdef" * 10000,
+                                  "https_proxy = http://%s@x" % ("u:" * 60000), "%sk = y" % (" " * 200000), "x" * 200000])
+def test_a_configuration_that_nobody_wrote(lay, line):
+    """The probe's own reader is bound too. (A hang would be found by the limit.)"""
+    host = lay("uptodate")
+    host.write("etc/uptrack/uptrack.conf", CONF % KEY + line + "\n")
+    os.utime(host.path("etc/uptrack/uptrack.conf"), (1, 1))
+    answer = subprocess.run(["sh", "-c", probe.script()], env=dict(os.environ, UPTRACK_LAB_ROOT=host.root), stdout=subprocess.PIPE,
+                            stdin=subprocess.DEVNULL, check=True, timeout=60).stdout.decode("utf-8", "surrogateescape")
+    assert "\n@end" in answer and "0123456789abcdef" * 2 not in answer
+
+
+def test_a_file_of_a_hundred_megabytes(lay):
+    host = lay("uptodate")
+    text = host.read(host.state + "results")
+    with open(host.path(host.state + "results"), "w", encoding="utf-8") as file:
+        file.write(text.replace("...\n", "UptrackLog: |\n"))
+        for _count in range(1000):
+            file.write("  a line of the log that is as long as a line may be in there\n" * 1600)
+        file.write("...\n")
+    seen = host.facts()
+    assert seen["verdict"] in facts.VERDICTS and seen["reason"]
