@@ -18,11 +18,10 @@ Problem = namedtuple("Problem", "error_class what advice")
 
 _UPDATE = re.compile(r"^\[([a-z0-9]+)\] (.*)$")
 _STEP = re.compile(r"^(Install|Remove) \[([a-z0-9]+)\] (.*)$")
-_EFFECTIVE = re.compile(r"^Effective kernel version is (\S.*?)\s*$")
+_EFFECTIVE = "Effective kernel version is "
+_PLAN = "The following steps will be taken:"
 _UNKNOWN = re.compile(r"^Unknown update (\S+), skipping\.$")
 _CVE = re.compile(r"CVE-\d{4}-\d{4,}")
-_PROCESS = re.compile(r"^\s+- (.+?) \(pid (\d+)\)\s*$")
-_MODULE = re.compile(r"^\s+- (\S+)\s*$")
 
 
 def cves(name):
@@ -39,13 +38,23 @@ def update(ident, name):
     return {"id": ident, "name": name, "cves": cves(name)}
 
 
+def announced(text):
+    """Whether the agent said what it would do, if only that there is nothing to be done."""
+    return any(line.startswith((_PLAN, "Nothing to be done.")) for line in text.split("\n"))
+
+
 def steps(text):
-    """The plan that the agent announced: a list of steps in its order. An ID may be in it twice (reference 1.5)."""
+    """The plan that the agent announced: a list of steps in its order. An ID may be in it twice (reference 1.5).
+
+    A message of the service may hold lines of the same shape, before the words that announce the plan.
+    """
     found = []
     for line in text.split("\n"):
         match = _STEP.match(line)
         if match:
             found.append(Step(*match.groups()))
+        elif line.startswith((_PLAN, "Nothing to be done.")):
+            found = []
         elif line.startswith("The following actions failed:"):
             break
     return found
@@ -77,8 +86,8 @@ def shown(text):
             current = lists.setdefault("available", [])
         elif line.startswith("Installed updates:"):
             current = lists.setdefault("installed", [])
-        elif _EFFECTIVE.match(line):
-            effective, current = _EFFECTIVE.match(line).group(1), None
+        elif line.startswith(_EFFECTIVE) and line[len(_EFFECTIVE):].strip():
+            effective, current = line[len(_EFFECTIVE):].strip(), None
         elif current is not None and _UPDATE.match(line):
             current.append(update(*_UPDATE.match(line).groups()))
     return lists.get("available"), lists.get("installed"), effective
@@ -164,8 +173,8 @@ _REASONS = (
 
 def failures(text):
     """The updates that would not go in or come out, from the agent's failure block (reference 1.13)."""
-    _before, found, block = text.partition("The following actions failed:")
-    if not found:
+    _before, is_there, block = text.partition("The following actions failed:")
+    if not is_there:
         return []
     lines = block.split("\n")
     starts = [at for at, line in enumerate(lines) if _STEP.match(line)]
@@ -180,10 +189,14 @@ def failures(text):
                 break
         processes, modules = [], []
         for line in lines[start + 1:end]:
-            process, module = _PROCESS.match(line), _MODULE.match(line)
-            if process:
-                processes.append({"name": process.group(1), "pid": int(process.group(2))})
-            elif module:
-                modules.append(module.group(1))
+            # "  - name (pid 12)" is a process, "  - name" a module.
+            sign, _blank, rest = line.strip().partition(" ")
+            name, found, pid = rest.rpartition(" (pid ")
+            if sign != "-" or line[:1] not in (" ", "\t"):
+                continue
+            if found and name and pid[-1:] == ")" and pid[:-1].isdigit() and len(pid) < 20:
+                processes.append({"name": name, "pid": int(pid[:-1])})
+            elif len(rest.split()) == 1:
+                modules.append(rest)
         result.append(Failure(step.id, step.name, step.verb.lower(), reason, processes, modules, advice))
     return result

@@ -330,7 +330,7 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
         "remaining": remaining,
         "failures": [],
         "cves_fixed": [cve for cve in after["cves"]["fixed"] or () if cve not in (before["cves"]["fixed"] or ())],
-        "cves_open": after["cves"]["open"],
+        "cves_open": _open(before, after, removed),
         "attempts": attempts,
         "rc": rc,
         "error_class": None,
@@ -356,6 +356,17 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
         result["failures"] = [dict(failure._asdict()) for failure in agent_words.failures(words)]
         result.update(failed=True, error_class=problem.error_class, msg=_message(problem, result), stdout=words)
     return result
+
+
+def _open(before, after, removed):
+    """The CVEs that wait for a fix. Where nobody says what waits since something was taken out, that at least; None if it is not known either."""
+    waiting = after["cves"]["open"]
+    if not removed or (waiting is not None and after["verdict"] != "unknown"):
+        return waiting
+    lost = facts.cves(update for update in before["updates"]["installed"] if update["id"] in removed)
+    known = list(waiting or ())
+    known.extend(cve for cve in lost if cve not in known and cve not in (after["cves"]["fixed"] or ()))
+    return known or None
 
 
 def _missed(work, after):

@@ -3,8 +3,9 @@
 """uptrack.conf as text: which keys there are, what the agent's parser makes of a file, and edits that keep the rest.
 
 Everything here is a pure function of text (reference 2.1 and 2.2). The agent reads the file with Python's ini parser, and
-one value that it cannot read breaks I(every) command, uptrack-show included. Which Python the agent runs on is not known,
-so a file is accepted only if both parsers read it alike.
+one value that it cannot read breaks I(every) command, uptrack-show included. What the real client was seen to refuse
+(reference 11) is a fault. Which Python another one runs on is not known: what only one of the parsers takes, or takes
+otherwise, is a doubt, and is never written.
 """
 
 import re
@@ -59,7 +60,7 @@ def lines_of(text):
         kind, value = "garbage", None
         if not stripped:
             kind = "blank"
-        elif line[0] in "#;":
+        elif line[0] in "#;" or _is_rem(line):
             kind = "comment"
         elif line[0] in " \t":
             if name is not None:
@@ -67,15 +68,32 @@ def lines_of(text):
             elif stripped[0] in "#;":
                 kind = "comment"
         elif line[0] == "[":
-            match = re.match(r"\[([^]]+)\]", line)
-            if match:
-                kind, section, name = "section", match.group(1), None
+            end = line.find("]")
+            if end > 1:
+                kind, section, name = "section", line[1:end], None
         else:
-            match = re.match(r"([^:=\s][^:=]*?)\s*[:=]\s*(.*?)\s*$", line)
-            if match and section is not None:
-                kind, name, value = "key", match.group(1).lower(), match.group(2)
+            key, given = _split(line)
+            if key and section is not None:
+                kind, name, value = "key", key.lower(), given
         result.append(Line(number, line, kind, section, name, value))
     return result
+
+
+def _is_rem(line):
+    """The agent's parser takes a line whose first word is rem for a comment."""
+    return line[0] in "rR" and line.split(None, 1)[0].lower() == "rem"
+
+
+def _split(line):
+    """A line's key and value, without the blanks around them; None where it has no sign of an assignment."""
+    places = [at for at in (line.find("="), line.find(":")) if at >= 0]
+    return (line[:min(places)].rstrip(), line[min(places) + 1:].strip()) if places else (None, None)
+
+
+def _read(raw):
+    """A raw value as the agent reads it: what stands behind a blank and a semicolon is a comment."""
+    at = raw.find(";")
+    return raw[:at].strip() if at > 0 and raw[at - 1].isspace() else raw
 
 
 def values(text):
@@ -83,15 +101,15 @@ def values(text):
     result = {}
     for line in lines_of(text):
         if line.kind == "key":
-            result[(line.section, line.name)] = line.value
+            result[(line.section, line.name)] = [line.value]
         elif line.kind == "more":
-            result[(line.section, line.name)] += "\n" + line.value
-    return result
+            result[(line.section, line.name)].append(line.value)
+    return {place: "\n".join(parts) for place, parts in result.items()}
 
 
 def boolean(raw):
     """The truth of a raw value, or None where the agent would refuse it."""
-    return _BOOLEANS.get(raw.lower())
+    return _BOOLEANS.get(_read(raw).lower())
 
 
 def plain(raw):
@@ -100,53 +118,97 @@ def plain(raw):
 
 
 def problems(text):
-    """What keeps the agent from reading the file, first line first. An empty list means that it is sound."""
+    """Whatever a file must not have that is written here: what the agent refuses, and what another one may."""
+    return sorted(faults(text) + doubts(text))
+
+
+def faults(text):
+    """What keeps the agent from reading the file, first line first."""
+    found, sections = [], set()
+    if text.startswith("\ufeff"):
+        found.append(Problem(1, "starts with a byte order mark"))
+    for line in lines_of(text):
+        sections.add(line.section)
+        if line.kind == "garbage":
+            found.append(Problem(line.number, "stands before the first section" if line.section is None
+                                 else "is neither a section, a key nor a comment"))
+        elif line.kind == "comment" and line.text[0] in " \t":
+            found.append(Problem(line.number, "is an indented comment with no key above it in its section, which the agent takes for a broken line"))
+    given = values(text)
+    first = _first_lines(text)
+    for (section, name), value in given.items():
+        keys = [_BY_PLACE.get((section, name))]
+        if section == "DEFAULT":
+            # It gives the value for every section that has none of its own.
+            keys = [key for key in KEYS if key.name == name and key.section in sections and (key.section, name) not in given]
+        found.extend(Problem(first[(section, name)], f"{name} {_fault(key, value)}") for key in keys[:1] if key and _fault(key, value))
+    return sorted(found)
+
+
+def doubts(text):
+    """What the agent reads, but an agent on another Python may not, or not so, first line first."""
     found, keys, sections = [], {}, {}
     for line in lines_of(text):
-        if line.kind == "garbage":
-            why = "stands before the first section" if line.section is None else "is neither a section, a key nor a comment"
-            found.append(Problem(line.number, why))
-        elif line.kind == "section":
+        place = (line.section, line.name)
+        if line.kind == "section":
             if line.section in sections:
                 found.append(Problem(line.number, f"opens section [{line.section}] again (first in line {sections[line.section]})"))
             sections.setdefault(line.section, line.number)
         elif line.kind == "key":
-            place = (line.section, line.name)
             if place in keys:
                 found.append(Problem(line.number, f"gives {line.name} again (first in line {keys[place]})"))
             keys.setdefault(place, line.number)
-        if line.kind == "more" and line.value[0] in "#;":
+        elif line.kind == "more" and line.value[0] in "#;":
             found.append(Problem(line.number, f"is an indented comment, which one of the agent's parsers takes for a part of {line.name}"))
-    # Of a value that goes on over several lines the whole counts.
-    first = {(line.section, line.name): line.number for line in lines_of(text) if line.kind == "key"}
+        elif line.kind == "comment" and line.text[0] in "rR":
+            found.append(Problem(line.number, "is a comment only to one of the agent's parsers"))
+    first = _first_lines(text)
     for (section, name), value in values(text).items():
-        why = value_problem(section, name, value, raw=True)
+        if section == "DEFAULT" and any(key.name == name and _fault(key, value) for key in KEYS) and not any(
+                wrong.line == first[(section, name)] for wrong in faults(text)):
+            found.append(Problem(first[(section, name)], f"{name} breaks the agent in every section that does not set it"))
+        why = _doubt(_BY_PLACE.get((section, name)), value)
         if why:
             found.append(Problem(first[(section, name)], f"{name} {why}"))
     return sorted(found)
 
 
-def value_problem(section, name, value, raw=False):
-    """Why a value must not stand in the file, as the end of a sentence about the key; None if it may."""
+def _first_lines(text):
+    """Where the value that counts begins, of one that goes on over several lines."""
+    return {(line.section, line.name): line.number for line in lines_of(text) if line.kind == "key"}
+
+
+def _fault(key, value):
+    """Why the agent cannot read a raw value of a key that it knows, or None."""
+    if "%" in value.replace("%%", ""):
+        return "has a single percent sign, which crashes the agent: double it"
+    if key.type == "bool" and boolean(value) is None:
+        return "needs yes or no" + (", not an empty value" if not value else "")
+    return None
+
+
+def _doubt(key, value):
+    """Why a raw value may be read otherwise than it is meant, or None."""
+    if _read(value) != value:
+        return "has a blank and a semicolon, which one of the agent's parsers takes for the start of a comment"
+    if key is not None and key.type == "path" and not value:
+        return "is set to an empty path: remove the line instead"
+    if key is not None and key.type == "secret" and len(value.split()) > 1:
+        return "must not have blanks in it"
+    return None
+
+
+def value_problem(section, name, value):
+    """Why a value must not be written into the file, as the end of a sentence about the key; None if it may."""
     key = _BY_PLACE.get((section, name))
-    if raw:
-        if re.search(r"%(?!%)", value.replace("%%", "")):
-            return "has a single percent sign, which crashes the agent: double it"
-    elif "\n" in value or "\r" in value:
+    if "\n" in value or "\r" in value:
         return "must be one line"
-    elif value != value.strip():
+    if value != value.strip():
         return "must not start or end with a blank"
     if re.search(r"\s;", value):
         return "has a blank and a semicolon, which one of the agent's parsers takes for the start of a comment"
-    if key is None:
-        return None
-    if key.type == "bool" and boolean(value) is None:
-        return "needs yes or no" + (", not an empty value" if not value else "")
-    if key.type == "path" and not value:
-        return "is set to an empty path: remove the line instead"
-    if key.type == "secret" and re.search(r"\s", value):
-        return "must not have blanks in it"
-    return None
+    why = _fault(key, value.replace("%", "%%")) if key else None
+    return why or _doubt(key, value)
 
 
 def render(section, name, value):
@@ -201,7 +263,9 @@ def edit(text, wanted):
             written.add(place)
             block.append(line.text if line.value == final[place] else _assignment(line.name, final[place]))
         elif line.kind != "more":   # a continued value was written with its key
-            block.append(line.text)
+            # In a section that is brought together an indented line would become a part of the key that now stands above it.
+            strays = line.text[:1] in (" ", "\t") and line.kind != "blank" and any(section == line.section for section, _name in written)
+            block.append(f"# {line.text.strip()}" if strays else line.text)
     for section, name in final:
         if (section, name) in written:
             continue
@@ -231,6 +295,14 @@ def _assignment(name, raw):
     return f"{name} = " + raw.replace("\n", "\n    ") if raw else f"{name} ="
 
 
+def _without_user(line):
+    """A line with a proxy, everything between its scheme and its last at sign hidden."""
+    before, _sign, host = line.rpartition("@")
+    scheme = before.find("://")
+    start = scheme + 3 if scheme >= 0 and re.match(r"[^=:]*[=:]\s*[A-Za-z0-9+.-]*\Z", before[:scheme]) else len(re.match(r"[^=:]*[=:]?\s*", before).group())
+    return f"{before[:start]}{MASK}@{host}"
+
+
 def masked(text):
     """The text for diffs and messages: no access key, no user and password of a proxy."""
     result = []
@@ -239,7 +311,7 @@ def masked(text):
         if line.name == "accesskey" and line.kind in ("key", "more") and line.value not in ("", PLACEHOLDER):
             shown = f"{line.name} = {MASK}" if line.kind == "key" else f"    {MASK}"
         elif line.name == "https_proxy" and line.kind in ("key", "more") and "@" in line.value:
-            shown = re.sub(r"^([^=:]*[=:]\s*)((?:[A-Za-z0-9+.-]+://)?).*@", r"\g<1>\g<2>" + MASK + "@", line.text)
+            shown = _without_user(line.text)
         elif line.kind == "garbage" or (line.kind == "more" and line.name in ("accesskey", "https_proxy")):
             shown = MASK
         elif line.kind == "comment" and re.search(r"accesskey|https?_proxy|@|[0-9a-fA-F]{32}", line.text, re.I):

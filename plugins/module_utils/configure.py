@@ -91,7 +91,7 @@ def plan(params, root):
     old = _read(path)
     # Without a wish the file is none of this task's business, such as when a host is only to be disabled.
     new = conf.edit(old or "", wanted) if wanted else old or ""
-    wrong = conf.problems(new) if wanted else []
+    wrong = conf.faults(new) if wanted else []
     if wrong:
         raise Refused(f"{path}: line {_line_in(old or new, wrong[0], new)} {wrong[0].what}. The agent cannot read such a file. "
                       "Correct that line by hand, or set its option here; the file was left as it was.")

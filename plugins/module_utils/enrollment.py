@@ -40,9 +40,18 @@ def _refusal(words):
 
 def distribution(os_release, machine):
     """The distribution, from the text of /etc/os-release."""
-    seen = dict(re.findall(r"^([A-Z_]+)=[\"']?(.*?)[\"']?[ \t]*$", os_release, re.M))
+    seen = {}
+    for line in os_release.split("\n"):
+        name, is_there, value = line.partition("=")
+        if is_there and re.match(r"[A-Z_]+\Z", name):
+            seen[name] = _unquoted(value.rstrip(" \t"))
     return Distribution(seen.get("ID", "linux"), seen.get("VERSION_ID", "").partition(".")[0],
                         seen.get("VERSION_CODENAME") or seen.get("UBUNTU_CODENAME") or "", machine, seen.get("PRETTY_NAME", "an unknown system"))
+
+
+def _unquoted(value):
+    value = value[1:] if value[:1] in ("'", '"') else value
+    return value[:-1] if value[-1:] in ("'", '"') else value
 
 
 def check(params):
@@ -137,7 +146,11 @@ def repository_is_there(wanted, seen):
         return False
     if wanted["kind"] == "apt":
         return _apt_is_there(wanted, file)
-    said = dict(re.findall(r"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", file, re.M))
+    said = {}
+    for line in file.split("\n"):
+        name, is_there, value = line.partition("=")
+        if is_there and re.match(r"\w+\Z", name.strip(" \t")):
+            said[name.strip(" \t")] = value.strip(" \t")
     return (said.get("baseurl") == wanted["url"] and said.get("gpgcheck") == "1" and said.get("enabled", "1") == "1"
             and said.get("gpgkey") == f"file://{wanted['key_file']}" and _is_key(seen["key_file"], wanted) and seen["key_imported"])
 

@@ -65,9 +65,7 @@ def _channels(run_command, expected):
     """The enabled repositories. Those of ULN stand in no file, so that dnf is asked where the files do not have what is expected."""
     enabled = []
     for path in sorted(glob.glob("/etc/yum.repos.d/*.repo")):
-        for ident, body in re.findall(r"^\[([^\]]+)\][^\n]*\n((?:(?!\[).*\n?)*)", _read(path) or "", re.M):
-            if not re.search(r"^[ \t]*enabled[ \t]*=[ \t]*(0|no|false|off)\b", body, re.M | re.I):
-                enabled.append(ident)
+        enabled += _enabled(_read(path) or "")
     if not set(expected).intersection(enabled):
         for program in ("/usr/bin/dnf", "/usr/bin/yum"):
             if os.access(program, os.X_OK):
@@ -75,6 +73,18 @@ def _channels(run_command, expected):
                 enabled += [line.split()[0].lstrip("!*").partition("/")[0] for line in out.splitlines() if line.split()]
                 break
     return enabled
+
+
+def _enabled(text):
+    """The repositories of a file that are not switched off in it."""
+    found, last = [], None
+    for line in text.split("\n"):
+        if line[:1] == "[" and line.find("]") > 1:
+            last = line[1:line.index("]")]
+            found.append(last)
+        elif last in found and re.match(r"[ \t]*enabled[ \t]*=[ \t]*(0|no|false|off)\b", line, re.I):
+            found.remove(last)
+    return found
 
 
 def _read(path):

@@ -23,6 +23,9 @@ Statement = namedtuple("Statement", "words inside path line brace")
 Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace")
 
 
+_MOST_EXPANDED = 65536
+
+
 class Unreadable(Exception):
     """The configuration cannot be understood; the words say where."""
 
@@ -61,9 +64,9 @@ def _tokens(source, path, parameters, inside):
         words = _words(line)
         if not words or words[0].startswith("@"):
             continue
-        defined = re.match(r"^\s*\$(\w+)\s*=\s*(.*?)\s*$", _bare(line))
-        if defined:
-            parameters[defined.group(1)] = _expanded(defined.group(2), parameters)
+        name, is_there, value = _bare(line).strip().partition("=")
+        if is_there and re.match(r"\$\w+\Z", name.rstrip()):
+            parameters[name.rstrip()[1:]] = _expanded(value.lstrip(), parameters)
             continue
         if any("$" in word for word in words):
             words = _words(_expanded(line, parameters))
@@ -79,7 +82,11 @@ def _tokens(source, path, parameters, inside):
 
 
 def _expanded(text, parameters):
-    return re.sub(r"\$\{?(\w+)\}?", lambda found: parameters.get(found.group(1), found.group(0)), text)
+    expanded = re.sub(r"\$\{?(\w+)\}?", lambda found: parameters.get(found.group(1), found.group(0)), text)
+    if len(expanded) > max(_MOST_EXPANDED, len(text)):
+        # Parameters of parameters grow without end.
+        raise Unreadable("its parameters stand for more than {} characters".format(_MOST_EXPANDED))
+    return expanded
 
 
 def _bare(line):

@@ -40,8 +40,22 @@ def well_formed(fingerprint):
     return bool(re.match(r"^([0-9A-F]{40}|[0-9A-F]{64})$", _plain(fingerprint)))
 
 
+def _armors(text):
+    """What stands between the lines that begin and end a block."""
+    body = None
+    for line in text.split("\n"):
+        if body is None:
+            if line.rstrip(" \t\r").endswith("-----BEGIN PGP PUBLIC KEY BLOCK-----"):
+                body = []
+        elif "-----END PGP PUBLIC KEY BLOCK-----" in line:
+            yield "\n".join(body + [line.partition("-----END")[0]])
+            body = None
+        else:
+            body.append(line)
+
+
 def _blocks(text):
-    armors = re.findall(r"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t\r]*\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", text, re.S)
+    armors = list(_armors(text))
     if not armors:
         raise NotAKey("it has no block that begins with -----BEGIN PGP PUBLIC KEY BLOCK-----")
     for armor in armors:

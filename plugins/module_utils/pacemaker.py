@@ -2,7 +2,6 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """What a pacemaker cluster says of itself: C(crm_mon)'s XML. Pure."""
 
-import re
 import xml.etree.ElementTree as ET
 from collections import namedtuple
 
@@ -21,8 +20,11 @@ class Unreadable(Exception):
 
 def cluster_name(configuration):
     """C(cluster_name) of a corosync.conf, or an empty text."""
-    found = re.search(r"^\s*cluster_name\s*:\s*(\S+)", configuration, re.MULTILINE)
-    return found.group(1) if found else ""
+    for line in configuration.split("\n"):
+        name, _sign, value = line.partition(":")
+        if name.strip() == "cluster_name" and value.split():
+            return value.split()[0]
+    return ""
 
 
 def complaint(words):

@@ -7,7 +7,9 @@ the same truth. It needs C(sh), C(uname), C(date), C(id) and C(awk); the agent i
 asked for, or when the agent's state files cannot answer.
 
 Secrets stay on the host: C(awk) reads the access key and the credentials of the proxy from uptrack.conf for one purpose,
-to cut them out of everything it prints (the agent repeats the proxy's URL in its errors, reference 1.12).
+to cut them out of everything it prints (the agent repeats the proxy's URL in its errors, reference 1.12). The agent's log,
+which its results hold after a failure, and what it says of the machine never leave the host: the access key is in both,
+even in base64. Of every file a bounded part is read, and nothing that is no plain file.
 
 The answer is a sequence of lines C(@tag text); a text of several lines is several lines with the same tag. A line that
 does not start with C(@) (a login banner, say) is nobody's answer and is passed over. The last line is C(@end).
@@ -63,25 +65,50 @@ stages() {
   done
 }
 
-state=
-for d in "$R/var/cache/uptrack/$sysname"/*/"$release/$version"; do [ -d "$d" ] && state=$d; done
+# The folder of this kernel; of several architectures the one that uname names.
+folder() {
+  state=
+  for d in "$R/var/cache/uptrack/$sysname"/*/"$release/$version"; do [ -d "$d" ] && state=$d; done
+  d="$R/var/cache/uptrack/$sysname/$machine/$release/$version"
+  [ -d "$d" ] && state=$d
+}
+folder
 
-# Prints every state file with the secrets cut out. Ends with 3 when what the files say of the installed updates is not
-# what the kernel says, or when a file is missing: then only the agent can answer.
+# Adds a file to what awk reads. What is there and no plain file that can be read is told.
+add() {
+  if [ -f "$2" ] && [ -r "$2" ]; then
+    list="$list$1=$2$nl"
+    [ -s "$2" ] || say odd "$1 empty"
+  elif [ -e "$2" ]; then say odd "$1 unreadable"
+  fi
+}
+
+# Prints the files with the secrets cut out, or the agent's words alone. Its status is the sum of: 1, what the files say is
+# not of what the kernel holds now, or a file is missing; 2, the name of an update in the kernel is in none of them.
 tell() {
-  set --
-  [ -r "$R/etc/uptrack/uptrack.conf" ] && set -- "$@" tag=conf "$R/etc/uptrack/uptrack.conf"
-  [ -r "$R/var/lib/uptrack/effective_kernel" ] && set -- "$@" tag=effective "$R/var/lib/uptrack/effective_kernel"
-  for f in status results upgrade_plan; do
-    [ -n "$state" ] && [ -r "$state/$f" ] && set -- "$@" "tag=$f" "$state/$f"
-  done
-  [ -r "$R/var/lib/rebootless-ksplice/leases.json" ] && set -- "$@" tag=lease "$R/var/lib/rebootless-ksplice/leases.json"
-  [ -r "$R/var/lib/rebootless-ksplice/drained.json" ] && set -- "$@" tag=drained "$R/var/lib/rebootless-ksplice/drained.json"
-  for f in uptrack ksplice; do [ -r "$R/etc/cron.d/$f" ] && set -- "$@" tag=cron "$R/etc/cron.d/$f"; done
-  printf '%s\n' "$words" | applied=$applied awk '
+  list=
+  add conf "$R/etc/uptrack/uptrack.conf"
+  if [ "$1" = files ]; then
+    add effective "$R/var/lib/uptrack/effective_kernel"
+    [ -n "$state" ] && for f in status results upgrade_plan init_plan remove_plan; do add "$f" "$state/$f"; done
+    add lease "$R/var/lib/rebootless-ksplice/leases.json"
+    add drained "$R/var/lib/rebootless-ksplice/drained.json"
+    for f in uptrack ksplice; do add cron "$R/etc/cron.d/$f"; done
+    [ -n "$state" ] && [ -f "$state/packages.yml" ] && [ -r "$state/packages.yml" ] && list="${list}packages=$state/packages.yml$nl"
+  fi
+  printf '%s\n' "$words" | applied=$applied files=$list awk '
+    # Blanks at the end, one by one: as an expression they would be tried from every one of them.
+    function trimmed(s,    n) {
+      n = length(s)
+      while (n && index(" \t\r", substr(s, n, 1))) n--
+      return substr(s, 1, n)
+    }
     # A secret as a regular expression that also finds it wrapped over two lines.
     function keep_secret(s,    i, c, r) {
       if (length(s) < 4) return
+      # No key is as long as that: in pieces, and not without end.
+      for (i = 0; i < 16 && length(s) > 256; i++) { keep_secret(substr(s, 1, 256)); s = substr(s, 257) }
+      s = substr(s, 1, 256)
       # In uptrack.conf a percent sign is doubled, in the words of the agent it is not.
       if (s ~ /%%/) { r = s; gsub(/%%/, "%", r); keep_secret(r) }
       r = ""
@@ -113,14 +140,15 @@ tell() {
     }
     # uptrack.conf line by line, so that the reader can name a broken line, with no value that may be private.
     function conf(line,    at, key, value, c) {
-      if (line ~ /^[ \t]*$/ || line ~ /^[#;]/) return "#"
+      if (line ~ /^[ \t\r]*$/ || line ~ /^[#;]/) return "#"
+      if (line ~ /^[rR][eE][mM]([ \t]|$)/) return "rem"
       if (line ~ /^[ \t]+[#;]/) return " #"
       if (line ~ /^[ \t]/) return " (hidden)"
       if (match(line, /^\[[^\]]*\]/)) return substr(line, 1, RLENGTH) (substr(line, RLENGTH + 1) ~ /[^ \t\r]/ ? " (hidden)" : "")
       at = match(line, /[=:]/)
       if (!at) return "!"
-      key = tolower(substr(line, 1, at - 1)); sub(/[ \t]+$/, "", key)
-      value = substr(line, at + 1); gsub(/^[ \t]+|[ \t\r]+$/, "", value)
+      key = tolower(trimmed(substr(line, 1, at - 1)))
+      value = trimmed(substr(line, at + 1)); sub(/^[ \t]+/, "", value)
       if (key == "accesskey") {
         if (value == "" || value == "INSERT_ACCESS_KEY") return key " = " value
         keep_secret(value)
@@ -133,68 +161,165 @@ tell() {
         sub(/.*@/, "", value)
         return key " = (hidden)" percent(c) "@" value
       }
+      at = index(value, ";")
+      if (at > 1 && substr(value, at - 1, 1) ~ /[ \t]/) value = trimmed(substr(value, 1, at - 1)) " ; (hidden)"
       if (key ~ /^(use_hw_uuid|gconf_proxy_lookup|install_on_reboot|upgrade_on_reboot|autoinstall|no_rmmod|suppress_ip)$/ ||
           key ~ /^(debug_to_server|cron_output_.*|skip_apply_after_pkg_install|effective_version|enabled)$/ ||
           key ~ /^(ssl_ca_cert_file|ssl_ca_cert_dir|hostname_override_file)$/)
         return key " = " value
-      return key " = (hidden)"
+      return key " = (hidden)" percent(value)
     }
     # A single percent sign breaks the agent (reference 2.2): the masked value keeps that fault and nothing else.
     function percent(value) { gsub(/%%/, "", value); return value ~ /%/ ? "%" : "" }
-    BEGIN { keep_proxy(ENVIRON["https_proxy"]); keep_proxy(ENVIRON["HTTPS_PROXY"]); keep_proxy(ENVIRON["http_proxy"]) }
-    tag == "conf" { print "@conf " conf($0); next }
-    { text[tag] = text[tag] $0 "\n"; seen[tag] = 1 }
+    # What of a state file is not sent, line by line. A key in the first column is one: what a value goes on in is indented.
+    function unwanted(tag, line,    indent, key) {
+      match(line, /^ */); indent = RLENGTH
+      if (skipped >= 0) {
+        if (indent == length(line) || indent > skipped || (indent == skipped && line ~ /^ *- /)) return 1
+        skipped = -1
+      }
+      if (tag == "remove_plan") {
+        # Its IDs are what counts, names and kernels are in the other plans.
+        if (line ~ /^ +(Name|EffectiveKernel):/) { skipped = indent; return 1 }
+        return 0
+      }
+      if (indent == 0) {
+        client = -1
+        if (line ~ /^["\047]?(UptrackLog|Debug)["\047]?:/) { skipped = 0; return 1 }
+        if (line ~ /^["\047]?Client["\047]?:/) {
+          if (line !~ /: *$/) { skipped = 0; return 1 }
+          client = 0
+        }
+      } else if (client >= 0) {
+        if (client == 0) client = indent
+        if (indent == client && line !~ /^ *Config:/) { skipped = indent; return 1 }
+      }
+      return 0
+    }
+    # The ID of an update, where a line starts with one.
+    function id_of(line,    id) {
+      if (!match(line, /^[ -]*\{?["\047]?ID["\047]?: *["\047]?[a-z0-9]+/)) return ""
+      id = substr(line, RSTART, RLENGTH); sub(/.*[^a-z0-9]/, "", id)
+      return id
+    }
+    function keep(tag, line) {
+      buffer = buffer line "\n"
+      if (length(buffer) > 8192) { text[tag] = text[tag] buffer; kept += length(buffer); buffer = "" }
+    }
+    # One file as far as it is wanted. One that is too long loses its end, and its reader sees that.
+    function read_file(tag, file,    line, total, id, got) {
+      skipped = client = -1; buffer = ""; kept = total = 0
+      while (total < 33554432 && kept < 1048576 && (got = (getline line < file)) > 0) {
+        total += length(line) + 1
+        if (tag == "conf") { if (total < 262144) print "@conf " conf(line); continue }
+        if (is_state[tag] && unwanted(tag, line)) continue
+        if (is_state[tag] && (id = id_of(line)) != "") {
+          if (tag == "status" && !((tag, id) in ids)) statuses++
+          if (tag == "init_plan" && !((tag, id) in ids)) inits++
+          ids[tag, id] = 1
+          if (tag != "remove_plan") named[id] = 1
+        }
+        if (line ~ /^RunUUID:/) run[tag] = line
+        if (tag == "results" && line ~ /^ +Code: *[0-9]+$/ && line !~ /: *(0|1|12)$/) failed = 1
+        keep(tag, line)
+      }
+      close(file)
+      text[tag] = text[tag] buffer; seen[tag] = 1
+      if (got < 0) print "@odd " tag " unreadable"
+    }
+    # Of the list of updates those that the other files have no name for.
+    function read_packages(file,    line, total, item, wanted, id, indent) {
+      item = ""; wanted = 1; indent = -1; buffer = ""; kept = total = 0
+      while (total < 33554432 && kept < 1048576 && (getline line < file) > 0) {
+        total += length(line) + 1
+        match(line, /^ */)
+        if (line ~ /^ *- / && (indent < 0 || RLENGTH == indent) || line ~ /^[^ ]/) {
+          if (wanted && item != "") keep("packages", item)
+          if (line ~ /^ *- /) { indent = RLENGTH; wanted = 0 } else wanted = (line ~ /^(---|%|Updates:|\.\.\.)/)
+          item = line
+        } else if (length(item) < 65536) item = item "\n" line
+        id = id_of(line)
+        if (id in lacking) { wanted = 1; delete lacking[id]; lacks-- }
+      }
+      if (wanted && item != "") keep("packages", item)
+      close(file)
+      text["packages"] = text["packages"] buffer; seen["packages"] = 1
+    }
+    BEGIN {
+      keep_proxy(ENVIRON["https_proxy"]); keep_proxy(ENVIRON["HTTPS_PROXY"]); keep_proxy(ENVIRON["http_proxy"])
+      # Whatever looks like a key.
+      for (i = 0; i < 32; i++) hash = hash "[0-9A-Fa-f]"
+      hash = hash "[0-9A-Fa-f]*"
+      split("effective status results upgrade_plan init_plan remove_plan", name, " ")
+      for (i in name) is_state[name[i]] = 1
+      files = split(ENVIRON["files"], file, "\n")
+      for (i = 1; i < files; i++) {
+        at = index(file[i], "="); tag = substr(file[i], 1, at - 1); path = substr(file[i], at + 1)
+        if (tag == "packages") packages = path; else read_file(tag, path)
+      }
+      n = split(ENVIRON["applied"], a, " ")
+      for (i = 1; i <= n; i++) if (!(a[i] in named)) { lacking[a[i]] = 1; lacks++ }
+      if (lacks && packages != "") read_packages(packages)
+    }
+    { said = said $0 "\n"; if (length(said) > 8192) { text["words"] = text["words"] said; said = "" } }
     END {
-      names = "effective status results upgrade_plan cron lease drained words"
-      count = split(names, name, " ")
-      for (i = 1; i <= count; i++) if (seen[name[i]]) {
-        lines = split(mask(text[name[i]]), line, "\n")
+      text["words"] = text["words"] said
+      count = split("effective status results upgrade_plan init_plan remove_plan packages cron lease drained words", name, " ")
+      for (i = 1; i <= count; i++) if (seen[name[i]] || name[i] == "words") {
+        masked = mask(text[name[i]])
+        if (is_state[name[i]] || name[i] == "words") gsub(hash, "(hidden)", masked)
+        lines = split(masked, line, "\n")
         for (j = 1; j < lines; j++) print "@" name[i] " " line[j]
       }
-      known = ""; rest = text["status"]
-      while (match(rest, /[{ ,]ID: *["\047]?[a-z0-9]+/)) {
-        id = substr(rest, RSTART, RLENGTH); sub(/.*[^a-z0-9]/, "", id)
-        known = known " " id " "; knowns++
-        rest = substr(rest, RSTART + RLENGTH)
-      }
-      same = seen["status"] && seen["upgrade_plan"] && seen["effective"]
-      n = split(ENVIRON["applied"], a, " ")
-      if (n != knowns + 0) same = 0
-      for (i = 1; i <= n; i++) if (index(known, " " a[i] " ") == 0) same = 0
-      exit same ? 0 : 3
+      same = seen["status"] && seen["upgrade_plan"] && !failed
+      if (n != statuses + 0 || (seen["init_plan"] && n != inits + 0)) same = 0
+      for (i = 1; i <= n; i++) if (!(("status", a[i]) in ids) || (seen["init_plan"] && !(("init_plan", a[i]) in ids))) same = 0
+      if (!seen["init_plan"] && run["status"] != run["results"]) same = 0
+      exit (same ? 0 : 1) + (lacks ? 2 : 0)
     }
-  ' "$@" tag=words -
+  '
 }
 
+nl='
+'
 words=
 seen=$(stages; say applied "$applied")
 applied=${seen##*@applied}
-told=$(tell); same=$?
+told=$(tell files); known=$?
 ask=
 case $refresh in
   always) ask=1;;
   stale)
-    if [ $same = 3 ] || [ ! -e "$state/upgrade_plan" ]; then ask=1
-    elif [ $((now - $(date -r "$state/upgrade_plan" +%s))) -gt "$older_than" ]; then ask=1
-    fi;;
+    case $known in
+      0|2) [ $((now - $(date -r "$state/upgrade_plan" +%s))) -gt "$older_than" ] && ask=1;;
+      1|3) ask=1;;
+    esac;;
 esac
 if [ -n "$ask" ] && { [ "$uid" != 0 ] || [ -z "$upgrade" ]; }; then say unasked 1; fi
 if [ "$uid" = 0 ] && [ -d "$R/sys/module" ]; then
   if [ -n "$ask" ] && [ -n "$upgrade" ] && [ ! -e "$R/etc/uptrack/disable" ]; then
     words=$("$upgrade" -n 2>&1 </dev/null); say refreshed $?
-    for d in "$R/var/cache/uptrack/$sysname"/*/"$release/$version"; do [ -d "$d" ] && state=$d; done
+    folder
     seen=$(stages; say applied "$applied")
     applied=${seen##*@applied}
-    told=$(tell)
+    told=$(tell files)
     say now "$(date +%s)"
-  elif [ $same = 3 ] && [ -n "$show" ]; then
+  elif [ "$known" -ge 2 ] && [ -n "$show" ]; then
+    # It writes the file status anew, for the kernel of now: what the files said is what was read before.
     words=$("$show" --all --no-network 2>&1 </dev/null); say showed $?
-    told=$(tell)
+    told="$told$nl$(tell words | { while IFS= read -r line; do case $line in @words*) printf '%s\n' "$line";; esac; done; })"
   fi
 fi
+# The agent refuses to start when this names a file that is missing or empty.
+case $told in *'@conf hostname_override_file = '*)
+  f=${told##*'@conf hostname_override_file = '}; f=${f%%"$nl"*}
+  if [ -z "$f" ] || [ ! -f "$R$f" ]; then say override missing; elif [ ! -s "$R$f" ]; then say override empty; fi;;
+esac
+# An agent that ran since its configuration was changed could read it.
+# shellcheck disable=SC3013
+[ -e "$state/status" ] && [ "$R/etc/uptrack/uptrack.conf" -nt "$state/status" ] && say conf_newer 1
 [ -n "$seen" ] && printf '%s\n' "$seen"
 [ -n "$told" ] && printf '%s\n' "$told"
-[ -e "$state/upgrade_plan" ] && say checked "$(date -r "$state/upgrade_plan" +%s)"
 echo @end
 """
 

@@ -41,6 +41,8 @@ def without_user(url):
 def mask(text, secrets):
     """The text without the secrets, also where the agent wrapped one over two lines."""
     for secret in secrets:
+        # Blanks in it may have become others, and nothing else stands between two patterns for blanks.
+        secret = "".join(secret.split())
         if len(secret) >= 4:
             text = re.sub(r"\s*".join(map(re.escape, secret)), MASK, text)
     return re.sub(r"://[^/@\s]*@", f"://{MASK}@", text)

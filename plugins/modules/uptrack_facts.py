@@ -125,7 +125,7 @@ ansible_facts:
               description:
                 - How its last run ended, whoever started it; null if it never ran for this kernel.
                 - V(rc) is its exit status, V(done) the IDs it put in or took out, V(failed) a list of updates with V(id), V(name) and
-                  the kernel's V(reason) (such as V(code_busy)),
+                  the kernel's V(reason) (such as V(code_busy)), the V(processes) (V(name) and V(pid)) and V(modules) in the way,
                   V(what) a clause for a failure of another kind, V(at) a UTC time.
               type: dict
               returned: always
@@ -182,7 +182,9 @@ ansible_facts:
               returned: always
               sample: [{id: abcd1234, name: "CVE-2026-1234: Use-after-free in foo.", cves: [CVE-2026-1234]}]
             available:
-              description: What an upgrade would add, as of RV(ansible_facts.uptrack.checked_at). Null if never asked.
+              description:
+                - What an upgrade would add, as of RV(ansible_facts.uptrack.checked_at).
+                - Null if never asked, or if the answer was for something else than what is in the kernel now.
               type: list
               elements: dict
               returned: always
@@ -192,7 +194,9 @@ ansible_facts:
               elements: str
               returned: always
         cves:
-          description: V(fixed) by what is in the kernel, and V(open), which the waiting updates would fix.
+          description:
+            - V(fixed) by what is in the kernel, and V(open), which the waiting updates would fix.
+            - Either is null where nobody on the host knows: V(fixed) when none is known and an update has no name.
           type: dict
           returned: always
           sample: {fixed: [CVE-2026-1234], open: []}
@@ -210,6 +214,14 @@ ansible_facts:
             - The agent's switches from uptrack.conf, its defaults filled in. V(access_key) is V(set) or V(missing), V(https_proxy) is V(set),
               V(none) (forced direct) or V(environment). Neither is ever shown.
           type: dict
+          returned: always
+        warnings:
+          description:
+            - What is wrong on the host without deciding how it stands, in sentences. Lines of uptrack.conf that an agent may not be able
+              to read, state files or keys in them that cannot be read, a message of the update service, updates that were withdrawn.
+            - A line of uptrack.conf that no agent can read makes the verdict V(unknown) if the agent has not run since the file was changed.
+          type: list
+          elements: str
           returned: always
         self_update:
           description:

@@ -201,6 +201,7 @@ def test_trap_20_a_removal_without_the_service_succeeds_with_status_10(make_host
     assert host.in_kernel() == []
     assert not result["failed"] and result["changed"] and result["rc"] == 10
     assert result["removed"] == IDS and result["warnings"]
+    assert result["cves_open"] == ["CVE-2026-1001", "CVE-2026-1002", "CVE-2026-1003"]
 
 
 def test_trap_21_facts_need_neither_root_nor_key(make_host):
