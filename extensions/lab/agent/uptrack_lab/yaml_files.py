@@ -201,7 +201,7 @@ def _looks_like_a_number(text):
     global _number
     if text[0] not in "-+.0123456789" or text.count(".") > 1 or not _NUMERIC.issuperset(text):
         return False
-    if text.isdigit() and text[0] != "0":
+    if re.match(r"[1-9][0-9]*\Z", text):
         return True
     if _number is None:
         _number = re.compile(
@@ -377,6 +377,6 @@ def _resolve(text):
         return text == "true"
     if text == "null":
         return None
-    if text.isdigit() and (text[0] != "0" or text == "0"):  # PyYAML leaves 08 unquoted: no number in YAML 1.1
+    if re.match(r"[0-9]+\Z", text) and (text[0] != "0" or text == "0"):  # PyYAML leaves 08 unquoted: no number in YAML 1.1
         return int(text)
     return text

@@ -67,7 +67,7 @@ def wait_for_agent(pid):
 
 def test_killed_at_random_moments(make_host):
     chance = random.Random(seed("KSPLICE_TEST_SEED"))
-    slow = {"seconds_per_update": 0.02, "seconds_per_contact": 0.01, "lock_wait": 5}
+    slow = {"seconds_per_update": 0.05, "seconds_per_contact": 0.01, "lock_wait": 5}
     # How long a run takes that nobody disturbs: on a busy machine the moments must spread wider.
     began = time.time()
     host = make_host(**slow)
@@ -81,7 +81,9 @@ def test_killed_at_random_moments(make_host):
         pid, victim = in_a_process(host), ["module", "agent", "both"][number % 3]
         if victim != "module":
             wait_for_agent(pid)
-        time.sleep(chance.uniform(0, length if victim == "module" else length / 3))
+        while victim == "agent" and agent_of(pid) and not host.in_kernel():
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, {"module": length, "both": length / 3, "agent": slow["seconds_per_update"]}[victim]))
         agent = agent_of(pid)
         for name, target in (("agent", agent), ("module", pid)):
             if target and victim in (name, "both"):
