@@ -48,13 +48,13 @@ def steps(text):
 
     A message of the service may hold lines of the same shape, before the words that announce the plan.
     """
-    found = []
+    found, is_plan = [], False
     for line in text.split("\n"):
         match = _STEP.match(line)
-        if match:
+        if match and is_plan:
             found.append(Step(*match.groups()))
         elif line.startswith((_PLAN, "Nothing to be done.")):
-            found = []
+            found, is_plan = [], True
         elif line.startswith("The following actions failed:"):
             break
     return found
@@ -106,7 +106,13 @@ def unknown_updates(text):
 
 LOCKED = Problem("transient", "another run of the agent holds its lock",
                  "Wait for it to end (its own cron job, perhaps) and run again. Never delete the lock file.")
+# What stands behind the words of a command that was ended, see C(bounded.ended).
+ENDED = "It was ended because it was not done after"
 _ANCHORS = (
+    (ENDED, Problem(
+        "host", "the agent was not done in time and was ended",
+        "Look on the host for what it waits for (the network, a disk, another process), then run again; a longer timeout helps "
+        "only if it was at work.")),
     # Only the meanings that the exit status 1 leaves open, or that say more than the status does.
     ("It appears that another Uptrack process is currently running on this", LOCKED),
     ("Uptrack disabled by system administrator", Problem(

@@ -12,7 +12,7 @@ import time
 import zlib
 from collections import namedtuple
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, facts, ledger, probe, secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, bounded, facts, ledger, probe, secrets
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["latest", "present", "absent"], "default": "latest"},
@@ -26,6 +26,7 @@ ARGUMENTS = {
     "lock_timeout": {"type": "int", "default": 300},
     "retries": {"type": "int", "default": 3},
     "retry_delay": {"type": "int", "default": 20},
+    "timeout": {"type": "int", "default": 3600},
     "unsupported": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
     "lease": {"type": "str", "no_log": False},
 }
@@ -49,10 +50,12 @@ class Agent:
     """The agent on this host.
 
     :param run_command: as AnsibleModule's: a list of arguments in, (rc, stdout, stderr) out.
+    :param timeout: seconds after which a command of the agent is ended.
     """
 
-    def __init__(self, run_command):
+    def __init__(self, run_command, timeout=900):
         self._run_command = run_command
+        self.timeout = timeout
         self.root = os.environ.get("UPTRACK_LAB_ROOT", "")
         self.secrets = [part for name in secrets.PROXY_VARIABLES for part in secrets.of_proxy(os.environ.get(name))]
         try:
@@ -63,16 +66,20 @@ class Agent:
 
     def facts(self):
         """What is in the kernel, without asking the service. See the module uptrack_facts."""
-        _rc, out, _err = self._run_command(["/bin/sh", "-c", probe.script()])
+        _rc, out, _err = self._run_command(["/bin/sh", "-c", probe.script(timeout=self.timeout)])
         return facts.facts(out)
 
     def run(self, command, *arguments):
-        """Run one of the agent's commands: its exit status, and its words without secrets."""
+        """Run one of the agent's commands: its exit status, and its words without secrets. One that takes too long is ended, and its words say so."""
         for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
             path = f"{self.root}{directory}/{command}"
             if os.access(path, os.X_OK):
-                rc, out, err = self._run_command([path] + list(arguments))
-                return rc, secrets.mask(out + err, self.secrets)
+                begun = time.monotonic()
+                rc, out, err = self._run_command(bounded.limited([path] + list(arguments), self.timeout))
+                words = secrets.mask(out + err, self.secrets)
+                if rc in bounded.ENDED and time.monotonic() - begun >= self.timeout:
+                    words = f"{words.rstrip()}\n{agent_words.ENDED} {self.timeout} s.\n"
+                return rc, words
         raise Refused(f"There is no {command} on this host: install the agent first.")
 
     def waiting(self, update, seen):
@@ -114,6 +121,8 @@ def check_arguments(params):
     for name in ("lock_timeout", "retries", "retry_delay", "pause"):
         if params[name] < 0:
             raise Refused(f"{name} must not be below 0. Nothing was changed.")
+    if params["timeout"] < 1:
+        raise Refused("timeout must be at least 1 second. Nothing was changed.")
 
 
 def check_host(before):
@@ -123,7 +132,7 @@ def check_host(before):
         raise Refused(f"{reason} Nothing was changed.")
     if verdict == "unsupported" and reason.startswith("There is no /sys/module"):
         raise Refused(f"{reason} Nothing was changed.", "unsupported")
-    if verdict == "unknown" and ("Without root" in reason or "cannot read" in reason):
+    if verdict == "unknown" and reason.startswith("Without root"):
         raise Refused(f"{reason} Nothing was changed.")
 
 
@@ -236,20 +245,24 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
             # The agent skips an ID it does not know and calls that a success (trap 7): what it would do is looked at first.
             rc, words, more = _persist(agent, params, host, sleep, clock, work, "-n")
             attempts += more
+            if rc not in (0, 12) and "--all" in work.arguments:
+                # The real run would go the same way.
+                rc, words, more = _persist(agent, params, host, sleep, clock, _without_service(work), "-n")
+                attempts += more
+                rc = 0 if agent_words.announced(words) else rc
             _check_preview(params, before, work, words)
             if rc not in (0, 12):
                 return outcome(before, agent.facts(), work, rc, words, attempts, params)
             if check_mode:
-                result = outcome(before, predicted(before, words), None, 0, words, attempts)
+                result = outcome(before, predicted(before, words), None, 0, words, attempts, params)
                 if len(steps) > 1:
                     result["warnings"] = ["What would go in again after the removal cannot be told before it: only the removal is shown."]
                 return result
         rc, words, more = _persist(agent, params, host, sleep, clock, work, answer)
         after, attempts = agent.facts(), attempts + more
         if "--all" in work.arguments and ids(after) and agent_words.problem(rc, words).error_class in ("transient", "licence", "unsupported"):
-            # The way out that needs no service. It ends with status 10 even when all went well (trap 20): the kernel decides.
-            offline = work._replace(arguments=work.arguments + ["--no-network"])
-            rc, words, more = _persist(agent, params, host, sleep, clock, offline, answer)
+            # It ends with status 10 even when all went well (trap 20): the kernel decides.
+            rc, words, more = _persist(agent, params, host, sleep, clock, _without_service(work), answer)
             after, attempts = agent.facts(), attempts + more
         if _missed(work, after):
             break
@@ -257,6 +270,11 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
     if params["state"] == "present":
         result["left"] = [agent.waiting(update, after) for update in after["updates"]["available"] or ()]
     return result
+
+
+def _without_service(work):
+    """The same removal by the way that needs no service."""
+    return work._replace(arguments=list(work.arguments) + ["--no-network"])
 
 
 def _check_preview(params, before, work, words):
@@ -280,6 +298,8 @@ def _all_known(cves, seen):
 def _persist(agent, params, host, sleep, clock, work, answer):
     """Run the work until it ends in something that another attempt would not change, within the bounds of the task."""
     patience = clock() + params["lock_timeout"]
+    # Everything can be taken out without the service: there is no sense in waiting for it.
+    retries = 0 if "--all" in work.arguments else params["retries"]
     attempts = tries = 0
     while True:
         rc, words = agent.run(work.command, answer, *work.arguments)
@@ -293,7 +313,8 @@ def _persist(agent, params, host, sleep, clock, work, answer):
                 return rc, words, attempts
         else:
             tries += 1
-            if tries > params["retries"]:
+            # A removal may end with a status that speaks of the service when the kernel is as wished.
+            if tries > retries or (answer == "-y" and work.command == "uptrack-remove" and not _missed(work, agent.facts())):
                 return rc, words, attempts
             wait = delay(tries, params["retry_delay"], host)
         sleep(wait)
@@ -306,7 +327,9 @@ def predicted(before, words):
     have = ids(before)
     installed = [update for update in before["updates"]["installed"] if update["id"] not in taken]
     installed += [agent_words.update(ident, names.get(ident)) for ident in added if ident not in have]
-    available = [update for update in before["updates"]["available"] or () if update["id"] not in added]
+    # What comes out waits again, in its place in the agent's list.
+    available = [update for update in before["updates"]["installed"] if update["id"] in taken]
+    available += [update for update in before["updates"]["available"] or () if update["id"] not in added and update["id"] not in taken]
     fixed = facts.cves(installed)
     return dict(before, kernel=dict(before["kernel"], effective=None),
                 updates=dict(before["updates"], installed=installed, available=available, superseded=[]),
@@ -318,7 +341,9 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
     had, has = ids(before), ids(after)
     installed = [ident for ident in has if ident not in had]
     removed = [ident for ident in had if ident not in has]
-    remaining = [update["id"] for update in after["updates"]["available"] or ()]
+    available = after["updates"]["available"]
+    # Where nobody says any more what waits, what was just taken out does.
+    remaining = removed if available is None else [update["id"] for update in available]
     problem = agent_words.problem(rc, words)
     result = {
         "changed": bool(installed or removed),
@@ -337,7 +362,7 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
         "verdict": after["verdict"],
         "reason": after["reason"],
     }
-    warnings = []
+    warnings = list(after.get("warnings") or ())
     if work is not None:
         wrong = _missed(work, after)
         if params and params["state"] == "absent":

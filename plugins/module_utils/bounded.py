@@ -17,6 +17,18 @@ def meant_for_a_shell(words):
     return next((word for word in words if word in signs or (len(word) > 1 and word.endswith(";"))), None)
 
 
+# What timeout ends with when it had to end the command, or had to kill it.
+ENDED = (124, 137)
+# Seconds that a command has between being told to end and being killed.
+GRACE = 10
+
+
+def limited(words, seconds):
+    """The command with a time limit, under which it is told to end and, if it does not, killed: it and what it started, nobody else. A host without
+    C(timeout), which every coreutils and busybox has, has no limit."""
+    return ["timeout", "-k", str(GRACE), str(seconds)] + list(words) if shutil.which("timeout") is not None else list(words)
+
+
 def commands(run_command, seconds, clock=time.monotonic):
     """As AnsibleModule.run_command, with so many seconds for all of them together; one that is ended has status 124. A program that is not there: 127."""
     end = clock() + seconds

@@ -27,6 +27,7 @@ ARGUMENTS = {
     "channel": {"type": "str"},
     "reset_identity": {"type": "bool", "default": False},
     "check_in": {"type": "bool", "default": True},
+    "timeout": {"type": "int", "default": 900},
     "retries": {"type": "int", "default": 3},
     "retry_delay": {"type": "int", "default": 20},
 }
@@ -81,7 +82,7 @@ def _present(module, root, seen):
 
 def _check_in(module, root, plan, result, seen):
     """Let the host report itself, so that a wrong key shows now and not tonight. A configuration that the service refuses is taken back."""
-    agent = apply.Agent(module.run_command)
+    agent = apply.Agent(module.run_command, module.params["timeout"])
     if result["disabled"] or seen["edition"] == "offline" or "uptrack-upgrade" not in _commands(root):
         facts = agent.facts()
         return {"checked_in": False, "verdict": facts["verdict"], "reason": facts["reason"]}
@@ -105,7 +106,7 @@ def _commands(root):
 # ---- state: absent ---------------------------------------------------------------------------------------------------
 
 def _absent(module, root, seen):
-    agent = apply.Agent(module.run_command)
+    agent = apply.Agent(module.run_command, module.params["timeout"])
     facts = agent.facts()
     loaded = apply.ids(facts)
     if facts["updates"]["installed"] is None and facts["reason"].startswith("Without root"):

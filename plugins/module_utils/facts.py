@@ -34,16 +34,18 @@ ARGUMENTS = {
     "refresh": {"type": "bool", "default": False},
     "refresh_older_than": {"type": "int"},
     "max_age": {"type": "int", "default": DAY},
+    "timeout": {"type": "int", "default": 900},
 }
 
 
 def refresh(arguments):
-    """What the arguments ask of the probe: when to refresh, and the age in seconds from which on."""
+    """What the arguments ask of the probe: when to refresh, the age in seconds from which on, and how long the agent may take."""
+    timeout = max(1, arguments["timeout"])
     if arguments["refresh"]:
-        return "always", 0
+        return "always", 0, timeout
     if arguments["refresh_older_than"] is not None:
-        return "stale", arguments["refresh_older_than"]
-    return "never", 0
+        return "stale", arguments["refresh_older_than"], timeout
+    return "never", 0, timeout
 
 
 def facts(text, max_age=DAY):
@@ -393,6 +395,9 @@ def _verdict(seen, max_age):
         return "unknown", "Without root neither the kernel's updates nor the agent's state can be read: use become."
     if seen.disabled:
         return "disabled", "The file /etc/uptrack/disable exists: the agent neither installs nor removes anything."
+    if "ended" in seen.answer:
+        hung = agent_words.problem(1, f"{agent_words.ENDED} {_integer(seen.one("ended"))} s.")
+        return "unknown", f"The agent was asked and was not done after {_integer(seen.one('ended'))} s: it was ended. {hung.advice}"
     refused = _integer(seen.one("refreshed", "0"))
     if refused:
         problem = agent_words.problem(refused, seen.words)

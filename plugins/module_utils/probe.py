@@ -282,6 +282,17 @@ tell() {
 
 nl='
 '
+# A command of the agent that is not done in time is told to end, and killed if it does not. Where there is no timeout(1), nobody ends it.
+limited() {
+  at_most=$1; shift
+  if command -v timeout >/dev/null 2>&1; then set -- timeout -k 10 "$at_most" "$@"; fi
+  words=$("$@" 2>&1 </dev/null)
+  status=$?
+  case $status in 124|137)
+    [ $(($(date +%s) - now)) -ge "$at_most" ] && say ended "$at_most";;
+  esac
+  return $status
+}
 words=
 seen=$(stages; say applied "$applied")
 applied=${seen##*@applied}
@@ -298,7 +309,7 @@ esac
 if [ -n "$ask" ] && { [ "$uid" != 0 ] || [ -z "$upgrade" ]; }; then say unasked 1; fi
 if [ "$uid" = 0 ] && [ -d "$R/sys/module" ]; then
   if [ -n "$ask" ] && [ -n "$upgrade" ] && [ ! -e "$R/etc/uptrack/disable" ]; then
-    words=$("$upgrade" -n 2>&1 </dev/null); say refreshed $?
+    limited "$limit" "$upgrade" -n; say refreshed $?
     folder
     seen=$(stages; say applied "$applied")
     applied=${seen##*@applied}
@@ -306,7 +317,8 @@ if [ "$uid" = 0 ] && [ -d "$R/sys/module" ]; then
     say now "$(date +%s)"
   elif [ "$known" -ge 2 ] && [ -n "$show" ]; then
     # It writes the file status anew, for the kernel of now: what the files said is what was read before.
-    words=$("$show" --all --no-network 2>&1 </dev/null); say showed $?
+    [ "$limit" -gt 120 ] && limit=120
+    limited "$limit" "$show" --all --no-network; say showed $?
     told="$told$nl$(tell words | { while IFS= read -r line; do case $line in @words*) printf '%s\n' "$line";; esac; done; })"
   fi
 fi
@@ -324,14 +336,15 @@ echo @end
 """
 
 
-def script(refresh="never", older_than=0):
+def script(refresh="never", older_than=0, timeout=900):
     """The shell script to run, as text.
 
     :param refresh: C(never), C(stale) (ask the service when what the host knows is older than C(older_than), or does not
         fit the kernel) or C(always).
     :param older_than: seconds.
+    :param timeout: seconds after which a command of the agent is ended; one that only reads has 120 of them at most.
     """
-    return f"refresh={shlex.quote(refresh)}; older_than={int(older_than)}\n{SCRIPT.strip()}\n"
+    return f"limit={int(timeout)}; refresh={shlex.quote(refresh)}; older_than={int(older_than)}\n{SCRIPT.strip()}\n"
 
 
 def read_answer(text):

@@ -86,6 +86,12 @@ options:
       - Each host takes between half and one and a half of it, by its name, so that a fleet does not come back at one moment.
     type: int
     default: 20
+  timeout:
+    description:
+      - Seconds after which a command of the agent is told to end, and ten seconds later killed. Only what this task started is ended; what is in the kernel
+        then is told as it is. The default leaves room for a first upgrade of hundreds of updates over a slow line.
+    type: int
+    default: 3600
   unsupported:
     description:
       - Whether a kernel that the service does not know makes the task fail. For a kernel released just now that is

@@ -89,6 +89,12 @@ options:
         at its next run. For the preparation of images.
     type: bool
     default: false
+  timeout:
+    description:
+      - Seconds after which a command of the agent (asking the service once, or taking updates out) is told to end, and ten seconds later killed. Only what
+        this task started is ended, and the result says so.
+    type: int
+    default: 900
   check_in:
     description:
       - When something changed, have the agent ask the service once (C(uptrack-upgrade -n)), so that the host reports itself and a wrong key shows at once.

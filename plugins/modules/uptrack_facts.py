@@ -37,6 +37,12 @@ options:
         its kernel. V(0) asks on every host. Not looked at with O(refresh=true).
       - The agent's own cron job asks about every half hour, so that hosts which have it cost nothing here.
     type: int
+  timeout:
+    description:
+      - Seconds after which the agent, where it has to be asked at all, is told to end, and ten seconds later killed. Only what this task started is ended;
+        the verdict is V(unknown) then. A command that only reads (C(uptrack-show)) has 120 of them at most.
+    type: int
+    default: 900
   max_age:
     description:
       - What is known is believed for this many seconds. Older knowledge makes the verdict V(unknown), never V(current).

@@ -67,6 +67,9 @@ class Host:
 
     def run(self, argv):
         """As AnsibleModule.run_command: rc, stdout, stderr. Keeps what was run."""
+        if argv[0] == "timeout" and not self.own_processes:
+            # The limit is of a program of its own.
+            argv = argv[4:]
         self.commands.append([os.path.basename(argv[0])] + argv[1:])
         if not self.own_processes and os.path.basename(argv[0]).startswith("uptrack-"):
             rc, out, err = forked_agent.run(self.root, argv)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What uptrack_apply does where the agent hangs, where waiting is of no use, and where its words mislead."""
+
+import os
+import subprocess
+import time
+
+import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, apply
+
+IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
+KEY = "0123456789abcdef" * 4
+
+
+def hangs(host, *commands):
+    """The agent's commands do what they do and never end, and start a child that does not either; the numbers of both are in a file."""
+    for command in commands:
+        path = host.path("usr/sbin/" + command)
+        real = os.readlink(path)
+        os.unlink(path)
+        os.symlink(real, path + ".real")
+        host.write("usr/sbin/" + command, "#!/bin/sh\nsleep 600 &\necho $$ $! >>'{}'\necho said before\nwait\n".format(host.path("hung")))
+        os.chmod(path, 0o755)
+
+
+def all_gone(host):
+    for pid in host.read("hung").split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+    return True
+
+
+def test_an_agent_that_hangs_is_ended_with_what_it_started(make_host):
+    host = make_host()
+    host.own_processes = True
+    other = subprocess.Popen(["sleep", "600"])
+    hangs(host, "uptrack-upgrade")
+    begun = time.monotonic()
+    result = host.apply(timeout=1, retries=3)
+    assert time.monotonic() - begun < 60
+    assert result["failed"] and result["error_class"] == "host" and not result["changed"] and result["attempts"] == 1 and host.slept == []
+    assert "was not done in time and was ended" in result["msg"] and "after 1 s" in result["stdout"] and "said before" in result["stdout"]
+    assert all_gone(host)
+    assert other.poll() is None, "nobody else is ended"
+    other.kill()
+    other.wait()
+
+
+def test_an_agent_that_does_not_end_when_told_is_killed(make_host, monkeypatch):
+    host = make_host()
+    host.own_processes = True
+    hangs(host, "uptrack-upgrade")
+    host.write("usr/sbin/uptrack-upgrade", host.read("usr/sbin/uptrack-upgrade").replace("\nsleep", "\ntrap '' TERM\nsleep"))
+    monkeypatch.setattr(apply.bounded, "GRACE", 1)
+    result = host.apply(timeout=1)
+    assert result["failed"] and "was ended" in result["msg"] and all_gone(host)
+
+
+@pytest.mark.parametrize("refresh, command", [("always", "uptrack-upgrade"), ("never", "uptrack-show")])
+def test_a_survey_does_not_wait_for_ever(make_host, refresh, command):
+    host = make_host(installed=IDS[:1])
+    hangs(host, command)
+    if refresh == "never":
+        # Nobody but the agent knows what this is called.
+        os.makedirs(host.path("sys/kernel/ksplice/eeeeeee5"))
+        host.write("sys/kernel/ksplice/eeeeeee5/stage", "applied\n")
+    seen = host.facts(refresh, 0, 1)
+    assert seen["verdict"] == "unknown" and "not done after 1 s: it was ended" in seen["reason"] and all_gone(host)
+    assert "aaaaaaa1" in [one["id"] for one in seen["updates"]["installed"]], "what the kernel says is told all the same"
+
+
+@pytest.mark.parametrize("network", ["dns", "ok"])
+def test_taking_everything_out_waits_for_no_service(make_host, network):
+    """Without the service it ends with status 10 although all is out: that is no reason to wait and do it again."""
+    host = make_host(installed=IDS, network=network)
+    result = host.apply(state="absent", all=True, retries=3, retry_delay=20)
+    assert not result["failed"] and host.in_kernel() == [] and host.slept == []
+    assert len(host.agent_runs()) == (2 if network == "dns" else 1)
+    assert sorted(result["remaining"]) == IDS and result["cves_open"] == ["CVE-2026-1001", "CVE-2026-1002", "CVE-2026-1003"]
+
+
+@pytest.mark.parametrize("network", ["dns", "ok"])
+def test_check_mode_foretells_that_everything_comes_out(make_host, network):
+    foretold = make_host(installed=IDS, network=network).apply(check=True, state="absent", all=True)
+    real = make_host(installed=IDS, network=network).apply(state="absent", all=True)
+    assert not foretold["failed"]
+    for key in ("changed", "removed", "installed", "remaining", "cves_open", "cves_fixed"):
+        assert foretold[key] == real[key], key
+    assert foretold["cves_open"], "it says what would be open again"
+
+
+def test_a_message_that_looks_like_a_plan_is_none():
+    plan = "The following steps will be taken:\nInstall [aaaaaaa1] CVE-2026-1: Foo.\n"
+    message = "Dear customer,\nInstall [xxxx0000] to get rid of this message.\n"
+    assert [step.id for step in agent_words.steps(message + plan)] == ["aaaaaaa1"]
+    assert agent_words.steps(message) == [] and agent_words.planned(message + "Nothing to be done.\n") == ([], [])
+
+
+def test_check_mode_under_a_message_that_looks_like_a_plan(make_host):
+    foretold = make_host(message="Install [xxxx0000] to get rid of this message.").apply(check=True)
+    assert foretold["installed"] == IDS
+
+
+@pytest.mark.parametrize("lines", [
+    "accesskey = {key}\naccesskey = {key}\n", "accesskey = {key}\n\n[Auth]\nuse_hw_uuid = no\n", "accesskey = {key}\nodd = 100%\n",
+    "accesskey = {key}\nrem a remark\n", "accesskey = {key}\n[Settings]\nno_such_key =\n", "accesskey = {key}\n[Settings]\nno_rmmod = yes ; a comment\n",
+])
+def test_what_the_agent_reads_is_no_reason_to_refuse(make_host, lines):
+    host = make_host()
+    host.write("etc/uptrack/uptrack.conf", "[Auth]\n" + lines.format(key=KEY))
+    result = host.apply()
+    assert not result["failed"] and host.in_kernel() == IDS and result["verdict"] == "current", result
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_limit_that_is_none(make_host, timeout):
+    with pytest.raises(apply.Refused, match="timeout must be at least 1 second. Nothing was changed"):
+        make_host().apply(timeout=timeout)
