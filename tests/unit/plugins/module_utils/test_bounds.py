@@ -26,7 +26,7 @@ FRAGMENTS = ['"', "'", 'k: "open\n', "k: 'open\n", "[", "{", "]", "a: b\n", "- "
              "? a\n: b\n", ": ", "&a ", "*a ", "!", "!!binary a\n", "#", "# \n", "%", "---\n", "...\n", "\u2028", "\x85", "\r", "k: [\n", "x: 'a\n\n\n", "''", "a ", "a=b\n", "=", ";",
              " ;", "[a]\n", "[Auth]\naccesskey = x\n", " x\n", "Effective kernel version is x ", "Install [aaaa1111] x\n", "  - x (pid 1)", "  - x (pid 1)\n", " (pid 1",
              "The following actions failed:\n", "[aaaa1111] x\n", "://", "://a", "@", "a@", "CVE-2024-1", "$a=", "$a = x \n", "${a", "priority ", "include ", "{", "}", "ID=' \n",
-             "-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "cluster_name", "cluster_name: \n", "baseurl = \n", "URIs:\n ", "0 0 uptrack-upgrade ", "secret", "s e c r e t ", "1", "1."]
+             "-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "cluster_name", "cluster_name: \n", "baseurl = \n", "0 0 uptrack-upgrade ", "secret", "s e c r e t ", "1", "1."]
 # What a reader must have seen before a fragment can hurt it.
 BEGINNINGS = {"state_yaml": ["x: ", 'x: "', "x: '", "x: [", "Plan:\n- ", "x: |\n  "], "faults": ["[Auth]\nk = ", "[Auth]\naccesskey"], "doubts": ["[Auth]\nk = "],
               "masked": ["[Network]\nhttps_proxy = "], "edit": ["[Auth]\naccesskey = "], "of conf": ["[Network]\nhttps_proxy = "],

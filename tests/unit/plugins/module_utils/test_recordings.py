@@ -374,7 +374,7 @@ def test_newest_of_odd_releases():
 
 
 @pytest.mark.parametrize("line", ["k = x%sy" % (" " * 200000), "autoinstall = no%s; x" % ("\t" * 200000), "accesskey = " + "0123456789abcdef" * 10000,
-                                  "https_proxy = http://%s@x" % ("u:" * 60000), "%sk = y" % (" " * 200000), "x" * 200000])
+                                  "https_proxy = http://%s@x" % ("u:" * 60000), "%sk = y" % (" " * 200000), "x" * 200000], ids=["blanks", "tabs", "key", "proxy", "indented", "word"])
 def test_a_configuration_that_nobody_wrote(lay, line):
     """The probe's own reader is bound too. (A hang would be found by the limit.)"""
     host = lay("uptodate")
