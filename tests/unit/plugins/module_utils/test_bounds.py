@@ -27,11 +27,11 @@ FRAGMENTS = ['"', "'", 'k: "open\n', "k: 'open\n", "[", "{", "]", "a: b\n", "- "
              "? a\n: b\n", ": ", "&a ", "*a ", "!", "!!binary a\n", "#", "# \n", "%", "---\n", "...\n", "\u2028", "\x85", "\r", "k: [\n", "x: 'a\n\n\n", "''", "a ", "a=b\n", "=", ";",
              " ;", "[a]\n", "[Auth]\naccesskey = x\n", " x\n", "Effective kernel version is x ", "Install [aaaa1111] x\n", "  - x (pid 1)", "  - x (pid 1)\n", " (pid 1",
              "The following actions failed:\n", "[aaaa1111] x\n", "://", "://a", "@", "a@", "CVE-2024-1", "$a=", "$a = x \n", "${a", "priority ", "include ", "{", "}", "ID=' \n",
-             "-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "cluster_name", "cluster_name: \n", "baseurl = \n", "URIs:\n ", "0 0 uptrack-upgrade ", "secret", "s e c r e t ", "1", "1."]
+             "-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "cluster_name", "cluster_name: \n", "baseurl = \n", "0 0 uptrack-upgrade ", "secret", "s e c r e t ", "1", "1."]
 # What a reader must have seen before a fragment can hurt it.
 BEGINNINGS = {"state_yaml": ["x: ", 'x: "', "x: '", "x: [", "Plan:\n- ", "x: |\n  "], "faults": ["[Auth]\nk = ", "[Auth]\naccesskey"], "doubts": ["[Auth]\nk = "],
               "masked": ["[Network]\nhttps_proxy = "], "edit": ["[Auth]\naccesskey = "], "of conf": ["[Network]\nhttps_proxy = "],
-              "shown": ["Effective kernel version is ", "Installed updates:\n"], "failures": ["The following actions failed:\nInstall [aaaa1111] x\n  - "],
+              "shown": ["Effective kernel version is x", "Installed updates:\n"], "failures": ["The following actions failed:\nInstall [aaaa1111] x\n  - "],
               "os-release": ["ID="], "repo": ["[x]\n"]}
 ANSWER = "@uid 0\n@sysmodule 1\n@now 1\n@command uptrack-upgrade x\n"
 
@@ -105,11 +105,11 @@ def test_the_cost_grows_with_the_size(reader):
         for beginning in [""] + BEGINNINGS.get(reader, []):
             text = beginning + fragment * (SMALL // len(fragment))
             signal.alarm(HANG)
-            large = cost(read, beginning + fragment * (4 * SMALL // len(fragment)) + "\nx")
+            large = cost(read, beginning + fragment * (4 * SMALL // len(fragment)) + "y\nx")
             if large > NOISE:
                 # Twice, since one measurement may have met something else.
-                small = min(cost(read, text + "\nx") for _time in range(2))
-                large = min(large, cost(read, beginning + fragment * (4 * SMALL // len(fragment)) + "\nx"))
+                small = min(cost(read, text + "y\nx") for _time in range(2))
+                large = min(large, cost(read, beginning + fragment * (4 * SMALL // len(fragment)) + "y\nx"))
                 assert large < NOISE or large < TOO_STEEP * small, (beginning, fragment, small, large)
 
 

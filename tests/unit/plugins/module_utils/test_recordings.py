@@ -205,6 +205,8 @@ def test_monitoring_does_not_take_current_away(lay):
     assert host.facts()["verdict"] == "current"
     host.write(host.state + "status", re.sub(r"ClientEffectiveKernel: .*", "ClientEffectiveKernel: null", later))
     assert host.facts()["verdict"] == "unknown"
+    host.write(host.state + "results", re.sub(r"ClientEffectiveKernel: .*", "ClientEffectiveKernel: null", host.read(host.state + "results")))
+    assert host.facts()["verdict"] == "unknown"
 
 
 def test_a_removal_without_the_service_and_then_a_boot(lay):
@@ -217,6 +219,16 @@ def test_a_removal_without_the_service_and_then_a_boot(lay):
 def test_a_boot_that_brought_back_something_else(lay):
     host = lay("rebooted_init")
     host.kernel(IDS[:3])
+    assert host.facts()["verdict"] == "unknown"
+
+
+def test_a_failure_in_the_second_of_the_plan(lay):
+    """Nobody can say which came first, whatever the plan was made for."""
+    host = lay("uptodate")
+    host.saved_plans(IDS)
+    assert host.facts()["verdict"] == "current"
+    text = host.read(host.state + "results").replace("  Code: 0", "  Code: 18")
+    host.write(host.state + "results", re.sub(r"^(Time: .*)\.\d+$", r"\1", text, flags=re.M))
     assert host.facts()["verdict"] == "unknown"
 
 
@@ -374,7 +386,7 @@ def test_newest_of_odd_releases():
 
 
 @pytest.mark.parametrize("line", ["k = x%sy" % (" " * 200000), "autoinstall = no%s; x" % ("\t" * 200000), "accesskey = " + "0123456789abcdef" * 10000,
-                                  "https_proxy = http://%s@x" % ("u:" * 60000), "%sk = y" % (" " * 200000), "x" * 200000])
+                                  "https_proxy = http://%s@x" % ("u:" * 60000), "%sk = y" % (" " * 200000), "x" * 200000], ids=["blanks", "tabs", "key", "proxy", "indented", "word"])
 def test_a_configuration_that_nobody_wrote(lay, line):
     """The probe's own reader is bound too. (A hang would be found by the limit.)"""
     host = lay("uptodate")

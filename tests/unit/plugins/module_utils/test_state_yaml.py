@@ -129,6 +129,14 @@ def test_what_cannot_be_read_is_told_where_it_stands():
     assert [(one.path, one.line) for one in unread] == [("Plan[1]", 3), ("Plan[2].Name", 5)]
 
 
+def test_an_open_quote_ends_with_its_own_lines():
+    """Else the next quote in the file would close it, and all between were lost."""
+    value, unread = state_yaml.load("a: 'open\nb: 'c'\nd: \"open\n  more\ne: \"f\"\n")
+    assert value == {"b": "c", "e": "f"} and [one.path for one in unread] == ["a", "d"]
+    value, unread = state_yaml.load("a: 'open\nb: '\nd: e\n")
+    assert value == {"d": "e"} and [one.path for one in unread] == ["a", "b"]
+
+
 @pytest.mark.parametrize("text", ["a: b\n...\nc: d\n...\n", "---\na: b\n---\nc: d\n", "a: b\n---\nc: d\n", "a: b\n...\n---\na: b\n...\n"])
 def test_two_documents_are_none(text):
     value, unread = state_yaml.load(text)
