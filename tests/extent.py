@@ -22,7 +22,7 @@ def turn(count):
 
 def todays(cases, of=4):
     """All of the cases, or in the short play every fourth of them, others tomorrow."""
-    return cases if ALL else cases[turn(of)::of] or cases[:1]
+    return cases if ALL else cases[turn(of) :: of] or cases[:1]
 
 
 def seed(variable):

@@ -15,7 +15,12 @@ import zlib
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.rebootless.ksplice.plugins.module_utils import lease, lease_task, ledger, times
+from ansible_collections.rebootless.ksplice.plugins.module_utils import (
+    lease,
+    lease_task,
+    ledger,
+    times,
+)
 
 MODULES = (times, lease, ledger, lease_task)
 # The modules by their own names, so that they find each other; then the one call. A line of the answer begins with the mark, since a host may say more.
@@ -42,26 +47,41 @@ print("@lease " + json.dumps(result))
 
 
 class ActionModule(ActionBase):
-
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = True
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        checked = ArgumentSpecValidator(lease_task.ARGUMENTS, required_if=lease_task.REQUIRED_IF).validate(self._task.args)
+        checked = ArgumentSpecValidator(
+            lease_task.ARGUMENTS, required_if=lease_task.REQUIRED_IF
+        ).validate(self._task.args)
         if checked.error_messages:
             words = "; ".join(message.rstrip(".") for message in checked.error_messages)
-            return dict(result, failed=True, msg=f"ha_lease cannot take these arguments: {words}. No ledger was read or changed.")
+            return dict(
+                result,
+                failed=True,
+                msg=f"ha_lease cannot take these arguments: {words}. No ledger was read or changed.",
+            )
         if self._task.async_val:
-            return self._execute_module("rebootless.ksplice.ha_lease", task_vars=task_vars, wrap_async=True)
-        answer = self._low_level_execute_command(command(checked.validated_parameters, self._task.check_mode, self._interpreter(task_vars)))
+            return self._execute_module(
+                "rebootless.ksplice.ha_lease", task_vars=task_vars, wrap_async=True
+            )
+        answer = self._low_level_execute_command(
+            command(
+                checked.validated_parameters, self._task.check_mode, self._interpreter(task_vars)
+            )
+        )
         for line in answer["stdout"].splitlines():
             if line.startswith("@lease "):
-                return dict(result, **json.loads(line[len("@lease "):]))
+                return dict(result, **json.loads(line[len("@lease ") :]))
         words = " ".join((answer["stderr"] or answer["stdout"]).split())[-300:]
-        return dict(result, failed=True, msg=f"The host gave no answer about its leases (status {answer['rc']}: {words}), so that nobody knows what it has "
-                    "promised. It needs root and Python 3.6 or later: run with -vvv to see what it said.")
+        return dict(
+            result,
+            failed=True,
+            msg=f"The host gave no answer about its leases (status {answer['rc']}: {words}), so that nobody knows what it has "
+            "promised. It needs root and Python 3.6 or later: run with -vvv to see what it said.",
+        )
 
     def _interpreter(self, task_vars):
         """What the inventory says the host's Python is, if it is one and not a way to look for one."""
@@ -78,8 +98,20 @@ def command(params, check_mode, interpreter):
     for module in MODULES:
         with open(module.__file__, encoding="utf-8") as file:
             modules.append((module.__name__, file.read()))
-    sent = json.dumps({"modules": modules, "task": lease_task.__name__, "ledger": ledger.__name__, "params": params, "check": check_mode})
+    sent = json.dumps(
+        {
+            "modules": modules,
+            "task": lease_task.__name__,
+            "ledger": ledger.__name__,
+            "params": params,
+            "check": check_mode,
+        }
+    )
     program = PROGRAM.format(sent=base64.b64encode(zlib.compress(sent.encode(), 9)).decode())
     # Enterprise Linux 8 and later keep the system's own Python there, whatever else is installed.
-    pythons = [shlex.quote(interpreter)] if interpreter else ["/usr/bin/python3", "/usr/libexec/platform-python", "python3"]
+    pythons = (
+        [shlex.quote(interpreter)]
+        if interpreter
+        else ["/usr/bin/python3", "/usr/libexec/platform-python", "python3"]
+    )
     return f"for p in {' '.join(pythons)}; do command -v $p >/dev/null 2>&1 && break; done; $p -c {shlex.quote(program)}"

@@ -14,17 +14,19 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record a
 
 
 class ActionModule(ActionBase):
-
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        _checked, options = self.validate_argument_spec({
-            "directory": {"type": "path", "required": True},
-            "record": {"type": "dict"},
-            "template": {"type": "path"},
-        }, required_together=[("record", "template")])
+        _checked, options = self.validate_argument_spec(
+            {
+                "directory": {"type": "path", "required": True},
+                "record": {"type": "dict"},
+                "template": {"type": "path"},
+            },
+            required_together=[("record", "template")],
+        )
         directory = os.path.abspath(options["directory"])
         try:
             changed = not os.path.isdir(directory)
@@ -33,12 +35,19 @@ class ActionModule(ActionBase):
             if options["record"] is not None:
                 with open(options["template"], encoding="utf-8") as file:
                     page = records.page(options["record"], file.read())
-                _replace(directory, "record.json", json.dumps(options["record"], indent=4, sort_keys=True, ensure_ascii=False) + "\n")
+                _replace(
+                    directory,
+                    "record.json",
+                    json.dumps(options["record"], indent=4, sort_keys=True, ensure_ascii=False)
+                    + "\n",
+                )
                 _replace(directory, "report.html", page)
                 changed = True
         except OSError as error:
-            raise AnsibleActionFail(f"The report cannot be written to {directory}: {error.strerror} ({error.filename}). What an earlier run left there is as "
-                                    "it was. Give another directory (ksplice_report_directory).")
+            raise AnsibleActionFail(
+                f"The report cannot be written to {directory}: {error.strerror} ({error.filename}). What an earlier run left there is as "
+                "it was. Give another directory (ksplice_report_directory)."
+            )
         return dict(result, changed=changed, directory=directory)
 
 

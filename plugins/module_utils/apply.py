@@ -204,6 +204,7 @@ def apply(agent, params, check_mode, host, sleep, clock):
     :returns: the module's result; its key C(failed) tells whether the task failed.
     """
     check_arguments(params)
+    agent.timeout = params["timeout"]
     before = agent.facts()
     try:
         return _apply(agent, params, check_mode, host, sleep, clock, before)

@@ -423,8 +423,8 @@ def _verdict(seen, max_age):
         known = meaning(20)
         return "unknown", _sentence(known.what, known.advice)
     if seen.available is None:
-        return "unknown", (broken or " ".join(seen.unread[:1] + ["The service has never been asked for the running kernel, as far as can be "
-                                                                   "read: run with refresh."]))
+        never = "The service has never been asked for the running kernel, as far as can be read: run with refresh."
+        return "unknown", broken or " ".join(seen.unread[:1] + [never])
     waiting = [update["id"] for update in seen.available] + seen.superseded
     if seen.checked is None:
         return "unknown", "When the service was last asked cannot be told: run with refresh."
@@ -590,7 +590,8 @@ def _moment(value):
     if not match:
         return None
     try:
-        when = datetime(*(int(part or 0) for part in match.groups()[:6]), tzinfo=timezone.utc)
+        numbers = [int(part or 0) for part in match.groups()[:6]]
+        when = datetime(*numbers, tzinfo=timezone.utc)
     except ValueError:
         return None
     fraction, sign, hours, minutes = match.groups()[6:]

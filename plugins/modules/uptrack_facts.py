@@ -202,7 +202,7 @@ ansible_facts:
         cves:
           description:
             - V(fixed) by what is in the kernel, and V(open), which the waiting updates would fix.
-            - Either is null where nobody on the host knows: V(fixed) when none is known and an update has no name.
+            - Either is null where nobody on the host knows; V(fixed) when none is known and an update has no name.
           type: dict
           returned: always
           sample: {fixed: [CVE-2026-1234], open: []}

@@ -24,7 +24,8 @@ RUN = {
     "ksplice_settings": "settings", "ksplice_check": "text", "ksplice_check_hours": "any", "ksplice_image": "truth", "ksplice_retire": "truth",
     "ksplice_enroll_hosts": "text", "ksplice_enroll_fail": "truth", "ksplice_run_kind": "text", "ksplice_report_default": "text",
     "ksplice_drain": "drain", "ksplice_soak": "seconds", "ksplice_wave_soak": "seconds", "ksplice_promote": "truth", "ksplice_self_update": "self_update",
-    "ksplice_stop_file": "text", "ksplice_window": "any", "ksplice_lease_seconds": "count", "ksplice_timeout": "count", "ksplice_lease_wait": "seconds", "ksplice_drain_timeout": "count",
+    "ksplice_stop_file": "text", "ksplice_window": "any", "ksplice_lease_seconds": "count",
+    "ksplice_timeout": "count", "ksplice_lease_wait": "seconds", "ksplice_drain_timeout": "count",
 }
 CHOICES = {"drain": ("never", "active", "always"), "self_update": ("refuse", "warn", "allow")}
 # Variables of a host, checked by the planner.

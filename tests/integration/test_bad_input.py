@@ -39,6 +39,7 @@ def test_a_plan_that_makes_no_sense(fleet, variables, words):
     refused(one, one.play("rebootless.ksplice.patch", **variables), words)
 
 
+@pytest.mark.thorough
 def test_a_host_that_names_a_group_twice(fleet):
     hosts = {**alone("s1"), "x1": {"ksplice_ha_group": ["g", "g"], "ksplice_rehearsal": {"pending": 1}}}
     one = fleet(hosts)
@@ -91,6 +92,7 @@ def test_a_scenario_with_a_mistake(fleet, wish, words):
     assert "No emulated host was made" in run.output and not (one.made / "hosts").exists()
 
 
+@pytest.mark.thorough
 def test_a_directory_that_holds_something_else_is_left_alone(fleet):
     one = fleet(HOSTS)
     one.made.mkdir()

@@ -35,6 +35,7 @@ def lease(fleet, host, members, seconds, token="t1"):
     assert run.status == 0, run.output
 
 
+@pytest.mark.thorough
 def test_a_rollout_takes_leases_and_leaves_none(pair):
     run = pair.play("rebootless.ksplice.patch")
     assert run.status == 0, run.output[-3000:]

@@ -15,6 +15,7 @@ import pytest
 from fleets import TOP, UEK6, alone, pair
 
 
+@pytest.mark.thorough
 def test_the_demo_shows_what_its_scenario_must_lead_to():
     done = subprocess.run([sys.executable, str(TOP / "extensions/lab/demo.py")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=False, timeout=600)

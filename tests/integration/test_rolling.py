@@ -118,7 +118,7 @@ def test_what_the_inventory_says_wins_and_a_contradiction_is_told(fleet):
 
 # ---- out of service and back -------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("drain, wanted", [again("never", []), ("active", ["out", "back"])])
+@pytest.mark.parametrize("drain, wanted", [again("never", []), again("active", ["out", "back"])])
 def test_a_host_is_out_of_service_while_it_is_patched_and_back_after_it(fleet, drain, wanted):
     one = fleet({**pair("p", "p1", "p2"), "lb": {"ksplice_rehearsal": dict(UEK7, pending=0)}}).make()
     drains = [dict(DRAIN), dict(DRAIN, on="lb")]
@@ -143,6 +143,7 @@ def test_a_drain_that_fails_takes_back_what_it_began_and_the_host_is_not_patched
     assert "p1" in one.rows()["p2"]["reason"] and "was not patched with success" in one.rows()["p2"]["reason"] and trace(one, "p2") == []
 
 
+@pytest.mark.thorough
 def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(fleet):
     """The host is current, and so is its partner; and a single host, in no group, whose run died too."""
     idle = {"ksplice_rehearsal": dict(UEK7, pending=0)}
@@ -177,6 +178,7 @@ def well_unless(name):
     return {"name": "the service is well", "command": f"sh -c 'case $UPTRACK_LAB_ROOT in */{name}) ! {patched};; esac'", "timeout": 2}
 
 
+@pytest.mark.thorough
 def test_a_host_that_is_not_well_afterwards_gets_its_kernel_back(fleet):
     one = fleet({**alone("h1", "h2", "h3", pending=12), "other": {"ksplice_rehearsal": {"kernel": "ol8-uek6", "pending": 12}}}).make()
     run = one.play("rebootless.ksplice.patch", ksplice_ha_gates=[well_unless("h2")], ksplice_max_failures=3, ksplice_max_parallel=1, ksplice_ha_drain=[DRAIN])

@@ -325,9 +325,9 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         space = Space(f"sanity-{core.name}", environment(core))
         keep_pips(space)
         targets = [core.python]
-        if core.target:
+        if core.target and (ALL or core is not newest(found)):
             targets.insert(0, core.target)
-        if core.target != core.oldest_target:
+        if core.target != core.oldest_target and core is not newest(found):
             lacking.append(
                 f"sanity: core {core.version} for Python {core.oldest_target}: not on this machine."
                 f" pyenv install {core.oldest_target}"

@@ -49,7 +49,9 @@ class Run:
         """Make the run's directory and hold its lock until this process ends."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
         if self.directory.stat().st_uid != os.geteuid():
-            sys.exit(f"{self.directory} is somebody else's. Remove it, or run the tests as its owner.")
+            sys.exit(
+                f"{self.directory} is somebody else's. Remove it, or run the tests as its owner."
+            )
         self.lock = open(self.directory / "lock", "w", encoding="utf-8")
         fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -80,16 +82,28 @@ def remove(own: Run | None = None) -> list[str]:
     numbers = {path.name.rpartition("-")[2] for path in TEMP.glob("ksplice-test-*")}
     for run in map(Run, sorted(numbers | set(fleets))):
         if not run.known():
-            said += [f"left alone: what is called {prefix}-… here is of no run of these tests that is known" for prefix in fleets.get(run.number, ())]
+            said += [
+                f"left alone: what is called {prefix}-… here is of no run of these tests that is known"
+                for prefix in fleets.get(run.number, ())
+            ]
         elif run.number == (own.number if own else None) or not run.alive():
-            said += _processes(run) + _hosts(fleets.get(run.number, set())) + _mounts(run) + _files(run, keep_lock=own is not None and run.number == own.number)
+            said += (
+                _processes(run)
+                + _hosts(fleets.get(run.number, set()))
+                + _mounts(run)
+                + _files(run, keep_lock=own is not None and run.number == own.number)
+            )
     return said
 
 
 def _fleets() -> dict[str, set[str]]:
     """What network namespaces, control groups and mounts on this machine are called by: prefixes of fleets, by the number of their run."""
     names = [path.name for path in NAMESPACES.iterdir()] if NAMESPACES.is_dir() else []
-    names += [path.name[len("rebootless-"):] for group in GROUPS for path in group.glob("rebootless-ksplice-*")]
+    names += [
+        path.name[len("rebootless-") :]
+        for group in GROUPS
+        for path in group.glob("rebootless-ksplice-*")
+    ]
     names += [source for _place, source in _mounted()]
     found: dict[str, set[str]] = {}
     for match in filter(None, map(PREFIX.match, names)):
@@ -114,9 +128,14 @@ def _processes(run: Run) -> list[str]:
         there = []
         for entry in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
-                if mark in Path("/proc", entry, "environ").read_bytes().split(b"\0") and int(entry) != os.getpid():
+                if (
+                    mark in Path("/proc", entry, "environ").read_bytes().split(b"\0")
+                    and int(entry) != os.getpid()
+                ):
                     there.append(int(entry))
-                    found[int(entry)] = Path("/proc", entry, "comm").read_text(errors="replace").strip()
+                    found[int(entry)] = (
+                        Path("/proc", entry, "comm").read_text(errors="replace").strip()
+                    )
         if not there:
             break
         for pid in there:
@@ -133,7 +152,11 @@ def _hosts(prefixes: set[str]) -> list[str]:
         # A host's file system is mounted at DIRECTORY/hosts/NAME/root.
         directory = str(Path(places[0]).parents[2]) if places else None
         fleet = fleets_of_hosts.Fleet(directory, prefix)
-        said += [f"removed {what} of {prefix}" for what in fleet.leftovers() if not what.startswith(("process", "directory"))]
+        said += [
+            f"removed {what} of {prefix}"
+            for what in fleet.leftovers()
+            if not what.startswith(("process", "directory"))
+        ]
         fleet.down()
     return said
 
@@ -151,7 +174,9 @@ def _files(run: Run, keep_lock: bool) -> list[str]:
     """Remove the run's directory, but for the lock of a run that is about to begin."""
     found = [path for path in run.directory.iterdir() if path.name != "lock"]
     for path in found:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(
+            path, ignore_errors=True
+        ) if path.is_dir() and not path.is_symlink() else path.unlink()
     if not keep_lock:
         shutil.rmtree(run.directory, ignore_errors=True)
     return [f"removed {len(found)} files and directories in {run.directory}"] if found else []

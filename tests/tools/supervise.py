@@ -41,7 +41,12 @@ def descendants() -> list[int]:
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else []:
         with contextlib.suppress(OSError, ValueError, IndexError):
             # The name of the program stands in brackets and may hold anything.
-            parent = int(Path("/proc", entry, "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+            parent = int(
+                Path("/proc", entry, "stat")
+                .read_text(errors="replace")
+                .rpartition(")")[2]
+                .split()[1]
+            )
             children.setdefault(parent, []).append(int(entry))
     found, waiting = [], [os.getpid()]
     while waiting:
@@ -57,7 +62,9 @@ class Command:
         self.stack = Path(os.environ.get("KSPLICE_TEST_STACK", os.devnull))
         self.name = Path(os.environ.get("KSPLICE_TEST_NAME", os.devnull))
         self.status: int | None = None
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=self._prepare)
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=self._prepare
+        )
 
     @staticmethod
     def _prepare() -> None:
@@ -132,7 +139,9 @@ def main(result: str, seconds: str, *words: str) -> int:
     command.end_the_rest()
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     status = command.status if command.status is not None and how == "done" else 124
-    said.update(status=status, user=spent.ru_utime, system=spent.ru_stime, wall=time.monotonic() - begun)
+    said.update(
+        status=status, user=spent.ru_utime, system=spent.ru_stime, wall=time.monotonic() - begun
+    )
     Path(result).write_text(json.dumps(said))
     return status if status >= 0 else 128 - status
 

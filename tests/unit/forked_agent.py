@@ -12,7 +12,11 @@ import os
 import sys
 import traceback
 
-AGENT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "extensions", "lab", "agent"))
+AGENT = os.path.abspath(
+    os.path.join(
+        os.path.dirname(os.path.abspath(__file__)), "..", "..", "extensions", "lab", "agent"
+    )
+)
 if AGENT not in sys.path:
     sys.path.insert(0, AGENT)
 
@@ -65,7 +69,9 @@ def _be_the_agent(root, argv, env, streams):
         sys.argv = list(argv)
         sys.stdin = io.TextIOWrapper(os.fdopen(0, "rb", closefd=False), encoding="utf-8")
         sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), encoding="utf-8")
-        sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), encoding="utf-8", line_buffering=True)
+        sys.stderr = io.TextIOWrapper(
+            os.fdopen(2, "wb", closefd=False), encoding="utf-8", line_buffering=True
+        )
         try:
             status = cli.main(list(argv)) or 0
         except SystemExit as end:
@@ -81,6 +87,7 @@ def _be_the_agent(root, argv, env, streams):
 
 def _read_both(*descriptors):
     import select
+
     parts = {descriptor: [] for descriptor in descriptors}
     waiting = set(descriptors)
     while waiting:

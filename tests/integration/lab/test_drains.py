@@ -169,6 +169,7 @@ def test_a_session_that_does_not_end_in_time(balancer, target, port, still):
     lab.until(lambda: lab.shell("lb", "cat /run/held.out") in ("a", "b"), "the end of it")
 
 
+@pytest.mark.thorough
 def test_a_server_that_a_person_drained_stays_so(balancer):
     def set_state(words):
         return f"echo 'set server web/a {words}' | socat - UNIX-CONNECT:/run/haproxy/admin.sock"
@@ -221,6 +222,7 @@ def test_what_haproxy_cannot_do(balancer):
     assert balancer.admin_state("a") == 0 and balancer.marks("lb") == []
 
 
+@pytest.mark.thorough
 def test_only_the_one_line_of_the_one_upstream_changes(balancer):
     assert balancer.drain("lb", POOL_A, of="web-a")["changed"]
     text = balancer.shell("lb", f"cat {FILE}")
@@ -347,6 +349,7 @@ def test_the_second_of_two_fails_and_the_first_comes_back(own):
 
 # ---- marks ----
 
+@pytest.mark.thorough
 def test_the_mark_is_there_before_anything_changes(own):
     target = {"adapter": "custom", "drain": f"cp {BOOK} /run/log", "undo": "true"}
     assert tasks(own, {"state": "drained", "targets": [target]}, f"test $(stat -c %a {BOOK}) = 600", {"state": "undone"})[0]["changed"]

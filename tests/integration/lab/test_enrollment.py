@@ -139,6 +139,7 @@ def test_exchanging_the_editions_keeps_the_updates_in_the_kernel(lab, name, kern
     assert lab.agent_log(name).count("undo begin") == undone
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name, kernel", [pytest.param("switch-ubuntu", "ubuntu", marks=pytest.mark.thorough), ("switch-ol9", "ol9")])
 def test_the_updates_package_must_not_patch_behind_the_rollouts_back(lab, name, kernel):
     """After the exchange above: offline, with and without the key that holds the package back."""

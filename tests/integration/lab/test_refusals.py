@@ -42,6 +42,7 @@ def test_key_that_is_none(lab, host):
     assert "has no block that begins with" in refused(lab, host, repository_key="https://lab-repo/yum/uptrack/ol/9/x86_64/repodata/repomd.xml")
 
 
+@pytest.mark.thorough
 def test_key_that_cannot_be_fetched(lab, host):
     words = refused(lab, host, repository_key="https://lab-repo/nowhere")
     assert "could not be fetched from https://lab-repo/nowhere" in words and "404" in words
@@ -69,6 +70,7 @@ def test_repository_that_is_down(lab, host):
     assert "could not be fetched" in refused(lab, host)
 
 
+@pytest.mark.thorough
 def test_no_space_left(lab, host):
     lab.run(host, ["sh", "-c", "mkdir -p /var/cache/dnf /var/cache/apt/archives && mount -t tmpfs -o size=4k,nr_inodes=3 full /var/cache/dnf && "
                    "mount -t tmpfs -o size=4k,nr_inodes=2 full /var/cache/apt/archives"])

@@ -10,6 +10,8 @@ import emulated_host
 from agent_host import AFTER_FIRST, AFTER_SECOND, BOOTED, ENABLE, FIRST, RELEASE, SECOND, line, plain
 
 NEW = {"release": "5.15.0-310.184.5.2.el9uek.x86_64", "version": "#2 SMP Wed Jul 9 16:08:33 PDT 2025"}
+
+
 def boot(host, kernel=None):
     return emulated_host.reboot_host(host.root, kernel)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The recorder that a user runs on a host of their own: the format of the recordings, and nothing in it that tells who they are."""
+
 import json
 import os
 import re
@@ -18,45 +19,92 @@ PASSWORD = "s3cret-pass"
 @pytest.fixture
 def record(make_host, tmp_path):
     """record(*arguments): (host, exit status, what it said, the recording or None)."""
+
     def run(*arguments, **scenario):
         host = make_host(hostname="db-prod-17.example.com", accepted_keys=[KEY], **scenario)
         host.write("etc/hostname", "db-prod-17.example.com\n")
         path = tmp_path / "recording.json"
-        done = subprocess.run([sys.executable, RECORDER, str(path), *arguments], env=dict(os.environ, UPTRACK_LAB_ROOT=host.root), stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, universal_newlines=True, check=False)
-        return host, done.returncode, done.stdout, json.loads(path.read_text()) if path.exists() else None
+        done = subprocess.run(
+            [sys.executable, RECORDER, str(path), *arguments],
+            env=dict(os.environ, UPTRACK_LAB_ROOT=host.root),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+            check=False,
+        )
+        return (
+            host,
+            done.returncode,
+            done.stdout,
+            json.loads(path.read_text()) if path.exists() else None,
+        )
+
     return run
 
 
 def test_it_has_the_format_of_the_recordings_and_tells_the_same(record):
-    host, status, said, found = record("--name", "two_pending", "--verdict", "behind:2", "--run", "uptrack-upgrade -n", "--run", "uptrack-show")
+    host, status, said, found = record(
+        "--name",
+        "two_pending",
+        "--verdict",
+        "behind:2",
+        "--run",
+        "uptrack-upgrade -n",
+        "--run",
+        "uptrack-show",
+    )
     assert status == 0, said
-    with open(os.path.join(TOP, "tests/fixtures/recordings/one_pending.json"), encoding="utf-8") as file:
+    with open(
+        os.path.join(TOP, "tests/fixtures/recordings/one_pending.json"), encoding="utf-8"
+    ) as file:
         real = json.load(file)
-    assert set(real) <= set(found) and set(real["files_afterwards"]) <= set(found["files_afterwards"])
-    assert found["in_kernel_afterwards"] == host.applied == ["aaaa1111"] and found["honest_verdict"] == "behind:2"
-    assert [command["command"] for command in found["commands"]] == ["uptrack-upgrade -n", "uptrack-show"]
-    assert "Install [bbbb2222]" in found["commands"][0]["output"] and found["commands"][0]["status"] == 0
+    assert set(real) <= set(found) and set(real["files_afterwards"]) <= set(
+        found["files_afterwards"]
+    )
+    assert (
+        found["in_kernel_afterwards"] == host.applied == ["aaaa1111"]
+        and found["honest_verdict"] == "behind:2"
+    )
+    assert [command["command"] for command in found["commands"]] == [
+        "uptrack-upgrade -n",
+        "uptrack-show",
+    ]
+    assert (
+        "Install [bbbb2222]" in found["commands"][0]["output"]
+        and found["commands"][0]["status"] == 0
+    )
     assert "Installed updates:\n[aaaa1111]" in found["commands"][1]["output"]
-    assert "bbbb2222" in found["files_afterwards"]["upgrade_plan"] and found["kernel"]["machine"] == "x86_64"
+    assert (
+        "bbbb2222" in found["files_afterwards"]["upgrade_plan"]
+        and found["kernel"]["machine"] == "x86_64"
+    )
 
 
 def test_nothing_in_it_tells_who_it_was(record):
     proxy = {"Network": {"https_proxy": "http://patching:%s@proxy:3128" % PASSWORD}}
     # The client tells the proxy's whole URL where it cannot be found, wrapped as it comes.
-    host, status, said, found = record("--run", "uptrack-upgrade -v -n", config=proxy, network="proxy")
+    host, status, said, found = record(
+        "--run", "uptrack-upgrade -v -n", config=proxy, network="proxy"
+    )
     assert status == 0 and "Could not resolve your proxy" in found["commands"][0]["output"], said
     with open(os.path.join(os.path.dirname(host.root), "recording.json"), encoding="utf-8") as file:
         text = file.read()
     raw = "".join(host.read(host.cache + "/" + name) for name in ("status", "results"))
     uuid = re.search(r"UUID: (\S+)", raw).group(1)
-    assert KEY in raw + host.read("var/log/uptrack.log") and "db-prod-17" in raw, "there is something to mask"
+    assert KEY in raw + host.read("var/log/uptrack.log") and "db-prod-17" in raw, (
+        "there is something to mask"
+    )
     for secret in (KEY, PASSWORD, "db-prod-17", "example.com", uuid):
         assert secret not in text and secret not in said
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--run", "rm -rf /"], "is not one of the client's commands"), (["--run", " "], "is not one of the client's commands")])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--run", "rm -rf /"], "is not one of the client's commands"),
+        (["--run", " "], "is not one of the client's commands"),
+    ],
+)
 def test_it_runs_nothing_else(record, arguments, words):
     _host, status, said, found = record(*arguments)
     assert status == 2 and words in said and "Nothing was run or written" in said and found is None

@@ -28,7 +28,9 @@ def start(run, seconds=300):
     """A process that a run of the tests left, deep in sleep and nobody's child."""
     code = f"import os, time\nif os.fork() == 0:\n    os.setsid(); print(os.getpid(), flush=True); time.sleep({seconds})"
     env = dict(os.environ, **{leftovers.VARIABLE: str(run.directory)})
-    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True
+    ) as process:
         return int(process.stdout.readline())
 
 
@@ -44,7 +46,11 @@ def test_processes_and_files_of_a_dead_run(run):
     (run.directory / "units" / "file").touch()
     pid = start(run)
     said = leftovers.remove()
-    assert any(f"ended process {pid}" in line for line in said) and not is_there(pid) and not run.directory.exists(), said
+    assert (
+        any(f"ended process {pid}" in line for line in said)
+        and not is_there(pid)
+        and not run.directory.exists()
+    ), said
 
 
 def test_a_run_that_is_alive_is_left_alone(run):
@@ -55,7 +61,11 @@ def test_a_run_that_is_alive_is_left_alone(run):
     assert is_there(pid) and (run.directory / "units").exists()
     # Of its own, which has begun and started nothing yet, everything is from a run before it.
     leftovers.remove(run)
-    assert not is_there(pid) and not (run.directory / "units").exists() and (run.directory / "lock").exists()
+    assert (
+        not is_there(pid)
+        and not (run.directory / "units").exists()
+        and (run.directory / "lock").exists()
+    )
     run.end()
 
 
@@ -67,8 +77,11 @@ def root():
 
     def namespace(name):
         made.append(name)
-        if subprocess.run(["ip", "netns", "add", name], stderr=subprocess.DEVNULL, check=False).returncode:
+        if subprocess.run(
+            ["ip", "netns", "add", name], stderr=subprocess.DEVNULL, check=False
+        ).returncode:
             pytest.skip("this machine makes no network namespaces")
+
     yield namespace
     for name in made:
         subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
@@ -79,7 +92,10 @@ def test_namespaces_mounts_and_control_groups_of_a_dead_run(run, root):
     place = run.directory / "t"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
-    groups = [Path(group) / f"rebootless-{run.prefix}d" / "web1" for group in leftovers.fleets_of_hosts._cgroups()]
+    groups = [
+        Path(group) / f"rebootless-{run.prefix}d" / "web1"
+        for group in leftovers.fleets_of_hosts._cgroups()
+    ]
     for group in groups:
         group.mkdir(parents=True)
     sleeper = subprocess.Popen(["sleep", "300"])
@@ -87,7 +103,11 @@ def test_namespaces_mounts_and_control_groups_of_a_dead_run(run, root):
         (group / "cgroup.procs").write_text(str(sleeper.pid))
     said = leftovers.remove()
     assert sleeper.wait(20) == -9
-    assert not Path("/run/netns", f"{run.prefix}d-web1").exists() and not os.path.ismount(place) and not run.directory.exists(), said
+    assert (
+        not Path("/run/netns", f"{run.prefix}d-web1").exists()
+        and not os.path.ismount(place)
+        and not run.directory.exists()
+    ), said
     assert not any(group.parent.exists() for group in groups)
     assert any("namespace" in line for line in said) and any("unmounted" in line for line in said)
 
@@ -96,4 +116,7 @@ def test_what_only_looks_like_it_is_told(root):
     stranger = f"ksplice-{os.urandom(4).hex()}"
     root(f"{stranger}-web1")
     said = leftovers.remove()
-    assert any(line.startswith("left alone") and stranger in line for line in said) and Path("/run/netns", f"{stranger}-web1").exists()
+    assert (
+        any(line.startswith("left alone") and stranger in line for line in said)
+        and Path("/run/netns", f"{stranger}-web1").exists()
+    )

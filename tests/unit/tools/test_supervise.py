@@ -33,8 +33,20 @@ while not os.path.exists(sys.argv[1]) or not os.path.getsize(sys.argv[1]):
 
 
 def supervise(tmp_path, seconds, *command, **more):
-    return subprocess.Popen([sys.executable, "-B", str(TOOLS / "supervise.py"), str(tmp_path / "result"), str(seconds), *map(str, command)],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-B",
+            str(TOOLS / "supervise.py"),
+            str(tmp_path / "result"),
+            str(seconds),
+            *map(str, command),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **more,
+    )
 
 
 def result(tmp_path):
@@ -88,21 +100,45 @@ def test_that_waits_for_what_never_comes():
 
 def test_what_is_cut_off_names_the_test_with_its_stack(tmp_path):
     (tmp_path / "test_hang.py").write_text(HANGS)
-    env = dict(os.environ, KSPLICE_TEST_STACK=str(tmp_path / "stack"), KSPLICE_TEST_NAME=str(tmp_path / "name"),
-               PYTHONPATH=f"{TOOLS.parent}:{os.environ.get('PYTHONPATH', '')}")
-    process = supervise(tmp_path, 4, sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path,
-                        tmp_path / "test_hang.py", env=env, cwd=tmp_path)
+    env = dict(
+        os.environ,
+        KSPLICE_TEST_STACK=str(tmp_path / "stack"),
+        KSPLICE_TEST_NAME=str(tmp_path / "name"),
+        PYTHONPATH=f"{TOOLS.parent}:{os.environ.get('PYTHONPATH', '')}",
+    )
+    process = supervise(
+        tmp_path,
+        4,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        tmp_path,
+        tmp_path / "test_hang.py",
+        env=env,
+        cwd=tmp_path,
+    )
     said = process.communicate(timeout=90)[0]
     assert process.returncode == 124
     assert "At work: test_hang.py::test_that_waits_for_what_never_comes" in said
-    assert "test_hang.py\", line 6 in test_that_waits_for_what_never_comes" in said, "the stack"
+    assert 'test_hang.py", line 6 in test_that_waits_for_what_never_comes' in said, "the stack"
     assert "as far as here" in said, "the last output"
     assert result(tmp_path)["cut_off"] and result(tmp_path)["test"].endswith("never_comes")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_whoever_ends_it_the_command_ends_too(tmp_path, number):
-    process = supervise(tmp_path, 60, sys.executable, "-c", f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(300)")
+    process = supervise(
+        tmp_path,
+        60,
+        sys.executable,
+        "-c",
+        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(300)",
+    )
     pid = until_written(tmp_path / "pid")
     process.send_signal(number)
     process.wait(60)
@@ -111,9 +147,11 @@ def test_whoever_ends_it_the_command_ends_too(tmp_path, number):
 
 def test_the_end_of_the_runner_is_the_end_of_all(tmp_path):
     """SIGKILL, which nobody can clear up after: what was running ends by itself."""
-    code = ("import subprocess, sys, time; "
-            f"subprocess.Popen([sys.executable, {str(TOOLS / 'supervise.py')!r}, {str(tmp_path / 'result')!r}, '60', sys.executable, '-c', {DAEMON!r},"
-            f" {str(tmp_path / 'pid')!r}]); time.sleep(300)")
+    code = (
+        "import subprocess, sys, time; "
+        f"subprocess.Popen([sys.executable, {str(TOOLS / 'supervise.py')!r}, {str(tmp_path / 'result')!r}, '60', sys.executable, '-c', {DAEMON!r},"
+        f" {str(tmp_path / 'pid')!r}]); time.sleep(300)"
+    )
     runner = subprocess.Popen([sys.executable, "-c", code])
     pid = until_written(tmp_path / "pid")
     runner.kill()

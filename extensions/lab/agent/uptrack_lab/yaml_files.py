@@ -147,7 +147,6 @@ class _Writer(object):
             else:
                 self.put(run)
 
-
     def double_quoted(self, text, indent, breakable):
         """As runs(), but every run of blanks may end a line: its first blank does, and the next one is escaped."""
         self.put('"')

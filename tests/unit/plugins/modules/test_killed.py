@@ -52,8 +52,11 @@ def agent_of(pid):
             children = [int(word) for word in file.read().split()]
         for child in children:
             with open("/proc/%d/cmdline" % child) as file:
-                if any(os.path.basename(word).startswith("uptrack-") for word in file.read().split("\0")):
-                    return child
+                words = file.read().split("\0")
+            if words[0] == "timeout":
+                return agent_of(child)
+            if any(os.path.basename(word).startswith("uptrack-") for word in words):
+                return child
     except (OSError, ValueError):
         pass
     return None

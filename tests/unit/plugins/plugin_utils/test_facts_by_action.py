@@ -19,13 +19,20 @@ import test_recordings  # noqa: E402
 def test_the_honest_verdict_by_the_action(tmp_path, monkeypatch, name):
     host = test_recordings.Recorded(tmp_path / "host", name)
     task = mock.MagicMock(args={}, async_val=0, check_mode=False)
-    action = uptrack_facts.ActionModule(task=task, connection=mock.MagicMock(), play_context=mock.MagicMock(check_mode=False), loader=None,
-                                        templar=None, shared_loader_obj=None)
+    action = uptrack_facts.ActionModule(
+        task=task,
+        connection=mock.MagicMock(),
+        play_context=mock.MagicMock(check_mode=False),
+        loader=None,
+        templar=None,
+        shared_loader_obj=None,
+    )
     sent = []
 
     def execute(script):
         sent.append(script)
         return {"rc": 0, "stdout": host.probe(), "stderr": ""}
+
     monkeypatch.setattr(action, "_low_level_execute_command", execute)
     seen = action.run(task_vars={})["ansible_facts"]["uptrack"]
     waiting = len((seen["updates"]["available"] or []) + (seen["updates"]["superseded"] or []))
