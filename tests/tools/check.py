@@ -241,7 +241,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     checks = []
     new, old, target = newest(found), found["oldest"], oldest_target()
     space = Space("units-newest", environment(new))
-    checks.append(pytest(f"units: core {new.version}, Python {new.python}", space, ["tests/unit"], quiet=600 if ALL else 120))
+    checks.append(pytest(f"units: core {new.version}, Python {new.python}", space, ["tests/unit"], quiet=600 if ALL else 150))
     if old and old is not new:
         space = Space("units-oldest", environment(old))
         folders = ["tests/unit/plugins"] if ALL else ["tests/unit/plugins/plugin_utils"]
@@ -255,7 +255,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         (library / "ansible").symlink_to(package)
         space.env["PYTHONPATH"] += f":{library}"
         folders = [str(p.relative_to(space.collection)) for p in sorted(space.collection.glob("tests/unit/plugins/module*"))]
-        checks.append(pytest(f"units: target code, Python {target}", space, [*folders, *NOT_TWICE], quiet=400 if ALL else 120))
+        checks.append(pytest(f"units: target code, Python {target}", space, [*folders, *NOT_TWICE], quiet=500 if ALL else 100))
     else:
         lacking.append(f"units: target code on Python {target}: not on this machine. pyenv install {target}")
     return checks
@@ -296,17 +296,17 @@ def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check
             paths = [f"tests/integration/{file}" for file in ON_EVERY_CORE]
             if not ALL:
                 paths += ["-m", "every_core"]
-        checks.append(pytest(name, space, paths, quiet=1200 if ALL else 300))
+        checks.append(pytest(name, space, paths, quiet=1500 if ALL else 220))
     return checks
 
 
 def fleet(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
-    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found, quiet=600 if ALL else 200)]
+    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found, quiet=900 if ALL else 240)]
 
 
 def fire(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     kills = int(os.environ.get("FIRE_KILLS") or 0)
-    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, quiet=(1200 if ALL else 200) + 20 * kills)
+    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, quiet=(1200 if ALL else 240) + 20 * kills)
     check.tells = r"(pair [a-d]: |the random moments|-+ \S+test_)"
     return [check]
 
@@ -345,7 +345,7 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
             command += ["--target-python", target]
             (pythons / f"python{target}").symlink_to(find_python(target))
         name = f"sanity: core {core.version}, Python {' '.join(targets)}"
-        checks.append(Check(name, command, space, quiet=400 if ALL else 200, junit="tests/output/junit/*.xml"))
+        checks.append(Check(name, command, space, quiet=400 if ALL else 90, junit="tests/output/junit/*.xml"))
     return checks
 
 
