@@ -142,7 +142,7 @@ def _take_out(module, root, agent, seen, loaded):
     failed = None
     try:
         wish = {name: option.get("default") for name, option in apply.ARGUMENTS.items()}
-        wish.update(state="absent", all=True, retries=module.params["retries"], retry_delay=module.params["retry_delay"])
+        wish.update(state="absent", all=True, **{name: module.params[name] for name in ("retries", "retry_delay", "timeout")})
         result = apply.apply(agent, wish, False, socket.gethostname(), time.sleep, time.time)
         failed = result["msg"] if result["failed"] else None
     except apply.Refused as refused:

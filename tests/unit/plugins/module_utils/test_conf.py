@@ -180,3 +180,20 @@ def test_only_what_is_secret_is_cut_out_of_results():
     values = {"the-key", "http://u:pass@h", "yes", "other-key", "x://u:word@h"}
     configure.forget_harmless(params, values)
     assert values == {"the-key", "other-key", "u:pass", "pass", "u:word", "word"}
+
+
+@pytest.mark.parametrize("stray", ["a stray line", "  more of it", "0123456789abcdef"])
+def test_sections_that_are_brought_together_add_nothing_to_the_key(stray):
+    """A stray line below the second [Auth] would go on what stands above it, if that is the key."""
+    key = "0123456789abcdef" * 4
+    text = "[Auth]\naccesskey = %s\n\n[Auth]\n%s\nuse_hw_uuid = no\n" % (key, stray)
+    new = conf.edit(text, {("Settings", "autoinstall"): "no"})
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read_string(new)
+    except configparser.Error:
+        # The stray line is still what it was: no key.
+        assert stray in new
+    else:
+        assert parser.get("Auth", "accesskey") == key
+    assert conf.values(new)[("Auth", "accesskey")] == key
