@@ -396,8 +396,9 @@ def _verdict(seen, max_age):
     if seen.disabled:
         return "disabled", "The file /etc/uptrack/disable exists: the agent neither installs nor removes anything."
     if "ended" in seen.answer:
-        hung = agent_words.problem(1, f"{agent_words.ENDED} {_integer(seen.one("ended"))} s.")
-        return "unknown", f"The agent was asked and was not done after {_integer(seen.one('ended'))} s: it was ended. {hung.advice}"
+        seconds = _integer(seen.one("ended"))
+        hung = agent_words.problem(1, f"{agent_words.ENDED} {seconds} s.")
+        return "unknown", f"The agent was asked and was not done after {seconds} s: it was ended. {hung.advice}"
     refused = _integer(seen.one("refreshed", "0"))
     if refused:
         problem = agent_words.problem(refused, seen.words)
