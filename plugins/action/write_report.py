@@ -55,7 +55,8 @@ def _replace(directory, name, text):
     """Write a file that nobody ever sees half of."""
     descriptor, path = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
+        # What a host said in no known encoding must not cost the others their record.
+        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
             os.fchmod(file.fileno(), 0o640)
             os.fsync(file.fileno())

@@ -17,7 +17,7 @@ Failure = namedtuple("Failure", "id name verb reason processes modules advice")
 Problem = namedtuple("Problem", "error_class what advice")
 
 _UPDATE = re.compile(r"^\[([a-z0-9]+)\] (.*)$")
-_STEP = re.compile(r"^(Install|Remove) \[([a-z0-9]+)\] (.*)$")
+_STEP = re.compile(r"^(Install|Remove) \[([a-z0-9]+)\](?: (.*))?$")
 _EFFECTIVE = "Effective kernel version is "
 _PLAN = "The following steps will be taken:"
 _UNKNOWN = re.compile(r"^Unknown update (\S+), skipping\.$")
@@ -38,9 +38,21 @@ def update(ident, name):
     return {"id": ident, "name": name, "cves": cves(name)}
 
 
-def announced(text):
-    """Whether the agent said what it would do, if only that there is nothing to be done."""
-    return any(line.startswith((_PLAN, "Nothing to be done.")) for line in text.split("\n"))
+def plan(text):
+    """The plan that the agent announced, empty when it said that there is nothing to be done. None when it said neither, or something of which not every
+    step can be read: what is not understood is not nothing."""
+    lines = text.split("\n")
+    if _PLAN not in lines:
+        return [] if "Nothing to be done." in lines else None
+    found = []
+    for line in lines[len(lines) - lines[::-1].index(_PLAN):]:
+        if not line.startswith(("Install [", "Remove [")):
+            break
+        match = _STEP.match(line)
+        if not match:
+            return None
+        found.append(Step(match.group(1), match.group(2), match.group(3) or ""))
+    return found or None
 
 
 def steps(text):
@@ -52,7 +64,7 @@ def steps(text):
     for line in text.split("\n"):
         match = _STEP.match(line)
         if match and is_plan:
-            found.append(Step(*match.groups()))
+            found.append(Step(match.group(1), match.group(2), match.group(3) or ""))
         elif line.startswith((_PLAN, "Nothing to be done.")):
             found, is_plan = [], True
         elif line.startswith("The following actions failed:"):
@@ -146,7 +158,7 @@ def problem(status, text):
     """Why the agent ended with C(status), or None for 0: its class, a clause that says what happened, and what to do."""
     if status == 0:
         return None
-    if status < 0:
+    if status < 0 and ENDED not in text:
         return Problem("transient", f"the agent was killed by signal {-status}", "Run again; look for who ends it.")
     joined = " ".join(text.split())
     for anchor, found in _ANCHORS:
@@ -186,7 +198,8 @@ def failures(text):
     starts = [at for at, line in enumerate(lines) if _STEP.match(line)]
     result = []
     for start, end in zip(starts, starts[1:] + [len(lines)]):
-        step = Step(*_STEP.match(lines[start]).groups())
+        verb, ident, name = _STEP.match(lines[start]).groups()
+        step = Step(verb, ident, name or "")
         joined = " ".join(" ".join(lines[start + 1:end]).split())
         reason, advice = "unknown", "Read /var/log/uptrack.log on the host."
         for anchor, name, what_to_do in _REASONS:

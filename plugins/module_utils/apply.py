@@ -250,7 +250,7 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
                 # The real run would go the same way.
                 rc, words, more = _persist(agent, params, host, sleep, clock, _without_service(work), "-n")
                 attempts += more
-                rc = 0 if agent_words.announced(words) else rc
+                rc = 0 if agent_words.plan(words) is not None else rc
             _check_preview(params, before, work, words)
             if rc not in (0, 12):
                 return outcome(before, agent.facts(), work, rc, words, attempts, params)
@@ -261,7 +261,8 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
                 return result
         rc, words, more = _persist(agent, params, host, sleep, clock, work, answer)
         after, attempts = agent.facts(), attempts + more
-        if "--all" in work.arguments and ids(after) and agent_words.problem(rc, words).error_class in ("transient", "licence", "unsupported"):
+        problem = agent_words.problem(rc, words)
+        if "--all" in work.arguments and ids(after) and problem and problem.error_class in ("transient", "licence", "unsupported"):
             # It ends with status 10 even when all went well (trap 20): the kernel decides.
             rc, words, more = _persist(agent, params, host, sleep, clock, _without_service(work), answer)
             after, attempts = agent.facts(), attempts + more

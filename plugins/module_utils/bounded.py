@@ -17,8 +17,8 @@ def meant_for_a_shell(words):
     return next((word for word in words if word in signs or (len(word) > 1 and word.endswith(";"))), None)
 
 
-# What timeout ends with when it had to end the command, or had to kill it (itself too, then).
-ENDED = (124, 137, -9)
+# What timeout ends with when it had to end the command, or had to kill it (itself too, then); busybox tells the signal.
+ENDED = (124, 137, 143, -9, -15)
 # Seconds that a command has between being told to end and being killed.
 GRACE = 10
 

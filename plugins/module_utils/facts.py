@@ -315,9 +315,14 @@ class _Seen:
     def _available(self):
         """What is to be put into the kernel and what is to be taken out, or (None, None) where nobody told."""
         items = _plan_items(self.plan)
-        if self.asked and agent_words.announced(self.words):
-            items = [(step.verb, step.id) for step in agent_words.steps(self.words)]
-            self.names.update((step.id, step.name) for step in agent_words.steps(self.words))
+        if self.asked:
+            steps = agent_words.plan(self.words)
+            if steps is not None:
+                items = [(step.verb, step.id) for step in steps]
+                self.names.update((step.id, step.name) for step in steps)
+            elif self.planned_at is None or self.planned_at < (_integer((self.answer.get("now") or ["0"])[0]) or 0):
+                # It said nothing that can be read, and left no plan of this run either: one from before says nothing of now.
+                items = None
         if items is None:
             return None, None
         added, taken = agent_words.ends_in(items)
@@ -423,6 +428,8 @@ def _verdict(seen, max_age):
     if seen.configured and seen.config and seen.config["access_key"] == "missing" and seen.available is None:
         known = meaning(20)
         return "unknown", _sentence(known.what, known.advice)
+    if seen.available is None and seen.asked:
+        return "unknown", f"The service was asked, but the agent's answer cannot be read as a plan: {' '.join(seen.words.split())[:200] or 'it was empty'}."
     if seen.available is None:
         never = "The service has never been asked for the running kernel, as far as can be read: run with refresh."
         return "unknown", broken or " ".join(seen.unread[:1] + [never])

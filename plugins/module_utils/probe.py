@@ -286,9 +286,13 @@ nl='
 limited() {
   at_most=$1; shift
   if command -v timeout >/dev/null 2>&1; then set -- timeout -k 10 "$at_most" "$@"; fi
-  words=$("$@" 2>&1 </dev/null)
+  # By a file: a pipe would stay open for as long as something of it that went its own way lives.
+  said=$(mktemp) || said=/dev/null
+  "$@" >"$said" 2>&1 </dev/null
   status=$?
-  case $status in 124|137)
+  words=$(cat "$said")
+  [ "$said" = /dev/null ] || rm -f "$said"
+  case $status in 124|137|143)
     [ $(($(date +%s) - now)) -ge "$at_most" ] && say ended "$at_most";;
   esac
   return $status

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ class Run:
     def begin(self) -> None:
         """Make the run's directory and hold its lock until this process ends."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        if self.directory.stat().st_uid != os.geteuid():
+        if not self.own():
             sys.exit(
                 f"{self.directory} is somebody else's. Remove it, or run the tests as its owner."
             )
@@ -59,13 +60,20 @@ class Run:
         shutil.rmtree(self.directory, ignore_errors=True)
         self.lock.close()
 
+    def own(self) -> bool:
+        """Whether the directory is this user's, and no link that somebody left in its place."""
+        found = self.directory.lstat()
+        return found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode)
+
     def known(self) -> bool:
-        return (self.directory / "lock").is_file() and self.directory.stat().st_uid == os.geteuid()
+        with contextlib.suppress(OSError):
+            return self.own() and (self.directory / "lock").is_file()
+        return False
 
     def alive(self) -> bool:
         with contextlib.suppress(OSError), open(self.directory / "lock", encoding="utf-8") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
         return False
@@ -79,7 +87,11 @@ def this_run() -> Run:
 def remove(own: Run | None = None) -> list[str]:
     """Remove what is left of dead runs, and of C(own), which has begun and started nothing; a line for each thing."""
     said, fleets = [], _fleets()
-    numbers = {path.name.rpartition("-")[2] for path in TEMP.glob("ksplice-test-*")}
+    names = (
+        re.fullmatch(r"ksplice-test-([0-9a-f]{8})", path.name)
+        for path in TEMP.glob("ksplice-test-*")
+    )
+    numbers = {name[1] for name in names if name}
     for run in map(Run, sorted(numbers | set(fleets))):
         if not run.known():
             said += [

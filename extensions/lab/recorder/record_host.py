@@ -4,7 +4,7 @@
 
     python3 record_host.py OUTPUT.json [--name NAME] [--verdict VERDICT] [--run 'COMMAND'...]
 
-As root, on a host with a licence. Without --run it starts nothing: it takes the state files as they lie there. Each --run
+As root, on a host with a licence. Without --run it starts nothing but `uptrack-upgrade --version`: it takes the state files as they lie there. Each --run
 is one of the client's own commands ('uptrack-upgrade -n', 'uptrack-show', ...), run in the order given, with its output
 and exit status. Only -n and uptrack-show leave the kernel as it is: nothing is run that is not named.
 
@@ -51,6 +51,7 @@ def main(arguments):
         for name in ("sysname", "release", "version", "machine")
     }
     mask = Mask(root)
+    client = version(find(root, "uptrack-upgrade"))
     commands = []
     for line in options.run:
         words = shlex.split(line)
@@ -71,7 +72,7 @@ def main(arguments):
         "files_afterwards": {name: mask(read(os.path.join(folder, name))) for name in FILES},
         "kernel": kernel,
         "effective_kernel": mask(read(root + "/var/lib/uptrack/effective_kernel")),
-        "client": mask(said([find(root, "uptrack-upgrade"), "--version"])),
+        "client": mask(client),
     }
     with open(options.output, "x", encoding="utf-8") as file:
         json.dump(recording, file, indent=1)
@@ -141,6 +142,17 @@ def said(words):
     )
 
 
+def version(command):
+    """What the client says its version is: the one thing that is run without being named, as it asks nobody and writes nothing."""
+    done = subprocess.Popen(
+        [command, "--version"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return done.communicate()[0].decode("utf-8", "replace").rstrip("\n")
+
+
 def read(path):
     try:
         with open(path, "rb") as file:
@@ -169,27 +181,39 @@ class Mask:
     """Text without what belongs to this host alone. Called with None it gives None."""
 
     def __init__(self, root):
-        names = {socket.gethostname(), socket.getfqdn(), os.uname()[1]} | {
-            (read(root + path) or "").strip() for path in ("/etc/hostname",)
+        names = {
+            socket.gethostname(),
+            socket.getfqdn(),
+            os.uname()[1],
+            (read(root + "/etc/hostname") or "").strip(),
         }
-        names |= {name.split(".")[0] for name in names}
         conf = read(root + "/etc/uptrack/uptrack.conf") or ""
         secrets = re.findall(r"(?mi)^[ \t]*accesskey[ \t]*[=:][ \t]*(\S+)", conf)
-        for proxy in re.findall(r"(?mi)^[ \t]*https_proxy[ \t]*[=:][ \t]*(\S+)", conf) + [
-            os.environ.get(name, "") for name in ("https_proxy", "HTTPS_PROXY")
+        proxies = re.findall(r"(?mi)^[ \t]*https_proxy[ \t]*[=:][ \t]*(\S+)", conf)
+        for proxy in proxies + [
+            os.environ.get(name, "") for name in ("https_proxy", "HTTPS_PROXY", "http_proxy")
         ]:
-            credentials = proxy.rpartition("@")[0].rpartition("//")[2]
-            secrets += [credentials, credentials.partition(":")[2], credentials.replace("%%", "%")]
-        # Whoever is called "localhost" or "vm" gives nothing away, and a word that short would be found everywhere.
+            credentials, _at, place = proxy.rpartition("://")[2].rpartition("@")
+            parts = [credentials, credentials.partition(":")[2]]
+            secrets += parts + [part.replace("%%", "%") for part in parts]
+            place = place.partition("/")[0].partition(":")[0]
+            if "." in place:
+                names.add(place)
+        # Short names and domains too: db1.internal.example.com gives db1, internal.example.com, example.com.
+        for name in list(names):
+            parts = name.split(".")
+            names |= {parts[0]} | {".".join(parts[at:]) for at in range(1, len(parts) - 1)}
         self.words = [
             (wrapped(word), KEY if re.match(HEX + r"{32,}\Z", word) else "masked")
             for word in sorted(secrets, key=len, reverse=True)
             if len(word) > 3 and word != "INSERT_ACCESS_KEY"
         ]
+        # As a word of its own only: a host called "kernel" must not take the kernel's name away. What is shorter, and what
+        # names fields have, is masked by the fields below.
         self.words += [
-            (wrapped(word), "vm")
-            for word in sorted(names, key=len, reverse=True)
-            if len(word) > 3 and word != "localhost"
+            (wrapped(name, alone=True), "vm")
+            for name in sorted(names, key=len, reverse=True)
+            if len(name) > 3 and name not in ("localhost", "None")
         ]
 
     def __call__(self, text):
@@ -198,18 +222,43 @@ class Mask:
         for word, instead in self.words:
             text = word.sub(instead, text)
         text = re.sub(r"://[^/@\s]*@", "://masked@", text)
-        text = re.sub("(?<!{0}){0}{{8}}-(?:{0}{{4}}-){{3}}{0}{{12}}(?!{0})".format(HEX), UUID, text)
-        text = re.sub("(?<!{0}){0}{{32,}}(?!{0})".format(HEX), KEY, text)
-        # Not the numbers of a version: an address stands alone.
-        text = re.sub(r"(?<![\w.-])(?!127\.)\d{1,3}(?:\.\d{1,3}){3}(?![\w.-])", "192.0.2.1", text)
+        for pattern, instead in PATTERNS:
+            text = re.sub(pattern, instead, text)
         return re.sub(
-            r"(?mi)^(\s*(?:serial|product_serial|chassis_serial)\S*\s*:).*$", r"\1 masked", text
+            "(?<![:.\\w]){0}*:[0-9a-fA-F:]+(?![:\\w])".format(HEX), documentation_address, text
         )
 
 
-def wrapped(word):
+# Numbers of one host, wherever they stand. Not those of a version: an address stands alone.
+PATTERNS = (
+    ("(?<!{0}){0}{{8}}-(?:{0}{{4}}-){{3}}{0}{{12}}(?!{0})".format(HEX), UUID),
+    ("(?<!{0}){0}{{32,}}(?!{0})".format(HEX), KEY),
+    (r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", "masked@example.com"),
+    ("(?<![:\\w])(?:{0}{{2}}:){{5}}{0}{{2}}(?![:\\w])".format(HEX), "00:00:00:00:00:00"),
+    (r"(?<![\w.-])(?!127\.)\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\w)", "192.0.2.1"),
+    (r"(?i)\bip-\d{1,3}(?:-\d{1,3}){3}\b", "ip-192-0-2-1"),
+    (
+        r"(?i)((?:full)?hostname|localip|[\w ]{0,30}serial[\w ]{0,30})(['\"]?: *)[^,}\n]+",
+        r"\1\2masked",
+    ),
+)
+
+
+def documentation_address(match):
+    """An address of IPv6 that is nobody's, in place of one; a time of the day stays."""
+    try:
+        socket.inet_pton(socket.AF_INET6, match.group())
+    except OSError:
+        return match.group()
+    return "2001:db8::1"
+
+
+def wrapped(word, alone=False):
     """The word, also where the client has wrapped it over two lines."""
-    return re.compile(r"\s*".join(map(re.escape, word)))
+    pattern = r"\s*".join(map(re.escape, word))
+    return re.compile(
+        r"(?<![A-Za-z0-9])" + pattern + r"(?![A-Za-z0-9])" if alone else pattern, re.I
+    )
 
 
 if __name__ == "__main__":

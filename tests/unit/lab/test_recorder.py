@@ -99,6 +99,41 @@ def test_nothing_in_it_tells_who_it_was(record):
 
 
 @pytest.mark.parametrize(
+    "raw",
+    [
+        "fe80::a00:27ff:fe4e:66a1",
+        "2001:db8:12:34::5",
+        "00:1a:2b:3c:4d:5e",
+        "10.1.2.3.",
+        "ip-10-1-2-3",
+        "mail.example.com",
+        "root@mail.other.example",
+        "{Serial: ABC123}",
+        "SystemSerial: ABC123",
+        "  Hostname: db7",
+        "LocalIP: 10.1.2.3",
+        "other.internal.acme.example",
+    ],
+)
+def test_what_is_of_one_host_alone(raw, tmp_path):
+    sys.path.insert(0, os.path.dirname(RECORDER))
+    import record_host
+
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/hostname").write_text("db-prod-17.internal.acme.example\r\n")
+    (tmp_path / "etc/uptrack").mkdir()
+    (tmp_path / "etc/uptrack/uptrack.conf").write_text(
+        "[Network]\nhttps_proxy = http://u:pa%%ss@mail.example.com:1\n"
+    )
+    masked = record_host.Mask(str(tmp_path))("said: " + raw + "\n")
+    for telling in ("a00", "12:34", "1a:2b", "10.1.2", "10-1-2", "acme", "mail", "ABC123", "db7"):
+        assert telling not in masked.replace("masked", ""), masked
+    plain = "Linux/x86_64/5.15.0-302.167.6.el9uek.x86_64/#2 SMP Thu May 9 15:59:05 PDT 2024 Effective kernel version is 5.15.0-307.178.5.el9uek 1.2.12\n"
+    assert record_host.Mask(str(tmp_path))(plain) == plain
+    assert "pa%ss" not in record_host.Mask(str(tmp_path))("pa%ss")
+
+
+@pytest.mark.parametrize(
     "arguments, words",
     [
         (["--run", "rm -rf /"], "is not one of the client's commands"),

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, apply
+from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, apply, facts
 
 IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
 KEY = "0123456789abcdef" * 4
@@ -137,6 +137,50 @@ def test_a_message_that_looks_like_a_plan_is_none():
     assert agent_words.steps(message) == [] and agent_words.planned(
         message + "Nothing to be done.\n"
     ) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Hello",
+        "",
+        "The following steps will be taken:\nInstall [AAAA-1111] Foo\n",
+        "The following steps will be taken:\nInstall [aaaaaaa1] Foo\nRemove (bbbbbbb2)\nInstall [] x\n",
+        "The following steps will be taken:\n",
+    ],
+)
+def test_an_answer_that_is_not_understood_is_not_nothing(words):
+    """Not even where an old plan on disk says that nothing is pending."""
+    if "Remove (" not in words:
+        assert agent_words.plan(words) is None
+    old = ["Plan: []", "Time: 2020-11-26 22:33:16.150179", "Upgrade plan format version: '2'"]
+    answer = [
+        "@uid 0",
+        "@now 1795730000",
+        "@sysmodule 1",
+        "@command uptrack-upgrade /usr/sbin/uptrack-upgrade",
+        "@refreshed 0",
+    ]
+    answer += ["@words " + line for line in words.split("\n")] + [
+        "@upgrade_plan " + line for line in old
+    ]
+    seen = facts.facts("\n".join([*answer, "@now 1795730002", "@end"]))
+    assert seen["verdict"] != "current" and seen["updates"]["available"] != [], seen["reason"]
+
+
+def test_an_update_without_a_name_is_a_step():
+    plan = "The following steps will be taken:\nInstall [aaaaaaa1]\nInstalling [aaaaaaa1]\nNothing to be done.\n"
+    assert [(step.id, step.name) for step in agent_words.plan(plan)] == [("aaaaaaa1", "")]
+    assert agent_words.plan("Nothing to be done.\n") == []
+
+
+def test_an_update_that_stays_although_the_agent_says_it_is_done(make_host):
+    """Withdrawn from its list, or put in again by somebody else meanwhile."""
+    host = make_host(installed=IDS[:2])
+    os.makedirs(host.path("sys/kernel/ksplice/eeeeeee5"))
+    host.write("sys/kernel/ksplice/eeeeeee5/stage", "applied\n")
+    result = host.apply(state="absent", all=True)
+    assert result["failed"] and sorted(result["removed"]) == IDS[:2] and "eeeeeee5" in result["msg"]
 
 
 def test_check_mode_under_a_message_that_looks_like_a_plan(make_host):
