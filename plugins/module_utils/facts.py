@@ -604,7 +604,7 @@ def _moment(value):
         return None
     fraction, sign, hours, minutes = match.groups()[6:]
     offset = (int(hours or 0) * 60 + int(minutes or 0)) * 60 * (-1 if sign == "-" else 1)
-    return when.timestamp() - offset + float("0" + (fraction or "."  ) + "0")
+    return when.timestamp() - offset + float("0" + (fraction or ".") + "0")
 
 
 def _span(seconds):
