@@ -74,6 +74,7 @@ def test_a_command_by_hand_beside_a_run(pair):
     assert nothing.status != 0 and "reason" in nothing.output
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("members", [["b1", "b2"], again(["b1"])])
 def test_what_a_dead_run_left_is_taken_over(pair, members):
     """It died with the lease on both, or between the two messages."""

@@ -16,6 +16,7 @@ def naive(serial=None, **more):
     return [play]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("serial", [None, again(1), again(2), again("50%"), again([1, 3])])
 def test_a_naive_play_with_any_serial_or_none(fleet, serial):
     others = pair("q", "q1", "q2") if ALL else {}

@@ -54,7 +54,7 @@ class Check:
     name: str
     command: list[str]
     space: Space
-    quiet: int = 15  # seconds that it takes on a quiet machine of two cores, beside the others
+    quiet: int = 8  # seconds that it takes on a quiet machine of two cores, beside the others
     junit: str = ""  # a file pattern; without one the command counts as one test
     tells: str = ""  # a pattern of lines in its log that are worth reading also when all is well
 
@@ -222,7 +222,8 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         ],
         "ansible-lint": ["ansible-lint", "--offline", "--profile", "production", "--strict", "--nocolor"],
     }
-    result = [Check(f"lint: {name}", [space.program(c[0]), *c[1:]], space) for name, c in checks.items()]
+    slow = ("ansible-lint", "antsibull-docs")
+    result = [Check(f"lint: {name}", [space.program(c[0]), *c[1:]], space, quiet=40 if name in slow else 8) for name, c in checks.items()]
     if shutil.which("shellcheck"):
         result.append(Check("lint: shellcheck", ["shellcheck", *shell_scripts(files)], space))
     else:
@@ -241,7 +242,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     checks = []
     new, old, target = newest(found), found["oldest"], oldest_target()
     space = Space("units-newest", environment(new))
-    checks.append(pytest(f"units: core {new.version}, Python {new.python}", space, ["tests/unit"], quiet=600 if ALL else 150))
+    checks.append(pytest(f"units: core {new.version}, Python {new.python}", space, ["tests/unit"], quiet=600 if ALL else 120))
     if old and old is not new:
         space = Space("units-oldest", environment(old))
         folders = ["tests/unit/plugins"] if ALL else ["tests/unit/plugins/plugin_utils"]
@@ -255,14 +256,14 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         (library / "ansible").symlink_to(package)
         space.env["PYTHONPATH"] += f":{library}"
         folders = [str(p.relative_to(space.collection)) for p in sorted(space.collection.glob("tests/unit/plugins/module*"))]
-        checks.append(pytest(f"units: target code, Python {target}", space, [*folders, *NOT_TWICE], quiet=500 if ALL else 100))
+        checks.append(pytest(f"units: target code, Python {target}", space, [*folders, *NOT_TWICE], quiet=500 if ALL else 90))
     else:
         lacking.append(f"units: target code on Python {target}: not on this machine. pyenv install {target}")
     return checks
 
 
 # Pure exploration of the same functions: the newest Python does it, for all.
-NOT_TWICE = ["--ignore=tests/unit/plugins/module_utils/test_lease.py", "--ignore=tests/unit/plugins/module_utils/test_lease_at_random.py"]
+NOT_TWICE = [f"--ignore=tests/unit/plugins/module_utils/test_{name}.py" for name in ("lease", "lease_at_random", "bounds")]
 
 
 def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -278,7 +279,7 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
             ansible-doc --type module rebootless.ksplice.$(basename "$module" .py)
         done
     """
-    return [Check("build-install", ["sh", "-euxc", script], space)]
+    return [Check("build-install", ["sh", "-euxc", script], space, quiet=20)]
 
 
 # What differs between the releases of ansible-core is how they play a playbook. These files, and in the short play those of their tests that are marked so,
@@ -296,17 +297,17 @@ def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check
             paths = [f"tests/integration/{file}" for file in ON_EVERY_CORE]
             if not ALL:
                 paths += ["-m", "every_core"]
-        checks.append(pytest(name, space, paths, quiet=1500 if ALL else 220))
+        checks.append(pytest(name, space, paths, quiet=1500 if ALL else 220 if core is newest(found) else 40))
     return checks
 
 
 def fleet(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
-    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found, quiet=900 if ALL else 240)]
+    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found, quiet=900 if ALL else 200)]
 
 
 def fire(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     kills = int(os.environ.get("FIRE_KILLS") or 0)
-    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, quiet=(1200 if ALL else 240) + 20 * kills)
+    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, quiet=(1200 if ALL else 260) + 20 * kills)
     check.tells = r"(pair [a-d]: |the random moments|-+ \S+test_)"
     return [check]
 
@@ -345,7 +346,7 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
             command += ["--target-python", target]
             (pythons / f"python{target}").symlink_to(find_python(target))
         name = f"sanity: core {core.version}, Python {' '.join(targets)}"
-        checks.append(Check(name, command, space, quiet=400 if ALL else 90, junit="tests/output/junit/*.xml"))
+        checks.append(Check(name, command, space, quiet=400 if ALL else 70 if core is newest(found) else 30, junit="tests/output/junit/*.xml"))
     return checks
 
 

@@ -180,6 +180,7 @@ def test_exchanging_the_editions_with_yum_alone(lab):
     assert lab.loaded(name) == sorted(ids("ol7"))
 
 
+@pytest.mark.thorough
 def test_both_editions_by_hand_are_refused_by_the_packages(lab):
     status, words = lab.run("switch-ol9", ["dnf", "-y", "install", "uptrack"], check=False)
     assert status != 0 and "conflicts" in words

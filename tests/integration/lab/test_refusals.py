@@ -57,6 +57,7 @@ def test_packages_that_are_not_signed(lab, host):
         assert "is not signed" in words
 
 
+@pytest.mark.thorough
 def test_repository_that_goes_down_half_way(lab, host):
     # The key comes, and of the repository the first file.
     lab.trouble(**{"from": 3, "status": 503})

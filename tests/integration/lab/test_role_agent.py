@@ -97,6 +97,7 @@ def test_hours_that_are_none(lab):
     assert run.status != 0 and "agent_check_hours is [5, 25]" in run.output and lab.traces("bad-ol9") == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variables, words", [
     ({"ksplice_acess_key": KEY[:8]}, "did you mean ksplice_access_key"),
     pytest.param({"ksplice_settings": "autoinstall"}, "give a mapping of options", marks=pytest.mark.thorough),
