@@ -242,7 +242,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     checks = []
     new, old, target = newest(found), found["oldest"], oldest_target()
     space = Space("units-newest", environment(new))
-    checks.append(pytest(f"units: core {new.version}, Python {new.python}", space, ["tests/unit"], quiet=600 if ALL else 110))
+    checks.append(pytest(f"units: core {new.version}, Python {new.python}", space, ["tests/unit"], quiet=600 if ALL else 150))
     if old and old is not new:
         space = Space("units-oldest", environment(old))
         folders = ["tests/unit/plugins"] if ALL else ["tests/unit/plugins/plugin_utils"]
@@ -297,17 +297,17 @@ def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check
             paths = [f"tests/integration/{file}" for file in ON_EVERY_CORE]
             if not ALL:
                 paths += ["-m", "every_core"]
-        checks.append(pytest(name, space, paths, quiet=1500 if ALL else 205 if core is newest(found) else 40))
+        checks.append(pytest(name, space, paths, quiet=1500 if ALL else 260 if core is newest(found) else 60))
     return checks
 
 
 def fleet(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
-    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found, quiet=900 if ALL else 200)]
+    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found, quiet=900 if ALL else 300)]
 
 
 def fire(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     kills = int(os.environ.get("FIRE_KILLS") or 0)
-    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, quiet=(1200 if ALL else 250) + 20 * kills)
+    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, quiet=(1200 if ALL else 320) + 20 * kills)
     check.tells = r"(pair [a-d]: |the random moments|-+ \S+test_)"
     return [check]
 
@@ -346,7 +346,7 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
             command += ["--target-python", target]
             (pythons / f"python{target}").symlink_to(find_python(target))
         name = f"sanity: core {core.version}, Python {' '.join(targets)}"
-        checks.append(Check(name, command, space, quiet=400 if ALL else 65, junit="tests/output/junit/*.xml"))
+        checks.append(Check(name, command, space, quiet=400 if ALL else 110, junit="tests/output/junit/*.xml"))
     return checks
 
 
