@@ -54,7 +54,7 @@ class Check:
     name: str
     command: list[str]
     space: Space
-    quiet: int = 8  # seconds that it takes on a quiet machine of two cores, beside the others
+    quiet: int = 15  # seconds that it takes on a quiet machine of two cores, beside the others
     junit: str = ""  # a file pattern; without one the command counts as one test
     tells: str = ""  # a pattern of lines in its log that are worth reading also when all is well
 
@@ -223,7 +223,7 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         "ansible-lint": ["ansible-lint", "--offline", "--profile", "production", "--strict", "--nocolor"],
     }
     slow = ("ansible-lint", "antsibull-docs")
-    result = [Check(f"lint: {name}", [space.program(c[0]), *c[1:]], space, quiet=40 if name in slow else 8) for name, c in checks.items()]
+    result = [Check(f"lint: {name}", [space.program(c[0]), *c[1:]], space, quiet=40 if name in slow else 15) for name, c in checks.items()]
     if shutil.which("shellcheck"):
         result.append(Check("lint: shellcheck", ["shellcheck", *shell_scripts(files)], space))
     else:
