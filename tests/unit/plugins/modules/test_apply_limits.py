@@ -153,7 +153,7 @@ def test_an_answer_that_is_not_understood_is_not_nothing(words):
     """Not even where an old plan on disk says that nothing is pending."""
     if "Remove (" not in words:
         assert agent_words.plan(words) is None
-    old = ["Plan: []", "Time: 2020-11-26 22:33:16.150179", "Upgrade plan format version: '2'"]
+    old = ["Plan: []", "Time: 2020-11-26 22:33:16.150179", "Upgrade plan format version: '2'", "..."]
     answer = [
         "@uid 0",
         "@now 1795730000",
