@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, apply, facts
+from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, apply, enroll, facts
 
 IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
 KEY = "0123456789abcdef" * 4
@@ -104,6 +104,24 @@ def test_a_survey_does_not_wait_for_ever(make_host, refresh, command):
     assert "aaaaaaa1" in [one["id"] for one in seen["updates"]["installed"]], (
         "what the kernel says is told all the same"
     )
+
+
+def test_enrolling_does_not_wait_for_ever(make_host, monkeypatch):
+    """The configuration stays written, and the host is told as one that could not be asked."""
+    host = make_host()
+    host.own_processes = True
+    hangs(host, "uptrack-upgrade")
+    monkeypatch.setenv("UPTRACK_LAB_ROOT", host.root)
+
+    class Module:
+        params = {"timeout": 1}
+        run_command = staticmethod(host.run)
+
+    result = {"disabled": False, "changed_keys": []}
+    told = enroll._check_in(Module, host.root, None, result, {"edition": "online"})
+    assert not told["checked_in"] and told["verdict"] == "unknown" and all_gone(host)
+    assert "was not done in time and was ended" in told["reason"]
+    assert told["reason"].startswith("The configuration is written")
 
 
 @pytest.mark.parametrize("network", ["dns", "ok"])
