@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, rollout, service, waves
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import inventory, record, rollout, service, waves
 
 
 def plan_waves(hosts, groups=None, max_parallel=10, stages=(), max_unavailable=None, partial_groups=False):
@@ -14,6 +14,14 @@ def plan_waves(hosts, groups=None, max_parallel=10, stages=(), max_unavailable=N
         known = [_host(one) for one in hosts]
         return waves.plan(known, waves.groups_of(known, groups, max_unavailable), max_parallel, list(stages),
                           partial_groups=partial_groups).as_dict()
+    except waves.PlanError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def everybody(groups, sources=(), limit=None):
+    """The pattern of a playbook's first play: as of inventory.everybody."""
+    try:
+        return inventory.everybody(groups, sources, limit)
     except waves.PlanError as error:
         raise AnsibleFilterError(str(error)) from error
 
@@ -33,6 +41,9 @@ class FilterModule:
         return {
             "plan_waves": plan_waves,
             "rehearsal_hosts": rollout.rehearsal_hosts,
+            "rollout_everybody": everybody,
+            "rollout_empty": inventory.empty,
+            "rollout_patterns": inventory.patterns,
             "rollout_ready": rollout.ready,
             "rollout_start": rollout.start,
             "rollout_batch": rollout.batch,

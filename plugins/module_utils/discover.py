@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, keepalived, pacemaker
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, host_id, keepalived, pacemaker
 from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import told
 
 ARGUMENTS = {
@@ -77,7 +77,7 @@ def discover(machine, command=None):
         except (keepalived.Unreadable, pacemaker.Unreadable, OSError, ValueError) as error:
             problems.append("{}.".format(str(error).rstrip(".")))
     return {"groups": found, "role": None if not found else "active" if any(group["role"] == "active" for group in found) else "standby",
-            "problems": problems}
+            "problems": problems, "host_id": host_id.read(machine.root)}
 
 
 def _in_use(machine, unit):

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, conf, state_yaml
 from ansible_collections.rebootless.ksplice.plugins.module_utils.exit_status import meaning
+from ansible_collections.rebootless.ksplice.plugins.module_utils.host_id import host_id
 from ansible_collections.rebootless.ksplice.plugins.module_utils.probe import read_answer
 from ansible_collections.rebootless.ksplice.plugins.module_utils.times import iso
 
@@ -91,6 +92,7 @@ def facts(text, max_age=DAY):
         "config": seen.config,
         "warnings": seen.warnings(),
         "self_update": _self_update(seen),
+        "host_id": host_id(seen.one("machine_id", ""), seen.one("boot_id", "")),
         "redundancy": answer.get("redundancy", []),
         "lease": _lease(answer),
         "drained": _drained(answer),
@@ -107,8 +109,10 @@ def nothing(verdict, reason):
         "updates": {"installed": None, "available": None, "superseded": None},
         "cves": {"fixed": None, "open": None},
         "checked_at": None, "checked_age": None, "config": None, "warnings": [], "self_update": None,
-        "redundancy": None, "lease": None, "drained": None,
+        "host_id": None, "redundancy": None, "lease": None, "drained": None,
     }
+
+
 
 
 def _lease(answer):

@@ -31,6 +31,10 @@ own id; uid=$("$W" -u)
 now=$(date +%s)
 say sysname "$sysname"; say release "$release"; say version "$version"; say machine "$machine"
 say uid "$uid"; say now "$now"
+# Which machine this is, whatever name it was called by, and since which boot.
+first() { { read -r i < "$2"; } 2>/dev/null && say "$1" "$i"; }
+first machine_id "$R/etc/machine-id" || first machine_id "$R/var/lib/dbus/machine-id"
+first boot_id "$R/proc/sys/kernel/random/boot_id"
 upgrade=; show=
 for c in uptrack-upgrade uptrack-install uptrack-remove uptrack-show uptrack-uname ksplice; do
   where $c

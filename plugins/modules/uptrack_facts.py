@@ -250,6 +250,13 @@ ansible_facts:
           type: list
           elements: dict
           returned: always
+        host_id:
+          description:
+            - Which machine this is, as 16 hexadecimal digits made of its machine ID and its boot ID. Two names of the inventory with the same one are one
+              machine. Null where either cannot be read.
+          type: str
+          returned: always
+          sample: 3f1c9a8e5b7d2046
         redundancy:
           description: What here may make the host a member of a redundancy group, V(keepalived) or V(pacemaker). M(rebootless.ksplice.ha_facts) tells more.
           type: list

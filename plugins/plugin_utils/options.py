@@ -30,7 +30,7 @@ RUN = {
 CHOICES = {"drain": ("never", "active", "always"), "self_update": ("refuse", "warn", "allow")}
 # Variables of a host, checked by the planner.
 HOST = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage", "ksplice_rehearsal", "ksplice_rehearsal_root",
-        "ksplice_ha_discover", "ksplice_ha_command", "ksplice_ha_drain", "ksplice_ha_gates", "ksplice_ha_addresses")
+        "ksplice_ha_discover", "ksplice_ha_command", "ksplice_ha_drain", "ksplice_ha_gates", "ksplice_ha_addresses", "ksplice_canary")
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0", "y", "n", "t", "f")
 
 

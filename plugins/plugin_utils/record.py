@@ -12,9 +12,11 @@ import jinja2
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.facts import VERDICTS
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout, service
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import WORK, natural
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import WORK, Host, machines, natural
 
 SCHEMA = 1
+# What is true of a machine, by whichever name it is called.
+SHARED = ("kernel_booted", "kernel_before", "kernel_after", "kernel_on_disk", "remaining", "cves_open", "still_drained", "lease", "self_update", "checked_at")
 
 
 def about(kind, started, who, check, options):
@@ -35,9 +37,11 @@ def record(variables_of, everyone, in_run, run, state, about):
     """
     inside, outcomes = set(in_run), (state or {}).get("outcomes") or {}
     wave_of = {name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave}
-    hosts = [_row(name, variables_of[name], name in inside, run, outcomes.get(name), wave_of.get(name), bool(about["check"]))
+    began = (state or {}).get("began") or []
+    hosts = [_row(name, variables_of[name], name in inside, run, outcomes.get(name), wave_of.get(name), bool(about["check"]), began)
              for name in sorted(everyone, key=natural)]
-    verdicts = {verdict: sum(row["verdict"] == verdict for row in hosts) for verdict in VERDICTS}
+    _tell_aliases(hosts, run.get("aliases"))
+    verdicts = {verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"]) for verdict in VERDICTS}
     return {
         "schema": SCHEMA,
         "run": {key: about[key] for key in ("id", "kind", "started", "ended", "who", "check")},
@@ -45,7 +49,7 @@ def record(variables_of, everyone, in_run, run, state, about):
         "plan": {key: run.get(key) for key in ("hash", "waves", "canaries", "groups")},
         "hosts": hosts,
         "events": _events(about, run, hosts, wave_of, outcomes),
-        "summary": {"hosts": len(hosts), "verdicts": verdicts,
+        "summary": {"hosts": len(hosts), "aliases": sum(bool(row["alias_of"]) for row in hosts), "verdicts": verdicts,
                     "patched": sum(bool(row["installed"] or row["removed"]) for row in hosts),
                     "attention": [row["name"] for row in hosts if row["attention"]],
                     "cves_fixed": len({cve for row in hosts for cve in row["cves_fixed"]}),
@@ -53,7 +57,22 @@ def record(variables_of, everyone, in_run, run, state, about):
     }
 
 
-def _row(name, variables, in_run, run, outcome, wave, check):
+def _tell_aliases(rows, aliases):
+    """Give what is another name of a machine the row of the name that did the work: there is one truth of a machine.
+
+    :param aliases: as the plan has them; None where there was none, and whoever answered as the same machine is one.
+    """
+    if aliases is None:
+        _hosts, aliases = machines([Host(row["name"], row["verdict"], host_id=row["host_id"]) for row in rows])
+    by_name = {row["name"]: row for row in rows}
+    for row in rows:
+        row["alias_of"] = aliases.get(row["name"])
+        if row["alias_of"]:
+            row.update({key: by_name[row["alias_of"]][key] for key in ("verdict", *SHARED)}, attention=False,
+                       reason=f"Another name of {row['alias_of']}: both have the same machine ID and boot ID. Its row tells what happened.")
+
+
+def _row(name, variables, in_run, run, outcome, wave, check, began):
     survey = rollout.survey_of(variables)
     kernel = survey["kernel"]
     row = {
@@ -61,6 +80,7 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         "verdict": survey["verdict"],
         "reason": survey["reason"] if in_run else "Not asked: outside this run (--limit, or its hosts).",
         "groups": sorted(group for group, known in (run.get("groups") or {}).items() if name in known["members"]),
+        "host_id": survey.get("host_id"),
         "role": service.role(variables),
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,
@@ -102,8 +122,9 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         if in_run and left and row["verdict"] in ("behind", "blocked"):
             row["reason"] = left
         elif in_run and wave and not check:
-            row["reason"] = f"Not patched: the run ended before wave {wave}."
+            row.update(reason=_never_reached(name, wave, began), canary=False)
         return row
+    row["canary"] = outcome.get("canary", False)
     if not outcome["taken"]:
         if row["verdict"] in ("behind", "blocked") or survey.get("lease"):
             row["reason"] = outcome["reason"]
@@ -130,6 +151,16 @@ def _row(name, variables, in_run, run, outcome, wave, check):
         # Nobody could look after the change was started: what is in the kernel is in doubt.
         row.update(kernel_after=None, remaining=None, cves_open=None)
     return row
+
+
+def _never_reached(name, wave, began):
+    """Why a host of the plan was never taken in hand, by which hosts the role was handed."""
+    if wave > len(began):
+        return f"Not patched: the run ended before wave {wave}."
+    if any(name in batch for batch in began):
+        return f"Not patched: wave {wave} began and broke off before this host was taken in hand."
+    return (f"Not patched: Ansible began wave {wave} without this host, which it had given up in an earlier play or could not find by its name. "
+            "Its output tells more.")
 
 
 def _in_hand(lease):
@@ -161,13 +192,15 @@ def lines(document):
     """The record as a few lines for the end of a run."""
     summary, result = document["summary"], []
     counts = ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count)
+    if summary["aliases"]:
+        counts += f", {summary['aliases']} another name of one of these"
     result.append(f"{summary['hosts']} hosts: {counts}.")
     if document["run"]["kind"] == "rehearsal":
         result.append("This was a rehearsal: the hosts are emulated, and nothing of this happened to the hosts of the inventory.")
     if document["run"]["kind"] != "status":
         result.append(f"Patched in this run: {summary['patched']}. CVEs fixed: {summary['cves_fixed']}, still open somewhere: {summary['cves_open']}.")
     for row in document["hosts"]:
-        if row["verdict"] != "current" or row["attention"] or (row["lease"] and not row["started"]):
+        if row["verdict"] != "current" or row["attention"] or row["alias_of"] or (row["lease"] and not row["started"]):
             result.append(f"{row['name']}: {row['verdict']}. {row['reason']}")
     return result
 

@@ -19,15 +19,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import lease as leases
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions, service, waves
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions, inventory, service, waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options as run_options
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
 
 UNREACHABLE = "The host cannot be reached."
 
 
-def host(name, variables, in_run=True):
-    """What the planner knows of a host, from its variables and its survey."""
+def host(name, variables, in_run=True, groups=None):
+    """What the planner knows of a host, from its variables and its survey.
+
+    :param groups: instead of those that its variables name.
+    """
     survey = survey_of(variables)
     kernel = survey["kernel"]
     leased = bool(survey.get("lease"))
@@ -38,11 +41,13 @@ def host(name, variables, in_run=True):
         reason=survey["reason"],
         # Nothing is tried on a host that only has to be let go: it is no canary and needs none.
         build=None if leased and survey["verdict"] == "current" else build,
-        groups=service.names(name, variables),
+        groups=service.names(name, variables) if groups is None else groups,
         role=service.role(variables),
         stage=variables.get("ksplice_stage") or None,
         in_run=in_run,
         leased=leased,
+        canary=in_run and service.canary(name, variables),
+        host_id=survey.get("host_id") or (service.discovered(variables) or {}).get("host_id"),
     )
 
 
@@ -50,7 +55,7 @@ def survey_of(variables):
     """The facts of uptrack_facts among a host's variables, with every key in its place whatever became of the survey."""
     empty = {"verdict": "unknown", "reason": "Nobody asked this host in this run.", "kernel": {"booted": None, "version": None,
              "machine": None, "effective": None, "on_disk": None}, "cves": {"fixed": None, "open": None},
-             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": [], "lease": None, "drained": []}
+             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": [], "lease": None, "drained": [], "host_id": None}
     for name in ("rolling_survey", "ksplice_survey"):
         result = variables.get(name)
         if not isinstance(result, dict) or result.get("skipped"):
@@ -64,23 +69,49 @@ def survey_of(variables):
     return empty
 
 
-def ready(variables_of, everyone, in_run, about):
-    """What a run begins with, after a look at everything that was asked for.
+def ready(variables_of, everyone, in_run, about, sources=()):
+    """What a run begins with, after a look at everything that was asked for and needs no answer of a host.
 
-    :param about: as of record.about.
+    :param about: as of record.about; with C(options) as of start where the run is to plan.
+    :param sources: of the inventory, as Ansible was given them.
     :returns: C(about), or C(error) with a sentence.
     """
     try:
+        groups = inventory.group_names(variables_of[everyone[0]])
+        wrong = inventory.complaint(sources, {variables_of[name].get("inventory_file") for name in everyone}, groups)
+        if wrong:
+            raise PlanError(wrong)
         if not in_run:
             raise PlanError("There is no host to work on: ksplice_hosts fits none of the inventory.")
         for name in everyone:
-            run_options.misspelt(name, variables_of[name])
+            inventory.check_name(name, groups)
+            _check_spelling(name, variables_of, in_run)
         # Variables of a run may stand in the inventory as well as on the command line: the first host's are everybody's.
         run_options.check(variables_of[in_run[0]])
         _check_service([Host(name, "unknown") for name in in_run], variables_of, everyone)
+        if about.get("options"):
+            _check_plan(variables_of, everyone, in_run, about["options"])
     except PlanError as error:
         return {"error": str(error)}
     return about
+
+
+def _check_spelling(name, variables_of, in_run):
+    try:
+        run_options.misspelt(name, variables_of[name])
+    except PlanError:
+        if name in in_run:
+            raise
+
+
+def _check_plan(variables_of, everyone, in_run, options):
+    """Complain of what no survey can mend, before there is one: stages, roles, and the groups that the inventory and the run name."""
+    hosts, groups, _aliases = _known(variables_of, everyone, set(in_run), options)
+    waves.check(hosts, _integer(options.get("max_parallel", 10)), options.get("stages") or ())
+    waves.budget(options.get("max_failures", 0), len(in_run))
+    if not options.get("partial_groups"):
+        # The role of a host may come with a group that is yet to be discovered.
+        waves.doubtful([replace(one, role=None) if service.may_be_discovered(variables_of[one.name]) else one for one in hosts], groups)
 
 
 def start(variables_of, everyone, in_run, options):
@@ -99,7 +130,7 @@ def start(variables_of, everyone, in_run, options):
         run = dict(waves.Plan().as_dict(), hash=None, error=str(error), groups={}, max_failures=0, planned_hosts={})
     # For the play that follows the plan by Ansible's own serial. A pattern that matches nobody, where there is nothing to do.
     going = [] if options.get("check") else run["waves"]
-    return dict(run, order=[name for wave in going for name in wave] or ["all:!all"], sizes=[len(wave) for wave in going] or [1])
+    return dict(run, order=inventory.patterns(name for wave in going for name in wave), sizes=[len(wave) for wave in going] or [1])
 
 
 def to_discover(variables_of, everyone, known):
@@ -128,13 +159,15 @@ def batch(variables_of, everyone, in_batch, options, state, run=None):
     try:
         planned = _plan(variables_of, everyone, in_batch, dict(options, partial_groups=True), outcomes, run)
     except PlanError as error:
-        return {"error": str(error), "outcomes": outcomes}
+        return {"error": str(error), "outcomes": outcomes, "began": (state or {}).get("began") or []}
     hosts = planned.pop("planned_hosts")
+    began = [*((state or {}).get("began") or ()), list(in_batch)]
     for known, left in ((run["planned_hosts"], run["left"]) if run else ({}, {}), (hosts, planned["left"])):
         for name, why in left.items():
             outcomes.setdefault(name, {"taken": False, "ok": known[name]["verdict"] not in ("unreachable", "unknown"), "reason": why,
                                        "build": known[name]["build"]})
-    return dict(planned, hosts=hosts, outcomes=outcomes, hands={}, banned=dict((state or {}).get("banned") or {}), ended=(state or {}).get("ended"))
+    return dict(planned, hosts=hosts, outcomes=outcomes, hands={}, banned=dict((state or {}).get("banned") or {}), ended=(state or {}).get("ended"),
+                began=began)
 
 
 def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
@@ -146,18 +179,14 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         hosts = [host(name, variables_of[name]) if name in inside else Host(name, "unknown", in_run=False) for name in sorted(known)]
         allowed = run["max_failures"]
     else:
-        hosts = [host(name, variables_of[name], name in inside) for name in everyone]
-        # What the inventory says wins, and so does what the run says: whoever is named by it is in no other group for what runs on it.
-        named = {name for members in (options.get("groups") or {}).values() for name in members} if isinstance(options.get("groups"), dict) else set()
-        hosts = [replace(one, groups=()) if one.name in named and not variables_of[one.name].get("ksplice_ha_group") else one for one in hosts]
-        waves.groups_of(hosts, options.get("groups"))   # complains of what is no mapping of lists
+        hosts, groups, aliases = _known(variables_of, everyone, inside, options)
         unknown = service.missing(variables_of, everyone)
-        groups = [replace(group, missing=unknown.get(group.name, 0))
-                  for group in waves.groups_of(hosts, options.get("groups"), _spare(hosts, variables_of, options.get("groups")))]
+        groups = [replace(group, missing=unknown.get(group.name, 0)) for group in groups]
         allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
     lonely = {}
     if not run:
-        unnamed = [one for one in hosts if one.name not in named]
+        named = {name for members in (options.get("groups") or {}).values() for name in members}
+        unnamed = [one for one in hosts if one.name not in named and one.name not in aliases]
         lonely = {**(waves.lonely(groups) if options.get("partial_groups") else {}), **service.alone(unnamed, variables_of),
                   **service.unread(unnamed, variables_of, {one.name: survey_of(variables_of[one.name]) for one in hosts if one.in_run})}
     alone = {**lonely, **({} if run else _behind_the_back(hosts, variables_of, options))}
@@ -172,6 +201,7 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         waves.doubtful([replace(one, role=None) if one.name in lonely else one for one in hosts],
                        [group for group in groups if not lonely.keys() & set(group.members)])
     result = planned.as_dict()
+    result["aliases"] = (run or {}).get("aliases") or {} if run else aliases
     result["groups"] = {group.name: {"members": list(group.members), "max_unavailable": group.max_unavailable} for group in groups}
     result["max_failures"] = allowed
     result["planned_hosts"] = {one.name: {"verdict": one.verdict, "build": one.build, "role": one.role, "stage": one.stage,
@@ -179,11 +209,36 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
                                           "drains": one.has_work and bool(service.drains(one.name, variables_of[one.name]))}
                                for one in hosts if one.in_run}
     if not run:
-        result["contradictions"] = service.contradictions(variables_of, everyone)
+        result["contradictions"] = service.contradictions(variables_of, [name for name in everyone if name not in aliases])
         result["warnings"] = [] if options.get("self_update", "warn") != "warn" else [
             f"{one.name} installs updates by itself ({', '.join(ways)}): what it takes behind the rollout's back nobody has tried."
             for one in hosts if one.in_run for ways in [survey_of(variables_of[one.name])["self_update"]] if ways]
     return result
+
+
+def _known(variables_of, everyone, inside, options):
+    """Everybody of the inventory, with one name for each machine; their groups; the other names of machines."""
+    hosts, unread, named = [], {}, options.get("groups") or {}
+    for name in everyone:
+        try:
+            hosts.append(host(name, variables_of[name], name in inside))
+        except PlanError as error:
+            if name in inside:
+                raise
+            unread[name] = error
+            hosts.append(host(name, variables_of[name], False, ()))
+    waves.groups_of(hosts, named)   # complains of what is not a mapping of lists
+    listed = {name for members in named.values() for name in members}
+    spoken_of = {group for one in hosts if one.in_run for group in one.groups}.union(group for group, members in named.items() if inside.intersection(members))
+    for name, error in unread.items():
+        # What a host outside of the run says stops nobody, unless it may be about a group of this run.
+        if any(group in str(variables_of[name].get("ksplice_ha_group")) for group in spoken_of):
+            raise error
+    # What the inventory says wins, and so does what the run says: whoever is named by it is in no other group for what runs on it.
+    hosts = [replace(one, groups=()) if one.name in listed and not variables_of[one.name].get("ksplice_ha_group") else one for one in hosts]
+    hosts, aliases = waves.machines(hosts)
+    named = {group: list(dict.fromkeys(aliases.get(name, name) for name in members)) for group, members in named.items()}
+    return hosts, waves.groups_of(hosts, named, _spare(hosts, variables_of, named)), aliases
 
 
 def _check_service(hosts, variables_of, everyone):
@@ -209,10 +264,12 @@ def _behind_the_back(hosts, variables_of, options):
 def _spare(hosts, variables_of, named):
     """What the hosts' variables say of how many members of their groups may be out of service."""
     limits = {}
+    of = {one.name: [*one.groups, *(group for group, members in (named or {}).items() if one.name in members)] for one in hosts}
+    about = {group for one in hosts if one.in_run for group in of[one.name]}
     for one in hosts:
         limit = variables_of[one.name].get("ksplice_ha_max_unavailable")
         if limit not in (None, ""):
-            for group in (*one.groups, *(group for group, members in (named or {}).items() if one.name in members)):
+            for group in about.intersection(of[one.name]):
                 if limits.setdefault(group, _integer(limit)) != _integer(limit):
                     raise PlanError(f"Group {group} has two values of ksplice_ha_max_unavailable ({limits[group]} and {limit}, the latter "
                                     f"of host {one.name}): give all its members the same.")
@@ -277,6 +334,7 @@ def take(state, wave, variables_of, everyone_in_play, still_in_play, now, condit
         proven = next((other for other, result in outcomes.items() if promote and result["taken"] and result["ok"] and result["build"] == build
                        and (result.get("after") or {}).get("updates")), None)
         hands[name] = {"taken": reason is None, "at": now, "reason": reason, "gate": None, "recover": state["hosts"][name]["recover"],
+                       "canary": bool(reason is None and build and not tried),
                        "like": proven, "updates": outcomes[proven]["after"]["updates"] if proven else None}
     return dict(state, hands=hands)
 
@@ -509,6 +567,7 @@ def note(state, wave, variables_of, now):
         hand = state["hands"][name]
         outcome = {"build": state["hosts"][name]["build"], "taken": hand["taken"], "ok": not hand.get("still_drained"), "reason": hand["reason"],
                    "started": None, "ended": None, "at": hand["at"], "still_drained": bool(hand.get("still_drained"))}
+        outcome["canary"] = hand["taken"] and hand["canary"]
         if hand["taken"]:
             outcome.update(_came_of(hand, variables_of[name], now))
         outcome["took_over"] = _took_over(variables_of[name])

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.rebootless.ksplice.plugins.module_utils import gates as gate_checks
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError
@@ -14,6 +15,19 @@ KINDS = ("command", "url", "port", "unit")
 TIMEOUT = 30
 # What makes a partner take over: without it there is nobody to drain to. Kinds of groups whose unit has the same name.
 TAKES_OVER = ("keepalived", "pacemaker")
+
+
+def canary(name, variables):
+    """Whether a host is to go ahead of its kernel build (ksplice_canary)."""
+    try:
+        return boolean(variables.get("ksplice_canary") or False)
+    except TypeError:
+        raise PlanError(f"Host {name}: ksplice_canary is {variables['ksplice_canary']!r}: give true or false.") from None
+
+
+def may_be_discovered(variables):
+    """Whether a host's groups may come out of what runs on it, as the inventory names none."""
+    return _may_look(variables) and not variables.get("ksplice_ha_group")
 
 
 def _may_look(variables):
@@ -68,7 +82,7 @@ def lonely(variables_of, everyone, known):
     for host in known:
         if not variables_of[host].get("ksplice_ha_group"):
             for group in (discovered(variables_of[host]) or {"groups": ()})["groups"]:
-                members.setdefault(group["name"], []).append(host)
+                members.setdefault(group["name"], set()).add(_machine(host, variables_of[host]))
     if all(len(found) > 1 for found in members.values()):
         return []
     return [host for host in everyone if host not in set(known) and _may_look(variables_of[host]) and discovered(variables_of[host]) is None]
@@ -109,14 +123,19 @@ def unread(hosts, variables_of, surveys):
 def missing(variables_of, everyone):
     """How many members of discovered groups nobody knows of: a group's name to their number. A cluster names its nodes and unicast VRRP its peers, of whom
     one that did not answer, or that is not in the inventory, may well be out of service."""
-    known, expected = {}, {}
+    members, expected = {}, {}
     for host in everyone:
         if not variables_of[host].get("ksplice_ha_group"):
             for group in (discovered(variables_of[host]) or {"groups": ()})["groups"]:
-                known[group["name"]] = known.get(group["name"], 0) + 1
+                members.setdefault(group["name"], set()).add(_machine(host, variables_of[host]))
                 size = len(group["instances"]) if group["kind"] == "pacemaker" else len(group["peers"]) + 1 if group["peers"] else 0
                 expected[group["name"]] = max(expected.get(group["name"], 0), size)
-    return {name: size - known[name] for name, size in expected.items() if size > known[name] > 1}
+    return {name: size - len(members[name]) for name, size in expected.items() if size > len(members[name]) > 1}
+
+
+def _machine(host, variables):
+    """What two names of one machine have in common; the name, where nobody knows."""
+    return discovered(variables).get("host_id") or host
 
 
 def contradictions(variables_of, everyone):

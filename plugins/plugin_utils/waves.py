@@ -8,8 +8,9 @@ The rules, strongest first:
 1. A wave never holds more members of a redundancy group than the group can spare (one, unless told otherwise for a group
    larger than a pair), members that cannot be reached counted as missing already.
 2. Stages go in their order: no host of a stage before every host of the stages ahead of it.
-3. The first host of each kernel build goes alone of its build: its canary. An update belongs to one build, so that a
-   canary on another build proves nothing.
+3. One host of each kernel build goes ahead, alone of its build: its canary. An update belongs to one build, so that a
+   canary on another build proves nothing. It is the host that matters least: one that is marked as canary, or else one
+   that is in no group, a standby before an active one.
 4. Standby members go before active ones. (Where overlapping groups make that a circle, the circle is broken by name.)
 5. At most C(max_parallel) hosts at once.
 """
@@ -20,7 +21,7 @@ import difflib
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ROLES = ("active", "standby")
 # What the survey may say of a host that has something to do.
@@ -39,6 +40,8 @@ class Host:
     :param build: what an update belongs to: release, version and architecture of the booted kernel.
     :param in_run: whether the run may touch it; the others only count as members of their groups.
     :param leased: whether a run has it, or a partner of it, in hand already, one that died perhaps.
+    :param canary: whether it is to go ahead of its kernel build.
+    :param host_id: which machine it is, as of uptrack_facts; None where nobody knows.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Host:
     reason: str = ""
     in_run: bool = True
     leased: bool = False
+    canary: bool = False
+    host_id: str | None = None
 
     @property
     def has_work(self):
@@ -89,8 +94,33 @@ class Plan:
         return {"hash": self.hash, "waves": self.waves, "canaries": self.canaries, "left": self.left}
 
 
+def machines(hosts):
+    """Hosts with one name for each machine. Of several names of one machine the first one that the run may touch keeps the work and the groups of all.
+
+    :returns: the hosts, and the other names: alias to the name that does the work.
+    """
+    names = {}
+    for one in sorted(hosts, key=lambda h: (not h.in_run, not h.groups, natural(h.name))):
+        if one.host_id:
+            names.setdefault(one.host_id, []).append(one)
+    first, aliases = {}, {}
+    for known in names.values():
+        if len(known) > 1:
+            groups = tuple(dict.fromkeys(group for one in known for group in one.groups))
+            role = next((role for role in ("active", "standby") if role in [one.role for one in known]), None)
+            first[known[0].name] = replace(known[0], groups=groups, role=role, canary=any(one.canary for one in known))
+            aliases.update((one.name, known[0].name) for one in known[1:])
+
+    def told(one):
+        if one.name in aliases:
+            return replace(one, groups=(), role=None, leased=False, verdict="left",
+                           reason=f"Another name of {aliases[one.name]}: both have the same machine ID and boot ID.")
+        return first.get(one.name, one)
+    return [told(one) for one in hosts], aliases
+
+
 def groups_of(hosts, named=None, max_unavailable=None):
-    """The redundancy groups: those that the hosts name, and those named with their members.
+    """The redundancy groups: those that the hosts name, and those named with their members. What is wrong with a group outside of the run stops nobody.
 
     :param named: mapping of group to list of members, or None.
     :param max_unavailable: mapping of group to how many members may be out at once, or one number for all; None means 1.
@@ -99,10 +129,11 @@ def groups_of(hosts, named=None, max_unavailable=None):
     if not isinstance(named or {}, dict):
         raise PlanError(f"ksplice_ha_groups (rolling_groups) is {named!r}: give a mapping of groups to lists of hosts.")
     names = [host.name for host in hosts]
+    in_run = {host.name for host in hosts if host.in_run}
     members = {}
     for host in hosts:
-        for group in host.groups:
-            if host.groups.count(group) > 1:
+        for group in dict.fromkeys(host.groups):
+            if host.in_run and host.groups.count(group) > 1:
                 raise PlanError(f"Host {host.name} names the group {group} twice (ksplice_ha_group): name it once.")
             members.setdefault(group, []).append(host.name)
     for group, listed in (named or {}).items():
@@ -118,6 +149,9 @@ def groups_of(hosts, named=None, max_unavailable=None):
                 members[group].append(name)
     result = []
     for group, listed in members.items():
+        if not in_run.intersection(listed):
+            result.append(Group(group, tuple(sorted(listed, key=natural))))
+            continue
         spare = max_unavailable.get(group, 1) if isinstance(max_unavailable, dict) else max_unavailable or 1
         if not isinstance(spare, int) or isinstance(spare, bool) or spare < 1:
             raise PlanError(f"Group {group} allows {spare!r} members out of service (ksplice_ha_max_unavailable): give a number from 1 on.")
@@ -131,14 +165,16 @@ def groups_of(hosts, named=None, max_unavailable=None):
 def doubtful(hosts, groups):
     """Complain of what cannot be meant: a typing mistake here would put two members of a group into one wave.
 
-    :raises PlanError: for a group of one, groups that differ in case only, and a role without a group.
+    :raises PlanError: for a group of one, groups that differ in case only, and a role without a group, of hosts that the run may touch.
     """
-    spelt = {}
+    spelt, in_run = {}, {host.name for host in hosts if host.in_run}
     for group in groups:
-        other = spelt.setdefault(group.name.lower(), group.name)
-        if other != group.name:
-            raise PlanError(f"The groups {other} and {group.name} differ in upper and lower case only: spell them alike if they are one, "
+        other = spelt.setdefault(group.name.lower(), group)
+        if other is not group and in_run.intersection((*group.members, *other.members)):
+            raise PlanError(f"The groups {other.name} and {group.name} differ in upper and lower case only: spell them alike if they are one, "
                             "or name them apart.")
+        if not in_run.intersection(group.members):
+            continue
         if "," in group.name:
             raise PlanError(f"Group {group.name!r} has a comma in its name: for several groups give a list (ksplice_ha_group: [a, b]).")
         if len(group.members) == 1:
@@ -146,7 +182,7 @@ def doubtful(hosts, groups):
                             "ksplice_partial_groups=true leaves it alone and goes on with the others.")
     grouped = {name for group in groups for name in group.members}
     for host in hosts:
-        if host.role and host.name not in grouped:
+        if host.in_run and host.role and host.name not in grouped:
             raise PlanError(f"Host {host.name} is {host.role} (ksplice_ha_role) but in no group: give it ksplice_ha_group.")
 
 
@@ -168,7 +204,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
     :param partial_groups: plan even where the run may touch only some members of a group.
     :raises PlanError: if it cannot be planned as asked.
     """
-    _check(hosts, max_parallel, stages)
+    check(hosts, max_parallel, stages)
     by_name = {host.name: host for host in hosts}
     result = Plan()
     waiting = {}
@@ -198,12 +234,14 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
 
     rank = {stage: number for number, stage in enumerate(stages)}
     last = len(stages)
+    grouped = {name for name, known in group_of_host.items() if known}
     order = sorted(waiting.values(), key=lambda h: (not h.leased, rank.get(h.stage, last), h.role == "active", natural(h.name)))
     seen_builds = set(proven)
     while order:
         stage = rank.get(order[0].stage, last)
         candidates = [h for h in order if h.leased] or [h for h in order if rank.get(h.stage, last) == stage]
-        wave = _wave(candidates, order, group_of_host, spare, seen_builds, max_parallel)
+        canaries = _canaries([h for h in candidates if h.build not in seen_builds], grouped)
+        wave = _wave(candidates, order, group_of_host, spare, canaries, max_parallel)
         result.canaries.extend(h.name for h in wave if h.build not in seen_builds)
         seen_builds.update(h.build for h in wave)
         result.waves.append([h.name for h in wave])
@@ -212,13 +250,24 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
     return result
 
 
-def _wave(candidates, remaining, group_of_host, spare, seen_builds, max_parallel):
-    """The next wave: as many of the candidates, in their order, as the rules allow together."""
-    wave, builds, used = [], set(), {}
+def _canaries(hosts, grouped):
+    """The host of each kernel build that matters least: build to name."""
+    found = {}
+    for one in sorted(hosts, key=lambda h: (not h.canary, h.name in grouped, h.role == "active", natural(h.name))):
+        found.setdefault(one.build, one.name)
+    return found
+
+
+def _wave(candidates, remaining, group_of_host, spare, canaries, max_parallel):
+    """The next wave: as many of the candidates, in their order, as the rules allow together.
+
+    :param canaries: of each build that is not proven yet, the host that goes ahead.
+    """
+    wave, used = [], {}
     standby = {group.name for h in remaining if h.role != "active" for group in group_of_host[h.name]}
 
     def fits(host, mind_roles=True):
-        if host.build not in seen_builds and host.build in builds:
+        if canaries.get(host.build, host.name) != host.name:
             return False
         for group in group_of_host[host.name]:
             if used.get(group.name, 0) >= spare[group.name]:
@@ -229,7 +278,6 @@ def _wave(candidates, remaining, group_of_host, spare, seen_builds, max_parallel
 
     def take(host):
         wave.append(host)
-        builds.add(host.build)
         for group in group_of_host[host.name]:
             used[group.name] = used.get(group.name, 0) + 1
 
@@ -239,17 +287,21 @@ def _wave(candidates, remaining, group_of_host, spare, seen_builds, max_parallel
         if fits(host):
             take(host)
     if not wave:
-        # Only active members are left in this stage, and each waits for a standby of another group or stage.
+        # Each active member of this stage waits for a standby of another group, build or stage.
         take(next(host for host in candidates if fits(host, mind_roles=False)))
     return wave
 
 
-def _check(hosts, max_parallel, stages):
+def check(hosts, max_parallel, stages):
+    """Complain of what needs no look at any host.
+
+    :raises PlanError: for no host, a host twice, and values, roles and stages that there are not.
+    """
     if not any(host.in_run for host in hosts):
         raise PlanError("There is no host to plan for: the inventory is empty, or --limit (or ksplice_hosts) leaves none.")
     names = [host.name for host in hosts]
-    for name in names:
-        if len(names) != len(set(names)) and names.count(name) > 1:
+    for name in names if len(names) != len(set(names)) else ():
+        if names.count(name) > 1:
             raise PlanError(f"Host {name} is in the list twice: name it once.")
     if not isinstance(max_parallel, int) or isinstance(max_parallel, bool) or max_parallel < 1:
         raise PlanError(f"max_parallel (ksplice_max_parallel, rolling_max_parallel) is {max_parallel!r}: give a number from 1 on.")
@@ -258,6 +310,8 @@ def _check(hosts, max_parallel, stages):
     if len(stages) != len(set(stages)):
         raise PlanError("stages names a stage twice: name each once.")
     for host in hosts:
+        if not host.in_run:
+            continue
         if host.role is not None and host.role not in ROLES:
             raise PlanError(f"Host {host.name} has the role {host.role!r} (ksplice_ha_role): give active or standby"
                             f"{_meant(host.role, ROLES)}.")

@@ -32,11 +32,33 @@ def refused(one, run, words):
     again({"ksplice_retry_delay": "soon"}, "ksplice_retry_delay is 'soon'"),
     again({"ksplice_max_paralel": 3}, "did you mean ksplice_max_parallel"),
     ({"ksplice_hosts": "nobody"}, "ksplice_hosts fits none of the inventory"),
+    again({"ksplice_hosts": "p1:s1", "ksplice_canary": "perhaps"}, "ksplice_canary is 'perhaps': give true or false"),
 ])
 def test_a_plan_that_makes_no_sense(fleet, variables, words):
     one = fleet(HOSTS)
     one.make()
-    refused(one, one.play("rebootless.ksplice.patch", **variables), words)
+    run = one.play("rebootless.ksplice.patch", **variables)
+    refused(one, run, words)
+    # What needs no answer of a host is found before any is asked.
+    assert not [event for event in run.events if event["task"].endswith("Ask every host how its kernel stands")]
+
+
+@pytest.mark.parametrize("playbook", ["patch", again("status"), again("enroll"), again("retire"), again("rehearse")])
+@pytest.mark.parametrize("inventory, words", [
+    (["-i", "missing"], "The inventory has no hosts"),
+    again(["-i", "empty", "--limit", "s1"], "The inventory has no hosts"),
+    again(["-i", "broken.yml"], "The inventory has no hosts"),
+    (["-i", "some", "-i", "broken.yml"], "broken.yml could not be parsed"),
+    again(["-i", "some", "-i", "missing"], "missing does not exist"),
+    again(["-i", "some", "-e", "ksplice_hosts=nobody"], "fits none of the inventory"),
+])
+@pytest.mark.every_core
+def test_no_host_is_no_success(fleet, playbook, inventory, words):
+    one = fleet({})
+    for name, text in {"empty": "", "broken.yml": "[a", "some": "s1 ansible_connection=local"}.items():
+        (one.directory / name).write_text(text)
+    run = one.command("ansible-playbook", f"rebootless.ksplice.{playbook}", *inventory, "-e", "ksplice_report_directory=report ksplice_retire=true")
+    refused(one, run, words)
 
 
 @pytest.mark.thorough
@@ -55,11 +77,11 @@ def test_a_misspelt_variable_of_a_host_does_not_part_a_pair(fleet):
 
 
 def test_a_refused_plan_leaves_a_record_of_the_survey(fleet):
-    one = fleet({**pair("p", "p1"), **alone("s1")})
+    one = fleet(HOSTS)
     one.make()
-    refused(one, one.play("rebootless.ksplice.patch"), "Group p has one member only, p1")
+    refused(one, one.play("rebootless.ksplice.patch", "--limit", "p1,s1"), "Group p is cut in half: p2 is outside this run")
     rows = one.rows()
-    assert {row["verdict"] for row in rows.values()} == {"behind"} and len(rows) == 2
+    assert (rows["p1"]["verdict"], rows["s1"]["verdict"], rows["p2"]["verdict"]) == ("behind", "behind", "unknown")
 
 
 def test_a_report_that_cannot_be_written_is_told_before_anything_is_done(fleet):

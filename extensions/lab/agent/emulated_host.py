@@ -173,6 +173,8 @@ def _make_kernel(world, scenario):
         os.makedirs(world.path("proc/vz"), exist_ok=True)
     kernel = scenario["kernel"]
     world.write("proc/sys/kernel/random/boot_id", agent.new_uuid() + "\n", 0o444)
+    if not os.path.exists(world.path("etc/machine-id")):
+        world.write("etc/machine-id", agent.new_uuid().replace("-", "") + "\n", 0o444)
     world.write("proc/sys/kernel/osrelease", kernel["release"] + "\n")
     world.write("proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz-%s ro%s\n" % (
         kernel["release"], " nouptrack" if scenario["nouptrack"] else ""))

@@ -46,6 +46,11 @@ class Mistake(Exception):
     """One line for whoever wrote the inventory."""
 
 
+def file_name(name):
+    """What a host's directory is called. No name leads out of the fleet's."""
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
+
+
 def number(*words):
     """A number that is always the same for the same words."""
     return int(hashlib.sha256("/".join(words).encode()).hexdigest()[:12], 16)
@@ -143,7 +148,7 @@ def make(wish):
     shutil.rmtree(os.path.join(directory, "hosts"), ignore_errors=True)
     roots = {}
     for name, host in wish["hosts"].items():
-        roots[name] = os.path.join(directory, "hosts", quote(name, safe=""))
+        roots[name] = os.path.join(directory, "hosts", file_name(name))
         emulated_host.create_host(roots[name], scenarios[name], os.path.join(directory, "program"))
         if (host.get("rehearsal") or {}).get("unreachable"):
             open(os.path.join(roots[name], "unreachable"), "w", encoding="utf-8").close()

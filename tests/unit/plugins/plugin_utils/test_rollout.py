@@ -160,7 +160,7 @@ def test_a_member_found_missing_leaves_room_for_fewer_of_its_group_in_the_wave()
 
 
 def test_a_canary_that_is_left_alone_has_one_successor_and_not_a_crowd():
-    hosts = {"a1": surveyed(ksplice_ha_group="p"), "z2": unreachable(ksplice_ha_group="p"), "h1": surveyed(), "h2": surveyed(), "h3": surveyed()}
+    hosts = {"a1": surveyed(ksplice_ha_group="p", ksplice_canary=True), "z2": unreachable(ksplice_ha_group="p"), "h1": surveyed(), "h2": surveyed(), "h3": surveyed()}
     play = ["a1", "h1", "h2", "h3"]
     state = rollout.batch({**hosts, "z2": {"ksplice_ha_group": "p"}}, sorted(hosts), play, {"max_failures": 5, "play": play}, {})
     assert state["waves"] == [["a1"], ["h1", "h2", "h3"]]
@@ -168,6 +168,8 @@ def test_a_canary_that_is_left_alone_has_one_successor_and_not_a_crowd():
     state = rollout.note(rollout.take(state, ["a1"], hosts, play, play, AT), ["a1"], hosts, LATER)
     hands = rollout.take(state, ["h1", "h2", "h3"], hosts, play, play, AT)["hands"]
     assert [name for name in hands if hands[name]["taken"]] == ["h1"]
+    # The record is to tell who really went first.
+    assert [name for name in hands if hands[name]["canary"]] == ["h1"]
 
 
 @pytest.mark.parametrize("verdict", ["unknown", "behind", "blocked", None])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -164,9 +165,9 @@ BAD = [
     (lambda: waves.groups_of([Host("a", "behind", groups=("g",))], max_unavailable={"g": "many"}), "allows 'many' members"),
     (lambda: waves.groups_of([Host("a", "behind")], ["a"]), "ksplice_ha_groups .* is \\['a'\\]"),
     (lambda: waves.plan([Host("a", "behind")], stages="prod"), "stages .* is 'prod': give a list"),
-    (lambda: waves.doubtful([], [waves.Group("g", ("a",))]), "Group g has one member only, a"),
-    (lambda: waves.doubtful([], [waves.Group("g", ("a", "b")), waves.Group("G", ("c", "d"))]), "g and G differ in upper and lower case only"),
-    (lambda: waves.doubtful([], [waves.Group("lb,db", ("a", "b"))]), "has a comma in its name"),
+    (lambda: waves.doubtful([Host("a", "behind")], [waves.Group("g", ("a",))]), "Group g has one member only, a"),
+    (lambda: waves.doubtful([Host("c", "behind")], [waves.Group("g", ("a", "b")), waves.Group("G", ("c", "d"))]), "g and G differ in upper and lower case only"),
+    (lambda: waves.doubtful([Host("a", "behind")], [waves.Group("lb,db", ("a", "b"))]), "has a comma in its name"),
     (lambda: waves.doubtful([Host("a", "behind", role="active")], []), "Host a is active .* but in no group"),
     (lambda: options.misspelt("a", {"ksplice_ha_grp": "g"}), "Host a has the variable ksplice_ha_grp.*did you mean ksplice_ha_group"),
     (lambda: options.misspelt("a", {"ksplice_max_paralel": 2}), "did you mean ksplice_max_parallel"),
@@ -210,3 +211,74 @@ def test_two_thousand_hosts_are_planned_in_a_moment():
     hosts = [Host(f"h{n}", "behind", f"k{n % 7}", (f"pair{n // 2}",), "standby" if n % 2 else "active") for n in range(2000)]
     plan = waves.plan(hosts, waves.groups_of(hosts), 20)
     assert sum(map(len, plan.waves)) == 2000
+
+
+@pytest.mark.parametrize("hosts, first", [
+    # Ungrouped before grouped, standby before active, and what the inventory says before all.
+    ([Host("a", "behind", "k", ("g",), "standby"), Host("b", "behind", "k", ("g",), "active"), Host("z", "behind", "k")], "z"),
+    ([Host("a", "behind", "k", ("g",), "active"), Host("b", "behind", "k", ("g",), "standby")], "b"),
+    ([Host("a", "behind", "k"), Host("b", "behind", "k", ("g",), "standby"), Host("c", "behind", "k", ("g",), "active", canary=True)], "c"),
+    ([Host("web10", "behind", "k"), Host("web2", "behind", "k")], "web2"),
+])
+def test_the_canary_is_the_host_that_matters_least(hosts, first):
+    plan = waves.plan(hosts, waves.groups_of(hosts))
+    assert plan.canaries == [first]
+    assert plan.waves[0] == [first]
+
+
+def test_a_canary_goes_ahead_in_the_first_stage_of_its_build():
+    hosts = [Host("prod", "behind", "k", stage="prod", canary=True), Host("dev2", "behind", "k", stage="dev"), Host("dev1", "behind", "k", ("g",), stage="dev"),
+             Host("x", "behind", "k", ("g",), stage="prod")]
+    plan = waves.plan(hosts, waves.groups_of(hosts), stages=["dev", "prod"])
+    assert plan.canaries == ["dev2"] and plan.waves == [["dev2"], ["dev1"], ["prod", "x"]]
+
+
+def test_two_names_of_one_machine_are_one_host():
+    hosts = [Host("mgmt", "behind", "k", ("ops",), "active", host_id="1"), Host("web1", "behind", "k", ("web",), host_id="1"),
+             Host("web2", "behind", "k", ("web",), host_id="2"), Host("ops2", "behind", "k", ("ops",)), Host("solo", "behind", "k"),
+             Host("far", "behind", "k", host_id="2", in_run=False)]
+    merged, aliases = waves.machines(hosts)
+    assert aliases == {"web1": "mgmt", "far": "web2"}
+    by_name = {one.name: one for one in merged}
+    # Whatever one of its names is a member of, the machine is.
+    assert by_name["mgmt"].groups == ("ops", "web") and by_name["mgmt"].role == "active"
+    plan = waves.plan(merged, waves.groups_of(merged))
+    assert sorted(name for wave in plan.waves for name in wave) == ["mgmt", "ops2", "solo", "web2"]
+    assert "Another name of mgmt" in plan.left["web1"]
+    assert not any({"mgmt", "web2"} <= set(wave) or {"mgmt", "ops2"} <= set(wave) for wave in plan.waves)
+
+
+def test_a_machine_that_nobody_knows_is_no_other():
+    hosts = [Host("a", "behind", "k"), Host("b", "behind", "k")]
+    assert waves.machines(hosts) == (hosts, {})
+
+
+OUTSIDE = [
+    Host("far1", "unknown", stage="mars", in_run=False),
+    Host("far2", "unknown", role="boss", in_run=False),
+    Host("far3", "unknown", groups=("lonely",), in_run=False),
+    Host("far4", "unknown", groups=("dc,rack", "twice", "twice"), in_run=False),
+    Host("far5", "unknown", groups=("DC,rack",), in_run=False),
+    Host("far6", "unknown", role="active", in_run=False),
+]
+
+
+@pytest.mark.parametrize("outside", OUTSIDE, ids=lambda host: host.name)
+def test_what_hosts_outside_of_the_run_say_of_themselves_stops_nobody(outside):
+    def plan(hosts):
+        groups = waves.groups_of(hosts, max_unavailable={"lonely": "many"})
+        planned = waves.plan(hosts, groups, stages=["dev"])
+        waves.doubtful(hosts, groups)
+        return planned
+    inside = Host("in", "behind", "k", stage="dev")
+    assert plan([inside, outside]).waves == [["in"]]
+    # Inside of it each of them does; far5 needs the group that it differs from.
+    if outside.name != "far5":
+        with pytest.raises(PlanError):
+            plan([inside, replace(outside, in_run=True)])
+
+
+def test_what_they_say_of_a_group_of_the_run_does():
+    hosts = [Host("a", "behind", "k", ("web",)), Host("b", "behind", "k", ("web",)), Host("c", "unknown", groups=("WEB",), in_run=False)]
+    with pytest.raises(PlanError, match="differ in upper and lower case"):
+        waves.doubtful(hosts, waves.groups_of(hosts))
