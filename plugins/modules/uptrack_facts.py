@@ -71,18 +71,10 @@ EXAMPLES = r"""
     refresh_older_than: 3600
   become: true
 
-- name: Name the hosts that run an unpatched kernel
-  hosts: all
-  become: true
-  gather_facts: false
-  tasks:
-    - name: Ask
-      rebootless.ksplice.uptrack_facts:
-
-    - name: Tell
-      ansible.builtin.debug:
-        msg: "{{ ansible_facts['uptrack']['verdict'] }}: {{ ansible_facts['uptrack']['reason'] }}"
-      when: ansible_facts['uptrack']['verdict'] != 'current'
+- name: Name the hosts that are not current
+  ansible.builtin.debug:
+    msg: "{{ ansible_facts['uptrack']['verdict'] }}: {{ ansible_facts['uptrack']['reason'] }}"
+  when: ansible_facts['uptrack']['verdict'] != 'current'
 """
 
 RETURN = r"""

@@ -248,8 +248,8 @@ def _check_service(hosts, variables_of, everyone):
         if one.in_run:
             service.gates(one.name, variables_of[one.name])
             for drain in service.drains(one.name, variables_of[one.name]):
-                if drain["on"] not in known:
-                    raise PlanError(f"Host {one.name}: ksplice_ha_drain names {drain['on']} (on), which is not in the inventory: correct it, or add the host.")
+                if drain["delegate_to"] not in known:
+                    raise PlanError(f"Host {one.name}: ksplice_ha_drain names {drain['delegate_to']} (delegate_to), which is not in the inventory: correct it, or add the host.")
 
 
 def _behind_the_back(hosts, variables_of, options):
@@ -369,7 +369,7 @@ def may_serve(state, name, variables):
 
 def places(variables_of, name):
     """The hosts on which something may have taken this one out of service: itself, and wherever its drains run."""
-    return list(dict.fromkeys([name, *(one["on"] for one in service.drains(name, variables_of[name]))]))
+    return list(dict.fromkeys([name, *(one["delegate_to"] for one in service.drains(name, variables_of[name]))]))
 
 
 def gate(variables_of, name):
@@ -392,8 +392,8 @@ def work(state, name, variables_of, wishes):
     mine = every.get(name, ([], None))
     wanted = {host: its for host, (_drains, its) in every.items() if its and (any(its[place] for place in service.PLACES) or its["addresses"]
               or any(its["hold"].values()))}
-    return {"elsewhere": any(drain["on"] != name for drain in mine[0]),
-            "any_elsewhere": any(drain["on"] != host for host, (out, _its) in every.items() for drain in out),
+    return {"elsewhere": any(drain["delegate_to"] != name for drain in mine[0]),
+            "any_elsewhere": any(drain["delegate_to"] != host for host, (out, _its) in every.items() for drain in out),
             "drains": mine[0], "gate": wanted.get(name), "peers": peers(state, name) if name in wanted else [],
             "any_drain": any(out for out, _its in every.values()), "any_gate": bool(wanted)}
 
@@ -404,7 +404,7 @@ def drained(result):
         if one.get("skipped"):
             continue
         if one.get("unreachable"):
-            return f"{(one.get('item') or {}).get('on', 'A host')} cannot be reached: {_one_line(one.get('msg'), UNREACHABLE)}"
+            return f"{(one.get('item') or {}).get('delegate_to', 'A host')} cannot be reached: {_one_line(one.get('msg'), UNREACHABLE)}"
         if not one.get("done"):
             return _one_line(one.get("msg"), "The task gave no reason.")
     return None

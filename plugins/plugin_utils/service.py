@@ -165,22 +165,32 @@ def contradictions(variables_of, everyone):
 
 
 def drains(name, variables):
-    """What takes a host out of service: a list of C(on) (the host of the task) and C(target) (as ha_drain has it)."""
+    """What takes a host out of service: a list of C(delegate_to) (the host of the task) and C(target) (as ha_drain has it)."""
     given = variables.get("ksplice_ha_drain")
     if given in (None, ""):
         kinds = {group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}
-        return [{"on": name, "target": {"adapter": kind}} for kind in ("keepalived", "pacemaker") if kind in kinds]
+        return [{"delegate_to": name, "target": {"adapter": kind}} for kind in ("keepalived", "pacemaker") if kind in kinds]
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) and one.get("adapter") for one in given):
-        raise PlanError(f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings with adapter, as ha_drain's targets, and on.")
+        raise PlanError(f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings with adapter, as ha_drain's targets, and delegate_to.")
     found = []
     for one in given:
-        target = {key: value for key, value in one.items() if key != "on"}
+        _no_on(name, "ksplice_ha_drain", one, "delegate_to")
+        target = {key: value for key, value in one.items() if key != "delegate_to"}
         wrong = book.mistake(target)
         if wrong:
             raise PlanError(f"Host {name}: ksplice_ha_drain has a mistake: {wrong}")
-        for on in [one.get("on", name)] if not isinstance(one.get("on"), (list, tuple)) else one["on"]:
-            found.append({"on": on, "target": target})
+        places = one.get("delegate_to", name)
+        places = list(places) if isinstance(places, (list, tuple)) else [places]
+        if not places or not all(isinstance(place, str) and place for place in places):
+            raise PlanError(f"Host {name}: ksplice_ha_drain has delegate_to {one['delegate_to']!r}: give the name of a host, or a list of names.")
+        found += [{"delegate_to": place, "target": target} for place in places]
     return found
+
+
+def _no_on(name, variable, one, key):
+    """Complain of C(on), which is the truth value true where YAML has it without quotes."""
+    if "on" in one or True in one:
+        raise PlanError(f"Host {name}: {variable} has the key `on`, which YAML takes for the word true: write {key} in its place.")
 
 
 def gates(name, variables, soak=0):
@@ -189,7 +199,7 @@ def gates(name, variables, soak=0):
     given = variables.get("ksplice_ha_gates") or []
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
         raise PlanError(f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, as ha_gate's checks, "
-                        "and on, timeout, hold, baseline.")
+                        "and run_on, timeout, hold, baseline.")
     result = {place: [] for place in PLACES}
     result.update(hold=dict.fromkeys(PLACES, 0), baseline=[])
     result["hold"]["host"] = int(soak)
@@ -197,10 +207,11 @@ def gates(name, variables, soak=0):
     for kind in sorted({group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}.intersection(TAKES_OVER)):
         result["peers"].append({"name": f"{kind} on the partner", "unit": kind, "when": "before"})
     for one in given:
-        place = one.get("on", "host")
+        _no_on(name, "ksplice_ha_gates", one, "run_on")
+        place = one.get("run_on", "host")
         # A check that is never made would pass, so that nothing is guessed.
-        wrong = [str(key) for key in one if key not in (*CHECK, "on", "timeout", "hold", "baseline", "when")]
-        wrong += [f"on: {place}"] if place not in PLACES else []
+        wrong = [str(key) for key in one if key not in (*CHECK, "run_on", "timeout", "hold", "baseline", "when")]
+        wrong += [f"run_on: {place}"] if place not in PLACES else []
         wrong += [f"when: {one['when']}"] if one.get("when", "both") not in ("both", "before", "after") else []
         wrong += [f"{key}: {one[key]}" for key in ("timeout", "hold") if not str(one.get(key, 0)).isdigit()]
         if not wrong and len([kind for kind in KINDS if one.get(kind)]) != 1:
@@ -210,7 +221,7 @@ def gates(name, variables, soak=0):
             raise PlanError(f"Host {name}: ksplice_ha_gates has a check that makes no sense: {nonsense}.")
         if wrong:
             raise PlanError(f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, port, unit, "
-                            f"and name, on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after).")
+                            f"and name, run_on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after).")
         check = {key: one[key] for key in CHECK if key in one}
         check.setdefault("name", gate_checks.title(dict({"address": "127.0.0.1"}, **check)))
         result[place].append(dict(check, when=one.get("when", "both")))

@@ -134,7 +134,7 @@ def test_a_host_is_out_of_service_while_it_is_patched_and_back_after_it(fleet, d
 
 def test_a_drain_that_fails_takes_back_what_it_began_and_the_host_is_not_patched(fleet):
     one = fleet({**pair("p", "p1", "p2"), "lb": {"ksplice_rehearsal": dict(UEK7, pending=0)}}).make()
-    drains = [dict(DRAIN), {"adapter": "custom", "on": "lb", "drain": "false", "undo": "true"}]
+    drains = [dict(DRAIN), {"adapter": "custom", "delegate_to": "lb", "drain": "false", "undo": "true"}]
     run = one.play("rebootless.ksplice.patch", ksplice_ha_drain=drains, ksplice_max_failures=3)
     assert run.status == 2 and not started(one)
     row = one.rows()["p1"]
@@ -207,7 +207,7 @@ def test_gates_on_every_place_and_hosts_of_a_wave_without_any(fleet):
     trail = one.directory / "trail"
     places = (("host", "both"), ("peers", "before"), ("controller", "after"))
     inventory["all"]["hosts"]["p1"]["ksplice_ha_gates"] = [
-        {"name": place, "on": place, "command": f"sh -c 'echo {place} >>{trail}'", "when": moment} for place, moment in places]
+        {"name": place, "run_on": place, "command": f"sh -c 'echo {place} >>{trail}'", "when": moment} for place, moment in places]
     one.emulated.write_text(json.dumps(inventory))
     run = one.play("rebootless.ksplice.patch", ksplice_max_failures=0)
     assert run.status == 0, run.output[-3000:]
@@ -281,9 +281,11 @@ def test_a_host_that_installs_by_itself(fleet, wish, patched):
     again({"ksplice_soak": "a while"}, "ksplice_soak is 'a while': give seconds"),
     again({"ksplice_ha_drain": [{"adapter": "keepalivd"}]}, "there is no adapter 'keepalivd'"),
     again({"ksplice_ha_drain": [{"adapter": "haproxy", "backend": "web"}]}, "the adapter haproxy needs server"),
-    again({"ksplice_ha_drain": [{"adapter": "custom", "drain": "a", "undo": "b", "on": "nobody"}]}, "names nobody (on), which is not in the inventory"),
+    again({"ksplice_ha_drain": [{"adapter": "custom", "drain": "a", "undo": "b", "delegate_to": "nobody"}]}, "names nobody (delegate_to), which is not in the inventory"),
     again({"ksplice_ha_gates": [{"comand": "true"}]}, "ksplice_ha_gates has comand"),
-    again({"ksplice_ha_gates": [{"command": "true", "on": "moon"}]}, "ksplice_ha_gates has on: moon"),
+    ({"ksplice_ha_gates": [{"command": "true", "on": "peers"}]}, "ksplice_ha_gates has the key `on`, which YAML takes for the word true: write run_on"),
+    again({"ksplice_ha_drain": [{"adapter": "keepalived", "on": "lb"}]}, "ksplice_ha_drain has the key `on`, which YAML takes for the word true: write delegate_to"),
+    again({"ksplice_ha_gates": [{"command": "true", "run_on": "moon"}]}, "ksplice_ha_gates has run_on: moon"),
     again({"ksplice_ha_gates": [{"name": "nothing to look at"}]}, "ksplice_ha_gates"),
     again({"ksplice_ha_gates": [{"command": "true", "timeout": "soon"}]}, "ksplice_ha_gates"),
 ])

@@ -228,9 +228,9 @@ GATE = [{"name": "well", "command": "true"}]
 WELL = {"ok": True, "checks": [{"name": "well", "ok": True, "said": None}], "holds": []}
 ILL = {"ok": False, "checks": [{"name": "well", "ok": False, "said": "status 1: ill"}], "holds": []}
 DRAIN = [{"adapter": "custom", "drain": "out", "undo": "back"}]
-OUT = {"results": [{"item": {"on": "a", "target": DRAIN[0]}, "done": True, "changed": True, "drained": [{"what": "custom out"}]}]}
-BACK = {"results": [{"item": {"on": "a", "target": DRAIN[0]}, "done": True, "changed": True, "drained": []}]}
-STUCK = {"results": [{"item": {"on": "a", "target": DRAIN[0]}, "done": False, "msg": "keepalived is NOT back in service: it does not run."}]}
+OUT = {"results": [{"item": {"delegate_to": "a", "target": DRAIN[0]}, "done": True, "changed": True, "drained": [{"what": "custom out"}]}]}
+BACK = {"results": [{"item": {"delegate_to": "a", "target": DRAIN[0]}, "done": True, "changed": True, "drained": []}]}
+STUCK = {"results": [{"item": {"delegate_to": "a", "target": DRAIN[0]}, "done": False, "msg": "keepalived is NOT back in service: it does not run."}]}
 GRANTED = {"a": {"granted": True, "refusal": None, "unreachable": False, "leases": [], "busy": False}}
 
 
@@ -252,7 +252,7 @@ def came_of(state, hosts, **registered):
 def test_a_host_that_is_taken_out_of_service_has_a_lease_of_its_own_though_it_is_in_no_group():
     state, _hosts = hand({"ksplice_ha_drain": DRAIN})
     assert rollout.lease(state, "a") == {"groups": [{"name": "a", "members": ["a"], "max_unavailable": 1}], "members": ["a"], "rounds": 1}
-    assert [one["on"] for one in state["work"]["a"]["drains"]] == ["a"] and state["work"]["a"]["any_drain"] and not state["work"]["a"]["any_gate"]
+    assert [one["delegate_to"] for one in state["work"]["a"]["drains"]] == ["a"] and state["work"]["a"]["any_drain"] and not state["work"]["a"]["any_gate"]
     state, _hosts = hand({})
     assert rollout.lease(state, "a")["members"] == [] and not state["work"]["a"]["any_drain"]
 
@@ -304,7 +304,7 @@ def test_what_an_undo_came_to(undo, again, serves, words):
     (OUT, BACK, True, None), (OUT, STUCK, True, "STILL OUT OF SERVICE: keepalived is NOT back in service"),
     (OUT, {"skipped": True}, True, "STILL OUT OF SERVICE: Nobody could put it back."),
     (STUCK, BACK, False, "Not patched, as it could not be taken out of service: keepalived is NOT back"),
-    ({"results": [{"item": {"on": "lb"}, "unreachable": True, "msg": "no route"}]}, BACK, False, "lb cannot be reached: no route"),
+    ({"results": [{"item": {"delegate_to": "lb"}, "unreachable": True, "msg": "no route"}]}, BACK, False, "lb cannot be reached: no route"),
 ])
 def test_what_a_drain_came_to(drain, back, patched, words):
     state, hosts = hand({"ksplice_ha_drain": DRAIN})
@@ -495,7 +495,7 @@ def test_a_take_over_that_came_to_nothing_is_told(registered, words):
 def test_a_module_that_died_on_the_way_is_taken_for_what_it_may_have_done():
     crashed = {"msg": "MODULE FAILURE"}
     state, hosts = hand({"ksplice_ha_drain": DRAIN})
-    died = {"results": [dict(crashed, item={"on": "a"})]}
+    died = {"results": [dict(crashed, item={"delegate_to": "a"})]}
     outcome = came_of(state, hosts, rolling_drain=died, rolling_put_back=died,
                       rolling_apply={"skipped": True})["outcomes"]["a"]
     assert outcome["still_drained"] and "STILL OUT OF SERVICE: MODULE FAILURE" in outcome["reason"] and outcome["verdict"] == "behind"

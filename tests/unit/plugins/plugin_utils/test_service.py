@@ -108,18 +108,18 @@ def test_contradictions():
 def test_what_was_discovered_takes_a_host_out():
     assert service.drains("a", {}) == []
     assert service.drains("a", found(group("p", "pacemaker"), group(), group("h", "haproxy"))) == [
-        {"on": "a", "target": {"adapter": "keepalived"}}, {"on": "a", "target": {"adapter": "pacemaker"}}]
+        {"delegate_to": "a", "target": {"adapter": "keepalived"}}, {"delegate_to": "a", "target": {"adapter": "pacemaker"}}]
     assert service.drains("a", found(group(), ksplice_ha_drain=[])) == []
 
 
 def test_the_inventory_says_what_takes_a_host_out_and_where():
-    given = [{"adapter": "haproxy", "backend": "web", "server": "a", "on": ["lb1", "lb2"]}, {"adapter": "keepalived"}]
+    given = [{"adapter": "haproxy", "backend": "web", "server": "a", "delegate_to": ["lb1", "lb2"]}, {"adapter": "keepalived"}]
     assert service.drains("a", found(group("p", "pacemaker"), ksplice_ha_drain=given)) == [
-        {"on": "lb1", "target": {"adapter": "haproxy", "backend": "web", "server": "a"}},
-        {"on": "lb2", "target": {"adapter": "haproxy", "backend": "web", "server": "a"}}, {"on": "a", "target": {"adapter": "keepalived"}}]
+        {"delegate_to": "lb1", "target": {"adapter": "haproxy", "backend": "web", "server": "a"}},
+        {"delegate_to": "lb2", "target": {"adapter": "haproxy", "backend": "web", "server": "a"}}, {"delegate_to": "a", "target": {"adapter": "keepalived"}}]
 
 
-@pytest.mark.parametrize("given", ["keepalived", {"adapter": "keepalived"}, ["keepalived"], [{"on": "a"}], [{"adapter": "nobody"}],
+@pytest.mark.parametrize("given", ["keepalived", {"adapter": "keepalived"}, ["keepalived"], [{"delegate_to": "a"}], [{"adapter": "nobody"}],
                                    [{"adapter": ["keepalived"]}], [{"adapter": "keepalived", "strange": 1}], [{"adapter": "keepalived", "mode": "hard"}],
                                    [{"adapter": "haproxy"}]])
 def test_drains_that_make_no_sense(given):
@@ -131,8 +131,8 @@ def test_drains_that_make_no_sense(given):
 
 def test_gates_by_place_and_moment():
     gate = service.gates("a", {"ksplice_ha_gates": [
-        {"url": "http://x/", "status": [200], "timeout": 90}, {"name": "smoke", "command": "/bin/smoke", "on": "controller", "hold": 5, "when": "after"},
-        {"port": 80, "on": "peers", "baseline": True, "when": "before"}], "ksplice_ha_addresses": "192.0.2.1"}, soak=3)
+        {"url": "http://x/", "status": [200], "timeout": 90}, {"name": "smoke", "command": "/bin/smoke", "run_on": "controller", "hold": 5, "when": "after"},
+        {"port": 80, "run_on": "peers", "baseline": True, "when": "before"}], "ksplice_ha_addresses": "192.0.2.1"}, soak=3)
     assert (gate["timeout"], gate["hold"], gate["baseline"], gate["addresses"]) == (
         90, {"host": 3, "peers": 0, "controller": 5}, ["port 80 of 127.0.0.1"], ["192.0.2.1"])
     assert service.checks(gate, "host", "before") == service.checks(gate, "host", "after") == [{"url": "http://x/", "status": [200], "name": "url http://x/"}]
@@ -154,7 +154,7 @@ def test_a_partner_must_be_able_to_take_over():
 
 
 @pytest.mark.parametrize("given, words", [
-    ("x", "is str"), ({"port": 1}, "is dict"), (["x"], "is list"), ([{"prot": 80}], "has prot"), ([{"port": 80, "on": "partner"}], "has on: partner"),
+    ("x", "is str"), ({"port": 1}, "is dict"), (["x"], "is list"), ([{"prot": 80}], "has prot"), ([{"port": 80, "run_on": "partner"}], "has run_on: partner"),
     ([{"port": 80, "when": "later"}], "has when: later"), ([{"port": 80, "timeout": "soon"}], "has timeout: soon"),
     ([{"port": 80, "hold": -1}], "has hold: -1"), ([{"name": "nothing"}], "has a check of nothing"),
     ([{"port": 80, "unit": "x"}], "has a check of port and unit"), ([{}], "has a check of nothing"),
