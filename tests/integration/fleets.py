@@ -56,7 +56,7 @@ class Fleet:
         self.directory = directory
         self.inventory = directory / "inventory.yml"
         self.inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": variables}}))
-        self.hosts = {name: dict(variables, **own) for name, own in hosts.items()}
+        self.hosts = {name: dict(variables, **(own or {})) for name, own in hosts.items()}
         self.made = directory / "fleet"
         self.report = directory / "report"
         self.names = list(hosts)
