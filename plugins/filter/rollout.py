@@ -42,7 +42,6 @@ class FilterModule:
             "plan_waves": plan_waves,
             "rehearsal_hosts": rollout.rehearsal_hosts,
             "rollout_everybody": everybody,
-            "rollout_empty": inventory.empty,
             "rollout_patterns": inventory.patterns,
             "rollout_ready": rollout.ready,
             "rollout_start": rollout.start,

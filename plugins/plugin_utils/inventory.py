@@ -26,7 +26,7 @@ def everybody(groups, sources, limit=None):
     if groups is None or groups.get("all"):
         return "all"
     if limit:
-        raise PlanError(empty(sources))
+        raise PlanError(f"{empty(sources)} No host was asked anything.")
     return "localhost"
 
 
@@ -34,7 +34,7 @@ def empty(sources):
     """What is said of an inventory without hosts."""
     return (
         f"The inventory has no hosts ({', '.join(map(str, sources)) or 'none was given'}): it is missing, empty, or could "
-        "not be parsed. Ansible's warnings above say which. Give another one with -i. No host was asked anything."
+        "not be parsed. Ansible's warnings above say which. Give another one with -i."
     )
 
 

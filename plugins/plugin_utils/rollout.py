@@ -77,6 +77,8 @@ def ready(variables_of, everyone, in_run, about, sources=()):
     :returns: C(about), or C(error) with a sentence.
     """
     try:
+        if not everyone:
+            raise PlanError(inventory.empty(sources))
         groups = inventory.group_names(variables_of[everyone[0]])
         wrong = inventory.complaint(sources, {variables_of[name].get("inventory_file") for name in everyone}, groups)
         if wrong:

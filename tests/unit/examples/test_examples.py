@@ -40,6 +40,8 @@ def kind(document):
         return "changelog"
     if set(document) <= {"all"}:
         return "inventory"
+    if list(document) == ["hosts"]:
+        return "anything"
     if all(key.startswith("ksplice_") for key in document):
         return "variables"
     if all(isinstance(one, dict) and all(key.startswith("ksplice_") for key in one) for one in document.values()):

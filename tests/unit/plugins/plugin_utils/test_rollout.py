@@ -535,5 +535,5 @@ def test_a_host_out_of_service_without_a_lease_is_told():
 
 def test_mistakes_in_gates_and_drains_are_found_before_any_host_is_asked():
     for variables, words in (({"ksplice_ha_gates": [{"comand": "true"}]}, "has comand"), ({"ksplice_ha_drain": [{"adapter": "x"}]}, "there is no adapter 'x'"),
-                             ({"ksplice_ha_drain": [dict(DRAIN[0], on="nobody")]}, "which is not in the inventory")):
+                             ({"ksplice_ha_drain": [dict(DRAIN[0], delegate_to="nobody")]}, "which is not in the inventory")):
         assert words in rollout.ready({"a": variables}, ["a"], ["a"], {})["error"]
