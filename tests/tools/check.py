@@ -288,6 +288,10 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
         for module in {COLLECTION}/plugins/modules/[!_]*.py; do
             ansible-doc --type module rebootless.ksplice.$(basename "$module" .py)
         done
+        # What needs more than plugins, away from any checkout.
+        mkdir elsewhere && cd elsewhere
+        ansible-playbook rebootless.ksplice.rehearse -i web1, --check
+        test -f ksplice-rehearsal/report/record.json
     """
     return [Check("build-install", ["sh", "-euxc", script], space, quiet=20)]
 
