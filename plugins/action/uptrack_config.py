@@ -101,8 +101,7 @@ class ActionModule(ActionBase):
         return getattr(self, f"_bring_{need['what']}")(need, told)
 
     def _bring_repository(self, need, told):
-        key = self._key(need)
-        enrollment.fitting_fingerprint(key, need)
+        key = enrollment.checked_key(self._key(need), need)
         previous = told["previous"]
         if need["kind"] == "apt":
             self._python_debian()

@@ -164,21 +164,24 @@ def _apt_is_there(wanted, file):
 
 def _is_key(text, wanted):
     try:
-        return any(openpgp.same(wanted["fingerprint"], one) for one in openpgp.fingerprints(text or ""))
+        return openpgp.same(wanted["fingerprint"], openpgp.key(text or "").fingerprint)
     except openpgp.NotAKey:
         return False
 
 
-def fitting_fingerprint(text, wanted):
-    """Refuse a key that is not the one whose fingerprint was given, or that comes with others."""
+def checked_key(text, wanted):
+    """The key of the repository as it is to be installed: made of what was checked, and of nothing else.
+
+    Refuses a key that is not the one whose fingerprint was given, or that comes with anything else.
+    """
     try:
-        found = openpgp.fingerprints(text)
+        found = openpgp.key(text)
     except openpgp.NotAKey as wrong:
-        raise _refusal(f"The key of the repository ({_short(wanted['key'])}) cannot be used: {wrong}.")
-    strangers = [one for one in found if not openpgp.same(wanted["fingerprint"], one)]
-    if strangers:
-        raise _refusal(f"The key of the repository ({_short(wanted['key'])}) has the fingerprint {strangers[0]}, and {wanted['fingerprint']} is expected. "
+        raise _refusal(f"The key of the repository ({_short(wanted['key'])}) cannot be used: {wrong}. Give one public key and nothing beside it.")
+    if not openpgp.same(wanted["fingerprint"], found.fingerprint):
+        raise _refusal(f"The key of the repository ({_short(wanted['key'])}) has the fingerprint {found.fingerprint}, and {wanted['fingerprint']} is expected. "
                        "Somebody may have exchanged it: find out which is right before you change repository_key_fingerprint.")
+    return found.armored
 
 
 def _short(key):
@@ -267,7 +270,7 @@ def cached(need):
 
 def _first_fingerprint(text):
     try:
-        return openpgp.fingerprints(text or "")[0]
+        return openpgp.key(text or "").fingerprint
     except openpgp.NotAKey:
         return None
 

@@ -1,29 +1,51 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The fingerprints of the public keys in an ASCII-armored block (RFC 4880, RFC 9580), so that a repository's key can be
-checked before a package manager is told to trust it. A host need not have gpg, and a controller neither."""
+"""An ASCII-armored public key (RFC 4880, RFC 9580), read so that a repository's key can be checked before a package manager
+is told to trust it. A host need not have gpg, and a controller neither.
+
+What was checked has to be what is installed: whoever reads keys after this, apt and rpm, may see blocks and packets where
+this reader sees none. So a text with anything beside one key is refused, and what is installed is made of nothing but the
+packets that were read here.
+"""
 
 import base64
 import binascii
 import hashlib
 import re
+from collections import namedtuple
 
+BEGIN, END = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
 PUBLIC_KEY = 6
+# Characters; a key with hundreds of signatures has fewer.
+MOST = 1 << 20
+# What else belongs to a public key: signatures, names, pictures, subkeys, padding.
+PARTS = {2: "signature", 13: "user ID", 14: "public subkey", 17: "user attribute", 21: "padding"}
+
+# fingerprint: of the primary key, in upper-case hexadecimal digits. armored: the key anew, and nothing else.
+Key = namedtuple("Key", "fingerprint armored")
 
 
 class NotAKey(ValueError):
-    """The text is no block of public keys; the words say why."""
+    """The text is not one public key; the words say why."""
 
 
-def fingerprints(text):
-    """The fingerprints of the primary keys in the text, in upper-case hexadecimal digits, in their order.
+def key(text):
+    """The one public key that a text is.
 
-    :raises NotAKey: if there is none, or the block is broken.
+    :raises NotAKey: if it is none, is broken, or if anything stands beside it: another key or block, words, packets of another kind.
     """
-    found = [fingerprint for block in _blocks(text) for fingerprint in _of_packets(block)]
-    if not found:
+    data = _data(text)
+    fingerprint = None
+    for tag, body in _packets(data):
+        if tag == PUBLIC_KEY:
+            if fingerprint:
+                raise NotAKey("it holds more than one public key")
+            fingerprint = _fingerprint(body)
+        elif fingerprint is None or tag not in PARTS:
+            raise NotAKey(f"its block has a packet that does not belong to a public key (tag {tag})")
+    if not fingerprint:
         raise NotAKey("it holds no public key")
-    return found
+    return Key(fingerprint, _armored(data))
 
 
 def same(one, other):
@@ -40,43 +62,57 @@ def well_formed(fingerprint):
     return bool(re.match(r"^([0-9A-F]{40}|[0-9A-F]{64})$", _plain(fingerprint)))
 
 
-def _armors(text):
-    """What stands between the lines that begin and end a block."""
-    body = None
-    for line in text.split("\n"):
-        if body is None:
-            if line.rstrip(" \t\r").endswith("-----BEGIN PGP PUBLIC KEY BLOCK-----"):
-                body = []
-        elif "-----END PGP PUBLIC KEY BLOCK-----" in line:
-            yield "\n".join(body + [line.partition("-----END")[0]])
-            body = None
-        else:
-            body.append(line)
+def _data(text):
+    """The packets of the only block of a text."""
+    if len(text) > MOST:
+        raise NotAKey(f"it has more than {MOST} characters")
+    lines = [line.strip() for line in text.strip().split("\n")]
+    if BEGIN not in lines:
+        raise NotAKey(f"it has no line {BEGIN}")
+    if lines[0] != BEGIN or END not in lines:
+        raise NotAKey(f"it has other words beside its block, or no line {END}")
+    last = lines.index(END)
+    if last != len(lines) - 1 or any(line.startswith("-----") for line in lines[1:last]):
+        raise NotAKey("it holds more than one block")
+    body = lines[1:last]
+    # Headers up to an empty line; some writers leave both out.
+    if "" in body and (not body[0] or ":" in body[0]):
+        body = body[body.index("") + 1:]
+    # The checksum behind the data may be missing, and nobody has to look at it.
+    if body and body[-1].startswith("="):
+        body = body[:-1]
+    try:
+        return base64.b64decode("".join(body), validate=True)
+    except (binascii.Error, ValueError):
+        raise NotAKey("its block is not base64")
 
 
-def _blocks(text):
-    armors = list(_armors(text))
-    if not armors:
-        raise NotAKey("it has no block that begins with -----BEGIN PGP PUBLIC KEY BLOCK-----")
-    for armor in armors:
-        lines = [line.strip() for line in armor.splitlines()]
-        # Headers up to an empty line; some writers leave both out.
-        body = lines[lines.index("") + 1:] if "" in lines and (not lines[0] or ":" in lines[0]) else lines
-        data = "".join(line for line in body if line and not line.startswith("="))
-        try:
-            yield base64.b64decode(data, validate=True)
-        except (binascii.Error, ValueError):
-            raise NotAKey("its block is not base64")
+def _armored(data):
+    encoded = base64.b64encode(data).decode()
+    lines = [encoded[at:at + 64] for at in range(0, len(encoded), 64)]
+    check = base64.b64encode(_crc24(data).to_bytes(3, "big")).decode()
+    return "\n".join([BEGIN, "", *lines, f"={check}", END]) + "\n"
 
 
-def _of_packets(data):
+def _crc24(data):
+    """The checksum of an armor (RFC 4880, 6.1), without which older releases of rpm read none."""
+    crc = 0xB704CE
+    for octet in data:
+        crc ^= octet << 16
+        for _bit in range(8):
+            crc <<= 1
+            if crc & 0x1000000:
+                crc ^= 0x1864CFB
+    return crc
+
+
+def _packets(data):
     at = 0
     while at < len(data):
         tag, start, end = _packet(data, at)
         if end > len(data):
             raise NotAKey("its block is cut off")
-        if tag == PUBLIC_KEY:
-            yield _fingerprint(data[start:end])
+        yield tag, data[start:end]
         at = end
 
 

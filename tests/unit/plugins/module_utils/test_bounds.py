@@ -160,7 +160,7 @@ def in_keepalived(text):
 
 def in_openpgp(text):
     try:
-        openpgp.fingerprints(text)
+        openpgp.key(text)
     except openpgp.NotAKey:
         pass
 

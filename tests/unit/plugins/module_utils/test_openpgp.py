@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Fingerprints of keys, with gpg itself as the judge."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -36,11 +37,83 @@ def keys(tmp_path_factory):
     return found
 
 
-def test_as_gpg_says(keys):
+def shown(home, text):
+    """The fingerprints of what gpg takes from a text."""
+    path = home / "key"
+    path.write_text(text)
+    try:
+        listing = gpg(home, "--with-colons", "--show-keys", str(path))
+    except AssertionError:
+        return []
+    lines = listing.splitlines()
+    return [lines[at + 1].split(":")[9] for at, line in enumerate(lines) if line.startswith("pub:")]
+
+
+def test_as_gpg_says(keys, tmp_path):
+    tmp_path.chmod(0o700)
     for fingerprint, text in keys:
-        assert openpgp.fingerprints(text) == [fingerprint]
-        assert openpgp.fingerprints("some words before\n" + text.replace("\n", "\r\n")) == [fingerprint]
-    assert openpgp.fingerprints("".join(text for _fingerprint, text in keys)) == [fingerprint for fingerprint, _text in keys]
+        for given in (text, text.replace("\n", "\r\n"), f"\n  {text}\n\n", text.replace("\n\n", "\nComment: a key\n\n", 1),
+                      "\n".join(line for line in text.splitlines() if not line.startswith("="))):
+            key = openpgp.key(given)
+            assert key.fingerprint == fingerprint
+            # gpg's own armor of the same packets is the same.
+            assert key.armored == text and shown(tmp_path, key.armored) == [fingerprint]
+
+
+def fixture(name):
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "..", "fixtures", "openpgp", name)) as file:
+        return file.read()
+
+
+def test_a_second_key_in_a_block_that_calls_itself_private(tmp_path):
+    tmp_path.chmod(0o700)
+    genuine, mixed = fixture("genuine.asc"), fixture("mixed.asc")
+    assert openpgp.key(genuine).fingerprint == "65F9FA76BC2FE8B92F3057681D407CA1D85D2DBF"
+    with pytest.raises(openpgp.NotAKey, match="more than one block|other words"):
+        openpgp.key(mixed)
+
+
+def mixes(one, other):
+    """Texts that have another key beside the one, each in its own way."""
+    lines, body = other.splitlines(), one.splitlines()
+    inside = "".join(line for line in lines[2:-1] if not line.startswith("="))
+    data = base64.b64decode("".join(line for line in body[2:-1] if not line.startswith("=")))
+    both = base64.b64encode(data + base64.b64decode(inside)).decode()
+    yield one + other
+    yield other + one
+    yield one + other.replace("PUBLIC", "PRIVATE")
+    yield other.replace("PUBLIC KEY BLOCK", "MESSAGE") + one
+    yield one + "\n".join(lines[2:])
+    yield "\n".join(body[:-1] + lines)
+    yield "\n".join(body[:-2] + [inside] + body[-2:])
+    yield "\n".join([body[0], "", both, body[-1]])
+    yield "\n".join([body[0], "", *body[2:-1], "", inside, body[-1]])
+    yield "\n".join([body[0], *lines, *body[1:]])
+    yield "\n".join([body[0] + " " + lines[0], *lines[1:], *body[1:]])
+    yield "\n".join([lines[0], "Comment: -----END PGP PUBLIC KEY BLOCK-----", *lines[1:]]) + one
+    yield "words " + one
+    yield one + "words"
+
+
+def test_what_is_installed_is_what_was_checked(keys, tmp_path):
+    """Whatever a text has beside the one key: it is refused, or the other is not in what comes out, with gpg as the judge."""
+    tmp_path.chmod(0o700)
+    for (fingerprint, one), (_stranger, other) in ((keys[0], keys[1]), (keys[1], keys[2])):
+        for number, text in enumerate(mixes(one, other)):
+            try:
+                key = openpgp.key(text)
+            except openpgp.NotAKey:
+                continue
+            assert shown(tmp_path, key.armored) == [key.fingerprint] == [fingerprint], number
+
+
+def test_packets_that_belong_to_no_public_key(keys):
+    data = base64.b64decode("".join(line for line in keys[0][1].splitlines()[2:-1] if not line.startswith("=")))
+    # A private key's packet, a literal one, a second primary key; and a name without a key before it.
+    for packets in (data + b"\xc5\x01\x04", data + b"\xcb\x01\x00", data + data, b"\xcd\x01a" + data):
+        block = "\n".join([openpgp.BEGIN, "", base64.b64encode(packets).decode(), openpgp.END])
+        with pytest.raises(openpgp.NotAKey):
+            openpgp.key(block)
 
 
 def test_as_people_write_them():
@@ -57,16 +130,15 @@ def test_cut_off_or_bent(keys):
     lines = text.splitlines()
     for bent in ("", "<html>404</html>", "\n".join(lines[:4]), text.replace("PUBLIC KEY", "MESSAGE"), "\n".join(lines[:3] + ["!!!!"] + lines[3:])):
         with pytest.raises(openpgp.NotAKey):
-            openpgp.fingerprints(bent)
+            openpgp.key(bent)
     with pytest.raises(openpgp.NotAKey):
-        openpgp.fingerprints("\n".join(lines[:5] + lines[-1:]))
+        openpgp.key("\n".join(lines[:5] + lines[-1:]))
 
 
 @given(st.binary(max_size=200))
 def test_whatever_a_server_sends(data):
-    import base64
     block = f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{base64.b64encode(data).decode()}\n-----END PGP PUBLIC KEY BLOCK-----\n"
     try:
-        assert openpgp.fingerprints(block)
+        assert openpgp.key(block).armored
     except openpgp.NotAKey:
         pass
