@@ -16,13 +16,14 @@ import zlib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.rebootless.ksplice.plugins.module_utils import (
+    files,
     lease,
     lease_task,
     ledger,
     times,
 )
 
-MODULES = (times, lease, ledger, lease_task)
+MODULES = (times, files, lease, ledger, lease_task)
 # The modules by their own names, so that they find each other; then the one call. A line of the answer begins with the mark, since a host may say more.
 PROGRAM = """
 import base64, json, os, sys, types, zlib

@@ -3,10 +3,9 @@
 """Writes uptrack.conf and the file that disables the agent. What a file should say is decided in conf, as pure text."""
 
 import os
-import tempfile
 from collections import namedtuple
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import conf, secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils import conf, files, secrets
 from ansible_collections.rebootless.ksplice.plugins.module_utils.enrollment import Refused
 
 PATH, FLAG = "/etc/uptrack/uptrack.conf", "/etc/uptrack/disable"
@@ -111,8 +110,8 @@ def configure(module, root, planned):
             diffs[0]["after"] = diffs[0]["after"].replace(f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (another one)")
         if not module.check_mode:
             if module.params["backup"] and old is not None:
-                result["backup_file"] = module.backup_local(path)
-            _write(module, path, new, old is None)
+                result["backup_file"] = _backup(path)
+            _write(module, path, new)
     wish, disabled = module.params["disabled"], os.path.exists(root + FLAG)
     if wish is not None and wish != disabled:
         result["changed"] = True
@@ -134,12 +133,19 @@ def put_back(module, root, planned):
     if planned.old is None:
         os.unlink(root + PATH)
     else:
-        _write(module, root + PATH, planned.old, False)
+        _write(module, root + PATH, planned.old)
 
 
 def write_flag(module, root):
     """Disable the agent."""
-    _write(module, root + FLAG, "Disabled by rebootless.ksplice.uptrack_config.\n", True)
+    _write(module, root + FLAG, "Disabled by rebootless.ksplice.uptrack_config.\n")
+
+
+def _backup(path):
+    try:
+        return files.backup(path)
+    except OSError as error:
+        raise Refused(f"No backup of {path} can be made ({error.strerror}): check space and permissions. The file was left as it was.")
 
 
 def _shown(text):
@@ -164,17 +170,14 @@ def _read(path):
         raise Refused(f"{path} cannot be read ({error.strerror}): run with become: true. Nothing was changed.")
 
 
-def _write(module, path, text, is_new):
-    """Replace the file at once; owner and mode stay, a new file is for root (and group root) alone since it holds the key."""
+def _write(module, path, text):
+    """Replace the file; a new one is for root (and group root) alone, since it holds the key."""
     try:
         os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-        if is_new:
-            os.chmod(temporary, 0o640)
+        try:
+            files.replace(path, text, 0o640)
+        except files.HardLinked as links:
+            module.warn(f"{path}: {links.strerror}. It was replaced all the same.")
+            files.replace(path, text, part_links=True)
     except OSError as error:
         raise Refused(f"{path} cannot be written ({error.strerror}): check space and permissions. The file was left as it was.")
-    module.atomic_move(temporary, path)
-    if is_new:
-        os.chmod(path, 0o640)

@@ -11,10 +11,9 @@ import errno
 import fcntl
 import json
 import os
-import tempfile
 import time
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import lease
+from ansible_collections.rebootless.ksplice.plugins.module_utils import files, lease
 
 DIRECTORY = "/var/lib/rebootless-ksplice"
 # The agent's own (reference 2.4), held while it runs.
@@ -69,19 +68,8 @@ class Ledger:
 
     def write(self, ledger):
         """Replace it whole; after this returns it is on the disk."""
-        folder = os.path.dirname(self.path)
         try:
-            handle, temporary = tempfile.mkstemp(dir=folder)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(ledger, file, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, self.path)
-            place = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(place)
-            finally:
-                os.close(place)
+            files.replace(self.path, json.dumps(ledger, sort_keys=True))
         except OSError as error:
             raise Broken(f"{self.path} cannot be written ({error.strerror}): check space and permissions. It was left as it was.")
 

@@ -12,7 +12,7 @@ import json
 import os
 import time
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, ledger, pacemaker
+from ansible_collections.rebootless.ksplice.plugins.module_utils import files, keepalived, ledger, pacemaker
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (
     haproxy_server,
     keepalived_service,
@@ -85,18 +85,8 @@ class Book:
 
     def write(self, marks):
         """Replace them all; after this returns they are on the disk."""
-        temporary = self.path + ".new"
         try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-                json.dump(marks, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, self.path)
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            files.replace(self.path, json.dumps(marks))
         except OSError as error:
             raise Trouble("{} cannot be written ({}): run as root, and check space.".format(self.path, error.strerror))
 

@@ -7,7 +7,8 @@ undo needs), C(drain(mark)), C(lacks(mark)) (what is missing for the host to be 
 """
 
 import os
-import tempfile
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import files
 
 
 class Trouble(Exception):
@@ -22,20 +23,8 @@ def systemctl(machine, verb, unit):
 
 def write_same(machine, path, text):
     """Replace a file's text; owner and mode stay, and a reader sees the old or the new one whole."""
-    real = os.path.realpath(machine.root + path)
     try:
-        was = os.stat(real)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(real), prefix=".rebootless-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(text)
-                file.flush()
-                os.fchown(file.fileno(), was.st_uid, was.st_gid)
-                os.fchmod(file.fileno(), was.st_mode & 0o7777)
-                os.fsync(file.fileno())
-            os.rename(temporary, real)
-        except OSError:
-            os.unlink(temporary)
-            raise
+        os.stat(machine.root + path)
+        files.replace(machine.root + path, text)
     except OSError as error:
         raise Trouble("{} cannot be written ({}); it was left as it was.".format(path, error.strerror))
