@@ -143,7 +143,7 @@ def _take_out(module, root, agent, seen, loaded):
     try:
         wish = {name: option.get("default") for name, option in apply.ARGUMENTS.items()}
         wish.update(state="absent", all=True, **{name: module.params[name] for name in ("retries", "retry_delay", "timeout")})
-        result = apply.apply(agent, wish, False, socket.gethostname(), time.sleep, time.time)
+        result = apply.apply(agent, wish, False, socket.gethostname(), time.sleep, time.monotonic)
         failed = result["msg"] if result["failed"] else None
     except apply.Refused as refused:
         failed = str(refused)

@@ -13,7 +13,7 @@ import json
 import re
 from datetime import datetime, timezone
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, conf, state_yaml
+from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, conf, lease, state_yaml
 from ansible_collections.rebootless.ksplice.plugins.module_utils.exit_status import meaning
 from ansible_collections.rebootless.ksplice.plugins.module_utils.host_id import host_id
 from ansible_collections.rebootless.ksplice.plugins.module_utils.probe import read_answer
@@ -123,10 +123,14 @@ def _lease(answer):
         leases = sorted(json.loads("\n".join(answer["lease"]))["leases"], key=lambda entry: not entry["own"])
         if not leases:
             return None
-        first, age = leases[0], max(0, int(answer["now"][-1]) - int(leases[0]["renewed_at"]))
+        first = leases[0]
+        # The clock that nobody sets, where the probe could read it.
+        uptime, boot = (answer.get(tag, [None])[-1] for tag in ("uptime", "boot_id"))
+        now = {"wall": int(answer["now"][-1]), "clock": float(uptime.split()[0]) if uptime else 0, "boot": boot if uptime else None}
+        age = int(lease.age(first, now))
         return {"run": first["run"], "host": first["host"], "own": first["own"], "reason": first["reason"], "phase": first["phase"],
                 "since": iso(int(first["taken_at"])), "age": age, "seconds": first["seconds"], "stale": age > first["seconds"]}
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         return {"run": None, "host": None, "own": None, "reason": "The ledger of leases cannot be read.", "phase": None, "since": None, "age": None,
                 "seconds": None, "stale": None}
 
@@ -135,7 +139,7 @@ def _drained(answer):
     """What is out of service on or through this host by a mark of ha_drain."""
     try:
         return [{"host": mark["host"], "what": mark["key"]} for mark in json.loads("\n".join(answer.get("drained", ())) or "[]")]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [{"host": None, "what": "nobody knows: drained.json cannot be read"}]
 
 

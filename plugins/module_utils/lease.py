@@ -17,7 +17,7 @@ C(now) is C({"wall": seconds, "clock": seconds since boot, "boot": the boot's ID
 # What is about to be done with the host; set before it is done.
 PHASES = ("taken", "draining", "applying", "verifying", "putting_back")
 # Tokens that have ended are remembered so long (seconds), and so many of them at most: a message that comes late must not raise the dead.
-REMEMBERED, REMEMBERED_AT_MOST = 7 * 86400, 1000
+REMEMBERED = 200
 
 
 def empty():
@@ -130,7 +130,8 @@ def end(ledger, token, now):
     there = find(ledger, token) is not None
     if token in [known for known, _at in ledger["ended"]] and not there:
         return ledger, {"granted": True, "refusal": None, "changed": False}
-    ended = [[known, at] for known, at in ledger["ended"] if known != token and now["wall"] - at < REMEMBERED][-REMEMBERED_AT_MOST + 1:]
+    # By their number and not by their age, since a wall clock may jump.
+    ended = [[known, at] for known, at in ledger["ended"] if known != token][-REMEMBERED + 1:]
     return ({"leases": [entry for entry in ledger["leases"] if entry["token"] != token], "ended": ended + [[token, now["wall"]]]},
             {"granted": True, "refusal": None, "changed": there})
 

@@ -86,7 +86,7 @@ class Ledger:
         """Whether a process works on this host, or its agent runs."""
         return any(_is_locked(self.root + path) for path in (f"{DIRECTORY}/work.lock", AGENT_LOCK))
 
-    def begin_work(self, token, seconds=0, sleep=time.sleep, clock=time.time, phase=None):
+    def begin_work(self, token, seconds=0, sleep=time.sleep, clock=time.monotonic, phase=None):
         """Hold work.lock from here on, if one may work here; the open lock comes back, or the sentence that refuses.
 
         :param token: see lease.may_work.

@@ -34,7 +34,8 @@ say uid "$uid"; say now "$now"
 # Which machine this is, whatever name it was called by, and since which boot.
 first() { { read -r i < "$2"; } 2>/dev/null && say "$1" "$i"; }
 first machine_id "$R/etc/machine-id" || first machine_id "$R/var/lib/dbus/machine-id"
-first boot_id "$R/proc/sys/kernel/random/boot_id"
+first boot_id "$R/proc/sys/kernel/random/boot_id" || first boot_id /proc/sys/kernel/random/boot_id
+first uptime /proc/uptime
 upgrade=; show=
 for c in uptrack-upgrade uptrack-install uptrack-remove uptrack-show uptrack-uname ksplice; do
   where $c
@@ -310,7 +311,9 @@ case $refresh in
   always) ask=1;;
   stale)
     case $known in
-      0|2) [ $((now - $(date -r "$state/upgrade_plan" +%s))) -gt "$older_than" ] && ask=1;;
+      # What was written in the future is of no known age.
+      0|2) age=$((now - $(date -r "$state/upgrade_plan" +%s)))
+        if [ "$age" -gt "$older_than" ] || [ "$age" -lt -300 ]; then ask=1; fi;;
       1|3) ask=1;;
     esac;;
 esac

@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, probe
+from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, host_id, lease, ledger, probe
 
 LAB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "..", "extensions", "lab", "agent")
 KEY = "0123456789abcdef" * 4
@@ -43,7 +44,7 @@ def test_every_shell_gives_the_same_answer(make_host, name):
     for shell, command in SHELLS.items():
         if shutil.which(command[0]):
             answer = host.probe("never", shell=command)
-            answers[shell] = [line for line in answer.split("\n") if not line.startswith("@now")]
+            answers[shell] = [line for line in answer.split("\n") if not line.startswith(("@now", "@uptime"))]
     assert len(answers) >= 2, "this machine has no second shell to compare with"
     assert all(answer == answers["sh"] for answer in answers.values()), [shell for shell in answers if answers[shell] != answers["sh"]]
     assert facts.facts("\n".join(answers["sh"]) + "\n@now 1800000000\n")["verdict"] is not None
@@ -54,7 +55,7 @@ def test_every_shell_gives_the_same_answer(make_host, name):
 def test_every_shell_gives_the_same_answer_in_every_scenario_of_the_lab(make_host, path):
     with open(path, encoding="utf-8") as file:
         host = make_host(**json.load(file))
-    answers = {shell: [line for line in host.probe("never", shell=command).split("\n") if not line.startswith("@now")]
+    answers = {shell: [line for line in host.probe("never", shell=command).split("\n") if not line.startswith(("@now", "@uptime"))]
                for shell, command in SHELLS.items() if shutil.which(command[0])}
     assert len(answers) >= 2 and all(answer == answers["sh"] for answer in answers.values())
     seen = host.facts()
@@ -225,3 +226,51 @@ def test_the_password_of_a_proxy_with_a_percent_sign(make_host):
     host = make_host(network="proxy", config={"Network": {"https_proxy": "http://u:%s@proxy:3128" % password.replace("%", "%%")}})
     flat = "".join((host.probe("always") + host.probe("never") + repr(host.apply(retries=0)).replace("\\n", "")).split())
     assert password not in flat and "pass-word-tail" not in flat and password.replace("%", "%%") not in flat
+
+
+def test_which_machine_it_is(make_host):
+    host, other = make_host(), make_host()
+    ident = host.facts()["host_id"]
+    assert len(ident) == 16 and ident == host.facts()["host_id"] != other.facts()["host_id"]
+    # The module that discovers groups comes to the same.
+    assert host_id.read(host.root) == ident
+    # The machine ID itself stays on the host, in every fact.
+    with open(host.path("etc/machine-id")) as file:
+        machine = file.read().strip()
+    assert machine not in json.dumps(host.facts())
+    # A clone has the machine's ID and a boot of its own, a container its own ID and the boot of its host.
+    with open(other.path("etc/machine-id"), "w") as file:
+        file.write(machine + "\n")
+    assert other.facts()["host_id"] not in (ident, None)
+    for text in ("", "uninitialized\n", "0" * 31, "x" * 1000):
+        os.unlink(host.path("etc/machine-id"))
+        with open(host.path("etc/machine-id"), "w") as file:
+            file.write(text)
+        assert host.facts()["host_id"] is None
+    os.unlink(host.path("etc/machine-id"))
+    assert host.facts()["host_id"] is None
+
+
+@pytest.mark.parametrize("jump", [-7200, 7200])
+def test_a_lease_ages_by_the_clock_that_nobody_sets(make_host, jump):
+    """Whoever sets the wall clock makes a lease neither older nor younger, as long as the host is not booted."""
+    host = make_host()
+    book = ledger.Ledger(host.root)
+    wish = {"token": "t", "run": "r", "host": "h", "member": "h", "groups": [{"name": "g", "members": ["h"], "max_unavailable": 1}], "seconds": 600,
+            "reason": "x", "unreachable": []}
+    assert book.change(lambda found, now, busy: lease.take(found, wish, now, busy))["granted"]
+    entry = book.read()
+    entry["leases"][0]["renewed_at"] += jump
+    with book.locked():
+        book.write(entry)
+    seen = host.facts()["lease"]
+    assert seen["age"] <= 60 and seen["stale"] is False
+
+
+def test_a_plan_from_the_future_is_asked_for_again(make_host):
+    host = make_host()
+    (plan,) = glob.glob(host.path("var/cache/uptrack/Linux/*/*/*/upgrade_plan"))
+    later = time.time() + 86400
+    os.utime(plan, (later, later))
+    host.facts("stale", 3600)
+    assert host.read("var/log/uptrack.log").count("run started") == 1

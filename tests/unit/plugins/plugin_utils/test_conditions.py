@@ -71,6 +71,44 @@ def test_the_clock_of_a_time_zone_with_summer_time(now, opened):
     assert is_open(f"{now}:00Z", timezone="Europe/Berlin", **{"from": "02:00", "to": "04:00"}) is opened
 
 
+# When a window from 22:00 to 04:00, or from 01:30 to 02:30, is open around both changes of the year: UTC minutes from the first to the last.
+CHANGES = [
+    # Forward at 02:00 (to 03:00), back at 03:00 (to 02:00): the night is an hour shorter or longer.
+    ("Europe/Berlin", "22:00", "04:00", "2026-03-28T21:00", "2026-03-29T01:59"),
+    ("Europe/Berlin", "22:00", "04:00", "2026-10-24T20:00", "2026-10-25T02:59"),
+    ("America/New_York", "22:00", "04:00", "2026-03-08T03:00", "2026-03-08T07:59"),
+    ("America/New_York", "22:00", "04:00", "2026-11-01T02:00", "2026-11-01T08:59"),
+    # South of the equator it is the other way round, and on Lord Howe by half an hour.
+    ("Australia/Sydney", "22:00", "04:00", "2026-10-03T12:00", "2026-10-03T16:59"),
+    ("Australia/Sydney", "22:00", "04:00", "2026-04-04T11:00", "2026-04-04T17:59"),
+    ("Australia/Lord_Howe", "22:00", "04:00", "2026-10-03T11:30", "2026-10-03T16:59"),
+    ("Australia/Lord_Howe", "22:00", "04:00", "2026-04-04T11:00", "2026-04-04T17:29"),
+    # Of a window that begins before the hour that is left out, what is left; one that reaches into the hour that comes twice, until it ends for the last time.
+    ("Europe/Berlin", "01:30", "02:30", "2026-03-29T00:30", "2026-03-29T00:59"),
+    ("Europe/Berlin", "02:30", "03:30", "2026-03-29T01:00", "2026-03-29T01:29"),
+    # No change at all.
+    ("Asia/Kathmandu", "22:00", "04:00", "2026-03-28T16:15", "2026-03-28T22:14"),
+    ("UTC", "22:00", "04:00", "2026-03-28T22:00", "2026-03-29T03:59"),
+]
+
+
+@pytest.mark.parametrize("zone, begins, ends, first, last", CHANGES)
+def test_both_changes_of_the_year(zone, begins, ends, first, last):
+    first, last = (datetime.fromisoformat(text) for text in (first, last))
+    window = {"timezone": zone, "from": begins, "to": ends}
+    # Half a day before and after; each open minute is one of those in the table, and each of those is open.
+    minutes = [first - timedelta(hours=12) + timedelta(minutes=number) for number in range(0, 31 * 60)]
+    opened = [one for one in minutes if is_open(f"{one:%Y-%m-%dT%H:%M:%SZ}", **window)]
+    assert [one for one in opened if one <= last + timedelta(hours=12)] == [one for one in minutes if first <= one <= last]
+
+
+def test_the_hour_that_comes_twice_is_open_twice():
+    window = {"timezone": "Europe/Berlin", "from": "02:00", "to": "02:30"}
+    opened = [f"{hour:02}:{minute:02}" for hour in range(3) for minute in range(60)
+              if is_open(f"2026-10-25T{hour:02}:{minute:02}:00Z", **window)]
+    assert (opened[0], opened[29], opened[30], opened[-1], len(opened)) == ("00:00", "00:29", "01:00", "01:29", 60)
+
+
 def test_an_hour_that_does_not_exist_that_day_opens_nothing():
     minutes = [datetime(2026, 3, 28, 22, tzinfo=timezone.utc) + timedelta(minutes=number) for number in range(360)]
     assert not any(is_open(f"{one:%Y-%m-%dT%H:%M:%SZ}", timezone="Europe/Berlin", **{"from": "02:00", "to": "03:00"}) for one in minutes)
