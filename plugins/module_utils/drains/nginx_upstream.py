@@ -2,9 +2,10 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Drain: a server in an upstream block of nginx, marked C(down) in the configuration on the host where nginx runs."""
 
+import glob
 import os
-import re
 
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import nginx_config
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble, write_same
 
 OPTIONS = {"file": (), "upstream": (), "server": ()}
@@ -20,84 +21,82 @@ class Adapter:
         self.key = "nginx {} {} {}".format(self.file, self.upstream, self.server)
         self.old = []
 
-    def _lines(self):
-        """The file's lines, and each server of the upstream: the number of its line, its address, and whether it is down."""
+    def _servers(self):
+        """The servers of the upstream, and the one to be drained."""
         try:
-            lines = self.machine.read(self.file).split("\n")
+            found = nginx_config.servers(self.machine.read, self._matching, self.file, self.upstream)
         except OSError as error:
-            raise Trouble("{} cannot be read ({}).".format(self.file, error.strerror))
-        inside, depth, found = False, 0, []
-        for number, line in enumerate(lines):
-            bare = line.partition("#")[0]
-            if not inside and re.match(r"\s*upstream\s+{}\s*(\{{|$)".format(re.escape(self.upstream)), bare):
-                inside, depth = True, 0
-            if inside:
-                for server in re.finditer(r"(?:^|[\s{;])server\s+([^\s;]+)([^;]*);", bare):
-                    found.append((number, server.group(1), re.search(r"\bdown\b", server.group(2)) is not None))
-                depth += bare.count("{") - bare.count("}")
-                if depth <= 0 and "}" in bare:
-                    inside = False
-        return lines, found
+            raise Trouble("{} cannot be read ({}).".format(error.filename or self.file, error.strerror))
+        except nginx_config.Unreadable as error:
+            raise Trouble("nginx's configuration cannot be understood: {}.".format(error))
+        if found is None:
+            raise Trouble("{} and the files that it includes have no upstream {}.".format(self.file, self.upstream))
+        mine = [one for one in found if one.address in (self.server, self.server + ":80") or one.address.rpartition(":")[0] == self.server]
+        if len(mine) != 1:
+            there = ", ".join("{} (line {} of {})".format(one.address, one.line, one.path) for one in mine or found) or "none"
+            raise Trouble("the upstream {} in {} has {} {}, and there must be one. It has {}.".format(
+                self.upstream, self.file, "no server" if not mine else "{} times the server".format(len(mine)), self.server, there))
+        return found, mine[0]
 
-    def _mine(self, found):
-        mine = [one for one in found if one[1] in (self.server, self.server + ":80") or one[1].rpartition(":")[0] == self.server]
-        if len(mine) != 1 or [one[0] for one in found].count(mine[0][0]) != 1:
-            raise Trouble("{} has {} in its upstream {}: there must be one, `server {};`, on a line of its own.".format(
-                self.file, "no server {}".format(self.server) if not mine else "the server {} {}".format(
-                    self.server, "{} times".format(len(mine)) if len(mine) > 1 else "beside others"), self.upstream, self.server))
-        return mine[0]
+    def _matching(self, pattern):
+        root = self.machine.root
+        return sorted(path[len(root):] for path in glob.glob(root + pattern))
 
     def look(self):
-        _lines, found = self._lines()
-        mine = self._mine(found)
-        others = [one for one in found if one is not mine and not one[2]]
-        return {"active": not mine[2] and bool(self._masters()), "drained": mine[2],
+        found, mine = self._servers()
+        others = [one for one in found if one is not mine and not one.down]
+        return {"active": not mine.down and bool(self._masters()), "drained": mine.down,
                 "refusal": None if others else "{} is the last server of nginx's upstream {} that is not down.".format(self.server, self.upstream)}
 
     def plan(self, before, token):
-        lines, found = self._lines()
-        number, address, _down = self._mine(found)
-        after = re.sub(r"(server\s+{}[^;]*?)\s*;".format(re.escape(address)), r"\1 down;", lines[number], count=1)
-        return dict(before, before=lines[number], after="{} {} {}".format(after.rstrip(), MARK, token), workers=self._workers())
+        _found, mine = self._servers()
+        # The comment ends with its line, so that whatever stood behind the server stands there still.
+        return dict(before, path=mine.path, inserted=" down {} {}\n".format(MARK, token), workers=self._workers())
 
     def drain(self, mark):
-        lines, found = self._lines()
-        number = self._mine(found)[0]
-        # Another upstream may have the same line.
-        self._write(lines, [mark["after"] if place == number and line == mark["before"] else line for place, line in enumerate(lines)])
+        _found, mine = self._servers()
+        text = self._text(mine.path)
+        if mark["inserted"] not in text:
+            self._write(mine.path, text, text[:mine.end] + mark["inserted"] + text[mine.end:])
+        else:
+            self._write(mine.path, text, text)
 
     def lacks(self, mark):
         """The workers that were there before must be gone: one that has not been told yet takes new requests, one on its way out still serves old ones."""
         return self._still(mark["workers"], "{} of nginx's workers still serve what they had begun")
 
     def undo(self, mark):
-        lines, found = self._lines()
-        number, _address, down = self._mine(found)
-        ours = lines[number] == mark["after"]
+        text = self._text(mark["path"])
+        ours = mark["inserted"] in text
         if not ours and mark["workers"] and all(_stat(pid)[1] == started and not _leaving(pid) for pid, started in mark["workers"]):
             # nginx was never told.
             return None
         self.old = self._workers()
         # Also when there is nothing of ours in the file: a run may have died before it told nginx.
-        self._write(lines, [mark["before"] if place == number and ours else line for place, line in enumerate(lines)])
-        return "{} is down by somebody else's line, and stays so.".format(self.key) if down and not ours else None
+        self._write(mark["path"], text, text.replace(mark["inserted"], ""))
+        return "{} is down by somebody else's line, and stays so.".format(self.key) if not ours and self._servers()[1].down else None
 
     def lacks_back(self, mark):
-        lines, found = self._lines()
-        if lines[self._mine(found)[0]] == mark["after"]:
+        if mark["inserted"] in self._text(mark["path"]):
             return "nginx has it down"
         # Workers on their way out may take as long as they like; the new ones serve.
         return self._still([worker for worker in self.old if not _leaving(worker[0])], "{} of nginx's workers have not read the configuration again")
 
-    def _write(self, before, after):
+    def _text(self, path):
+        try:
+            return self.machine.read(path)
+        except OSError as error:
+            raise Trouble("{} cannot be read ({}).".format(path, error.strerror))
+
+    def _write(self, path, before, after):
         if after != before:
-            write_same(self.machine, self.file, "\n".join(after))
+            write_same(self.machine, path, after)
         for command in (["nginx", "-t", "-q"], ["nginx", "-s", "reload"] if self._masters() else None):
             rc, out, err = self.machine.run_command(command) if command else (0, "", "")
             if rc:
                 if after != before:
-                    write_same(self.machine, self.file, "\n".join(before))
-                raise Trouble("`{}` failed, {} is as it was: {}".format(" ".join(command), self.file, " ".join((err or out).split())[:300]))
+                    write_same(self.machine, path, before)
+                raise Trouble("`{}` failed, {} is as it was: {}".format(" ".join(command), path, " ".join((err or out).split())[:300]))
 
     def _masters(self):
         """The process that nginx's service is, or where there is no such service every master of this host; those of containers are none of them."""

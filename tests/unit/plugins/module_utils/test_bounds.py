@@ -10,6 +10,7 @@ import signal
 import time
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import nginx_config
 from extent import todays
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import (
@@ -158,6 +159,13 @@ def in_keepalived(text):
         pass
 
 
+def in_nginx(text):
+    try:
+        nginx_config.parse(text, "x")
+    except nginx_config.Unreadable:
+        pass
+
+
 def in_openpgp(text):
     try:
         openpgp.key(text)
@@ -195,6 +203,7 @@ READERS = {
     "url": enrollment._url,
     "repo": _enabled,
     "keepalived": in_keepalived,
+    "nginx": in_nginx,
     "openpgp": in_openpgp,
     "cluster": pacemaker.cluster_name,
     "complaint": pacemaker.complaint,
