@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.rebootless.ksplice.plugins.module_utils import enroll, enrollment
+from ansible_collections.rebootless.ksplice.plugins.module_utils import enroll, enrollment, secrets
 
 MODULE = "rebootless.ksplice.uptrack_config"
 APPLY, FACTS = "rebootless.ksplice.uptrack_apply", "rebootless.ksplice.uptrack_facts"
@@ -26,7 +26,7 @@ class Failed(Exception):
     """A step failed; the words are the module's own."""
 
     def __init__(self, what, result):
-        super().__init__(f"{what}: {_words(result)}")
+        super().__init__(f"{what}: {secrets.mask(_words(result), [])}")
         self.result = result
 
 
@@ -45,7 +45,7 @@ class ActionModule(ActionBase):
             told = self._execute_module(module_name=MODULE, task_vars=task_vars)
             if told.get("unreachable") or told.get("failed"):
                 return dict(result, **self._failure(told, steps))
-            needs = told.pop("needs", [])
+            needs = [self._with_passwords(need) for need in told.pop("needs", [])]
             changed = changed or told["changed"]
             diffs += told.get("diff", [])
             keys.update(told.get("changed_keys", []))
@@ -94,6 +94,11 @@ class ActionModule(ActionBase):
             return dict(failed, changed=True, steps=steps, msg=f"{words} This could not be taken back: {'; '.join(left)}.")
         return dict(failed, changed=False, steps=[], msg=f"{words} What had been brought in before was taken back: {'; '.join(steps)}.")
 
+    def _with_passwords(self, need):
+        """A need with the addresses that the task gave: in what a module answers, those that have a password in them are hidden."""
+        given = {"url": self._task.args.get("repository_url"), "key": self._task.args.get("repository_key")}
+        return dict(need, **{name: value for name, value in given.items() if value}) if need["what"] == "repository" else need
+
     # ---- what a need takes --------------------------------------------------------------------------------------------
 
     def _bring(self, need, told):
@@ -103,10 +108,13 @@ class ActionModule(ActionBase):
     def _bring_repository(self, need, told):
         key = enrollment.checked_key(self._key(need), need)
         previous = told["previous"]
+        # An address with a password in it is for root alone, from the first moment on.
+        mode = "0600" if secrets.without_user(need["url"]) != need["url"] else "0644"
         if need["kind"] == "apt":
             self._python_debian()
             self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))
-            self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.deb822_repository", name=enrollment.NAME, types="deb",
+            self._empty(need["file"], mode)
+            self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.deb822_repository", name=enrollment.NAME, types="deb", mode=mode,
                        uris=need["url"], suites=need["suite"], components=need["component"], signed_by=key)
             return [f"repository {enrollment.NAME} set up"]
         self._undo.append((f"the key {need['key_file']}", lambda: self._yum_key_back(need, previous)))
@@ -115,16 +123,22 @@ class ActionModule(ActionBase):
         self._copy(need["key_file"], key)
         self._step("The key of the repository could not be imported", "ansible.builtin.rpm_key", key=need["key_file"], fingerprint=need["fingerprint"])
         self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))
-        self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.yum_repository", name=enrollment.NAME, file=enrollment.NAME,
+        self._empty(need["file"], mode)
+        self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.yum_repository", name=enrollment.NAME, file=enrollment.NAME, mode=mode,
                    description="Ksplice Uptrack", baseurl=need["url"], gpgcheck=True, gpgkey=f"file://{need['key_file']}", enabled=True)
         return [f"repository {enrollment.NAME} set up"]
+
+    def _empty(self, path, mode):
+        """Make a file with its mode, before anything is in it; the modules that write it make it readable for everybody first."""
+        if mode != "0644":
+            self._step(f"{path} could not be written", "ansible.builtin.copy", dest=path, content="", mode=mode, force=False)
 
     def _key(self, need):
         if "-----BEGIN PGP" in need["key"]:
             return need["key"]
         got = self._call("ansible.builtin.uri", url=need["key"], return_content=True, timeout=TIMEOUT)
         if got.get("failed"):
-            raise Failed(f"The key of the repository could not be fetched from {need['key']}", got)
+            raise Failed(f"The key of the repository could not be fetched from {secrets.without_user(need['key'])}", got)
         return got.get("content", "")
 
     def _bring_agent(self, need, told):
@@ -261,13 +275,19 @@ class ActionModule(ActionBase):
         task = self._task.copy()
         task.args = arguments
         task.action = module
+        # Addresses with a password in them are no matter for the host's syslog.
+        task.no_log = True
         action = None
         if module in ("ansible.builtin.copy", "ansible.builtin.uri"):
             action = self._shared_loader_obj.action_loader.get(module, task=task, connection=self._connection, play_context=self._play_context,
                                                                loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj)
         if action:
             return action.run(task_vars=self._vars)
-        return self._execute_module(module_name=module, module_args=arguments, task_vars=self._vars)
+        own, self._task = self._task, task
+        try:
+            return self._execute_module(module_name=module, module_args=arguments, task_vars=self._vars)
+        finally:
+            self._task = own
 
 
 def _announced(need):

@@ -320,6 +320,7 @@ def masked(text):
         elif line.kind == "section" and line.text.strip() != f"[{line.section}]":
             shown = f"[{line.section}] {MASK}"
         elif line.kind == "key":
-            shown = re.sub(r"://[^/\s]*@", f"://{MASK}@", line.text)
+            begin, end = line.text.find("://"), line.text.rfind("@")
+            shown = line.text[:begin + 3] + MASK + line.text[end:] if 0 <= begin < end else line.text
         result.append(shown)
     return "\n".join(result)

@@ -40,12 +40,16 @@ def forget_harmless(params, no_log_values):
     """Of a URL only user and password are secret, of extra what stands in place of the key or a URL. All the rest of them,
     and above all words such as none and yes, must not be cut out of every result."""
     extra = [value for keys in params["extra"].values() if isinstance(keys, dict) for value in keys.values()]
-    urls = [str(value) for value in [params["https_proxy"], params["update_repo_url"]] + extra]
+    urls = [str(value) for value in [params["https_proxy"], params["update_repo_url"], params.get("repository_url")] + extra]
+    # The key itself, given as text, is public.
+    key = str(params.get("repository_key"))
+    urls.append("" if "-----BEGIN" in key else key)
     keys = [str(value) for keys in params["extra"].values() if isinstance(keys, dict) for name, value in keys.items()
             if str(name).lower() == "accesskey"]
-    for value in urls + [str(keys) for keys in params["extra"].values()]:
+    harmless = [url for url in urls if not secrets.of_proxy(url)]
+    for value in harmless + ([] if urls[-1] else [key]) + [str(keys) for keys in params["extra"].values()]:
         no_log_values.discard(value)
-    no_log_values.update(part for url in urls for part in secrets.of_proxy(url))
+    no_log_values.update(part for url in urls if url not in harmless for part in secrets.of_proxy(url) if len(part) >= secrets.SHORTEST)
     no_log_values.update(keys)
     if params["access_key"]:
         no_log_values.add(params["access_key"])

@@ -21,8 +21,9 @@ ARGUMENTS = {
     "packages": {"type": "list", "elements": "str"},
     "updates_package": {"type": "str", "choices": ["present", "latest"]},
     "repository": {"type": "str", "choices": ["auto", "vendor", "platform", "none"], "default": "auto"},
-    "repository_url": {"type": "str"},
-    "repository_key": {"type": "str", "no_log": False},
+    # They may have a user and a password in them: see configure.forget_harmless.
+    "repository_url": {"type": "str", "no_log": True},
+    "repository_key": {"type": "str", "no_log": True},
     "repository_key_fingerprint": {"type": "str", "no_log": False},
     "channel": {"type": "str"},
     "reset_identity": {"type": "bool", "default": False},

@@ -9,7 +9,7 @@ of ansible.builtin. The facts about packages, channels and repositories are thos
 import re
 from collections import namedtuple
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import openpgp
+from ansible_collections.rebootless.ksplice.plugins.module_utils import openpgp, secrets
 
 # The vendor's own repositories (reference 3.3), and where their files go on a host.
 VENDOR = "https://www.ksplice.com"
@@ -185,7 +185,7 @@ def checked_key(text, wanted):
 
 
 def _short(key):
-    return "given as text" if "\n" in key else key
+    return "given as text" if "\n" in key else secrets.without_user(key)
 
 
 def present(params, seen):

@@ -78,7 +78,7 @@ def look(machine, check, seconds):
     """What is wrong with one check, or None; it takes no longer than so many seconds."""
     if check.get("command"):
         rc, out, err = machine.within(seconds).run_command(shlex.split(check["command"]))
-        return None if rc == 0 else "status {}: {}".format(rc, " ".join((err or out).split())[:200]) if err.strip() or out.strip() else "status {}".format(rc)
+        return None if rc == 0 else "status {}: {}".format(rc, secrets.said(check["command"], err or out)) if err.strip() or out.strip() else "status {}".format(rc)
     if check.get("unit"):
         rc, out, err = machine.within(seconds).run_command(["systemctl", "is-active", check["unit"]])
         return None if rc == 0 else "it is {}".format(" ".join((out or err).split())[:200] or "not there")
@@ -98,7 +98,7 @@ def look(machine, check, seconds):
         status = error.code
     except (OSError, ValueError, HTTPException, UrlError) as error:
         reason = getattr(error, "reason", error)
-        return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return getattr(reason, "strerror", None) or secrets.mask(str(reason), []) or type(reason).__name__
     return None if status in wanted else "status {}".format(status)
 
 

@@ -7,6 +7,8 @@ import re
 from ansible_collections.rebootless.ksplice.plugins.module_utils import conf
 
 MASK = conf.MASK
+# Cut out of every text, shorter ones would take words apart that mean something. Those stand in URLs, of which everything before the host goes.
+SHORTEST = 4
 # The agent takes the first of these that is set, where its file names no proxy (reference 2.1).
 PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy")
 
@@ -33,9 +35,17 @@ def told(command):
     return "{} …".format(command.split()[0]) if len(command.split()) > 1 else command
 
 
-def without_user(url):
-    """A URL for people, without user and password."""
-    return re.sub(r"://[^/@\s]*@", "://", url)
+def said(command, words):
+    """What a command of the operator's printed, on one line: without the arguments that it was given, of which one may be a password."""
+    arguments = [word for word in command.split()[1:] if len(word) >= SHORTEST and not word.startswith(("-", "/"))]
+    values = [value for word in command.split()[1:] for value in word.split("=", 1)[1:]]
+    return mask(" ".join(words.split()), arguments + values)[:200]
+
+
+def without_user(url, instead=""):
+    """A URL for people, without user and password. A password may have an at sign or a slash in it, so that everything up to the last goes."""
+    begin, end = url.find("://"), url.rfind("@")
+    return url[:begin + 3] + instead + url[end + 1:] if 0 <= begin < end else url
 
 
 def mask(text, secrets):
@@ -43,6 +53,6 @@ def mask(text, secrets):
     for secret in secrets:
         # Blanks in it may have become others, and nothing else stands between two patterns for blanks.
         secret = "".join(secret.split())
-        if len(secret) >= 4:
+        if len(secret) >= SHORTEST:
             text = re.sub(r"\s*".join(map(re.escape, secret)), MASK, text)
-    return re.sub(r"://[^/@\s]*@", f"://{MASK}@", text)
+    return re.sub(r"[^\s\"'<>]+", lambda word: without_user(word.group(0), f"{MASK}@"), text)

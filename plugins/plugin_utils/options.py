@@ -55,7 +55,8 @@ def check(variables):
         elif kind == "mapping" and not isinstance(value, dict):
             raise PlanError(f"{name} is {value!r}: give a mapping of names to lists of hosts.")
         elif kind == "settings" and not isinstance(value, dict):
-            raise PlanError(f"{name} is {value!r}: give a mapping of options of uptrack_config to their values.")
+            # Not what it is: it may be meant to hold a password.
+            raise PlanError(f"{name} is {type(value).__name__}: give a mapping of options of uptrack_config to their values.")
         elif kind == "budget":
             budget(value, 1)
         elif kind in CHOICES and value not in CHOICES[kind]:

@@ -7,7 +7,7 @@ import zlib
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
-from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import told
+from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import said, told
 
 OPTIONS = {"drain": (), "undo": (), "is_active": (), "is_drained": ()}
 REQUIRED = ("drain", "undo")
@@ -47,7 +47,7 @@ class Adapter:
     def _do(self, command):
         rc, out, err = self.machine.run_command(shlex.split(command))
         if rc:
-            raise Trouble("The command {} ended with status {}: {}".format(told(command), rc, " ".join((err or out).split())[:200]))
+            raise Trouble("The command {} ended with status {}: {}".format(told(command), rc, said(command, err or out)))
 
     def drain(self, _mark):
         self._do(self.options["drain"])

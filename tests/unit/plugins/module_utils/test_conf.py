@@ -7,7 +7,7 @@ import configparser
 import pytest
 from extent import rounds
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import conf, configure
+from ansible_collections.rebootless.ksplice.plugins.module_utils import conf, configure, enroll, secrets
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
@@ -175,11 +175,28 @@ def test_a_key_with_an_option_of_its_own_may_be_removed_but_not_set_through_extr
 
 
 def test_only_what_is_secret_is_cut_out_of_results():
-    params = {option: None for option in configure.arguments()}
-    params.update(access_key="the-key", https_proxy="http://u:pass@h", extra={"A": {"b": "yes", "accesskey": "other-key"}, "N": {"p": "x://u:word@h"}})
-    values = {"the-key", "http://u:pass@h", "yes", "other-key", "x://u:word@h"}
+    params = {option: None for option in enroll.arguments()}
+    pem = "-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: x@y\n"
+    mirror, short = "https://mirror.example.com/", "https://u:ab@mirror/"
+    params.update(access_key="the-key", https_proxy="http://u:pass@h", repository_url=short, repository_key=pem, update_repo_url=mirror,
+                  extra={"A": {"b": "yes", "accesskey": "other-key"}, "N": {"p": "x://u:word@h"}})
+    # What AnsibleModule has marked by then.
+    values = {"the-key", "http://u:pass@h", "yes", "other-key", "x://u:word@h", short, pem, mirror}
     configure.forget_harmless(params, values)
-    assert values == {"the-key", "other-key", "u:pass", "pass", "u:word", "word"}
+    # Words of three letters would take apart what they stand in; the address that they stand in goes as a whole.
+    assert values == {"the-key", "other-key", "http://u:pass@h", "u:pass", "pass", "x://u:word@h", "u:word", "word", short, "u:ab"}
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("see https://u:p@ss@h/x?y, https://h", "see https://(hidden)@h/x?y, https://h"), ("http://u:a/b@h", "http://(hidden)@h"), ("http://u:a@h/b@c", "http://(hidden)@c"),
+    ('{"a":"http://u:p@h","b":"c@d"}', '{"a":"http://(hidden)@h","b":"c@d"}'), ("mail to a@b", "mail to a@b"), ("://@", "://(hidden)@"),
+    ("the long\nsecret here", "the (hidden) here"), ("abc", "abc")])
+def test_masks(text, shown):
+    assert secrets.mask(text, ["longsecret", "abc"]) == shown
+
+
+def test_what_a_command_printed_has_none_of_its_arguments():
+    assert secrets.said("probe --user=admin -p hunter22 pw=ab", "admin failed\nwith hunter22, ab") == "(hidden) failed with (hidden), ab"
 
 
 @pytest.mark.parametrize("stray", ["a stray line", "  more of it", "0123456789abcdef"])
