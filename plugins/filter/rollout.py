@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import inventory, record, rollout, service, waves
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import inventory, record, rollout, waves
 
 
 def plan_waves(hosts, groups=None, max_parallel=10, stages=(), max_unavailable=None, partial_groups=False):
@@ -54,7 +54,8 @@ class FilterModule:
             "rollout_promised": rollout.promised,
             "rollout_gated": rollout.gated,
             "rollout_gate": rollout.gate,
-            "rollout_checks": service.checks,
+            "rollout_checks": rollout.checks,
+            "rollout_target": rollout.target,
             "rollout_drained": rollout.drained,
             "rollout_still_drained": rollout.still_drained,
             "rollout_may_serve": rollout.may_serve,

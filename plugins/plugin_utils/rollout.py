@@ -392,12 +392,28 @@ def work(state, name, variables_of, wishes):
         return out, service.gates(host, variables_of[host], wishes.get("soak") or 0)
     every = {host: of(host) for host in state["hands"]}
     mine = every.get(name, ([], None))
-    wanted = {host: its for host, (_drains, its) in every.items() if its and (any(its[place] for place in service.PLACES) or its["addresses"]
-              or any(its["hold"].values()))}
+    # Without commands and addresses, in which a password may stand: the state is a fact, and facts are shown. Those that work ask target and checks.
+    drains = [{"delegate_to": one["delegate_to"], "adapter": one["target"]["adapter"], "number": number} for number, one in enumerate(mine[0])]
+    wanted = {host: dict(its, **{place: bool(its[place]) for place in service.PLACES})
+              for host, its in ((host, its) for host, (_drains, its) in every.items()) if _wanted(its)}
     return {"elsewhere": any(drain["delegate_to"] != name for drain in mine[0]),
             "any_elsewhere": any(drain["delegate_to"] != host for host, (out, _its) in every.items() for drain in out),
-            "drains": mine[0], "gate": wanted.get(name), "peers": peers(state, name) if name in wanted else [],
+            "drains": drains, "gate": wanted.get(name), "peers": peers(state, name) if name in wanted else [],
             "any_drain": any(out for out, _its in every.values()), "any_gate": bool(wanted)}
+
+
+def _wanted(gate):
+    return bool(gate and (any(gate[place] for place in service.PLACES) or gate["addresses"] or any(gate["hold"].values())))
+
+
+def target(variables_of, name, number):
+    """What one of a host's drains, by its number, is to drain, as ha_drain has it."""
+    return service.drains(name, variables_of[name])[number]["target"]
+
+
+def checks(variables_of, name, place, moment, forgiven=()):
+    """The checks of a host for one place and moment, as of service.checks."""
+    return service.checks(service.gates(name, variables_of[name]), place, moment, forgiven)
 
 
 def drained(result):
