@@ -479,7 +479,7 @@ def _instance(block, strict):
         elif key == "unicast_peer":
             one["peers"] += [found for found in (address(line.words[0]) for line in statement.inside) if found]
         elif key == "virtual_routes":
-            one["routes"] += [_destination(line.words) for line in statement.inside]
+            one["routes"] += [destination(line.words) for line in statement.inside]
         elif key.startswith("track_") and statement.inside:
             one["tracks"] += [(key[len("track_"):], line.words[0], _weight(line.words)) for line in statement.inside]
     owner = one["priority"] == OWNER or (one["priority"] is None and one["state"] == "MASTER")
@@ -501,12 +501,12 @@ def _weight(words):
         return None
 
 
-def _destination(words):
+def destination(words):
     """The destination of a virtual route, or None where it is not plain."""
     while words and words[0] in ("blackhole", "unreachable", "prohibit", "throw", "unicast", "local", "to"):
         words = words[1:]
     if len(words) > 2 and words[0] in ("src", "table", "dev", "via", "metric"):
-        return _destination(words[2:])
+        return destination(words[2:])
     try:
         return "default" if words and words[0] == "default" else str(ipaddress.ip_network(words[0], strict=False)) if words else None
     except ValueError:
