@@ -188,3 +188,16 @@ class Writer:
         lines = self.definition(name, self.instance(f"{prefix}_${{NUM}}", "$NUM", "10.2.${NUM}.1", "${PRI}"))
         how = self.random.choice([f"(NUM, {first}, {second},{third}) ", f"({{NUM, PRI}}, {{{first}, 7}}, {{{second},8}}) ", f"({{PRI,NUM}},{{9 , {third}}}) "])
         return lines + ["$PRI=50", f"~LST{how}${name}"]
+
+
+def understood(one):
+    """An instance as the reader of the collection has it, in the words of keepalived's own dump (integration/lab/keepalived_oracle.py). Without a state
+    keepalived goes by the priority, and the other way round."""
+    priority = one.priority or (255 if one.state == "MASTER" else 100)
+    return {"name": one.name, "router_id": one.router_id, "priority": priority, "interface": one.interface, "nopreempt": one.nopreempt,
+            "addresses": sorted(one.addresses), "peers": sorted(one.peers)}
+
+
+def dumped(one):
+    """An instance of keepalived's dump, to compare with what was understood."""
+    return {key: sorted(value) if isinstance(value, list) else value for key, value in one.items() if key != "state"}

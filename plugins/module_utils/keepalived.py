@@ -223,11 +223,11 @@ class _Lines:
         while self.files:
             path, lines, following = self.files[-1]
             for line, place in lines:
-                text = _decommented(line)
+                # Twice: keepalived's VRRP process reads a copy that another one made.
+                text = _decommented(_decommented(line))
                 if text:
                     return text, place
-                if not line:
-                    self._defined(place)
+                self._defined(place)
             self.files.pop()
             self._open(following)
         return None
@@ -274,7 +274,7 @@ class _Lines:
             parameter.lines.append((text, place))
 
     def _defined(self, place):
-        """A blank line ends a definition."""
+        """A line with nothing on it but a comment ends a definition."""
         if self.defining:
             self.defining.several = bool(self.defining.lines)
             self.defining.lines.append(("", place))
@@ -434,7 +434,7 @@ def instances(statements):
     """The VRRP instances of a configuration, in its order. Of two with one name keepalived knows the first."""
     found, strict = {}, any(line.words[0] == "vrrp_strict" for block in statements if block.words[0] == "global_defs" for line in block.inside)
     for block in _everywhere(statements):
-        if block.words[0] == "vrrp_instance" and len(block.words) > 1 and block.words[1] not in found:
+        if block.words[0] == "vrrp_instance" and len(block.words) == 2 and block.words[1] not in found:
             found[block.words[1]] = _instance(block, strict)
     return list(found.values())
 

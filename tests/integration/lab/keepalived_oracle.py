@@ -94,6 +94,9 @@ def main():
         "ip link set eth1 up",
         "ip addr add 192.0.2.11/24 dev eth0",
         "ip addr add 2001:db8::11/64 dev eth0 nodad",
+        "ip netns add hrepvpn",
+        "ip -n hrepvpn link add eth0 type veth peer name eth1",
+        "ip -n hrepvpn link set eth0 up",
     ):
         subprocess.run(command.split(), check=True)
     cases, answers = json.load(sys.stdin), {}
@@ -103,6 +106,7 @@ def main():
         for (path, config_id), process in zip(some, running):
             words = heard(process)
             answers[path] = {"accepted": accepted(path, config_id), "instances": parsed(words)}
+    subprocess.run("ip netns del hrepvpn".split(), check=True)
     json.dump(answers, sys.stdout)
 
 
