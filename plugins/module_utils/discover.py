@@ -81,17 +81,21 @@ class Machine:
 
     def keepaliveds(self):
         """Those keepalived that run on this host, each as a Keepalived. Its children belong to it."""
-        pids = {}
+        names, parents = {}, {}
         for path in glob.glob(self.root + "/proc/[0-9]*/comm"):
+            pid = path.split("/")[-2]
             try:
-                if self.read(path[len(self.root):]).startswith("keepalived"):
-                    # The name is in brackets, and may hold anything.
-                    pids[path.split("/")[-2]] = self.read("/proc/{}/stat".format(path.split("/")[-2])).rpartition(")")[2].split()[1]
+                name = self.read("/proc/{}/comm".format(pid)).strip()
+                if name.startswith("keepalived"):
+                    # The name is in brackets there, and may hold anything.
+                    parents[pid] = self.read("/proc/{}/stat".format(pid)).rpartition(")")[2].split()[1]
+                    names[pid] = name
             except OSError:
                 # It has ended since.
                 continue
-        return [keepalived_process.of(self, pid, [one for one, parent in pids.items() if parent == pid])
-                for pid, parent in sorted(pids.items()) if parent not in pids]
+        # Its children may have been given names of their own. What looks at it from outside, such as keepalived_exporter, is none.
+        return [keepalived_process.of(self, pid, [one for one, parent in parents.items() if parent == pid])
+                for pid, parent in sorted(parents.items()) if names.get(pid) == "keepalived" and parent not in names]
 
     def crm_mon(self):
         """The cluster's state in XML, by whichever option this release knows."""

@@ -23,22 +23,21 @@ Keepalived = namedtuple("Keepalived", "pid path config_id namespace speaks_vrrp"
 
 def options(words):
     """The options f, i and s of a command line, by their letters."""
-    found, words = {}, list(words)
-    while words:
-        word = words.pop(0)
+    found, words = {}, iter(words)
+    for word in words:
         if word == "--":
             break
         if word.startswith("--"):
             name, has_value, value = word[2:].partition("=")
             takes_a_word = [one for one in (*LONG, *LONG_WITH_A_WORD) if one == name] or [one for one in (*LONG, *LONG_WITH_A_WORD) if one.startswith(name)]
             if len(takes_a_word) == 1 and not has_value:
-                value = words.pop(0) if words else ""
+                value = next(words, "")
             if len(takes_a_word) == 1 and takes_a_word[0] in LONG:
                 found[LONG[takes_a_word[0]]] = value
         elif word.startswith("-"):
             for at, letter in enumerate(word[1:], 2):
                 if letter in WITH_A_WORD:
-                    value = word[at:] or (words.pop(0) if words else "")
+                    value = word[at:] or next(words, "")
                     if letter in LONG.values():
                         found[letter] = value
                     break

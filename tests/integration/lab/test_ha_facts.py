@@ -33,8 +33,8 @@ def test_the_members_of_a_pair_come_to_the_same_names(ha):
     assert roles(found["k1"]) == {PAIR: "active", DATABASE: "standby"} and roles(found["k2"]) == {PAIR: "standby", DATABASE: "active"}
     pair, database = found["k1"]["groups"]
     assert pair == {"name": PAIR, "kind": "keepalived", "role": "active", "addresses": [WEB4, WEB6], "instances": ["web4", "web6"],
-                    "peers": ["10.77.0.3", "fd00:77::3"]}
-    assert database == {"name": DATABASE, "kind": "keepalived", "role": "standby", "addresses": [DB], "instances": ["db"], "peers": []}
+                    "peers": ["10.77.0.3", "fd00:77::3"], "size": 2}
+    assert database == {"name": DATABASE, "kind": "keepalived", "role": "standby", "addresses": [DB], "instances": ["db"], "peers": [], "size": None}
     assert found["k1"]["role"] == found["k2"]["role"] == "active"
 
 
@@ -92,7 +92,8 @@ def test_a_cluster(ha):
     """The same name on both, and active where the service is: a fencing device and a clone on the other node make that one no active."""
     found = one_look(ha, "p1", "p2")
     assert ha.states() == {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}
-    assert found["p1"] == {"groups": [{"name": CLUSTER, "kind": "pacemaker", "role": "active", "addresses": [], "instances": ["p1", "p2"], "peers": []}],
+    assert found["p1"] == {"groups": [{"name": CLUSTER, "kind": "pacemaker", "role": "active", "addresses": [], "instances": ["p1", "p2"], "peers": [],
+                                        "size": 2, "node": "p1"}],
                            "role": "active", "problems": []}
     assert roles(found["p2"]) == {CLUSTER: "standby"}
 
@@ -118,8 +119,9 @@ def test_a_command(ha):
     ha.shell("k2", f"printf '#!/bin/sh\\ncat <<X\\n%s\\nX\\n' '{json.dumps(answer)}' > /usr/local/bin/state; chmod 755 /usr/local/bin/state")
     # Quotes are the shell's, but there is none.
     assert ha.facts("k2", command="/usr/local/bin/state 'two words' $HOME") == {"role": "active", "problems": [], "groups": [
-        {"name": "billing-db", "kind": "command", "role": "active", "addresses": ["192.0.2.10", "2001:db8::1"], "instances": [], "peers": []},
-        {"name": "cache", "kind": "command", "role": "standby", "addresses": [], "instances": [], "peers": []}]}
+        {"name": "billing-db", "kind": "command", "role": "active", "addresses": ["192.0.2.10", "2001:db8::1"], "instances": [], "peers": [],
+         "size": None},
+        {"name": "cache", "kind": "command", "role": "standby", "addresses": [], "instances": [], "peers": [], "size": None}]}
 
 
 @pytest.mark.thorough

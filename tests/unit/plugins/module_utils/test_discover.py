@@ -39,10 +39,10 @@ class Host:
         os.makedirs(os.path.dirname(self.root + path), exist_ok=True)
         os.symlink(target, self.root + path)
 
-    def process(self, pid, words, parent=1, mounts="mnt:[1]", root=None, vrrp=False):
+    def process(self, pid, words, parent=1, mounts="mnt:[1]", root=None, vrrp=False, name="keepalived"):
         """A keepalived that runs. Its root is the host's own or that of a container."""
         here = "/proc/%d/" % pid
-        self.write(here + "comm", "keepalived\n")
+        self.write(here + "comm", name + "\n")
         self.write(here + "stat", "%d (keepalived) S %d 1 1 0 -1 4194560\n" % (pid, parent))
         self.write(here + "cmdline", "\0".join(["/usr/sbin/keepalived"] + words) + "\0")
         self.write(here + "net/raw", RAW if vrrp else RAW.split("\n")[0] + "\n")
@@ -135,7 +135,8 @@ def test_a_configuration_in_which_no_instance_is_understood_is_a_problem(host):
         "/etc/keepalived/keepalived.conf line 3 has a vrrp_instance, and what is read of /etc/keepalived/keepalived.conf defines none."]
     host.write("/etc/keepalived/keepalived.conf", "@elsewhere vrrp_instance a {\n")
     assert host.discover()["problems"] == []
-    host.process(41, [], parent=40, vrrp=True)
+    host.process(41, [], parent=40, vrrp=True, name="keepalived_vrrp")
+    host.process(42, [], mounts="mnt:[2]", name="keepalived_expo")
     assert host.discover()["problems"] == [
         "keepalived (process 40) speaks VRRP, and what is read of /etc/keepalived/keepalived.conf defines no vrrp_instance."]
 

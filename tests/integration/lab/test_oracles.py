@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
-import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
 from extent import rounds, seed
 from keepalived_files import ID, Writer, dumped, understood
 
 HERE = Path(__file__).parent
 FIXTURES = HERE.parents[1] / "fixtures/keepalived"
+CLUSTERS = HERE.parents[1] / "fixtures/pacemaker"
 
 
 def asked(ha, cases):
@@ -72,3 +71,15 @@ def test_no_instance_is_overlooked_in_what_is_written_at_random(ha):
             compared += len(theirs)
         assert {one["name"] for one in theirs} <= {one["name"] for one in ours}, path
     assert compared > len(cases) // 2
+
+
+def test_the_stored_clusters_are_those_of_crm_mon(ha):
+    """Small clusters in files, from a promoted replica of a bundle to a node that nobody knows the state of."""
+    folder = Path(ha.root("lb"), "opt/clusters")
+    shutil.copytree(CLUSTERS, folder, ignore=shutil.ignore_patterns("*.xml"))
+    shutil.copy(HERE / "pacemaker_oracle.sh", folder)
+    ha.shell("lb", "sh /opt/clusters/pacemaker_oracle.sh /opt/clusters")
+    names = sorted(path.name for path in CLUSTERS.glob("*.xml"))
+    assert len(names) == 2 * len(list(CLUSTERS.glob("*.cib")))
+    for name in names:
+        assert (folder / name).read_text() == (CLUSTERS / name).read_text(), name
