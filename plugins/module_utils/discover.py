@@ -54,7 +54,7 @@ class Machine:
         if rc:
             # None would make it a standby, or one that is drained.
             raise keepalived.Unreadable("`{}` does not tell the addresses of this host{} ({})".format(
-                " ".join(command), " in the network namespace {}".format(namespace) if namespace else "", " ".join((err or out).split())[:200] or rc))
+                " ".join(command), f" in the network namespace {namespace}" if namespace else "", " ".join((err or out).split())[:200] or rc))
         found = {}
         for line in out.splitlines():
             words = line.split()
@@ -85,10 +85,10 @@ class Machine:
         for path in glob.glob(self.root + "/proc/[0-9]*/comm"):
             pid = path.split("/")[-2]
             try:
-                name = self.read("/proc/{}/comm".format(pid)).strip()
+                name = self.read(f"/proc/{pid}/comm").strip()
                 if name.startswith("keepalived"):
                     # The name is in brackets there, and may hold anything.
-                    parents[pid] = self.read("/proc/{}/stat".format(pid)).rpartition(")")[2].split()[1]
+                    parents[pid] = self.read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1]
                     names[pid] = name
             except OSError:
                 # It has ended since.
@@ -104,8 +104,8 @@ class Machine:
             rc, out, err = self.run_command(["crm_mon", "-1"] + options)
             if rc == 0 and "<nodes>" in out:
                 return out
-            words = words or pacemaker.complaint(out) or pacemaker.complaint(err) or "status {}".format(rc)
-        raise pacemaker.Unreadable("crm_mon does not tell the state of the cluster ({})".format(words))
+            words = words or pacemaker.complaint(out) or pacemaker.complaint(err) or f"status {rc}"
+        raise pacemaker.Unreadable(f"crm_mon does not tell the state of the cluster ({words})")
 
     def node(self):
         """The name of this host in its cluster."""
@@ -163,9 +163,9 @@ def _groups(machine, one):
         # What is not understood must not pass for a keepalived that only balances.
         said = keepalived.mentioned(source, one.config_id)
         if said:
-            raise keepalived.Unreadable("{} line {} has a vrrp_instance, and what is read of {} defines none".format(said[0], said[1] + 1, one.path))
+            raise keepalived.Unreadable(f"{said[0]} line {said[1] + 1} has a vrrp_instance, and what is read of {one.path} defines none")
         if one.speaks_vrrp:
-            raise keepalived.Unreadable("keepalived (process {}) speaks VRRP, and what is read of {} defines no vrrp_instance".format(one.pid, one.path))
+            raise keepalived.Unreadable(f"keepalived (process {one.pid}) speaks VRRP, and what is read of {one.path} defines no vrrp_instance")
     networks = machine.networks(namespace) if found else {}
     held = {str(address.ip) for addresses in networks.values() for address in addresses}
     return keepalived.groups(statements, held, networks, machine.routes(namespace) if any(each.routes for each in found) else None)

@@ -93,7 +93,7 @@ def test_a_cluster(ha):
     found = one_look(ha, "p1", "p2")
     assert ha.states() == {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}
     assert found["p1"] == {"groups": [{"name": CLUSTER, "kind": "pacemaker", "role": "active", "addresses": [], "instances": ["p1", "p2"], "peers": [],
-                                        "size": 2, "node": "p1"}],
+                                       "size": 2, "node": "p1"}],
                            "role": "active", "problems": []}
     assert roles(found["p2"]) == {CLUSTER: "standby"}
 

@@ -59,9 +59,7 @@ def test_no_instance_is_overlooked_in_what_is_written_at_random(ha):
     for path, answer in answers.items():
         theirs = [dumped(one) for one in answer["instances"]]
         try:
-            ours = keepalived.instances(
-                keepalived.read(keepalived.Source(ha.root("lb")), path, ID)
-            )
+            ours = keepalived.instances(keepalived.read(keepalived.Source(ha.root("lb")), path, ID))
         except keepalived.Unreadable as error:
             assert not answer["accepted"], (path, str(error))
             continue

@@ -184,7 +184,7 @@ def stored(name):
     ("bundle", {"node1": {"db"}, "node2": {"vm", "in-vm"}, "far": {"on-far"}, "guest1": {"in-vm"}, "db-bundle-1": {"db"}},
      ["db-bundle-0", "db-bundle-1", "guest1"])])
 def test_clusters_of_every_kind(name, services, unable, form):
-    found = pacemaker.nodes(stored("{}.{}".format(name, form)))
+    found = pacemaker.nodes(stored(f"{name}.{form}"))
     assert {node: one["services"] for node, one in found.items() if one["services"]} == services
     assert sorted(node for node, one in found.items() if not one["able"]) == unable
     assert sorted(node for node, one in found.items() if one["member"]) == ["node1", "node2", "node3"]
