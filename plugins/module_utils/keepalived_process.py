@@ -112,6 +112,15 @@ def of(machine, pid, children):
     return made
 
 
+def enter(machine, pid):
+    """The words that get a command into the network of a process, none where that is this host's own."""
+    here = f"{machine.root}/proc/{pid}/ns/net"
+    try:
+        return [] if os.readlink(here) == os.readlink(machine.root + "/proc/self/ns/net") else ["nsenter", f"--net={here}"]
+    except OSError as error:
+        raise keepalived.Unreadable(f"the network of keepalived (process {pid}) cannot be looked at ({error.strerror})")
+
+
 def _same(one, other):
     try:
         return os.path.samefile(one, other)

@@ -9,6 +9,7 @@ import pytest
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import (
     discover,
+    keepalived,
     keepalived_process,
     pacemaker,
 )
@@ -43,7 +44,15 @@ class Host:
         os.symlink(target, self.root + path)
 
     def process(
-        self, pid, words, parent=1, mounts="mnt:[1]", root=None, vrrp=False, name="keepalived"
+        self,
+        pid,
+        words,
+        parent=1,
+        mounts="mnt:[1]",
+        root=None,
+        vrrp=False,
+        name="keepalived",
+        network="net:[1]",
     ):
         """A keepalived that runs. Its root is the host's own or that of a container."""
         here = "/proc/%d/" % pid
@@ -55,8 +64,10 @@ class Host:
         self.link(here + "cwd", "/")
         self.link(here + "ns/mnt", mounts)
         self.link(here + "root", root or self.root)
-        if not os.path.lexists(self.root + "/proc/self/ns/mnt"):
+        self.link(here + "ns/net", network)
+        if not os.path.lexists(self.root + "/proc/self"):
             self.link("/proc/self/ns/mnt", "mnt:[1]")
+            self.link("/proc/self/ns/net", "net:[1]")
 
     def run(self, command):
         self.asked.append(" ".join(command))
@@ -114,20 +125,34 @@ def test_the_command_line(words, found):
     assert keepalived_process.options(words) == found
 
 
-def test_addresses_are_looked_for_in_the_namespace_of_keepalived(host):
+def test_addresses_are_looked_for_in_the_network_of_keepalived(host):
     host.write("/etc/keepalived/keepalived.conf", "net_namespace vpn\n" + INSTANCE)
-    host.process(40, [], vrrp=True)
+    host.process(40, [], network="net:[2]")
+    host.process(41, [], parent=40, network="net:[2]", vrrp=True)
+    enter = f"nsenter --net={host.root}/proc/40/ns/net ip -o addr"
+    host.answers[enter] = (0, ADDRESSES % 9, "")
+    assert host.discover()["role"] == "active"
+    # Whoever looks who has the address sees it too, and asks once.
+    machine = discover.Machine(host.run, host.root)
+    host.asked = []
+    assert machine.addresses() == {"192.0.2.9", "192.0.2.11"} and len(host.asked) == 2
+    # One that ends meanwhile takes its addresses along; of one that lives they could not be read.
+    host.answers[enter] = (1, "", "no such process")
+    with pytest.raises(keepalived.Unreadable):
+        machine.addresses()
+    assert host.discover()["problems"] == [
+        f"`{enter} show` does not tell the addresses of this host (no such process)."
+    ]
+
+
+@pytest.mark.parametrize("words", ["net_namespace vpn\n", ""])
+def test_one_that_does_not_run_would_go_into_its_namespace(host, words):
+    host.write("/etc/keepalived/keepalived.conf", words + INSTANCE)
+    host.answers["systemctl is-enabled keepalived"] = (0, "", "")
+    if not words:
+        host.write("/etc/sysconfig/keepalived", "KEEPALIVED_OPTIONS='-D -s vpn'\n")
     host.answers["ip netns exec vpn ip -o addr"] = (0, ADDRESSES % 9, "")
     assert host.discover()["role"] == "active"
-    host.answers["ip netns exec vpn ip -o addr"] = (1, "", "no such namespace")
-    assert host.discover()["problems"] == [
-        "`ip -o addr show` does not tell the addresses of this host in the network namespace vpn (no such namespace)."
-    ]
-    # The command line wins.
-    shutil.rmtree(host.root + "/proc")
-    host.process(40, ["-s", "other"])
-    host.answers["ip netns exec other ip -o addr"] = (0, ADDRESSES % 11, "")
-    assert host.discover()["role"] == "standby"
 
 
 def test_a_keepalived_in_a_container_could_not_be_read(host, tmp_path):
