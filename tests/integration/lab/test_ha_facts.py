@@ -131,7 +131,8 @@ def test_a_keepalived_in_a_network_of_its_own_and_one_in_a_container(ha):
         [survey] = ha.ha("lb", "uptrack_facts", {})
         assert "keepalived" in survey["ansible_facts"]["uptrack"]["redundancy"]
     finally:
-        ha.shell("lb", "systemctl stop keepalived; kill $(cat /run/keepalived.pid); ip netns del vpn; rm -rf /etc/keepalived; echo 'DAEMON_ARGS=\"\"' > /etc/default/keepalived")
+        ha.shell("lb", "systemctl stop keepalived; kill $(cat /run/keepalived.pid); ip netns del vpn; rm -rf /etc/keepalived; "
+                       "echo 'DAEMON_ARGS=\"\"' > /etc/default/keepalived")
 
 
 def test_a_cluster(ha):

@@ -3,7 +3,6 @@
 """Which keepalived and which cluster a host has to be asked about, and what is told where that cannot be read."""
 
 import os
-import shutil
 
 import pytest
 
