@@ -274,3 +274,16 @@ def test_a_plan_from_the_future_is_asked_for_again(make_host):
     os.utime(plan, (later, later))
     host.facts("stale", 3600)
     assert host.read("var/log/uptrack.log").count("run started") == 1
+
+
+@pytest.mark.parametrize("path, text, found", [
+    ("etc/keepalived/keepalived.conf", "", ["keepalived"]), ("proc/40/comm", "keepalived\n", ["keepalived"]), ("proc/40/comm", "keepalived_expo\n", []),
+    ("etc/corosync/corosync.conf", "", ["pacemaker"]), ("etc/pacemaker/authkey", "secret", ["pacemaker"]), ("etc/keepalived/other.conf", "", [])])
+def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
+    """Also a keepalived in a container, of which there is nothing but its process, and a remote node."""
+    host = make_host()
+    for name, words in (("proc/39/comm", ""), ("proc/41/comm", "sh\n"), (path, text)):
+        os.makedirs(os.path.dirname(host.path(name)), exist_ok=True)
+        host.write(name, words)
+    assert host.facts()["redundancy"] == found
+    assert "secret" not in host.probe("never")
