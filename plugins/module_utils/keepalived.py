@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""keepalived's configuration: read with its includes, and with the priority lowered. Pure but for Source, which reads files.
+"""keepalived's configuration, read with its includes. Pure but for Source, which reads files.
 
 The grammar is keepalived.conf(5)'s: words on a line, braces around blocks, C(#) and C(!) begin comments, C(include) takes a pattern relative to the file it
 stands in, C($NAME=words) defines a parameter of one line. Lines for one configuration ID only (C(@id)) are passed over: which ID keepalived was started with
@@ -14,7 +14,6 @@ import re
 from collections import namedtuple
 
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
-MARK = "# rebootless.ksplice"
 DEFAULT_PRIORITY = 100
 
 # A block or line of the configuration: its words, the blocks and lines inside, and where it stands (path, number of the line from 0).
@@ -206,53 +205,3 @@ def groups(statements, held):
 def _order(text):
     found = ipaddress.ip_address(text)
     return (found.version, int(found))
-
-
-def lowered(source, statements, token):
-    """Every instance's priority at the lowest there is, each changed line marked.
-
-    :returns: path to a list of (number of the line, the line as it was or None for an added one, the line as it is to be). No two lines are to be the
-        same, so that each of them is known again wherever it stands by then.
-    """
-    changes, count = {}, 0
-    for one in instances(statements):
-        # What another instance includes too is one line.
-        for path, number in one.places or filter(None, [one.brace]):
-            known = changes.setdefault(path, {})
-            if (number, bool(one.places)) in known:
-                continue
-            count += 1
-            line = source.files[path][number]
-            known[(number, bool(one.places))] = (number, line if one.places else None,
-                                                 "{} {} {} {}".format(_lowest(line) if one.places else "    priority 1", MARK, token, count))
-    return {path: sorted(known.values(), key=lambda change: change[0]) for path, known in changes.items()}
-
-
-def _lowest(line):
-    """A line that names a priority, with the lowest one. What comes of parameters is written out."""
-    bare = _bare(line).rstrip()
-    after, found = re.subn(r"(\bpriority\s+)(?:\"[^\"]*\"|\$\{\w+\}|[^\s{}\"]+)", r"\g<1>1", bare)
-    return after if found else re.match(r"\s*", line).group(0) + "priority 1"
-
-
-def changed(lines, changes):
-    """The lines of a file with changes of lowered in them."""
-    result = list(lines)
-    for number, before, after in reversed(changes):
-        if before is None:
-            result.insert(number + 1, after)
-        else:
-            result[number] = after
-    return result
-
-
-def restored(lines, changes):
-    """The lines of a file with what lowered made of them taken back, wherever they stand now; lines of anybody else stay as they are."""
-    originals = {after: before for _number, before, after in changes}
-    result = []
-    for line in lines:
-        if line not in originals:
-            result.append(line)
-        elif originals[line] is not None:
-            result.append(originals[line])
-    return result

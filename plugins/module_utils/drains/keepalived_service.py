@@ -12,6 +12,7 @@ word and the partner's first (0.2 to 0.7 seconds were seen), and the host is a s
 import time
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble, systemctl, write_same
 
 OPTIONS = {"mode": ("auto", "priority", "restart")}
@@ -48,14 +49,14 @@ class Adapter:
 
     def plan(self, before, token):
         """What drain will do, for the mark."""
-        changes = keepalived.lowered(self.source, self.statements, token)
+        changes = keepalived_priority.lowered(self.source, self.statements, token)
         if not changes:
             raise Trouble("keepalived's configuration has no VRRP instance.")
         return dict(before, files=changes, held=self.holds())
 
     def drain(self, mark):
         for path, changes in mark["files"].items():
-            write_same(self.machine, path, "\n".join(keepalived.changed(self.source.files[path], changes)))
+            write_same(self.machine, path, "\n".join(keepalived_priority.changed(self.source.files[path], changes)))
         if mark["mode"] == "priority":
             _must(self.machine, "reload")
             return
@@ -72,7 +73,7 @@ class Adapter:
     def undo(self, mark):
         for path, changes in mark["files"].items():
             lines = self.machine.read(path).split("\n")
-            restored = keepalived.restored(lines, changes)
+            restored = keepalived_priority.restored(lines, changes)
             if restored != lines:
                 write_same(self.machine, path, "\n".join(restored))
         _must(self.machine, "reload" if systemctl(self.machine, "is-active", "keepalived")[0] == 0 else "start")
