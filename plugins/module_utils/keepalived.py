@@ -16,8 +16,9 @@ from collections import namedtuple
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
 DEFAULT_PRIORITY = 100
 
-# A block or line of the configuration: its words, the blocks and lines inside, and where it stands (path, number of the line from 0).
-Statement = namedtuple("Statement", "words inside path line brace")
+# A block or line of the configuration: its words, the blocks and lines inside, and where it stands (path, number of the line from 0). Of a block also where
+# its braces stand.
+Statement = namedtuple("Statement", "words inside path line brace end")
 # priority: None where the configuration names none. places: (path, line) of its priority lines; brace: of the line its block opens on.
 Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace")
 
@@ -113,7 +114,7 @@ def _nest(tokens):
             continue
         if word == "{":
             if words:
-                stack[-1].append(Statement(words, [], where[0], where[1], (path, number)))
+                stack[-1].append(Statement(words, [], where[0], where[1], (path, number), None))
             elif stack[-1] and not stack[-1][-1].inside:
                 # The brace of a block may stand on the line below its name.
                 stack[-1][-1] = stack[-1][-1]._replace(brace=(path, number))
@@ -122,11 +123,12 @@ def _nest(tokens):
             stack.append(stack[-1][-1].inside)
         else:
             if words:
-                stack[-1].append(Statement(words, [], where[0], where[1], None))
+                stack[-1].append(Statement(words, [], where[0], where[1], None, None))
             if word == "}":
                 if len(stack) == 1:
                     raise Unreadable("{} line {}: a brace closes nothing".format(path, number + 1))
                 stack.pop()
+                stack[-1][-1] = stack[-1][-1]._replace(end=(path, number))
         words, where = [], None
     if len(stack) > 1:
         block = stack[-2][-1]

@@ -1,39 +1,220 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""keepalived's configuration with the priority lowered, and as it was. Pure."""
+"""keepalived's configuration with the lowest priority there is, and as it was; what decides who has an address. Pure.
 
+The last C(priority) of an instance counts, so that a line of our own before the brace that closes it wins over whatever
+it says itself. What a check adds is added to that 1 too, and would lift it above the partner: lines that track something
+with such a weight are out meanwhile. A check without a weight stays, as a host that fails it must not be a standby. Lines
+that name the state are out as well: a restart with C(state MASTER) would take the addresses before it has heard anybody.
+"""
+
+import copy
 import re
+from collections import namedtuple
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 
 MARK = "# rebootless.ksplice"
+OWNER, MOST, LOWEST = 255, 254, 1
+PRIORITY = "priority {}".format(LOWEST)
+# What an instance or a sync group may track: the block that defines it, and the weight that it has without a word.
+TRACKED = {
+    "track_script": (("vrrp_script",), 0),
+    "track_file": (("track_file", "vrrp_track_file"), 1),
+    "track_process": (("vrrp_track_process",), 1),
+    "track_bfd": (("bfd_instance",), 0),
+    "track_interface": ((), 0),
+}
+
+# weight: None where it is no number. statement: the line that says so.
+Track = namedtuple("Track", "kind name weight reverse statement")
+# What decides whether an instance takes its addresses (back) from a living holder: most: the priority with all that its
+# checks may add; delay: seconds.
+Will = namedtuple("Will", "name addresses priority most nopreempt delay tracks")
 
 
-def lowered(source, statements, token):
-    """Every instance's priority at the lowest there is, each changed line marked.
+def tracks(statements, block):
+    """What an instance or sync group tracks."""
+    defined = {}
+    for one in statements:
+        if len(one.words) > 1:
+            defined[(one.words[0], one.words[1])] = one
+    found = []
+    for part in block.inside:
+        if part.words[0] not in TRACKED:
+            continue
+        kinds, usual = TRACKED[part.words[0]]
+        for line in part.inside:
+            weight, reverse = usual, False
+            for kind in kinds:
+                inside = getattr(defined.get((kind, line.words[0])), "inside", [])
+                for words in [one.words for one in inside if one.words[0] == "weight"]:
+                    weight, reverse = _weight(words[1:2]), "reverse" in words
+            if "weight" in line.words:
+                weight = _weight(line.words[line.words.index("weight") + 1:][:1])
+                reverse = ("reverse" in line.words or reverse) and "noreverse" not in line.words
+            found.append(Track(part.words[0], line.words[0], weight, reverse, line))
+    return found
 
-    :returns: path to a list of (number of the line, the line as it was or None for an added one, the line as it is to be). No two lines are to be the
-        same, so that each of them is known again wherever it stands by then.
+
+def _weight(words):
+    try:
+        return int(words[0])
+    except (IndexError, ValueError):
+        return None
+
+
+def raises(track):
+    """Whether it may make the priority higher than the configuration says."""
+    if track.weight is None or track.kind == "track_file":
+        return track.weight != 0
+    return track.weight > 0 or (track.weight < 0 and track.reverse)
+
+
+def _blocks(statements, kind="vrrp_instance"):
+    return [one for one in statements if one.words[0] == kind and len(one.words) > 1]
+
+
+def wills(statements):
+    """What each instance is about to do: its name to a Will, where instances that a sync group holds together wait for
+    each other."""
+    found = {}
+    together = keepalived.synchronised(statements)
+    groups = {block.words[1]: block for block in _blocks(statements, "vrrp_sync_group")}
+    for one, block in zip(keepalived.instances(statements), _blocks(statements)):
+        given = [line.words[1] for line in block.inside if line.words[0] == "state" and len(line.words) > 1]
+        master = "MASTER" in given or (not given and one.priority == OWNER)
+        priority = one.priority or (OWNER if master else keepalived.DEFAULT_PRIORITY)
+        delays = [_seconds(line.words[1:2], 0) for line in block.inside if line.words[0] == "preempt_delay"]
+        watched = tracks(statements, block)
+        for name, names in together.items():
+            watched += tracks(statements, groups[name]) if one.name in names else []
+        lifts = [track for track in watched if raises(track)]
+        added = MOST if any(track.weight is None or track.kind == "track_file" for track in lifts) else sum(abs(track.weight) for track in lifts)
+        found[one.name] = Will(
+            one.name, one.addresses, priority, priority if priority == OWNER else min(MOST, priority + added),
+            # keepalived passes over both where the instance begins as a master.
+            one.nopreempt and not master, 0 if master or one.nopreempt else (delays or [0])[-1], watched)
+    for names in together.values():
+        mates = [found[name] for name in names if name in found]
+        for mate in mates:
+            found[mate.name] = found[mate.name]._replace(
+                nopreempt=any(one.nopreempt for one in mates), delay=max(one.delay for one in mates))
+    return found
+
+
+def interval(statements):
+    """Seconds between two words of a holder, by the slowest instance."""
+    words = [_seconds(line.words[1:2], 1) for block in _blocks(statements) for line in block.inside if line.words[0] == "advert_int"]
+    return max(words + [1.0])
+
+
+def _seconds(words, otherwise):
+    try:
+        return min(max(float(words[0]), 0.0), 1000.0 * 3600)
+    except (IndexError, ValueError):
+        return float(otherwise)
+
+
+# ---- lowered -----------------------------------------------------------------------------------------------------------
+
+
+def lowered(source, statements, token, read=keepalived.read):
+    """Every instance's priority at the lowest there is, and nothing that lifts it, each changed line marked.
+
+    :param read: reads a configuration from a source, as the statements were read.
+    :returns: path to a list of (number of the line, the line as it was or None for an added one, the line as it is to be).
+        No two lines are to be the same, so that each of them is known again wherever it stands by then.
     """
+    blocks = _blocks(statements)
+    out = {_place(line) for block in blocks for line in block.inside if line.words[0] == "state"}
+    for block in blocks + _blocks(statements, "vrrp_sync_group"):
+        out.update(_place(track.statement) for track in tracks(statements, block) if raises(track))
+    ends = {block.end for block in blocks}
+    pieces = {}
+    _gather(statements, pieces, {id(block.inside) for block in blocks}, out)
     changes, count = {}, 0
-    for one in keepalived.instances(statements):
-        # What another instance includes too is one line.
-        for path, number in one.places or filter(None, [one.brace]):
-            known = changes.setdefault(path, {})
-            if (number, bool(one.places)) in known:
-                continue
+    for path, number in sorted(ends.union(place[:2] for place in out)):
+        marked = changes.setdefault(path, [])
+        line, here = source.files[path][number], pieces[(path, number)]
+        alone = {text for text, _stays in here} == {"}"}
+        for place, text in enumerate(["    " + PRIORITY] if alone else _texts(here)):
             count += 1
-            line = source.files[path][number]
-            known[(number, bool(one.places))] = (number, line if one.places else None,
-                                                 "{} {} {} {}".format(_lowest(line) if one.places else "    priority 1", MARK, token, count))
-    return {path: sorted(known.values(), key=lambda change: change[0]) for path, known in changes.items()}
+            text = "{}{} {} {} {}".format(re.match(r"\s*", line).group(0), text, MARK, token, count)
+            # Where the brace stands alone, it stays as it is.
+            marked.append((number - 1, None, text) if alone else (number, None if place else line, text))
+    changes = {path: sorted(known, key=lambda change: change[0]) for path, known in changes.items()}
+    _must_be_lowest(source, statements, changes, out, read)
+    return changes
 
 
-def _lowest(line):
-    """A line that names a priority, with the lowest one. What comes of parameters is written out."""
-    bare = keepalived._bare(line).rstrip()
-    after, found = re.subn(r"(\bpriority\s+)(?:\"[^\"]*\"|\$\{\w+\}|[^\s{}\"]+)", r"\g<1>1", bare)
-    return after if found else re.match(r"\s*", line).group(0) + "priority 1"
+def _place(statement):
+    return (statement.path, statement.line, tuple(statement.words))
+
+
+def _gather(statements, pieces, instances, out):
+    """What stands on each line, one piece after the other: its text, and whether it stays."""
+    for one in statements:
+        pieces.setdefault((one.path, one.line), []).append((" ".join(map(_quoted, one.words)), _place(one) not in out))
+        if one.brace:
+            pieces.setdefault(one.brace, []).append(("{", True))
+            _gather(one.inside, pieces, instances, out)
+            pieces.setdefault(one.end, []).append(("}" if id(one.inside) in instances else "} ", True))
+
+
+def _quoted(word):
+    return '"{}"'.format(word) if re.search(r'[\s{}#!"]', word) or not word else word
+
+
+def _texts(pieces):
+    """The pieces of a line as lines of their own, with the priority before each brace that closes an instance. There is one
+    line at least."""
+    texts = []
+    for text, stays in pieces:
+        if text == "}":
+            texts.append(PRIORITY)
+        if stays and text == "{" and texts:
+            texts[-1] += " {"
+        elif stays:
+            texts.append(text.rstrip())
+    return texts or [""]
+
+
+class _Lowered:
+    """The files of a configuration with changes in them."""
+
+    def __init__(self, source, changes):
+        self.source, self.changes, self.files = copy.copy(source), changes, {}
+
+    def __getattr__(self, name):
+        return getattr(self.source, name)
+
+    def lines(self, path):
+        self.files[path] = changed(self.source.lines(path), self.changes.get(path, []))
+        return self.files[path]
+
+
+def _must_be_lowest(source, statements, changes, out, read):
+    """Read again what is about to be written: it must say what it said, but for the priority, the state and what lifts it."""
+    after = read(_Lowered(source, changes))
+    will = wills(after)
+    for one, block in zip(keepalived.instances(after), _blocks(after)):
+        if one.priority != LOWEST or will[one.name].most != LOWEST:
+            raise Trouble(
+                "{} line {}: the priority of {} cannot be lowered there: give each statement of it, and each brace, a line of its own".format(
+                    block.path, block.line + 1, one.name))
+    if _rest(after, ()) != _rest(statements, out):
+        path, known = min(changes.items())
+        raise Trouble(
+            "{} line {}: with the priority lowered the configuration would say something else: give each statement there, and each brace, a "
+            "line of its own".format(path, max(0, known[0][0]) + 1))
+
+
+def _rest(statements, out):
+    """What statements say but for what lowered changes."""
+    return [(one.words, _rest([line for line in one.inside if one.words[0] != "vrrp_instance" or line.words[0] not in ("priority", "state")], out))
+            for one in statements if _place(one) not in out]
 
 
 def changed(lines, changes):
@@ -48,7 +229,8 @@ def changed(lines, changes):
 
 
 def restored(lines, changes):
-    """The lines of a file with what lowered made of them taken back, wherever they stand now; lines of anybody else stay as they are."""
+    """The lines of a file with what lowered made of them taken back, wherever they stand now; lines of anybody else stay as
+    they are."""
     originals = {after: before for _number, before, after in changes}
     result = []
     for line in lines:
