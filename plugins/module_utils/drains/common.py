@@ -3,9 +3,11 @@
 """Taking a host out of service and putting it back: what the adapters share. The order of steps is in book, each adapter is a file of its own.
 
 An adapter has C(key) (what it drains, in words), C(look()) (C(active), C(drained), and what else it found), C(plan(before, token)) (the mark: all that
-undo needs), C(drain(mark)), C(lacks(mark)) (what is missing for the host to be drained, None when it is), C(undo(mark)) and C(lacks_back(mark)).
+undo needs), C(drain(mark)), C(lacks(mark)) (what is missing for the host to be drained, None when it is), C(undo(mark)) and C(lacks_back(mark)). What
+undo returns, or C(stays) once nothing is lacking, is a sentence about what is not as it was.
 """
 
+import errno
 import os
 import tempfile
 
@@ -21,7 +23,7 @@ def systemctl(machine, verb, unit):
 
 
 def write_same(machine, path, text):
-    """Replace a file's text; owner and mode stay, and a reader sees the old or the new one whole."""
+    """Replace a file's text; owner, mode, ACL and SELinux's context stay, and a reader sees the old or the new one whole."""
     real = os.path.realpath(machine.root + path)
     try:
         was = os.stat(real)
@@ -32,6 +34,9 @@ def write_same(machine, path, text):
                 file.flush()
                 os.fchown(file.fileno(), was.st_uid, was.st_gid)
                 os.fchmod(file.fileno(), was.st_mode & 0o7777)
+                for name, value in _attributes(real).items():
+                    if _attributes(file.fileno()).get(name) != value:
+                        os.setxattr(file.fileno(), name, value)
                 os.fsync(file.fileno())
             os.rename(temporary, real)
         except OSError:
@@ -39,3 +44,13 @@ def write_same(machine, path, text):
             raise
     except OSError as error:
         raise Trouble("{} cannot be written ({}); it was left as it was.".format(path, error.strerror))
+
+
+def _attributes(path):
+    """What a file has beside owner and mode; nothing on a file system that has no such thing."""
+    try:
+        return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return {}
+        raise

@@ -90,10 +90,8 @@ def wills(statements):
         watched = tracks(statements, block)
         for name, names in together.items():
             watched += tracks(statements, groups[name]) if one.name in names else []
-        lifts = [track for track in watched if raises(track)]
-        added = MOST if any(track.weight is None or track.kind == "track_file" for track in lifts) else sum(abs(track.weight) for track in lifts)
         found[one.name] = Will(
-            one.name, one.addresses, priority, priority if priority == OWNER else min(MOST, priority + added),
+            one.name, one.addresses, priority, priority if priority == OWNER else min(MOST, priority + _added(watched)),
             # keepalived passes over both where the instance begins as a master.
             one.nopreempt and not master, 0 if master or one.nopreempt else (delays or [0])[-1], watched)
     for names in together.values():
@@ -102,6 +100,47 @@ def wills(statements):
             found[mate.name] = found[mate.name]._replace(
                 nopreempt=any(one.nopreempt for one in mates), delay=max(one.delay for one in mates))
     return found
+
+
+def tracked(statements, name):
+    """What lowers the priority by a file that keepalived tracks: C(file), and C(after), what is to stand in it.
+
+    keepalived multiplies the number by the weight and adds that; below -253 it would go into FAULT, and be no standby.
+    """
+    defined = [one for one in statements if one.words[0] in TRACKED["track_file"][0] and one.words[1:2] == [name]]
+    paths = [line.words[1] for one in defined for line in one.inside if line.words[0] == "file" and len(line.words) > 1]
+    if not paths:
+        raise Trouble("keepalived's configuration defines no track_file {}{}".format(
+            name, " with a file" if defined else "; see vrrp_track_file in keepalived.conf(5)"))
+    where = "{} line {}: ".format(defined[-1].path, defined[-1].line + 1)
+    mine = {}
+    for will in wills(statements).values():
+        mine[will.name] = [track for track in will.tracks if (track.kind, track.name) == ("track_file", name)]
+        if len(mine[will.name]) != 1:
+            raise Trouble("{}{} tracks {} {}: each instance, or its sync group, must do so once".format(
+                where, will.name, name, "{} times".format(len(mine[will.name])) if mine[will.name] else "not"))
+    weights = {key: _signed(found[0]) for key, found in mine.items()}
+    lowering = {weight for weight in weights.values() if weight != 0}
+    if None in lowering or len({weight > 0 for weight in lowering}) > 1:
+        raise Trouble("{}no number lowers the priority of every instance that tracks {}: see their weights".format(where, name))
+    # Where the weight is 0, any number but 0 is a failure.
+    number = -((MOST - 1) // max(map(abs, lowering))) * (1 if max(lowering) > 0 else -1) if lowering else 1
+    for will in wills(statements).values():
+        left = will.priority + _added([track for track in will.tracks if track not in mine[will.name]]) + weights[will.name] * number
+        if weights[will.name] and (will.priority == OWNER or left > LOWEST):
+            raise Trouble("{}{} does not lower the priority of {} to 1: {}".format(where, name, will.name, "no weight changes 255" if will.priority == OWNER else (
+                "with its weight of {} it is {} at least".format(weights[will.name], left))))
+    return {"file": paths[-1], "after": "{}\n".format(number)}
+
+
+def _signed(track):
+    return -track.weight if track.weight and track.reverse else track.weight
+
+
+def _added(watched):
+    """What checks may add to a priority."""
+    lifts = [track for track in watched if raises(track)]
+    return MOST if any(track.weight is None or track.kind == "track_file" for track in lifts) else sum(abs(track.weight) for track in lifts)
 
 
 def interval(statements):

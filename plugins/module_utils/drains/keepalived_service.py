@@ -2,22 +2,35 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Drain: keepalived on the host itself.
 
-The priority of every instance is lowered to 1 and the configuration read again. The partner, whose priority is higher now, takes the addresses before this
-host lets them go, so that there is always a holder. The host stays a standby: should the partner die meanwhile, it takes the addresses back.
+The priority of every instance is lowered to 1, with nothing that lifts it, and the configuration read again. The partner,
+whose priority is higher now, takes the addresses before this host lets them go, so that there is always a holder. The host
+stays a standby: should the partner die meanwhile, it takes the addresses back.
 
-Where C(nopreempt) forbids the partner to take over from a living holder, keepalived is restarted with the low priority: there is no holder between its last
-word and the partner's first (0.2 to 0.7 seconds were seen), and the host is a standby again after it.
+A partner that says C(nopreempt) or C(preempt_delay), or that has the priority 1 too, takes nothing from a living holder.
+That stands in its own configuration, so that this host sees it by waiting: where the addresses have not moved, keepalived
+is restarted with the low priority. There is no holder between its last word and the partner's first (0.2 to 0.7 seconds
+were seen), and the host is a standby again after it.
+
+Where somebody else owns keepalived's files, a file that keepalived tracks gets a number that lowers the priority.
 """
 
+import os
 import time
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority, keepalived_told
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble, systemctl, write_same
 
-OPTIONS = {"mode": ("auto", "priority", "restart")}
+OPTIONS = {"mode": ("auto", "priority", "restart", "track_file"), "track_file": ()}
 # What a standby waits for the holder's word, in advertisement intervals (VRRP's master down interval with the lowest priority is just below four).
 SILENCE = 4
+
+
+def mistake(given):
+    """What is wrong with the options together, in a sentence, or None."""
+    if (given.get("mode") == "track_file") == bool(given.get("track_file")):
+        return None
+    return "mode: track_file and track_file, the name of what keepalived tracks, go together."
 
 
 class Adapter:
@@ -25,67 +38,198 @@ class Adapter:
     def __init__(self, machine, options):
         self.machine, self.options = machine, options
         self.key = "keepalived"
+        self.mode = options.get("mode") or "auto"
+        self.restarted, self.stays, self.since = False, None, None
 
-    def look(self):
+    def _read(self):
         source = keepalived.Source(self.machine.root)
         try:
             self.statements, self.source = keepalived.read(source), source
         except keepalived.Unreadable as error:
             raise Trouble("keepalived's configuration cannot be understood: {}.".format(error))
-        instances = keepalived.instances(self.statements)
-        self.ours = {found for one in instances for found in one.addresses}
-        running = systemctl(self.machine, "is-active", "keepalived")[0] == 0
-        mode = self.options.get("mode") or "auto"
-        if mode == "auto":
-            mode = "restart" if any(one.nopreempt for one in instances) else "priority"
-        words = [line.words for block in self.statements for line in [block] + block.inside]
-        # What was active comes back by itself only where it may take the addresses from the partner, and at once.
-        returns = mode == "priority" and not any(line[0] == "preempt_delay" for line in words)
-        intervals = [float(line[1]) for line in words if line[0] == "advert_int" and len(line) > 1 and line[1].replace(".", "", 1).isdigit()]
-        return {"active": running and bool(self.holds()), "drained": not running, "mode": mode, "returns": returns, "interval": max(intervals + [1.0])}
+        self.wills = keepalived_priority.wills(self.statements)
+
+    def look(self):
+        self._read()
+        running = self._runs()
+        held = self.holds()
+        found = {"active": running and bool(held), "drained": not running, "held": held, "interval": keepalived_priority.interval(self.statements)}
+        if self.mode == "track_file":
+            found["track"] = keepalived_priority.tracked(self.statements, self.options["track_file"])
+        return found
+
+    def _runs(self):
+        return systemctl(self.machine, "is-active", "keepalived")[0] == 0
 
     def holds(self):
-        return sorted(self.ours.intersection(self.machine.addresses()))
+        ours = {found for will in self.wills.values() for found in will.addresses}
+        return sorted(ours.intersection(self.machine.addresses()))
 
     def plan(self, before, token):
         """What drain will do, for the mark."""
-        changes = keepalived_priority.lowered(self.source, self.statements, token)
-        if not changes:
+        if not self.wills:
             raise Trouble("keepalived's configuration has no VRRP instance.")
-        return dict(before, files=changes, held=self.holds())
+        if self.mode != "track_file":
+            return dict(before, files=keepalived_priority.lowered(self.source, self.statements, token))
+        return dict(before, track=dict(before["track"], before=self._content(before["track"]["file"])))
+
+    def _content(self, path):
+        try:
+            return self.machine.read(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Trouble("{} cannot be read ({})".format(path, error.strerror))
+
+    # ---- out of service ----
 
     def drain(self, mark):
-        for path, changes in mark["files"].items():
-            write_same(self.machine, path, "\n".join(keepalived_priority.changed(self.source.files[path], changes)))
-        if mark["mode"] == "priority":
-            _must(self.machine, "reload")
+        if mark.get("track"):
+            self._write_number(mark["track"]["file"], mark["track"]["before"], mark["track"]["after"])
             return
+        self._write({path: keepalived_priority.changed(self.source.files[path], changes) for path, changes in mark["files"].items()})
+        seconds = SILENCE * mark["interval"]
+        if self.mode != "restart":
+            _must(self.machine, "reload")
+            # The one interval more is for the word that tells the partner.
+            if self.mode == "priority" or self._gone_within(seconds + mark["interval"] + 1):
+                return
         _must(self.machine, "restart")
+        self.restarted = True
         # Only then it is known that it was the partner who took over, and that this host does not take the addresses back.
-        time.sleep(SILENCE * mark["interval"])
+        time.sleep(seconds)
 
-    def lacks(self, _mark):
+    def _gone_within(self, seconds):
+        end = time.monotonic() + seconds
+        while self.holds():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def _write(self, texts):
+        """Write files; what keepalived itself refuses is put back."""
+        before = {path: self.source.files[path] for path in texts}
+        accepted = self._refusal() is None
+        for path, lines in texts.items():
+            write_same(self.machine, path, "\n".join(lines))
+        refusal = self._refusal() if accepted else None
+        if refusal:
+            for path, lines in before.items():
+                write_same(self.machine, path, "\n".join(lines))
+            raise Trouble("keepalived does not accept its configuration with the priority lowered, and its files are as they were: {}".format(refusal))
+
+    def _refusal(self):
+        """What keepalived says of its configuration, or None where it says nothing. It also complains of what it takes, so that only a configuration that
+        it took without a word can become worse."""
+        rc, out, err = self.machine.run_command(["keepalived", "-t"])
+        return " ".join((err or out or "status {}".format(rc)).split())[:300] if rc else None
+
+    def lacks(self, mark):
         """What is missing for the host to be drained, or None."""
         held = self.holds()
-        return None if not held else ("it still holds {}: no partner takes over. Its own checks may fail, or it may say nopreempt, for which there is "
-                                      "mode=restart".format(", ".join(held)))
+        if not held:
+            return None
+        return "it still holds {}: {}".format(", ".join(held), self._why(mark, held))
+
+    def _why(self, mark, held):
+        """Why an address does not move, as far as this host can tell."""
+        told = self._told()
+        for will in self.wills.values():
+            mine = told.get(will.name)
+            if mine and mine.priority > keepalived_priority.LOWEST and set(will.addresses).intersection(held):
+                if not mark.get("track") and mine.base > keepalived_priority.LOWEST:
+                    return "keepalived has not taken the lowered configuration, {} has the priority {} still; its log says why".format(will.name, mine.base)
+                return "{} announces the priority {} still".format(will.name, mine.priority)
+        if self.restarted:
+            return "nobody took over while keepalived was restarted here. No partner runs that hears this host and is not in FAULT"
+        said = "{} the priority 1, and the partner does not take over from a holder that is alive. ".format(
+            "Its instances announce" if told else "Its configuration says")
+        return said + ("Only the partner knows why: it may be stopped or in FAULT, hear nothing of this host, say nopreempt or preempt_delay, or have no "
+                       "higher priority itself. For the last three there is mode=auto, which restarts keepalived")
+
+    def _told(self):
+        """What keepalived tells of its instances; nothing where it does not."""
+        if self.machine.root:
+            return {}
+        _rc, out, _err = self.machine.run_command(["systemctl", "show", "-p", "MainPID", "keepalived"])
+        main = out.strip().partition("=")[2]
+        return keepalived_told.ask(int(main)) if main.isdigit() and main != "0" else {}
+
+    # ---- back ----
 
     def undo(self, mark):
-        for path, changes in mark["files"].items():
-            lines = self.machine.read(path).split("\n")
+        track = mark.get("track")
+        if track:
+            now = self._content(track["file"])
+            if now == track["after"]:
+                self._write_number(track["file"], track["after"], track["before"])
+            elif now != track["before"]:
+                self.stays = "{} was written anew by somebody else meanwhile, and stays so.".format(track["file"])
+        for path, changes in mark.get("files", {}).items():
+            text = self._content(path)
+            # A file that is gone has nothing of ours in it.
+            lines = text.split("\n") if text is not None else []
             restored = keepalived_priority.restored(lines, changes)
             if restored != lines:
                 write_same(self.machine, path, "\n".join(restored))
-        _must(self.machine, "reload" if systemctl(self.machine, "is-active", "keepalived")[0] == 0 else "start")
+        if not self._runs():
+            _must(self.machine, "start")
+        elif not track:
+            _must(self.machine, "reload")
+        self.since = time.monotonic()
+
+    def _write_number(self, path, before, after):
+        real = self.machine.root + path
+        try:
+            if before is None:
+                with open(real, "x", encoding="utf-8"):
+                    os.chmod(real, 0o644)
+            if after is None:
+                os.unlink(real)
+                return
+        except OSError as error:
+            raise Trouble("{} cannot be written ({}); it was left as it was".format(path, error.strerror))
+        write_same(self.machine, path, after)
 
     def lacks_back(self, mark):
-        """What is missing for the host to be back in service, or None."""
-        if systemctl(self.machine, "is-active", "keepalived")[0] != 0:
+        """What is missing for the host to be back in service, or None. C(stays) tells what need not come back, and why."""
+        if not self._runs():
             return "keepalived does not run"
-        if not mark["active"] or not mark["returns"]:
+        if not mark["active"]:
             return None
+        self._read()
         lacking = sorted(set(mark["held"]).difference(self.machine.addresses()))
-        return "it does not hold {} again".format(", ".join(lacking)) if lacking else None
+        waiting, why = self._expected(lacking, mark)
+        if waiting:
+            return "it does not hold {} again{}".format(", ".join(waiting), why)
+        if lacking:
+            self.stays = " ".join(filter(None, [self.stays, "keepalived is back as a standby; {} may stay where it is: {}.".format(", ".join(lacking), why)]))
+        return None
+
+    def _expected(self, lacking, mark):
+        """Which of the addresses that this host lacks are to come back, and what is known of it; where none is, why they need not."""
+        wills = [will for will in self.wills.values() if set(will.addresses).intersection(lacking)]
+        reasons, waiting, why = [], [], ""
+        # In the first moments keepalived knows nothing of the partner.
+        told = self._told() if wills and time.monotonic() > (self.since or 0) + SILENCE * mark["interval"] else {}
+        for will in wills:
+            mine = told.get(will.name)
+            if will.nopreempt:
+                reasons.append("{} says nopreempt".format(will.name))
+            elif will.delay:
+                reasons.append("{} says preempt_delay, and waits {:g} s".format(will.name, will.delay))
+            elif mine and mine.state == "BACKUP" and mine.master and mine.master >= will.most:
+                reasons.append("the holder's priority {} is not below {}, the highest that {} can have".format(mine.master, will.most, will.name))
+            else:
+                waiting += [found for found in will.addresses if found in lacking]
+                if mine:
+                    heard = ", and hears a holder with {}".format(mine.master) if mine.master else ""
+                    why = ": {} is {} with the priority {}{}".format(will.name, mine.state, mine.priority, heard)
+        known = {found for will in wills for found in will.addresses}
+        if set(lacking).difference(known):
+            reasons.append("the configuration names it no more")
+        return waiting, why if waiting else ", and ".join(reasons)
 
 
 def _must(machine, verb):
