@@ -16,7 +16,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import keepaliv
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 
 MARK = "# rebootless.ksplice"
-OWNER, MOST, LOWEST = 255, 254, 1
+MOST, LOWEST = 254, 1
 PRIORITY = "priority {}".format(LOWEST)
 # What an instance or a sync group may track: the block that defines it, and the weight that it has without a word.
 TRACKED = {
@@ -73,7 +73,12 @@ def raises(track):
 
 
 def _blocks(statements, kind="vrrp_instance"):
-    return [one for one in statements if one.words[0] == kind and len(one.words) > 1]
+    """The blocks of instances, by their names; see keepalived.instances."""
+    found = {}
+    for one in keepalived.everywhere(statements):
+        if one.words[0] == kind and len(one.words) > 1:
+            found.setdefault(one.words[1], one)
+    return found
 
 
 def wills(statements):
@@ -81,19 +86,19 @@ def wills(statements):
     each other."""
     found = {}
     together = keepalived.synchronised(statements)
-    groups = {block.words[1]: block for block in _blocks(statements, "vrrp_sync_group")}
-    for one, block in zip(keepalived.instances(statements), _blocks(statements)):
-        given = [line.words[1] for line in block.inside if line.words[0] == "state" and len(line.words) > 1]
-        master = "MASTER" in given or (not given and one.priority == OWNER)
-        priority = one.priority or (OWNER if master else keepalived.DEFAULT_PRIORITY)
+    groups, blocks = _blocks(statements, "vrrp_sync_group"), _blocks(statements)
+    for one in keepalived.instances(statements):
+        block = blocks[one.name]
+        master = one.state == "MASTER" or (not one.state and one.priority == keepalived.OWNER)
+        priority = one.priority or (keepalived.OWNER if master else keepalived.DEFAULT_PRIORITY)
         delays = [_seconds(line.words[1:2], 0) for line in block.inside if line.words[0] == "preempt_delay"]
         watched = tracks(statements, block)
         for name, names in together.items():
             watched += tracks(statements, groups[name]) if one.name in names else []
         found[one.name] = Will(
-            one.name, one.addresses, priority, priority if priority == OWNER else min(MOST, priority + _added(watched)),
-            # keepalived passes over both where the instance begins as a master.
-            one.nopreempt and not master, 0 if master or one.nopreempt else (delays or [0])[-1], watched)
+            one.name, one.addresses, priority, priority if priority == keepalived.OWNER else min(MOST, priority + _added(watched)),
+            # keepalived passes over either where the instance begins as a master.
+            one.nopreempt, 0 if master or one.nopreempt else (delays or [0])[-1], watched)
     for names in together.values():
         mates = [found[name] for name in names if name in found]
         for mate in mates:
@@ -127,8 +132,8 @@ def tracked(statements, name):
     number = -((MOST - 1) // max(map(abs, lowering))) * (1 if max(lowering) > 0 else -1) if lowering else 1
     for will in wills(statements).values():
         left = will.priority + _added([track for track in will.tracks if track not in mine[will.name]]) + weights[will.name] * number
-        if weights[will.name] and (will.priority == OWNER or left > LOWEST):
-            raise Trouble("{}{} does not lower the priority of {} to 1: {}".format(where, name, will.name, "no weight changes 255" if will.priority == OWNER else (
+        if weights[will.name] and (will.priority == keepalived.OWNER or left > LOWEST):
+            raise Trouble("{}{} does not lower the priority of {} to 1: {}".format(where, name, will.name, "no weight changes 255" if will.priority == keepalived.OWNER else (
                 "with its weight of {} it is {} at least".format(weights[will.name], left))))
     return {"file": paths[-1], "after": "{}\n".format(number)}
 
@@ -145,7 +150,8 @@ def _added(watched):
 
 def interval(statements):
     """Seconds between two words of a holder, by the slowest instance."""
-    words = [_seconds(line.words[1:2], 1) for block in _blocks(statements) for line in block.inside if line.words[0] == "advert_int"]
+    words = [_seconds(line.words[1:2], 1) for block in _blocks(statements).values() for line in block.inside
+             if line.words[0] == "advert_int"]
     return max(words + [1.0])
 
 
@@ -166,9 +172,9 @@ def lowered(source, statements, token, read=keepalived.read):
     :returns: path to a list of (number of the line, the line as it was or None for an added one, the line as it is to be).
         No two lines are to be the same, so that each of them is known again wherever it stands by then.
     """
-    blocks = _blocks(statements)
+    blocks = list(_blocks(statements).values())
     out = {_place(line) for block in blocks for line in block.inside if line.words[0] == "state"}
-    for block in blocks + _blocks(statements, "vrrp_sync_group"):
+    for block in blocks + list(_blocks(statements, "vrrp_sync_group").values()):
         out.update(_place(track.statement) for track in tracks(statements, block) if raises(track))
     ends = {block.end for block in blocks}
     pieces = {}
@@ -178,14 +184,22 @@ def lowered(source, statements, token, read=keepalived.read):
         marked = changes.setdefault(path, [])
         line, here = source.files[path][number], pieces[(path, number)]
         alone = {text for text, _stays in here} == {"}"}
-        for place, text in enumerate(["    " + PRIORITY] if alone else _texts(here)):
+        texts = ["    " + PRIORITY] if alone else _texts(here)
+        for place, text in enumerate(texts):
             count += 1
             text = "{}{} {} {} {}".format(re.match(r"\s*", line).group(0), text, MARK, token, count)
+            if _goes_on(line) or (number and _goes_on(source.files[path][number - 1]) and (alone or place + 1 < len(texts))):
+                # In a definition of several lines.
+                text += " \\"
             # Where the brace stands alone, it stays as it is.
             marked.append((number - 1, None, text) if alone else (number, None if place else line, text))
     changes = {path: sorted(known, key=lambda change: change[0]) for path, known in changes.items()}
     _must_be_lowest(source, statements, changes, out, read)
     return changes
+
+
+def _goes_on(line):
+    return line.rstrip("\r").endswith("\\")
 
 
 def _place(statement):
@@ -238,11 +252,11 @@ def _must_be_lowest(source, statements, changes, out, read):
     """Read again what is about to be written: it must say what it said, but for the priority, the state and what lifts it."""
     after = read(_Lowered(source, changes))
     will = wills(after)
-    for one, block in zip(keepalived.instances(after), _blocks(after)):
+    for one in keepalived.instances(after):
         if one.priority != LOWEST or will[one.name].most != LOWEST:
             raise Trouble(
                 "{} line {}: the priority of {} cannot be lowered there: give each statement of it, and each brace, a line of its own".format(
-                    block.path, block.line + 1, one.name))
+                    one.path, one.line + 1, one.name))
     if _rest(after, ()) != _rest(statements, out):
         path, known = min(changes.items())
         raise Trouble(

@@ -89,27 +89,46 @@ vrrp_track_file load {
     weight 2
 }
 """
+MANY = """$MANY= \\
+vrrp_instance many_${NUM} { \\
+    interface eth0 \\
+    state MASTER \\
+    virtual_router_id ${NUM} \\
+    priority $PRIO \\
+    virtual_ipaddress { \\
+        10.77.60.${NUM}/16 \\
+    } \\
+}
+
+$NUM=11
+$MANY
+
+$NUM=12
+$MANY
+
+"""
 TRACK = "    track_script {\n        chk_app\n    }\n    track_interface {\n        lo weight 20\n    }\n"
 
 
 def test_a_living_holder_hands_over_by_its_priority(vrrps):
-    """A priority that depends on the host, state MASTER that cancels nopreempt, checks that add to the priority, one line for two things."""
+    """A priority that depends on the host, state MASTER that cancels nopreempt, checks that add to the priority, a definition of several
+    lines, one line for two things."""
     def text(first):
-        return SCRIPT + "@k1 $PRIO=150\n@k2 $PRIO=120\n" + vrrp("by_id", 71, "state BACKUP", "priority $PRIO") + vrrp(
+        return SCRIPT + "@k1 $PRIO=150\n@k2 $PRIO=120\n" + MANY + vrrp("by_id", 71, "state BACKUP", "priority $PRIO") + vrrp(
             "master", 82, "state MASTER", "nopreempt", f"priority {100 if first else 90}") + vrrp(
             "lifted", 66, "state BACKUP", f"priority {100 if first else 50}", check=TRACK if first else "") + vrrp(
             "one_line", 67, "state BACKUP", check=f"    priority {100 if first else 90} ")
 
-    lab = vrrps(text(True), text(False), [66, 67, 71, 82])
+    lab = vrrps(text(True), text(False), [11, 12, 66, 67, 71, 82])
     lab.run("k1", ["chown", "daemon:adm", CONF])
     lab.run("k1", ["chmod", "640", CONF])
     pid = serving(lab, "k1")
     drained = lab.drain("k1", KEEPALIVED, timeout=20)
     assert drained["changed"] and said(drained) == ["keepalived"], drained
-    assert virtual(lab, "k1") == [] and virtual(lab, "k2") == [66, 67, 71, 82]
+    assert virtual(lab, "k1") == [] and virtual(lab, "k2") == [11, 12, 66, 67, 71, 82]
     undone = lab.undo("k1", timeout=20)
     assert undone["changed"] and undone["drained"] == undone["left"] == []
-    assert virtual(lab, "k1") == [66, 67, 71, 82] and serving(lab, "k1") == pid, "told only once it is so, and nothing was restarted"
+    assert virtual(lab, "k1") == [11, 12, 66, 67, 71, 82] and serving(lab, "k1") == pid, "told only once it is so, and nothing was restarted"
     assert lab.shell("k1", f"cat {CONF}") == text(True) and lab.shell("k1", f"stat -c '%U %G %a' {CONF}").split() == ["daemon", "adm", "640"]
 
 
