@@ -8,7 +8,6 @@ with such a weight are out meanwhile. A check without a weight stays, as a host 
 that name the state are out as well: a restart with C(state MASTER) would take the addresses before it has heard anybody.
 """
 
-import copy
 import re
 from collections import namedtuple
 
@@ -234,23 +233,26 @@ def _texts(pieces):
     return texts or [""]
 
 
-class _Lowered:
-    """The files of a configuration with changes in them."""
+class Edited:
+    """The files of a configuration as they would be, see keepalived.Source.
 
-    def __init__(self, source, changes):
-        self.source, self.changes, self.files = copy.copy(source), changes, {}
+    :param edit: makes of a path and the lines that are there those that would be.
+    """
+
+    def __init__(self, source, edit):
+        self.source, self.edit, self.files = source, edit, {}
 
     def __getattr__(self, name):
         return getattr(self.source, name)
 
     def lines(self, path):
-        self.files[path] = changed(self.source.lines(path), self.changes.get(path, []))
+        self.files[path] = self.edit(path, self.source.lines(path))
         return self.files[path]
 
 
 def _must_be_lowest(source, statements, changes, out, read):
     """Read again what is about to be written: it must say what it said, but for the priority, the state and what lifts it."""
-    after = read(_Lowered(source, changes))
+    after = read(Edited(source, lambda path, lines: changed(lines, changes.get(path, []))))
     will = wills(after)
     for one in keepalived.instances(after):
         if one.priority != LOWEST or will[one.name].most != LOWEST:

@@ -39,7 +39,8 @@ class Adapter:
         self.machine, self.options = machine, options
         self.key = "keepalived"
         self.mode = options.get("mode") or "auto"
-        self.restarted, self.stays, self.since = False, None, None
+        self.restarted, self.stays, self.since = False, None, 0.0
+        self.told, self.asked = {}, -2.0
 
     def _read(self):
         source = keepalived.Source(self.machine.root)
@@ -87,7 +88,11 @@ class Adapter:
         if mark.get("track"):
             self._write_number(mark["track"]["file"], mark["track"]["before"], mark["track"]["after"])
             return
-        self._write({path: keepalived_priority.changed(self.source.files[path], changes) for path, changes in mark["files"].items()})
+        # Of a drain that was killed the lines may be there already.
+        source = keepalived_priority.Edited(self.source, lambda path, lines: keepalived_priority.restored(lines, mark["files"].get(path, [])))
+        if keepalived_priority.lowered(source, keepalived.read(source), mark["token"]) != _tuples(mark["files"]):
+            raise Trouble("keepalived's configuration was changed by somebody else since this drain began, and was left as it is")
+        self._write({path: keepalived_priority.changed(source.files[path], changes) for path, changes in mark["files"].items()})
         seconds = SILENCE * mark["interval"]
         if self.mode != "restart":
             _must(self.machine, "reload")
@@ -150,11 +155,13 @@ class Adapter:
 
     def _told(self):
         """What keepalived tells of its instances; nothing where it does not."""
-        if self.machine.root:
-            return {}
-        _rc, out, _err = self.machine.run_command(["systemctl", "show", "-p", "MainPID", "keepalived"])
-        main = out.strip().partition("=")[2]
-        return keepalived_told.ask(int(main)) if main.isdigit() and main != "0" else {}
+        # It writes each time into its log that it was asked.
+        if not self.machine.root and time.monotonic() > self.asked + 2:
+            _rc, out, _err = self.machine.run_command(["systemctl", "show", "-p", "MainPID", "keepalived"])
+            main = out.strip().partition("=")[2]
+            self.told = keepalived_told.ask(int(main)) if main.isdigit() and main != "0" else {}
+            self.asked = time.monotonic()
+        return self.told
 
     # ---- back ----
 
@@ -212,7 +219,7 @@ class Adapter:
         wills = [will for will in self.wills.values() if set(will.addresses).intersection(lacking)]
         reasons, waiting, why = [], [], ""
         # In the first moments keepalived knows nothing of the partner.
-        told = self._told() if wills and time.monotonic() > (self.since or 0) + SILENCE * mark["interval"] else {}
+        told = self._told() if wills and time.monotonic() > self.since + SILENCE * mark["interval"] else {}
         for will in wills:
             mine = told.get(will.name)
             if will.nopreempt:
@@ -230,6 +237,11 @@ class Adapter:
         if set(lacking).difference(known):
             reasons.append("the configuration names it no more")
         return waiting, why if waiting else ", and ".join(reasons)
+
+
+def _tuples(files):
+    """What JSON made lists of."""
+    return {path: [tuple(change) for change in changes] for path, changes in files.items()}
 
 
 def _must(machine, verb):
