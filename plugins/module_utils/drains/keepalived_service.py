@@ -147,7 +147,8 @@ class Adapter:
                     return "keepalived has not taken the lowered configuration, {} has the priority {} still; its log says why".format(will.name, mine.base)
                 return "{} announces the priority {} still".format(will.name, mine.priority)
         if self.restarted:
-            return "nobody took over while keepalived was restarted here. No partner runs that hears this host and is not in FAULT"
+            return ("keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and that is "
+                    "not in FAULT")
         said = "{} the priority 1, and the partner does not take over from a holder that is alive. ".format(
             "Its instances announce" if told else "Its configuration says")
         return said + ("Only the partner knows why: it may be stopped or in FAULT, hear nothing of this host, say nopreempt or preempt_delay, or have no "

@@ -11,7 +11,7 @@ import re
 import zlib
 
 import pytest
-from ha_hosts import DB, POOL, WEB4, WEB6, Traffic, keepalived
+from ha_hosts import ADDRESS, DB, POOL, WEB4, WEB6, Traffic, keepalived
 
 NODE = {"adapter": "pacemaker"}
 WEB_A = {"adapter": "haproxy", "backend": "web", "server": "a"}
@@ -89,6 +89,7 @@ vrrp_track_file load {
     weight 2
 }
 """
+ADDRESSES = [four for four, _six in ADDRESS.values()]
 MANY = """$MANY= \\
 vrrp_instance many_${NUM} { \\
     interface eth0 \\
@@ -112,23 +113,24 @@ TRACK = "    track_script {\n        chk_app\n    }\n    track_interface {\n    
 
 def test_a_living_holder_hands_over_by_its_priority(vrrps):
     """A priority that depends on the host, state MASTER that cancels nopreempt, checks that add to the priority, a definition of several
-    lines, one line for two things."""
+    lines, a list of peers with this host in it, one line for two things."""
     def text(first):
         return SCRIPT + "@k1 $PRIO=150\n@k2 $PRIO=120\n" + MANY + vrrp("by_id", 71, "state BACKUP", "priority $PRIO") + vrrp(
             "master", 82, "state MASTER", "nopreempt", f"priority {100 if first else 90}") + vrrp(
             "lifted", 66, "state BACKUP", f"priority {100 if first else 50}", check=TRACK if first else "") + vrrp(
+            "listed", 83, "state MASTER", "nopreempt", f"priority {100 if first else 90}", "unicast_peer {", *ADDRESSES, "}") + vrrp(
             "one_line", 67, "state BACKUP", check=f"    priority {100 if first else 90} ")
 
-    lab = vrrps(text(True), text(False), [11, 12, 66, 67, 71, 82])
+    lab = vrrps(text(True), text(False), [11, 12, 66, 67, 71, 82, 83])
     lab.run("k1", ["chown", "daemon:adm", CONF])
     lab.run("k1", ["chmod", "640", CONF])
     pid = serving(lab, "k1")
     drained = lab.drain("k1", KEEPALIVED, timeout=20)
     assert drained["changed"] and said(drained) == ["keepalived"], drained
-    assert virtual(lab, "k1") == [] and virtual(lab, "k2") == [11, 12, 66, 67, 71, 82]
+    assert virtual(lab, "k1") == [] and virtual(lab, "k2") == [11, 12, 66, 67, 71, 82, 83]
     undone = lab.undo("k1", timeout=20)
     assert undone["changed"] and undone["drained"] == undone["left"] == []
-    assert virtual(lab, "k1") == [11, 12, 66, 67, 71, 82] and serving(lab, "k1") == pid, "told only once it is so, and nothing was restarted"
+    assert virtual(lab, "k1") == [11, 12, 66, 67, 71, 82, 83] and serving(lab, "k1") == pid, "told only once it is so, and nothing was restarted"
     assert lab.shell("k1", f"cat {CONF}") == text(True) and lab.shell("k1", f"stat -c '%U %G %a' {CONF}").split() == ["daemon", "adm", "640"]
 
 
@@ -154,7 +156,8 @@ def test_nobody_takes_over(vrrps):
         dict({"state": "drained", "host": "k1", "token": "run-1", "timeout": 12}, targets=[dict(KEEPALIVED, **more)])
         for more in ({"mode": "priority"}, {}, {"mode": "track_file", "track_file": "load"})])
     failed(by_priority, "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: Its instances announce the priority 1, and the partner does not take over")
-    failed(restarted, "nobody took over while keepalived was restarted here. No partner runs that hears this host and is not in FAULT.")
+    failed(restarted, "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and that is "
+                      "not in FAULT. What this attempt had begun was put back.")
     failed(bad, "keepalived's configuration defines no track_file load; see vrrp_track_file in keepalived.conf(5). Nothing was changed.")
     assert virtual(lab, "k1") == [60] and lab.shell("k1", f"cat {CONF}") == vrrp("web", 60, "priority 50")
 

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import discover
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book, keepalived_told
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book, keepalived_service, keepalived_told
 
 PATH = "/etc/keepalived/keepalived.conf"
 CONF = """vrrp_script chk {
@@ -42,6 +42,7 @@ class Host:
 
     def __init__(self, root, moves=True):
         self.root, self.moves, self.said, self.refuses = str(root), moves, [], False
+        self.address = True
         for path in ("/etc/keepalived", "/run"):
             os.makedirs(self.root + path)
         self.write(CONF)
@@ -60,7 +61,7 @@ class Host:
         self.said.append(" ".join(words))
         if words[0] == "ip":
             lowered = "priority 1 #" in self.text() or (os.path.exists(self.root + "/run/load") and "-" in self.text("/run/load"))
-            return 0, "" if lowered and self.moves else "2: eth0 inet 192.0.2.60/32 scope global eth0\n", ""
+            return 0, "" if (lowered and self.moves) or not self.address else "2: eth0 inet 192.0.2.60/32 scope global eth0\n", ""
         if words[0] == "keepalived":
             return (1, "", "it is no good") if self.refuses and "priority 1 #" in self.text() else (0, "", "")
         return 0, "active", ""
@@ -125,6 +126,44 @@ def test_what_keepalived_does_not_accept_is_put_back(host):
     result = host.task("drained")
     assert result["failed"] and "keepalived does not accept its configuration with the priority lowered" in result["msg"] and "it is no good" in result["msg"]
     assert host.text() == CONF and host.marks() == []
+
+
+@pytest.mark.parametrize("told, words", [
+    ({"web": ("MASTER", 100, 160, None)}, "keepalived has not taken the lowered configuration, web has the priority 100 still; its log says why."),
+    ({"web": ("MASTER", 1, 1, None)}, "Its instances announce the priority 1, and the partner does not take over"),
+    ({}, "Its configuration says the priority 1, and the partner does not take over")])
+def test_why_an_address_does_not_move(host, monkeypatch, told, words):
+    monkeypatch.setattr(keepalived_service.Adapter, "_told", lambda _self: {name: keepalived_told.Told(*one) for name, one in told.items()})
+    host.moves = False
+    result = host.task("drained", target={"mode": "priority"})
+    assert result["failed"] and words in result["msg"] and host.text() == CONF and host.marks() == [], result["msg"]
+
+
+BACK = [
+    ("state BACKUP\n    nopreempt", {}, "keepalived is back as a standby; 192.0.2.60 may stay where it is: web says nopreempt."),
+    ("preempt_delay 90", {}, "keepalived is back as a standby; 192.0.2.60 may stay where it is: web says preempt_delay, and waits 90 s."),
+    ("state BACKUP", {"web": ("BACKUP", 100, 160, 200)}, "keepalived is back as a standby; 192.0.2.60 may stay where it is: the holder's priority 200 is not "
+                                                         "below 160, the highest that web can have."),
+    # With nopreempt that state MASTER cancels it is waited for; as is where the check may still add something.
+    ("state MASTER\n    nopreempt", {}, None), ("state MASTER\n    preempt_delay 90", {}, None), ("state BACKUP", {"web": ("BACKUP", 100, 100, 120)}, None)]
+
+
+@pytest.mark.parametrize("state, told, left", BACK)
+def test_what_need_not_come_back_and_why(host, monkeypatch, state, told, left):
+    monkeypatch.setattr(keepalived_service.Adapter, "_told", lambda _self: {name: keepalived_told.Told(*one) for name, one in told.items()})
+    # Without the first moments, in which keepalived knows nothing of the partner.
+    monkeypatch.setattr(keepalived_service, "SILENCE", -1e6)
+    text = CONF.replace("    track_file {\n        load\n    }\n", "").replace("state BACKUP", state)
+    host.write(text)
+    host.task("drained")
+    [mark] = host.marks()
+    assert mark["held"] == ["192.0.2.60"] and "interval" in mark
+    host.address = False
+    result = host.task("undone")
+    assert host.text() == text
+    assert result["left"] == ([left] if left else []) and result["failed"] == (not left), result
+    if not left:
+        assert "keepalived is NOT back in service: after 0 s it does not hold 192.0.2.60 again" in result["msg"]
 
 
 def test_attributes_stay(host):
