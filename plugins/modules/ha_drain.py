@@ -58,9 +58,9 @@ options:
     suboptions:
       adapter:
         description:
-          - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1, and what its checks would add is taken out, so that the partner
-            takes the addresses before this host lets them go. Where they do not move, as the partner says C(nopreempt), keepalived is restarted with the
-            low priority.
+          - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1, and what its checks would add is taken out, so that the
+            partner takes the addresses before this host lets them go. Where they do not move, as the partner says C(nopreempt), keepalived is restarted with
+            the low priority.
           - V(pacemaker) on the host itself puts its node into standby, and waits until another node runs all that ran there. Putting back waits for the
             cluster to come to rest.
           - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API, and waits for its sessions to end. As haproxy has it, clients
@@ -73,13 +73,13 @@ options:
         required: true
       mode:
         description:
-          - For V(keepalived), how. V(priority) lowers the priority in keepalived's configuration, V(restart) restarts keepalived with it, V(auto) does so only
-            where the addresses have not moved within five advertisement intervals.
+          - For V(keepalived), how. V(priority) lowers the priority in its configuration, V(restart) restarts keepalived with it, V(auto) does so only where the
+            addresses have not moved within five advertisement intervals.
           - V(track_file) writes a number into a file that keepalived tracks, and changes nothing of keepalived's own.
         type: str
         choices: [auto, priority, restart, track_file]
       track_file:
-        description: For V(keepalived) with V(track_file), the name of the C(track_file) (or C(vrrp_track_file)) block. Each instance, or its sync group, tracks it.
+        description: For V(keepalived) with V(track_file), the name of the C(track_file) or C(vrrp_track_file). Each instance, or its sync group, tracks it.
         type: str
       node:
         description: For V(pacemaker), the node's name in the cluster, by default its own.

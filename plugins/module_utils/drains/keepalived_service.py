@@ -47,7 +47,7 @@ class Adapter:
         try:
             self.statements, self.source = keepalived.read(source), source
         except keepalived.Unreadable as error:
-            raise Trouble("keepalived's configuration cannot be understood: {}.".format(error))
+            raise Trouble(f"keepalived's configuration cannot be understood: {error}.")
         self.wills = keepalived_priority.wills(self.statements)
 
     def look(self):
@@ -80,7 +80,7 @@ class Adapter:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Trouble("{} cannot be read ({})".format(path, error.strerror))
+            raise Trouble(f"{path} cannot be read ({error.strerror})")
 
     # ---- out of service ----
 
@@ -122,13 +122,13 @@ class Adapter:
         if refusal:
             for path, lines in before.items():
                 write_same(self.machine, path, "\n".join(lines))
-            raise Trouble("keepalived does not accept its configuration with the priority lowered, and its files are as they were: {}".format(refusal))
+            raise Trouble(f"keepalived does not accept its configuration with the priority lowered, and its files are as they were: {refusal}")
 
     def _refusal(self):
         """What keepalived says of its configuration, or None where it says nothing. It also complains of what it takes, so that only a configuration that
         it took without a word can become worse."""
         rc, out, err = self.machine.run_command(["keepalived", "-t"])
-        return " ".join((err or out or "status {}".format(rc)).split())[:300] if rc else None
+        return " ".join((err or out or f"status {rc}").split())[:300] if rc else None
 
     def lacks(self, mark):
         """What is missing for the host to be drained, or None."""
@@ -144,8 +144,8 @@ class Adapter:
             mine = told.get(will.name)
             if mine and mine.priority > keepalived_priority.LOWEST and set(will.addresses).intersection(held):
                 if not mark.get("track") and mine.base > keepalived_priority.LOWEST:
-                    return "keepalived has not taken the lowered configuration, {} has the priority {} still; its log says why".format(will.name, mine.base)
-                return "{} announces the priority {} still".format(will.name, mine.priority)
+                    return f"keepalived has not taken the lowered configuration, {will.name} has the priority {mine.base} still; its log says why"
+                return f"{will.name} announces the priority {mine.priority} still"
         if self.restarted:
             return ("keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and that is "
                     "not in FAULT")
@@ -157,11 +157,8 @@ class Adapter:
     def _told(self):
         """What keepalived tells of its instances; nothing where it does not."""
         # It writes each time into its log that it was asked.
-        if not self.machine.root and time.monotonic() > self.asked + 2:
-            _rc, out, _err = self.machine.run_command(["systemctl", "show", "-p", "MainPID", "keepalived"])
-            main = out.strip().partition("=")[2]
-            self.told = keepalived_told.ask(int(main)) if main.isdigit() and main != "0" else {}
-            self.asked = time.monotonic()
+        if time.monotonic() > self.asked + 2:
+            self.told, self.asked = keepalived_told.of(self.machine), time.monotonic()
         return self.told
 
     # ---- back ----
@@ -197,7 +194,7 @@ class Adapter:
                 os.unlink(real)
                 return
         except OSError as error:
-            raise Trouble("{} cannot be written ({}); it was left as it was".format(path, error.strerror))
+            raise Trouble(f"{path} cannot be written ({error.strerror}); it was left as it was")
         write_same(self.machine, path, after)
 
     def lacks_back(self, mark):
@@ -212,7 +209,9 @@ class Adapter:
         if waiting:
             return "it does not hold {} again{}".format(", ".join(waiting), why)
         if lacking:
-            self.stays = " ".join(filter(None, [self.stays, "keepalived is back as a standby; {} may stay where it is: {}.".format(", ".join(lacking), why)]))
+            where = "they are" if len(lacking) > 1 else "it is"
+            told = f"keepalived is back as a standby; {', '.join(lacking)} may stay where {where}: {why}."
+            self.stays = f"{self.stays} {told}" if self.stays else told
         return None
 
     def _expected(self, lacking, mark):
@@ -224,20 +223,20 @@ class Adapter:
         for will in wills:
             mine = told.get(will.name)
             if will.nopreempt:
-                reasons.append("{} says nopreempt".format(will.name))
+                reasons.append(f"{will.name} says nopreempt")
             elif will.delay:
-                reasons.append("{} says preempt_delay, and waits {:g} s".format(will.name, will.delay))
+                reasons.append(f"{will.name} says preempt_delay, and waits {will.delay:g} s")
             elif mine and mine.state == "BACKUP" and mine.master and mine.master >= will.most:
-                reasons.append("the holder's priority {} is not below {}, the highest that {} can have".format(mine.master, will.most, will.name))
+                reasons.append(f"the holder's priority {mine.master} is not below {will.most}, the highest that {will.name} can have")
             else:
                 waiting += [found for found in will.addresses if found in lacking]
                 if mine:
-                    heard = ", and hears a holder with {}".format(mine.master) if mine.master else ""
-                    why = ": {} is {} with the priority {}{}".format(will.name, mine.state, mine.priority, heard)
+                    heard = f", and hears a holder with {mine.master}" if mine.master else ""
+                    why = f": {will.name} is {mine.state} with the priority {mine.priority}{heard}"
         known = {found for will in wills for found in will.addresses}
         if set(lacking).difference(known):
             reasons.append("the configuration names it no more")
-        return waiting, why if waiting else ", and ".join(reasons)
+        return waiting, why if waiting else "; ".join(reasons)
 
 
 def _tuples(files):
@@ -248,4 +247,4 @@ def _tuples(files):
 def _must(machine, verb):
     rc, words = systemctl(machine, verb, "keepalived")
     if rc:
-        raise Trouble("systemctl {} keepalived failed: {}".format(verb, words))
+        raise Trouble(f"systemctl {verb} keepalived failed: {words}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What a running keepalived tells of its instances: upon SIGUSR1 it writes their state into a file."""
+"""What a running keepalived tells of its instances: upon SIGUSR1 it writes their state into a
+file."""
 
 import os
 import re
@@ -9,27 +10,64 @@ import stat
 import time
 from collections import namedtuple
 
-# state: MASTER, BACKUP, FAULT. base: the priority that it has read, priority: the one that it announces, master: that of the
-# holder it hears, None where it hears none.
-Told = namedtuple("Told", "state base priority master")
+from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
+
+# state: MASTER, BACKUP, FAULT. base: the priority that it has read, priority: the one that it
+# announces, master: that of the holder it hears, None where it hears none. addresses: in
+# keepalived's own spelling.
+Told = namedtuple("Told", "state base priority master addresses")
 FILES = ("/tmp/keepalived.data", "/run/keepalived/keepalived.data")
-FIELDS = {"State": "state", "Priority": "base", "Effective priority": "priority", "Master priority": "master"}
+FIELDS = {
+    "State": "state",
+    "Priority": "base",
+    "Effective priority": "priority",
+    "Master priority": "master",
+}
 SECONDS = 1.0
 
 
 def told(text):
-    """The file's text: name of an instance to Told. What says less than its state and priorities is left out."""
+    """The file's text: name of an instance to Told. What says less than its state and
+    priorities is left out."""
     found = {}
     for block in re.split(r"^ *VRRP Instance = ", text, flags=re.MULTILINE)[1:]:
         name, _end, rest = block.partition("\n")
         values = {}
-        for key, value in re.findall(r"^ +({}) = (\S+)".format("|".join(FIELDS)), rest, flags=re.MULTILINE):
+        for key, value in re.findall(
+            r"^ +({}) = (\S+)".format("|".join(FIELDS)), rest, flags=re.MULTILINE
+        ):
             values.setdefault(FIELDS[key], value)
         numbers = [values.get(key, "") for key in ("base", "priority")]
         if "state" in values and all(number.isdigit() for number in numbers):
             master = values.get("master", "")
-            found[name.strip()] = Told(values["state"], int(numbers[0]), int(numbers[1]), int(master) if master.isdigit() and master != "0" else None)
+            found[name.strip()] = Told(
+                values["state"],
+                int(numbers[0]),
+                int(numbers[1]),
+                int(master) if master.isdigit() and master != "0" else None,
+                re.findall(r"^ +([0-9a-f:.]+)(?:/\d+)? dev ", rest, flags=re.MULTILINE),
+            )
     return found
+
+
+def of(machine):
+    """What the keepalived of a host tells, or nothing where it does not."""
+    if machine.root:
+        return {}
+    _rc, out, _err = machine.run_command(["systemctl", "show", "-p", "MainPID", "keepalived"])
+    main = out.strip().partition("=")[2]
+    return ask(int(main)) if main.isdigit() and main != "0" else {}
+
+
+def in_fault(told, addresses):
+    """The names of the instances that have gone into FAULT and could take none of these
+    addresses."""
+    wanted = {keepalived.address(one) for one in addresses}
+    return sorted(
+        name
+        for name, one in told.items()
+        if one.state == "FAULT" and wanted.intersection(map(keepalived.address, one.addresses))
+    )
 
 
 def ask(pid, sleep=time.sleep):
@@ -40,7 +78,7 @@ def ask(pid, sleep=time.sleep):
     if not _hears(pid):
         return {}
     # It may have a /tmp of its own.
-    paths = ["/proc/{}/root{}".format(pid, path) for path in FILES]
+    paths = [f"/proc/{pid}/root{path}" for path in FILES]
     before = {path: _known(path) for path in paths}
     try:
         os.kill(pid, signal.SIGUSR1)
@@ -62,18 +100,23 @@ def ask(pid, sleep=time.sleep):
 
 
 def _known(path):
-    """What tells one writing of a file from another; None where there is none, or it may be anybody's."""
+    """What tells one writing of a file from another; None where there is none, or it may be
+    anybody's."""
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return (found.st_ino, found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_size else None
+    return (
+        (found.st_ino, found.st_mtime_ns, found.st_size)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_size
+        else None
+    )
 
 
 def _hears(pid):
     """Whether a process expects SIGUSR1, which would end one that does not."""
     try:
-        with open("/proc/{}/status".format(pid), encoding="utf-8", errors="replace") as file:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             masks = re.findall(r"^Sig(?:Blk|Cgt):\s*([0-9a-f]+)$", file.read(), flags=re.MULTILINE)
     except OSError:
         return False

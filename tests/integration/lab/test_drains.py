@@ -145,19 +145,25 @@ def test_a_partner_that_takes_nothing_from_a_living_holder(vrrps):
     assert drained["changed"] and virtual(lab, "k1") == [] and virtual(lab, "k2") == [60, 61, 62], drained
     undone = lab.undo("k1", timeout=20)
     assert not undone["failed"] and lab.shell("k1", f"cat {CONF}") == first and virtual(lab, "k1") == []
-    assert undone["left"] == ["keepalived is back as a standby; 10.77.60.60, 10.77.60.61, 10.77.60.62 may stay where it is: the holder's priority 100 is not below 50, the highest that theirs can have, and "
-                              "the holder's priority 1 is not below 1, the highest that both can have, and late says preempt_delay, and waits 600 s."]
+    assert undone["left"] == [
+        "keepalived is back as a standby; 10.77.60.60, 10.77.60.61, 10.77.60.62 may stay where they are: the holder's priority 100 is not below 50, the "
+        "highest that theirs can have; the holder's priority 1 is not below 1, the highest that both can have; late says preempt_delay, and waits 600 s."]
 
 
 def test_nobody_takes_over(vrrps):
-    lab = vrrps(vrrp("web", 60, "priority 50"), vrrp("web", 60, "priority 40"), [60])
-    lab.run("k2", ["systemctl", "stop", "keepalived"])
+    failing = "vrrp_script bad {\n    script /bin/false\n    interval 1\n}\n"
+    lab = vrrps(vrrp("web", 60, "priority 50"), failing + vrrp("web", 60, "priority 40", check="    track_script {\n        bad\n    }\n"), [60])
+    # Which the gate says before anything is tried.
+    check = {"checks": [{"unit": "keepalived"}], "timeout": 3, "fail": False}
+    theirs, others = lab.ha("k2", "ha_gate", dict(check, addresses=["10.77.60.60"]), dict(check, addresses=["10.77.60.61"]))
+    assert [one["said"] for one in theirs["checks"] + others["checks"]] == ["it is in FAULT with web", None]
     by_priority, restarted, bad = lab.ha("k1", "ha_drain", *[
         dict({"state": "drained", "host": "k1", "token": "run-1", "timeout": 12}, targets=[dict(KEEPALIVED, **more)])
         for more in ({"mode": "priority"}, {}, {"mode": "track_file", "track_file": "load"})])
-    failed(by_priority, "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: Its instances announce the priority 1, and the partner does not take over")
-    failed(restarted, "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and that is "
-                      "not in FAULT. What this attempt had begun was put back.")
+    still = "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: "
+    failed(by_priority, still + "Its instances announce the priority 1, and the partner does not take over")
+    failed(restarted, still + "keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and "
+                              "that is not in FAULT. What this attempt had begun was put back.")
     failed(bad, "keepalived's configuration defines no track_file load; see vrrp_track_file in keepalived.conf(5). Nothing was changed.")
     assert virtual(lab, "k1") == [60] and lab.shell("k1", f"cat {CONF}") == vrrp("web", 60, "priority 50")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The drain of keepalived, on a host that is a folder: marks, files and refusals. What keepalived makes of it, the lab's pairs
-try (tests/integration/lab/test_drains.py)."""
+"""The drain of keepalived, on a host that is a folder: marks, files and refusals. What
+keepalived makes of it, the lab's pairs try (tests/integration/lab/test_drains.py)."""
 
 import json
 import os
@@ -9,7 +9,11 @@ import os
 import pytest
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import discover
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book, keepalived_service, keepalived_told
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (
+    book,
+    keepalived_service,
+    keepalived_told,
+)
 
 PATH = "/etc/keepalived/keepalived.conf"
 CONF = """vrrp_script chk {
@@ -38,7 +42,8 @@ vrrp_instance web {
 
 
 class Host:
-    """A folder, and a keepalived that has the address as long as its priority is 100, or for good."""
+    """A folder, and a keepalived that has the address as long as its priority is 100, or for
+    good."""
 
     def __init__(self, root, moves=True):
         self.root, self.moves, self.said, self.refuses = str(root), moves, [], False
@@ -56,19 +61,45 @@ class Host:
             return file.read()
 
     def run(self, words, **_more):
-        words = [word for word in words if word not in ("timeout", "-k", "2") and not word.isdigit()]
+        words = [
+            word for word in words if word not in ("timeout", "-k", "2") and not word.isdigit()
+        ]
         words[0] = os.path.basename(words[0])
         self.said.append(" ".join(words))
         if words[0] == "ip":
-            lowered = "priority 1 #" in self.text() or (os.path.exists(self.root + "/run/load") and "-" in self.text("/run/load"))
-            return 0, "" if (lowered and self.moves) or not self.address else "2: eth0 inet 192.0.2.60/32 scope global eth0\n", ""
+            lowered = "priority 1 #" in self.text() or (
+                os.path.exists(self.root + "/run/load") and "-" in self.text("/run/load")
+            )
+            return (
+                0,
+                ""
+                if (lowered and self.moves) or not self.address
+                else "2: eth0 inet 192.0.2.60/32 scope global eth0\n",
+                "",
+            )
         if words[0] == "keepalived":
-            return (1, "", "it is no good") if self.refuses and "priority 1 #" in self.text() else (0, "", "")
+            return (
+                (1, "", "it is no good")
+                if self.refuses and "priority 1 #" in self.text()
+                else (0, "", "")
+            )
         return 0, "active", ""
 
     def task(self, state, **more):
         target = {"adapter": "keepalived", **more.pop("target", {})}
-        params = dict({"state": state, "host": "a", "token": "t", "any_token": False, "lease": None, "when": "active", "timeout": 0, "targets": [target]}, **more)
+        params = dict(
+            {
+                "state": state,
+                "host": "a",
+                "token": "t",
+                "any_token": False,
+                "lease": None,
+                "when": "active",
+                "timeout": 0,
+                "targets": [target],
+            },
+            **more,
+        )
         return book.run(discover.Machine(self.run, self.root), params, sleep=lambda _seconds: None)
 
     def marks(self):
@@ -87,8 +118,16 @@ def host(tmp_path, monkeypatch):
 def test_lowered_and_put_back(host):
     assert host.task("drained")["drained"]
     lowered = host.text()
-    assert "priority 1 #" in lowered and "\n        chk\n" not in lowered and "state BACKUP" not in lowered and "priority 100" in lowered
-    assert "systemctl reload keepalived" in host.said and "systemctl restart keepalived" not in host.said
+    assert (
+        "priority 1 #" in lowered
+        and "\n        chk\n" not in lowered
+        and "state BACKUP" not in lowered
+        and "priority 100" in lowered
+    )
+    assert (
+        "systemctl reload keepalived" in host.said
+        and "systemctl restart keepalived" not in host.said
+    )
     assert not host.task("undone")["failed"] and host.text() == CONF and host.marks() == []
 
 
@@ -113,47 +152,100 @@ def test_a_configuration_that_somebody_wrote_anew_meanwhile(host):
     theirs = CONF.replace("    interface eth0\n", "    interface eth1\n\n")
     host.write(theirs)
     refused = host.task("drained", when="always")
-    assert refused["failed"] and "was changed by somebody else since this drain began" in refused["msg"] and host.text() == theirs
+    assert (
+        refused["failed"]
+        and "was changed by somebody else since this drain began" in refused["msg"]
+        and host.text() == theirs
+    )
     # Putting back takes out our own lines and no others, also of a file that is gone.
     host.write(CONF)
     host.task("drained")
     host.write(host.text().replace("eth0", "eth1") + "# theirs\n")
-    assert not host.task("undone")["failed"] and host.text() == CONF.replace("eth0", "eth1") + "# theirs\n"
+    assert (
+        not host.task("undone")["failed"]
+        and host.text() == CONF.replace("eth0", "eth1") + "# theirs\n"
+    )
 
 
 def test_what_keepalived_does_not_accept_is_put_back(host):
     host.refuses = True
     result = host.task("drained")
-    assert result["failed"] and "keepalived does not accept its configuration with the priority lowered" in result["msg"] and "it is no good" in result["msg"]
+    assert (
+        result["failed"]
+        and "keepalived does not accept its configuration with the priority lowered"
+        in result["msg"]
+        and "it is no good" in result["msg"]
+    )
     assert host.text() == CONF and host.marks() == []
 
 
-@pytest.mark.parametrize("told, words", [
-    ({"web": ("MASTER", 100, 160, None)}, "keepalived has not taken the lowered configuration, web has the priority 100 still; its log says why."),
-    ({"web": ("MASTER", 1, 1, None)}, "Its instances announce the priority 1, and the partner does not take over"),
-    ({}, "Its configuration says the priority 1, and the partner does not take over")])
+@pytest.mark.parametrize(
+    "told, words",
+    [
+        (
+            {"web": ("MASTER", 100, 160, None)},
+            "keepalived has not taken the lowered configuration, web has the "
+            "priority 100 still; its log says why.",
+        ),
+        (
+            {"web": ("MASTER", 1, 1, None)},
+            "Its instances announce the priority 1, and the partner does not take over",
+        ),
+        ({}, "Its configuration says the priority 1, and the partner does not take over"),
+    ],
+)
 def test_why_an_address_does_not_move(host, monkeypatch, told, words):
-    monkeypatch.setattr(keepalived_service.Adapter, "_told", lambda _self: {name: keepalived_told.Told(*one) for name, one in told.items()})
+    monkeypatch.setattr(
+        keepalived_service.Adapter,
+        "_told",
+        lambda _self: {name: keepalived_told.Told(*one, []) for name, one in told.items()},
+    )
     host.moves = False
     result = host.task("drained", target={"mode": "priority"})
-    assert result["failed"] and words in result["msg"] and host.text() == CONF and host.marks() == [], result["msg"]
+    assert (
+        result["failed"] and words in result["msg"] and host.text() == CONF and host.marks() == []
+    ), result["msg"]
 
 
 BACK = [
-    ("state BACKUP\n    nopreempt", {}, "keepalived is back as a standby; 192.0.2.60 may stay where it is: web says nopreempt."),
-    ("preempt_delay 90", {}, "keepalived is back as a standby; 192.0.2.60 may stay where it is: web says preempt_delay, and waits 90 s."),
-    ("state BACKUP", {"web": ("BACKUP", 100, 160, 200)}, "keepalived is back as a standby; 192.0.2.60 may stay where it is: the holder's priority 200 is not "
-                                                         "below 160, the highest that web can have."),
-    # With nopreempt that state MASTER cancels it is waited for; as is where the check may still add something.
-    ("state MASTER\n    nopreempt", {}, None), ("state MASTER\n    preempt_delay 90", {}, None), ("state BACKUP", {"web": ("BACKUP", 100, 100, 120)}, None)]
+    (
+        "state BACKUP\n    nopreempt",
+        {},
+        "keepalived is back as a standby; 192.0.2.60 may stay where it is: web says nopreempt.",
+    ),
+    (
+        "preempt_delay 90",
+        {},
+        "keepalived is back as a standby; 192.0.2.60 may stay where it is: "
+        "web says preempt_delay, and waits 90 s.",
+    ),
+    (
+        "state BACKUP",
+        {"web": ("BACKUP", 100, 160, 200)},
+        "keepalived is back as a standby; 192.0.2.60 may stay where it is: "
+        "the holder's priority 200 is not "
+        "below 160, the highest that web can have.",
+    ),
+    # With nopreempt that state MASTER cancels it is waited for; as is where the check may still
+    # add something.
+    ("state MASTER\n    nopreempt", {}, None),
+    ("state MASTER\n    preempt_delay 90", {}, None),
+    ("state BACKUP", {"web": ("BACKUP", 100, 100, 120)}, None),
+]
 
 
 @pytest.mark.parametrize("state, told, left", BACK)
 def test_what_need_not_come_back_and_why(host, monkeypatch, state, told, left):
-    monkeypatch.setattr(keepalived_service.Adapter, "_told", lambda _self: {name: keepalived_told.Told(*one) for name, one in told.items()})
+    monkeypatch.setattr(
+        keepalived_service.Adapter,
+        "_told",
+        lambda _self: {name: keepalived_told.Told(*one, []) for name, one in told.items()},
+    )
     # Without the first moments, in which keepalived knows nothing of the partner.
     monkeypatch.setattr(keepalived_service, "SILENCE", -1e6)
-    text = CONF.replace("    track_file {\n        load\n    }\n", "").replace("state BACKUP", state)
+    text = CONF.replace("    track_file {\n        load\n    }\n", "").replace(
+        "state BACKUP", state
+    )
     host.write(text)
     host.task("drained")
     [mark] = host.marks()
@@ -163,7 +255,10 @@ def test_what_need_not_come_back_and_why(host, monkeypatch, state, told, left):
     assert host.text() == text
     assert result["left"] == ([left] if left else []) and result["failed"] == (not left), result
     if not left:
-        assert "keepalived is NOT back in service: after 0 s it does not hold 192.0.2.60 again" in result["msg"]
+        assert (
+            "keepalived is NOT back in service: after 0 s it does not hold 192.0.2.60 again"
+            in result["msg"]
+        )
 
 
 def test_attributes_stay(host):
@@ -186,7 +281,9 @@ def test_a_tracked_file(host, before):
     assert host.task("drained", **BY_FILE)["drained"]
     assert host.text("/run/load") == "-126\n" and "systemctl reload keepalived" not in host.said
     assert host.task("undone")["left"] == []
-    assert os.path.exists(host.root + "/run/load") == bool(before) and (not before or host.text("/run/load") == before)
+    assert os.path.exists(host.root + "/run/load") == bool(before) and (
+        not before or host.text("/run/load") == before
+    )
 
 
 def test_a_tracked_file_that_somebody_wrote_meanwhile_is_theirs(host):
@@ -194,23 +291,60 @@ def test_a_tracked_file_that_somebody_wrote_meanwhile_is_theirs(host):
     host.write("3\n", "/run/load")
     host.task("drained", **BY_FILE)
     host.write("7\n", "/run/load")
-    assert host.task("undone")["left"] == ["/run/load was written anew by somebody else meanwhile, and stays so."]
+    assert host.task("undone")["left"] == [
+        "/run/load was written anew by somebody else meanwhile, and stays so."
+    ]
     assert host.text("/run/load") == "7\n" and host.marks() == []
 
 
-@pytest.mark.parametrize("old, new, words", [
-    ("    track_file {\n        load\n    }\n", "", PATH + " line 4: web tracks load not: each instance, or its sync group, must do so once."),
-    ("    weight 2\n", "    weight 2x\n", "no number lowers the priority of every instance that tracks load"),
-    ("    weight 2\n", "    weight 150\n", "load does not lower the priority of web to 1: with its weight of 150 it is 10 at least."),
-    ("priority 100", "priority 255", "load does not lower the priority of web to 1: no weight changes 255."),
-    ("    file /run/load\n", "", "keepalived's configuration defines no track_file load with a file."),
-    ("track_file load {", "track_file other {", "keepalived's configuration defines no track_file load; see vrrp_track_file in keepalived.conf(5).")])
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        (
+            "    track_file {\n        load\n    }\n",
+            "",
+            PATH
+            + " line 4: web tracks load not: each instance, or its sync group, must do so once.",
+        ),
+        (
+            "    weight 2\n",
+            "    weight 2x\n",
+            "no number lowers the priority of every instance that tracks load",
+        ),
+        (
+            "    weight 2\n",
+            "    weight 150\n",
+            "load does not lower the priority of web to 1: "
+            "with its weight of 150 it is 10 at least.",
+        ),
+        (
+            "priority 100",
+            "priority 255",
+            "load does not lower the priority of web to 1: no weight changes 255.",
+        ),
+        (
+            "    file /run/load\n",
+            "",
+            "keepalived's configuration defines no track_file load with a file.",
+        ),
+        (
+            "track_file load {",
+            "track_file other {",
+            "keepalived's configuration defines no track_file load; "
+            "see vrrp_track_file in keepalived.conf(5).",
+        ),
+    ],
+)
 def test_a_tracked_file_that_does_not_do(host, old, new, words):
     text = CONF if "weight 150" in new else CONF.replace("        chk\n", "")
     assert old in text
     host.write(text.replace(old, new, 1))
     refused = host.task("drained", **BY_FILE)
-    assert refused["failed"] and words in refused["msg"] and refused["msg"].endswith("Nothing was changed."), refused["msg"]
+    assert (
+        refused["failed"]
+        and words in refused["msg"]
+        and refused["msg"].endswith("Nothing was changed.")
+    ), refused["msg"]
     assert not os.path.exists(host.root + "/run/load")
 
 
@@ -228,9 +362,12 @@ DATA = """------< VRRP Topology >------
    Effective priority = 55
    Total priority = 55
  VRRP Instance = db
-   State = MASTER
+   State = FAULT
    Priority = 1
    Effective priority = 1
+   Virtual IP (2):
+     10.77.60.61/16 dev eth0 scope global
+     2001:db8::61/64 dev eth0 scope global set
  VRRP Instance = broken
    State = MASTER
 ------< VRRP Scripts >------
@@ -240,12 +377,21 @@ DATA = """------< VRRP Topology >------
 
 
 def test_what_keepalived_tells():
-    assert keepalived_told.told(DATA) == {"web": ("BACKUP", 50, 55, 100), "db": ("MASTER", 1, 1, None)}
+    assert keepalived_told.told(DATA) == {
+        "web": ("BACKUP", 50, 55, 100, []),
+        "db": ("FAULT", 1, 1, None, ["10.77.60.61", "2001:db8::61"]),
+    }
     assert keepalived_told.told("") == {}
+    told = keepalived_told.told(DATA)
+    assert (
+        keepalived_told.in_fault(told, ["2001:DB8:0::61"]) == ["db"]
+        and keepalived_told.in_fault(told, ["10.77.60.6"]) == []
+    )
 
 
 def test_a_process_that_does_not_expect_to_be_asked_is_left_alone():
     import subprocess
+
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
         assert keepalived_told.ask(sleeper.pid) == {} and sleeper.poll() is None

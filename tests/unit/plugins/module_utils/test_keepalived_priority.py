@@ -12,10 +12,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from test_keepalived import MAIN, instances, on_disk, read  # noqa: E402
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived  # noqa: E402
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority  # noqa: E402
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (  # noqa: E402
+    keepalived_priority,
+)
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
+
 
 def lower(text, token="t1"):
     source, statements = read(text)
@@ -26,13 +29,17 @@ def lower(text, token="t1"):
 def test_a_comment_goes_and_comes_back_and_a_missing_priority_is_added():
     text = "vrrp_instance a {\n  priority 150 # the first\n}\nvrrp_instance b\n{\n}\n"
     lines, changes = lower(text)
-    assert [line.strip() for line in lines if "rebootless" in line] == ["priority 1 # rebootless.ksplice t1 1", "priority 1 # rebootless.ksplice t1 2"]
+    assert [line.strip() for line in lines if "rebootless" in line] == [
+        "priority 1 # rebootless.ksplice t1 1",
+        "priority 1 # rebootless.ksplice t1 2",
+    ]
     assert [one.priority for one in instances("\n".join(lines))] == [1, 1]
     assert "\n".join(keepalived_priority.restored(lines, changes)) == text
 
 
 def test_two_lines_that_become_alike_come_back_each_as_it_was():
-    text = "vrrp_instance a {\n    priority 150\n}\nvrrp_instance b {\n    priority 100\n}\nvrrp_instance c {\n}\n"
+    text = "vrrp_instance a {\n    priority 150\n}\n"
+    text += "vrrp_instance b {\n    priority 100\n}\nvrrp_instance c {\n}\n"
     lines, changes = lower(text)
     assert len(set(after for _number, _before, after in changes)) == 3
     assert "\n".join(keepalived_priority.restored(lines, changes)) == text
@@ -40,7 +47,17 @@ def test_two_lines_that_become_alike_come_back_each_as_it_was():
     assert keepalived_priority.restored(lines[::-1], changes) == text.split("\n")[::-1]
 
 
-@pytest.mark.parametrize("line", ["priority $HIGH", "priority ${HIGH}", 'priority "150"', "$LINE", "priority 150 # $HIGH", "priority 150!x"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "priority $HIGH",
+        "priority ${HIGH}",
+        'priority "150"',
+        "$LINE",
+        "priority 150 # $HIGH",
+        "priority 150!x",
+    ],
+)
 def test_a_priority_that_comes_of_a_parameter_is_lowered_too(line):
     text = "$HIGH=150\n$LINE=priority $HIGH\nvrrp_instance a {\n\t%s\n}" % line
     lines, changes = lower(text)
@@ -59,15 +76,39 @@ def test_line_ends_stay(tmp_path):
 comments = st.sampled_from(["", " # a comment", " ! priority 9", "  "])
 indents = st.sampled_from(["", "  ", "    ", "\t"])
 names = st.sampled_from(["a", "web", '"quoted"', "vrrp_1", "$NAME"])
-OTHER = ["interface eth0", "virtual_router_id 51", "nopreempt", "$REST", "# priority 3", "! {", "", "authentication {\nauth_pass \"{#!\"\n}", "advert_int 1",
-         "track_script\n{\nchk weight 2\n}", "virtual_ipaddress {\n192.0.2.1/24\n2001:db8::1\n}", "@me priority 8", "notify \"/bin/x priority 5\""]
-priorities = st.sampled_from(["priority 150", "priority 150", "priority  1", "priority 254", "priority $HIGH",
-                              "priority ${HIGH}", "priority \"90\"", "priority\t7"])
+OTHER = [
+    "interface eth0",
+    "virtual_router_id 51",
+    "nopreempt",
+    "$REST",
+    "# priority 3",
+    "! {",
+    "",
+    'authentication {\nauth_pass "{#!"\n}',
+    "advert_int 1",
+    "track_script\n{\nchk weight 2\n}",
+    "virtual_ipaddress {\n192.0.2.1/24\n2001:db8::1\n}",
+    "@me priority 8",
+    'notify "/bin/x priority 5"',
+]
+priorities = st.sampled_from(
+    [
+        "priority 150",
+        "priority 150",
+        "priority  1",
+        "priority 254",
+        "priority $HIGH",
+        "priority ${HIGH}",
+        'priority "90"',
+        "priority\t7",
+    ]
+)
 
 
 @st.composite
 def configurations(draw):
-    """Instances as people write them, with and without a priority (or with two), and other blocks between them."""
+    """Instances as people write them, with and without a priority (or with two), and other
+    blocks between them."""
     lines = ["$NAME=by_name", "$HIGH=200", "$REST=smtp_alert", "global_defs {", "router_id x", "}"]
     for _number in range(draw(st.integers(1, 5))):
         brace = draw(st.sampled_from([" {", "\n{", "{", " { # open"]))
@@ -75,7 +116,9 @@ def configurations(draw):
         for part in draw(st.lists(st.one_of(st.sampled_from(OTHER), priorities), max_size=5)):
             indent, comment = draw(indents), draw(comments)
             lines += [indent + line + comment for line in part.split("\n")]
-        lines += ["}" + draw(comments)] + draw(st.sampled_from([[], [""], ["vrrp_script s {", "priority 3", "}"]]))
+        lines += ["}" + draw(comments)] + draw(
+            st.sampled_from([[], [""], ["vrrp_script s {", "priority 3", "}"]])
+        )
     return lines
 
 
@@ -98,7 +141,19 @@ def test_what_others_change_meanwhile_stays(lines, data):
     edited, expected = [], []
     back = {line: before for _number, before, line in changes}
     for line in after:
-        new = data.draw(st.lists(st.sampled_from(["# by somebody", "    priority 1", "    priority 1 # rebootless.ksplice t0 1", "}"]), max_size=1))
+        new = data.draw(
+            st.lists(
+                st.sampled_from(
+                    [
+                        "# by somebody",
+                        "    priority 1",
+                        "    priority 1 # rebootless.ksplice t0 1",
+                        "}",
+                    ]
+                ),
+                max_size=1,
+            )
+        )
         edited += new
         expected += new
         if line not in ours and data.draw(st.booleans()) and data.draw(st.booleans()):
