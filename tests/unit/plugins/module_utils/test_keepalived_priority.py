@@ -13,6 +13,7 @@ from test_keepalived import MAIN, instances, on_disk, read  # noqa: E402
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived  # noqa: E402
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (  # noqa: E402
+    common,
     keepalived_priority,
 )
 
@@ -89,6 +90,15 @@ OTHER = [
     "track_script\n{\nchk weight 2\n}",
     "virtual_ipaddress {\n192.0.2.1/24\n2001:db8::1\n}",
     "@me priority 8",
+    "@^nobody priority 77",
+    "@^nobody state MASTER",
+    "state MASTER",
+    "state $STATE",
+    "$BODY",
+    "track_file {\nload\nother weight 0\n}",
+    "track_interface {\nlo weight -5 reverse\neth0\n}",
+    "track_process { web weight 9 }",
+    "state BACKUP }\nvrrp_instance more {",
     'notify "/bin/x priority 5"',
 ]
 priorities = st.sampled_from(
@@ -109,16 +119,18 @@ priorities = st.sampled_from(
 def configurations(draw):
     """Instances as people write them, with and without a priority (or with two), and other
     blocks between them."""
-    lines = ["$NAME=by_name", "$HIGH=200", "$REST=smtp_alert", "global_defs {", "router_id x", "}"]
+    lines = ["$NAME=by_name", "$HIGH=200", "$REST=smtp_alert", "$STATE=MASTER"]
+    lines += ["$BODY= \\", "priority 90 \\", "  state MASTER \\", "nopreempt", ""]
+    lines += ["global_defs {", "router_id x", "}"]
     for _number in range(draw(st.integers(1, 5))):
         brace = draw(st.sampled_from([" {", "\n{", "{", " { # open"]))
         lines += ("vrrp_instance " + draw(names) + brace).split("\n")
         for part in draw(st.lists(st.one_of(st.sampled_from(OTHER), priorities), max_size=5)):
             indent, comment = draw(indents), draw(comments)
             lines += [indent + line + comment for line in part.split("\n")]
-        lines += ["}" + draw(comments)] + draw(
-            st.sampled_from([[], [""], ["vrrp_script s {", "priority 3", "}"]])
-        )
+        end = draw(st.sampled_from(["}", "}", "priority 66 }", "\t} "]))
+        between = [[], [""], ["vrrp_script chk {", "weight 3", "}"], ["track_file other {", "}"]]
+        lines += [end + draw(comments)] + draw(st.sampled_from(between))
     return lines
 
 
@@ -127,9 +139,11 @@ def configurations(draw):
 def test_lowered_by_the_parser_and_restored_to_the_letter(lines):
     text = "\n".join(lines)
     after, changes = lower(text)
-    found = instances("\n".join(after))
+    found, statements = instances("\n".join(after)), read("\n".join(after))[1]
     assert [one.name for one in found] == [one.name for one in instances(text)]
     assert [one.priority for one in found] == [1] * len(found)
+    assert {one.most for one in keepalived_priority.wills(statements).values()} == {1}
+    assert not any(one.state for one in found)
     assert keepalived_priority.restored(after, changes) == lines
 
 
@@ -161,3 +175,84 @@ def test_what_others_change_meanwhile_stays(lines, data):
         edited.append(line)
         expected += [line] if line not in ours else [back[line]] if back[line] is not None else []
     assert keepalived_priority.restored(edited, changes) == expected
+
+
+# ---- who would take an address -----------------------------------------------------------------
+
+
+def will(text, name="web"):
+    return keepalived_priority.wills(read(text)[1])[name]
+
+
+def web(*lines, more=""):
+    return "\n".join(["vrrp_instance web {", *lines, "}", more, ""])
+
+
+SCRIPT = "vrrp_script chk {\nweight %s\n}\n"
+
+
+@pytest.mark.parametrize(
+    "text, priority, most",
+    [
+        (web("priority 100"), 100, 100),
+        (web(), 100, 100),
+        (web("state MASTER"), 255, 255),
+        (web("priority 255", "track_script {\nchk weight 9\n}"), 255, 255),
+        (web("priority 90", "track_script {\nchk\n}"), 90, 90),
+        (SCRIPT % "60" + web("priority 90", "track_script {\nchk\n}"), 90, 150),
+        (SCRIPT % "60" + web("priority 90", "track_script {\nchk weight 0\n}"), 90, 90),
+        (SCRIPT % "-60" + web("priority 90", "track_script {\nchk\n}"), 90, 90),
+        (SCRIPT % "-60 reverse" + web("priority 90", "track_script {\nchk\n}"), 90, 150),
+        (SCRIPT % "-60 reverse" + web("track_script {\nchk weight -5 noreverse\n}"), 100, 100),
+        (web("priority 90", "track_process {\nnginx\n}"), 90, 91),
+        (web("priority 90", "track_file {\nload\n}"), 90, 254),
+        (web("priority 90", "track_file {\nload weight 0\n}"), 90, 90),
+        (web("priority 90", "track_interface {\neth1\neth2 weight 7\neth3 weight 3\n}"), 90, 100),
+        (web("priority 90", "track_script {\nchk weight x\n}"), 90, 254),
+        (
+            web(
+                "priority 90",
+                more="vrrp_sync_group both {\ngroup {\nweb\n}\ntrack_bfd {\nb weight 4\n}\n}",
+            ),
+            90,
+            94,
+        ),
+    ],
+)
+def test_what_a_priority_is_and_may_become(text, priority, most):
+    assert will(text)[2:4] == (priority, most)
+    # Lowered it can be no more than 1, whatever the checks say.
+    lines, changes = lower(text)
+    assert will("\n".join(lines))[2:4] == (1, 1)
+    assert "\n".join(keepalived_priority.restored(lines, changes)) == text
+
+
+@pytest.mark.parametrize(
+    "lines, nopreempt, delay",
+    [
+        (["nopreempt"], True, 0),
+        (["state BACKUP", "nopreempt"], True, 0),
+        (["state MASTER", "nopreempt", "preempt_delay 9"], False, 0),
+        (["preempt_delay 9.5"], False, 9.5),
+        (["nopreempt", "preempt_delay 9"], True, 0),
+        (["preempt_delay x"], False, 0),
+    ],
+)
+def test_what_lets_the_partner_keep_an_address(lines, nopreempt, delay):
+    text = web(*lines)
+    assert (will(text).nopreempt, will(text).delay) == (nopreempt, delay)
+    text += "vrrp_instance mate {\n}\nvrrp_sync_group both {\ngroup {\nweb\nmate\n}\n}"
+    assert (will(text, "mate").nopreempt, will(text, "mate").delay) == (nopreempt, delay)
+
+
+def test_what_cannot_be_lowered_is_refused_with_its_line():
+    text = "$END=}\n$STATE=state MASTER\nvrrp_instance web {\n$STATE\n~SEQ(N, 1, 2) priority $N\n}"
+    assert instances("\n".join(lower(text)[0]))[0].priority == 1
+    text = "$BODY=state MASTER \\\ninterface eth0\n\nvrrp_instance web {\n$BODY\n}"
+    with pytest.raises(common.Trouble, match=f"{MAIN} line 1: .*: give each statement there"):
+        lower(text)
+
+
+def test_seconds_between_two_words_of_a_holder():
+    assert keepalived_priority.interval(read(web("advert_int 0.2"))[1]) == 1.0
+    assert keepalived_priority.interval(read(web("advert_int 3") + web("advert_int x"))[1]) == 3.0
