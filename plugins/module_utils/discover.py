@@ -2,11 +2,14 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Which redundancy groups a host is a member of, by what runs on it. Reads; decides nothing."""
 
+import glob
+import ipaddress
 import json
 import os
+import re
 import shlex
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, keepalived, pacemaker
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, keepalived, keepalived_process, pacemaker
 from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import told
 
 ARGUMENTS = {
@@ -37,14 +40,58 @@ class Machine:
         with open(self.root + path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
 
-    def addresses(self):
+    def addresses(self, namespace=None):
         """The addresses on the interfaces of this host."""
-        rc, out, err = self.run_command(["ip", "-o", "addr", "show"])
+        return {str(one.ip) for found in self.networks(namespace).values() for one in found}
+
+    def networks(self, namespace=None):
+        """Interface to its addresses, with their prefix lengths and in their order.
+
+        :param namespace: of the network, by the name that it has in /run/netns; None is this host's own.
+        """
+        command = ["ip", "-o", "addr", "show"]
+        rc, out, err = self.run_command((["ip", "netns", "exec", namespace] if namespace else []) + command)
         if rc:
             # None would make it a standby, or one that is drained.
-            raise keepalived.Unreadable("`ip -o addr show` does not tell the addresses of this host ({})".format(" ".join((err or out).split())[:200] or rc))
-        words = [line.split() for line in out.splitlines()]
-        return {keepalived.address(line[3]) for line in words if len(line) > 3 and line[2] in ("inet", "inet6")} - {None}
+            raise keepalived.Unreadable("`{}` does not tell the addresses of this host{} ({})".format(
+                " ".join(command), " in the network namespace {}".format(namespace) if namespace else "", " ".join((err or out).split())[:200] or rc))
+        found = {}
+        for line in out.splitlines():
+            words = line.split()
+            if len(words) > 3 and words[2] in ("inet", "inet6"):
+                try:
+                    found.setdefault(words[1].partition("@")[0], []).append(ipaddress.ip_interface(words[3].partition("%")[0]))
+                except ValueError:
+                    continue
+        return found
+
+    def routes(self, namespace=None):
+        """Destination of each route to whether keepalived has put it there, or None where that cannot be told."""
+        found = {}
+        for family in ("-4", "-6"):
+            command = ["ip", family, "-o", "route", "show", "table", "all"]
+            rc, out, _err = self.run_command((["ip", "netns", "exec", namespace] if namespace else []) + command)
+            if rc:
+                return None
+            for line in out.splitlines():
+                destination = keepalived.destination(line.split())
+                # By its name where iproute2 knows that, or by its number.
+                found[destination] = found.get(destination, False) or bool(re.search(r"\bproto (keepalived|18)\b", line))
+        return found
+
+    def keepaliveds(self):
+        """Those keepalived that run on this host, each as a Keepalived. Its children belong to it."""
+        pids = {}
+        for path in glob.glob(self.root + "/proc/[0-9]*/comm"):
+            try:
+                if self.read(path[len(self.root):]).startswith("keepalived"):
+                    # The name is in brackets, and may hold anything.
+                    pids[path.split("/")[-2]] = self.read("/proc/{}/stat".format(path.split("/")[-2])).rpartition(")")[2].split()[1]
+            except OSError:
+                # It has ended since.
+                continue
+        return [keepalived_process.of(self, pid, [one for one, parent in pids.items() if parent == pid])
+                for pid, parent in sorted(pids.items()) if parent not in pids]
 
     def crm_mon(self):
         """The cluster's state in XML, by whichever option this release knows."""
@@ -63,12 +110,22 @@ class Machine:
             raise pacemaker.Unreadable("crm_node does not tell the name of this node ({})".format(" ".join((err or out).split())[:200] or rc))
         return out.strip()
 
+    def cluster_name(self):
+        """The name of the cluster as the cluster knows it, which has it from corosync's configuration."""
+        rc, out, err = self.run_command(["crm_attribute", "-t", "crm_config", "-n", "cluster-name", "-G", "-q"])
+        # It has none; older releases have no status of its own for that.
+        if rc == 105 or "No such device or address" in err:
+            return ""
+        if rc:
+            raise pacemaker.Unreadable("crm_attribute does not tell the name of the cluster ({})".format(" ".join((err or out).split())[:200] or rc))
+        return out.strip()
+
 
 def discover(machine, command=None):
     """The groups of this host, and what could not be understood.
 
     :param command: prints JSON, see the module ha_facts; None asks keepalived and pacemaker.
-    :returns: C(groups), C(role) (C(active) where any group has this host active), C(problems) (sentences).
+    :returns: C(groups), C(role) (C(active) where any group has this host active, or may have), C(problems) (sentences).
     """
     found, problems = [], []
     for looks in ((lambda: _command(machine, command),) if command else (lambda: _keepalived(machine), lambda: _pacemaker(machine))):
@@ -76,7 +133,7 @@ def discover(machine, command=None):
             found += looks()
         except (keepalived.Unreadable, pacemaker.Unreadable, OSError, ValueError) as error:
             problems.append("{}.".format(str(error).rstrip(".")))
-    return {"groups": found, "role": None if not found else "active" if any(group["role"] == "active" for group in found) else "standby",
+    return {"groups": found, "role": None if not found else "active" if any(group["role"] != "standby" for group in found) else "standby",
             "problems": problems}
 
 
@@ -86,15 +143,40 @@ def _in_use(machine, unit):
 
 
 def _keepalived(machine):
-    if not machine.exists(keepalived.CONFIGURATION) or not _in_use(machine, "keepalived"):
-        return []
-    return keepalived.groups(keepalived.read(keepalived.Source(machine.root)), machine.addresses())
+    running = machine.keepaliveds()
+    if not running:
+        waiting = keepalived_process.at_rest(machine)
+        running = [waiting] if machine.exists(waiting.path) and _in_use(machine, "keepalived") else []
+    return [group for one in running for group in _groups(machine, one)]
+
+
+def _groups(machine, one):
+    source = keepalived.Source(machine.root)
+    statements = keepalived.read(source, one.path, one.config_id)
+    namespace = one.namespace or keepalived.namespace(statements)
+    found = keepalived.instances(statements)
+    if not found:
+        # What is not understood must not pass for a keepalived that only balances.
+        said = keepalived.mentioned(source, one.config_id)
+        if said:
+            raise keepalived.Unreadable("{} line {} has a vrrp_instance, and what is read of {} defines none".format(said[0], said[1] + 1, one.path))
+        if one.speaks_vrrp:
+            raise keepalived.Unreadable("keepalived (process {}) speaks VRRP, and what is read of {} defines no vrrp_instance".format(one.pid, one.path))
+    networks = machine.networks(namespace) if found else {}
+    held = {str(address.ip) for addresses in networks.values() for address in addresses}
+    return keepalived.groups(statements, held, networks, machine.routes(namespace) if any(each.routes for each in found) else None)
 
 
 def _pacemaker(machine):
-    if not machine.exists(pacemaker.COROSYNC) or not _in_use(machine, "corosync"):
+    if machine.exists(pacemaker.COROSYNC):
+        if not _in_use(machine, "corosync"):
+            return []
+        name = pacemaker.cluster_name(machine.read(pacemaker.COROSYNC))
+    elif machine.exists(pacemaker.AUTHKEY) and _in_use(machine, "pacemaker_remote"):
+        name = machine.cluster_name()
+    else:
         return []
-    return [pacemaker.group(machine.read(pacemaker.COROSYNC), machine.crm_mon(), machine.node())]
+    return [pacemaker.group(name, machine.crm_mon(), machine.node())]
 
 
 def _command(machine, command):
@@ -132,4 +214,4 @@ def _told(group):
     if not isinstance(addresses, list) or None in [keepalived.address(str(one)) for one in addresses]:
         raise ValueError("the addresses of {} are a list of IP addresses".format(group["name"]))
     return {"name": group["name"].strip(), "kind": "command", "role": group["role"], "addresses": [keepalived.address(str(one)) for one in addresses],
-            "instances": [], "peers": []}
+            "instances": [], "peers": [], "size": None}

@@ -223,11 +223,11 @@ class _Lines:
         while self.files:
             path, lines, following = self.files[-1]
             for line, place in lines:
-                text = _decommented(line)
+                # Twice: keepalived's VRRP process reads a copy that another one made.
+                text = _decommented(_decommented(line))
                 if text:
                     return text, place
-                if not line:
-                    self._defined(place)
+                self._defined(place)
             self.files.pop()
             self._open(following)
         return None
@@ -274,7 +274,7 @@ class _Lines:
             parameter.lines.append((text, place))
 
     def _defined(self, place):
-        """A blank line ends a definition."""
+        """A line with nothing on it but a comment ends a definition."""
         if self.defining:
             self.defining.several = bool(self.defining.lines)
             self.defining.lines.append(("", place))
@@ -435,7 +435,7 @@ def instances(statements):
     """The VRRP instances of a configuration, in its order. Of two with one name keepalived knows the first."""
     found, strict = {}, any(line.words[0] == "vrrp_strict" for block in statements if block.words[0] == "global_defs" for line in block.inside)
     for block in everywhere(statements):
-        if block.words[0] == "vrrp_instance" and len(block.words) > 1 and block.words[1] not in found:
+        if block.words[0] == "vrrp_instance" and len(block.words) == 2 and block.words[1] not in found:
             found[block.words[1]] = _instance(block, strict)
     return list(found.values())
 
@@ -480,7 +480,7 @@ def _instance(block, strict):
         elif key == "unicast_peer":
             one["peers"] += [found for found in (address(line.words[0]) for line in statement.inside) if found]
         elif key == "virtual_routes":
-            one["routes"] += [_destination(line.words) for line in statement.inside]
+            one["routes"] += [destination(line.words) for line in statement.inside]
         elif key.startswith("track_") and statement.inside:
             one["tracks"] += [(key[len("track_"):], line.words[0], _weight(line.words)) for line in statement.inside]
     owner = one["priority"] == OWNER or (one["priority"] is None and one["state"] == "MASTER")
@@ -502,12 +502,12 @@ def _weight(words):
         return None
 
 
-def _destination(words):
+def destination(words):
     """The destination of a virtual route, or None where it is not plain."""
     while words and words[0] in ("blackhole", "unreachable", "prohibit", "throw", "unicast", "local", "to"):
         words = words[1:]
     if len(words) > 2 and words[0] in ("src", "table", "dev", "via", "metric"):
-        return _destination(words[2:])
+        return destination(words[2:])
     try:
         return "default" if words and words[0] == "default" else str(ipaddress.ip_network(words[0], strict=False)) if words else None
     except ValueError:

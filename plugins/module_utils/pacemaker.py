@@ -6,9 +6,13 @@ import xml.etree.ElementTree as ET
 from collections import namedtuple
 
 COROSYNC = "/etc/corosync/corosync.conf"
+# Of a node without corosync, which a full member of the cluster runs by pacemaker_remote. Full members that know such nodes have it too.
+AUTHKEY = "/etc/pacemaker/authkey"
 # What crm_mon calls a resource at rest; anything else is on its way (Starting, Stopping, Promoting, Demoting) or stopped.
 AT_REST = ("Started", "Promoted", "Master", "Unpromoted", "Slave")
 PROMOTED = ("Promoted", "Master")
+# What stands for a remote node: whoever has the connection serves nothing by that.
+CONNECTION = "ocf:pacemaker:remote"
 
 # One instance of a resource. single: whether nothing else does the same work, so that where it runs is where the service is.
 Resource = namedtuple("Resource", "name role nodes single")
@@ -57,13 +61,13 @@ def resources(xml):
         role = resource.get("role") or ""
         if not (resource.get("resource_agent") or "").startswith("stonith:"):
             found.append(Resource(resource.get("id"), role, [node.get("name") for node in resource.iterfind("node")],
-                                  id(resource) not in several or role in PROMOTED))
+                                  role in PROMOTED or (id(resource) not in several and resource.get("resource_agent") != CONNECTION)))
     return found
 
 
 def nodes(xml):
     """The nodes of the cluster: name to C(online), C(standby), C(maintenance), C(able) (whether it could take over), C(member) (a node with corosync),
-    C(resources) (what runs there) and C(services) (what of it runs nowhere else: resources that are no clones, and promoted instances)."""
+    C(guest) (the resource that it is, if it is one), C(resources) (what runs there) and C(services) (what of it runs nowhere else: resources that are no clones, and promoted instances)."""
     top = _parsed(xml)
     options = top.find("./summary/cluster_options")
     frozen = options is not None and options.get("maintenance-mode") == "true"
@@ -73,16 +77,24 @@ def nodes(xml):
         maintenance = told["maintenance"] or frozen
         found[node.get("name")] = {
             "online": told["online"], "standby": told["standby"], "maintenance": maintenance, "member": node.get("type") in (None, "member"),
-            "able": told["online"] and not maintenance and not any(told[key] for key in ("standby", "standby_onfail", "unclean", "pending", "shutdown")),
+            # What runs as a resource itself, a guest or a replica of a bundle, goes with the node that it runs on.
+            "guest": node.get("id_as_resource"),
+            "able": told["online"] and not maintenance and not node.get("id_as_resource") and not any(told[key] for key in ("standby", "standby_onfail", "unclean", "pending", "shutdown")),
             "resources": set(), "services": set()}
     if not found:
         raise Unreadable("crm_mon names no node")
-    for resource in resources(xml):
+    known = resources(xml)
+    places = {}
+    for resource in known:
+        places.setdefault(resource.name, []).extend(resource.nodes)
+    for resource in known:
         for name in resource.nodes:
-            if name in found:
-                found[name]["resources"].add(resource.name)
-                if resource.single:
-                    found[name]["services"].add(resource.name)
+            guest = found[name]["guest"] if name in found else None
+            for place in [name] + (places.get(guest, []) if guest else []):
+                if place in found:
+                    found[place]["resources"].add(resource.name)
+                    if resource.single:
+                        found[place]["services"].add(resource.name)
     return found
 
 
@@ -106,9 +118,10 @@ def not_moved(xml, node, services, others):
     return "no other node runs {}".format(", ".join(missing)) if missing else None
 
 
-def group(configuration, xml, own):
+def group(name, xml, own):
     """The redundancy group that the cluster is.
 
+    :param name: the cluster's, empty where it has none.
     :param own: the name of this node in the cluster.
     """
     known = nodes(xml)
@@ -116,5 +129,5 @@ def group(configuration, xml, own):
         raise Unreadable("crm_mon does not name this node ({})".format(own))
     # Clusters of one house often share a name that nobody chose: the first node tells them apart. Guests and remote nodes come and go.
     members = sorted(name for name, node in known.items() if node["member"]) or sorted(known)
-    return {"name": "pacemaker-{}-{}".format(cluster_name(configuration) or "cluster", members[0]), "kind": "pacemaker", "addresses": [],
-            "role": "active" if known[own]["services"] else "standby", "instances": members, "peers": []}
+    return {"name": "pacemaker-{}-{}".format(name or "cluster", members[0]), "kind": "pacemaker", "addresses": [],
+            "role": "active" if known[own]["services"] else "standby", "instances": members, "peers": [], "size": len(members), "node": own}

@@ -48,9 +48,16 @@ for f in "$R"/etc/cron.daily/*uptrack* "$R"/etc/cron.daily/*ksplice* "$R"/etc/sy
   [ -e "$f" ] && say scheduled "${f#"$R"}"
 done
 
-# What may make it a member of a redundancy group.
-[ -e "$R/etc/keepalived/keepalived.conf" ] && say redundancy keepalived
-[ -e "$R/etc/corosync/corosync.conf" ] && say redundancy pacemaker
+# What may make it a member of a redundancy group. A keepalived may have its configuration elsewhere, or in a container; a remote node has no corosync.
+if [ -e "$R/etc/keepalived/keepalived.conf" ]; then say redundancy keepalived
+else
+  for f in "$R"/proc/[0-9]*/comm; do
+    c=
+    { read -r c < "$f"; } 2>/dev/null || :
+    [ "$c" = keepalived ] && { say redundancy keepalived; break; }
+  done
+fi
+if [ -e "$R/etc/corosync/corosync.conf" ] || [ -e "$R/etc/pacemaker/authkey" ]; then say redundancy pacemaker; fi
 
 # What the kernel itself says. The files are 0600: without root there is a directory and no answer.
 stages() {

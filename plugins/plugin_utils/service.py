@@ -12,8 +12,8 @@ PLACES = ("host", "peers", "controller")
 CHECK = ("name", "command", "url", "status", "port", "address", "unit")
 KINDS = ("command", "url", "port", "unit")
 TIMEOUT = 30
-# What makes a partner take over: without it there is nobody to drain to. Kinds of groups whose unit has the same name.
-TAKES_OVER = ("keepalived", "pacemaker")
+# What makes a partner take over: without it there is nobody to drain to. Kinds of groups with their unit; on a remote node it is pacemaker_remote.
+TAKES_OVER = {"keepalived": "keepalived", "pacemaker": "pacemaker*"}
 
 
 def _may_look(variables):
@@ -91,11 +91,12 @@ def alone(hosts, variables_of):
 
 
 def unread(hosts, variables_of, surveys):
-    """Hosts that may be members of a group nobody could read, where the inventory names none: host to the reason why it is left alone."""
+    """Hosts that may be members of a group (or of one more) that nobody could read, where the inventory names none: host to the reason why it is left alone."""
     left = {}
     for one in hosts:
         variables = variables_of[one.name]
-        if one.in_run and one.has_work and not one.groups and may_be_member(variables, surveys[one.name]):
+        # What was found beside a problem may not be all.
+        if one.in_run and one.has_work and not variables.get("ksplice_ha_group") and may_be_member(variables, surveys[one.name]):
             found = discovered(variables)
             if found is None or found["problems"]:
                 why = " ".join(found["problems"]) if found else "It could not be asked."
@@ -109,14 +110,18 @@ def unread(hosts, variables_of, surveys):
 def missing(variables_of, everyone):
     """How many members of discovered groups nobody knows of: a group's name to their number. A cluster names its nodes and unicast VRRP its peers, of whom
     one that did not answer, or that is not in the inventory, may well be out of service."""
-    known, expected = {}, {}
+    known, nodes, lacking = {}, {}, {}
     for host in everyone:
         if not variables_of[host].get("ksplice_ha_group"):
             for group in (discovered(variables_of[host]) or {"groups": ()})["groups"]:
-                known[group["name"]] = known.get(group["name"], 0) + 1
-                size = len(group["instances"]) if group["kind"] == "pacemaker" else len(group["peers"]) + 1 if group["peers"] else 0
-                expected[group["name"]] = max(expected.get(group["name"], 0), size)
-    return {name: size - known[name] for name, size in expected.items() if size > known[name] > 1}
+                known.setdefault(group["name"], []).append(group)
+                # Guests and remote nodes of a cluster are members too, and none of those that it counts.
+                nodes.setdefault(group["name"], set()).add(group.get("node"))
+    for name, groups in known.items():
+        sizes = [len(set(group["instances"]) - nodes[name]) if group["kind"] == "pacemaker" else (group.get("size") or 0) - len(groups) for group in groups]
+        if max(sizes) > 0 and len(groups) > 1:
+            lacking[name] = max(sizes)
+    return lacking
 
 
 def contradictions(variables_of, everyone):
@@ -127,8 +132,12 @@ def contradictions(variables_of, everyone):
         if not found:
             continue
         said += [f"{host}: {problem}" for problem in found.get("problems") or ()]
+        unknown = sorted(group["name"] for group in found["groups"] if group["role"] is None)
+        if unknown and not variables.get("ksplice_ha_role"):
+            said.append(f"{host}: nobody can tell whether it is active in {', '.join(unknown)}, where keepalived has no address to give. It is taken for active. "
+                        "Say what it is (ksplice_ha_role), or what tells it (ksplice_ha_command).")
         given = variables.get("ksplice_ha_role")
-        if given and found["role"] and given != found["role"]:
+        if given and found["role"] and given != found["role"] and not (unknown and found["role"] == "active"):
             said.append(f"{host} is {given} by the inventory (ksplice_ha_role) and {found['role']} by what runs on it. The inventory wins.")
         if variables.get("ksplice_ha_group") and found["groups"]:
             named[host] = (set(names(host, variables)), {group["name"] for group in found["groups"]})
@@ -176,7 +185,7 @@ def gates(name, variables, soak=0):
     result["hold"]["host"] = int(soak)
     timeouts = []
     for kind in sorted({group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}.intersection(TAKES_OVER)):
-        result["peers"].append({"name": f"{kind} on the partner", "unit": kind, "when": "before"})
+        result["peers"].append({"name": f"{kind} on the partner", "unit": TAKES_OVER[kind], "when": "before"})
     for one in given:
         place = one.get("on", "host")
         # A check that is never made would pass, so that nothing is guessed.

@@ -83,7 +83,7 @@ def _blocks(statements, kind="vrrp_instance"):
     """The blocks of instances, by their names; see keepalived.instances."""
     found = {}
     for one in keepalived.everywhere(statements):
-        if one.words[0] == kind and len(one.words) > 1:
+        if one.words[0] == kind and len(one.words) == 2:
             found.setdefault(one.words[1], one)
     return found
 
@@ -96,7 +96,7 @@ def wills(statements):
     together = keepalived.synchronised(statements)
     for name, names in together.items():
         for one in names:
-            grouped.setdefault(one, []).extend(_tracks(defined, groups[name]))
+            grouped.setdefault(one, []).extend(_tracks(defined, groups[name]) if name in groups else [])
     for one in keepalived.instances(statements):
         block = blocks[one.name]
         master = one.state == "MASTER" or (not one.state and one.priority == keepalived.OWNER)

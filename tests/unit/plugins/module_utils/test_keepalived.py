@@ -2,10 +2,13 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """keepalived's configuration: its grammar, and the groups it makes."""
 
+import ipaddress
+import json
 import os
 
 import pytest
 from extent import rounds
+from keepalived_files import dumped, understood
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
 
@@ -113,7 +116,7 @@ def test_other_instances_words_are_not_taken():
 
 def test_includes_are_relative_to_their_file_and_in_order(tmp_path):
     source = on_disk(tmp_path, keepalived="$PRIO=90\ninclude conf.d/*.conf\n", conf_d__x="never", **{
-        "conf.d__b": "vrrp_instance b {\ninclude sub/body.conf\n}", "conf.d__a": "vrrp_instance a {\ninclude \"sub/body.conf\"\nvirtual_router_id 1\n}",
+        "conf.d__b": "vrrp_instance b {\ninclude sub/body.conf\n}", "conf.d__a": "vrrp_instance a {\ninclude sub/body.conf\nvirtual_router_id 1\n}",
         "conf.d__sub__body": "priority $PRIO\ninterface eth1"})
     found = keepalived.instances(keepalived.read(source))
     assert [(one.name, one.priority, one.interface) for one in found] == [("a", 90, "eth1"), ("b", 90, "eth1")]
@@ -132,7 +135,8 @@ def group_of(text, *held):
 
 
 def instance(name, router_id, addresses, more="", kind="virtual_ipaddress"):
-    return "vrrp_instance %s {\ninterface eth0\nvirtual_router_id %d\n%s\n%s {\n%s\n}\n}\n" % (name, router_id, more, kind, "\n".join(addresses))
+    block = "%s {\n%s\n}\n" % (kind, "\n".join(addresses)) if addresses else ""
+    return "vrrp_instance %s {\ninterface eth0\nvirtual_router_id %d\n%s\n%s}\n" % (name, router_id, more, block)
 
 
 def test_both_members_of_a_pair_come_to_the_same_name_whatever_else_differs():
@@ -168,7 +172,92 @@ def test_a_sync_group_is_one_group(group):
 def test_excluded_addresses_count_and_what_is_no_address_does_not():
     found, = group_of(instance("web", 5, ["192.0.2.7"]).replace("}\n}", "}\nvirtual_ipaddress_excluded {\n192.0.2.3\n2001:db8::3\n}\n}"))
     assert found["addresses"] == ["192.0.2.3", "192.0.2.7", "2001:db8::3"] and found["name"] == "vrrp-5-192.0.2.3"
-    assert not group_of(instance("none", 5, ["nowhere"])) and not group_of("vrrp_instance x {\nvirtual_ipaddress {\n192.0.2.1\n}\n}")
+    with pytest.raises(keepalived.Unreadable, match="keepalived.conf line 2: the VRRP instance x has no virtual_router_id from 1 to 255"):
+        group_of("\nvrrp_instance x {\nvirtual_router_id 256\nvirtual_ipaddress {\n192.0.2.1\n}\n}")
+
+
+def on(**interfaces):
+    networks = {name: [ipaddress.ip_interface(one) for one in addresses] for name, addresses in interfaces.items()}
+    return {str(one.ip) for found in networks.values() for one in found}, networks
+
+
+def members(text, other, own="192.0.2.11", partner="192.0.2.12", routes=None):
+    """The groups of two hosts that have one interface each."""
+    found = []
+    for words, address in ((text, own), (other, partner)):
+        held, networks = on(lo=["127.0.0.1/8", "::1/128"], eth0=[address + "/24", "2001:db8::%s/64" % address[-2:], "fe80::%s/64" % address[-2:]])
+        group, = keepalived.groups(read(words)[1], held, networks, routes)
+        found.append(group)
+    return found
+
+
+PEERS = "unicast_peer {\n%s\n}"
+
+
+@pytest.mark.parametrize("one, other", [
+    (PEERS % "192.0.2.12", PEERS % "192.0.2.11"), (PEERS % "192.0.2.12" + "\nunicast_src_ip 192.0.2.11", PEERS % "192.0.2.11"),
+    (PEERS % "192.0.2.11\n192.0.2.12", PEERS % "192.0.2.11\n192.0.2.12")])
+def test_without_addresses_both_come_to_the_name_of_their_lowest_peer(one, other):
+    """A notify script moves what there is to move, so that nobody can see who is active."""
+    first, second = members(instance("a", 53, [], one), instance("b", 53, [], other))
+    assert first["name"] == second["name"] == "vrrp-53-192.0.2.11" and first["role"] is second["role"] is None
+    assert (first["peers"], second["peers"]) == (["192.0.2.12"], ["192.0.2.11"]) and first["size"] == second["size"] == 2
+
+
+def test_without_addresses_or_peers_both_come_to_the_name_of_their_network():
+    first, second = members(instance("a", 53, []), instance("b", 53, [], "priority 3"))
+    assert first["name"] == second["name"] == "vrrp-53-192.0.2.0/24" and first["size"] is None
+    first, second = members(instance("a", 53, [], "native_ipv6"), instance("b", 53, [], "native_ipv6"))
+    assert first["name"] == second["name"] == "vrrp-53-2001:db8::/64"
+    assert group_of(instance("a", 53, []))[0]["name"] == "vrrp-53-eth0"
+
+
+def test_ones_own_address_among_the_peers_is_no_third_member():
+    every = PEERS % "192.0.2.11\n192.0.2.12"
+    first, second = members(instance("a", 83, ["198.51.100.83"], every), instance("b", 83, ["198.51.100.83"], every))
+    assert (first["peers"], first["size"], second["peers"], second["size"]) == (["192.0.2.12"], 2, ["192.0.2.11"], 2)
+
+
+def test_a_sync_group_over_both_families_has_no_more_members_than_either():
+    text = "vrrp_sync_group g {\ngroup {\na\nb\n}\n}\n" + instance("a", 1, ["192.0.2.100"], PEERS % "192.0.2.12")
+    text += instance("b", 2, ["2001:db8::100"], PEERS % "2001:db8::12")
+    first, _second = members(text, text)
+    assert first["peers"] == ["192.0.2.12", "2001:db8::12"] and first["size"] == 2
+
+
+def test_where_only_routes_are_moved_they_tell_the_role():
+    text = instance("a", 9, ["198.18.2.0/24 via 192.0.2.1", "default via 192.0.2.1 table 5"], kind="virtual_routes")
+    both, elsewhere = {"198.18.2.0/24": True, "default": False}, {"default": False, "192.0.2.0/24": False}
+    roles = [members(text, text, routes=routes)[0]["role"] for routes in (both, {"192.0.2.0/24": False}, elsewhere, None)]
+    # A default route of somebody else may be the same as one of keepalived's, before it marked its own.
+    assert roles == ["active", "standby", None, None]
+
+
+def test_where_an_instance_is_mentioned(tmp_path):
+    source = on_disk(tmp_path, keepalived="# vrrp_instance a {\n@gw2 vrrp_instance b {\ninclude o.conf\n", o="\n$X=vrrp_instance \\\n")
+    assert not keepalived.instances(keepalived.read(source, config_id="gw1"))
+    assert keepalived.mentioned(source, "gw1") == ("/etc/keepalived/o.conf", 1)
+    assert keepalived.mentioned(source, "gw2") == (MAIN, 1)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("$A=$A\nx $A", "line 2: its parameters, sequences and includes stand for more than"), ("\n~SEQ(A, 1, 0, 2) x", "line 2: ~SEQ is not followed by"),
+    ("~SEQ(A, 1, 99999999) x", "stand for more than"), ("~LST(A, {1, 2}) x", "~LST is not followed by"), ("priority ${_RANDOM 1 9}", "line 1: a random number"),
+    ("$A=" + 600 * "x" + "\nx $A $A", "line 2: with its parameters it is longer than")])
+def test_what_cannot_be_known_or_has_no_end_is_told_with_its_line(text, words):
+    with pytest.raises(keepalived.Unreadable, match=words):
+        read(text)
+
+
+def test_what_an_instance_tracks():
+    found, = instances("vrrp_instance a {\ntrack_script {\nchk weight -5\nother\n}\ntrack_interface {\neth1 weight 7 reverse\n}\nstate MASTER\nuse_vmac\n}")
+    assert found.tracks == [("script", "chk", -5), ("script", "other", None), ("interface", "eth1", 7)]
+    assert found.state == "MASTER" and found.vmac and found.path == MAIN and found.line == 0
+
+
+def test_a_block_that_stands_in_a_parameter_has_its_places_there():
+    found = instances("$I= \\\nvrrp_instance a_${N} { \\\n priority ${N} \\\n}\n\n$N=7\n$I\n$N=8\n$I")
+    assert [(one.name, one.places, one.brace) for one in found] == [("a_7", [(MAIN, 2)], (MAIN, 1)), ("a_8", [(MAIN, 2)], (MAIN, 1))]
 
 
 @hypothesis.settings(max_examples=rounds(400), deadline=None)
@@ -181,3 +270,18 @@ def test_anything_is_read_or_refused_and_never_a_traceback(text):
         assert "\n" not in str(refused)
         return
     keepalived.groups(statements, set())
+
+
+# ---- what keepalived itself makes of it --------------------------------------------------------------------------------
+
+FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "fixtures", "keepalived")
+with open(os.path.join(FIXTURES, "expected.json"), encoding="ascii") as stored:
+    EXPECTED = json.load(stored)
+
+
+@pytest.mark.parametrize("one", EXPECTED, ids=["{file}@{id}".format(**one) for one in EXPECTED])
+def test_instances_are_those_of_keepalived(one):
+    source = keepalived.Source(os.path.abspath(FIXTURES))
+    found = keepalived.instances(keepalived.read(source, "/" + one["file"], one["id"]))
+    assert [understood(instance) for instance in found] == [dumped(instance) for instance in one["instances"]]
+    assert one["file"] != "namespace.conf" or keepalived.namespace(keepalived.read(source, "/namespace.conf")) == "hrepvpn"

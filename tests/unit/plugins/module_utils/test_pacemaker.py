@@ -80,21 +80,21 @@ def test_a_usual_cluster():
 
 
 def test_both_nodes_come_to_the_same_group():
-    one, other = pacemaker.group(COROSYNC, USUAL, "n1"), pacemaker.group(COROSYNC, USUAL, "n2")
+    one, other = pacemaker.group("shop", USUAL, "n1"), pacemaker.group("shop", USUAL, "n2")
     assert one["name"] == other["name"] == "pacemaker-shop-n1" and one["kind"] == "pacemaker" and one["instances"] == ["n1", "n2"]
     assert (one["role"], other["role"]) == ("active", "standby")
-    assert pacemaker.group("totem {\n}", USUAL, "n1")["name"] == "pacemaker-cluster-n1"
+    assert pacemaker.group("", USUAL, "n1")["name"] == "pacemaker-cluster-n1"
 
 
 @pytest.mark.parametrize("old, new", [("Promoted", "Master"), ("Unpromoted", "Slave")])
 def test_the_words_of_older_releases(old, new):
     xml = cluster(BOTH, [drbd("n2", "n1", [new if role == old else role for role in ("Promoted", "Unpromoted")])])
-    assert [pacemaker.group(COROSYNC, xml, name)["role"] for name in ("n1", "n2")] == ["standby", "active"]
+    assert [pacemaker.group("shop", xml, name)["role"] for name in ("n1", "n2")] == ["standby", "active"]
 
 
 def test_guests_and_remote_nodes_do_not_name_the_group():
     xml = cluster([node("a-remote", type="remote")] + BOTH, [resource("vip", "a-remote")])
-    found = pacemaker.group(COROSYNC, xml, "n2")
+    found = pacemaker.group("shop", xml, "n2")
     assert found["name"] == "pacemaker-shop-n1" and found["instances"] == ["n1", "n2"] and found["role"] == "standby"
     assert not pacemaker.nodes(xml)["a-remote"]["member"]
 
@@ -145,7 +145,7 @@ def test_what_is_no_answer(xml, words):
 
 def test_a_node_that_the_cluster_does_not_know():
     with pytest.raises(pacemaker.Unreadable, match=r"does not name this node \(n3\)"):
-        pacemaker.group(COROSYNC, USUAL, "n3")
+        pacemaker.group("shop", USUAL, "n3")
 
 
 def test_complaints_are_one_line():

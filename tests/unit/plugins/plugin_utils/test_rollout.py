@@ -440,11 +440,34 @@ def test_one_member_without_its_partner_leaves_the_run_to_the_others():
 
 def test_a_member_that_did_not_answer_counts_as_out_of_service():
     """Two of a cluster of three answered; and two that name a third as their peer."""
-    for group in ({"kind": "pacemaker", "instances": ["n1", "n2", "n3"]}, {"peers": ["192.0.2.2", "192.0.2.3"]}):
-        run = planned({"a": member(**group), "b": member(**group)})
+    cluster = {"kind": "pacemaker", "instances": ["n1", "n2", "n3"]}
+    for groups in ([dict(cluster, node=node) for node in cluster["instances"]], [{"size": 3}] * 3):
+        run = planned({"a": member(**groups[0]), "b": member(**groups[1])})
         assert run["waves"] == [] and "1 more of its group g did not answer or is not in the inventory" in run["left"]["a"]
-        run = planned({"a": member(**group), "b": member(**group), "c": member(verdict="current", **group)})
+        run = planned({"a": member(**groups[0]), "b": member(**groups[1]), "c": member(verdict="current", **groups[2])})
         assert run["waves"] == [["a"], ["b"]]
+    # A remote node is a member, and stands for none of those that did not answer.
+    run = planned({"a": member(**dict(cluster, node="n1")), "b": member(**dict(cluster, node="n2")), "r": member(**dict(cluster, node="remote"))})
+    assert run["waves"] == [] and "1 more of its group g" in run["left"]["r"]
+
+
+def test_a_group_beside_a_problem_is_not_all_there_may_be():
+    hosts = {name: member() for name in "ab"}
+    hosts["a"]["ksplice_ha_asked"]["ansible_facts"]["ha"]["problems"] = ["crm_mon does not answer."]
+    run = planned(hosts)
+    assert "crm_mon does not answer." in run["left"]["a"] and run["waves"] == [["b"]]
+    hosts["a"]["ksplice_ha_group"] = hosts["b"]["ksplice_ha_group"] = "g"
+    assert planned(hosts)["waves"] == [["a"], ["b"]]
+
+
+def test_nobody_knows_which_of_the_two_is_active():
+    """Each counts as active: one after the other, and whoever reads the plan is told."""
+    hosts = {name: member(role=None) for name in "ab"}
+    for host in hosts.values():
+        host["ksplice_ha_asked"]["ansible_facts"]["ha"]["role"] = "active"
+    run = planned(hosts)
+    assert run["waves"] == [["a"], ["b"]]
+    assert [text for text in run["notes"] if text.startswith("a: nobody can tell whether it is active in g")], run["notes"]
 
 
 def test_what_the_run_names_wins_over_what_was_discovered():

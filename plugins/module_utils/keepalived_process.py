@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The keepalived that runs on a host: which configuration it was started with, and where."""
+
+import os
+import shlex
+from collections import namedtuple
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
+
+# Where the units of Debian and of Red Hat have the words for the command line.
+DEFAULTS = (("/etc/default/keepalived", "DAEMON_ARGS"), ("/etc/sysconfig/keepalived", "KEEPALIVED_OPTIONS"))
+# Options that take a word, short and long. An optional word is in the same word as its option.
+WITH_A_WORD = "ufprcbAsiS"
+LONG = {"use-file": "f", "config-id": "i", "namespace": "s"}
+LONG_WITH_A_WORD = ("log-facility", "umask", "pid", "vrrp_pid", "checkers_pid", "bfd_pid", "snmp-agent-socket", "signum", "config-fd")
+OPTIONAL = "tMg"
+VRRP = "0070"
+
+# pid: None for one that does not run. config_id, namespace: None where the command line names none. speaks_vrrp: whether it has sockets of VRRP's protocol.
+Keepalived = namedtuple("Keepalived", "pid path config_id namespace speaks_vrrp")
+
+
+def options(words):
+    """The options f, i and s of a command line, by their letters."""
+    found, words = {}, list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            break
+        if word.startswith("--"):
+            name, has_value, value = word[2:].partition("=")
+            takes_a_word = [one for one in (*LONG, *LONG_WITH_A_WORD) if one == name] or [one for one in (*LONG, *LONG_WITH_A_WORD) if one.startswith(name)]
+            if len(takes_a_word) == 1 and not has_value:
+                value = words.pop(0) if words else ""
+            if len(takes_a_word) == 1 and takes_a_word[0] in LONG:
+                found[LONG[takes_a_word[0]]] = value
+        elif word.startswith("-"):
+            for at, letter in enumerate(word[1:], 2):
+                if letter in WITH_A_WORD:
+                    value = word[at:] or (words.pop(0) if words else "")
+                    if letter in LONG.values():
+                        found[letter] = value
+                    break
+                if letter in OPTIONAL:
+                    break
+    return found
+
+
+def at_rest(machine):
+    """The keepalived that the service would start."""
+    for path, name in DEFAULTS:
+        if machine.exists(path):
+            for line in machine.read(path).splitlines():
+                key, _sign, value = line.strip().partition("=")
+                if key == name:
+                    try:
+                        # As systemd does: quotes around all of it, and words in that.
+                        words = shlex.split(" ".join(shlex.split(value)))
+                    except ValueError as error:
+                        raise keepalived.Unreadable("{} cannot be understood ({}: {})".format(path, name, error))
+                    return _made(None, options(words), "/", False)
+    return _made(None, {}, "/", False)
+
+
+def _made(pid, found, folder, speaks_vrrp):
+    path = os.path.join(folder, found.get("f") or keepalived.CONFIGURATION)
+    return Keepalived(pid, path, found.get("i"), found.get("s"), speaks_vrrp)
+
+
+def of(machine, pid, children):
+    """The keepalived of a process.
+
+    :raises keepalived.Unreadable: where it has a file system of its own: what it reads is not what is here.
+    """
+    here = "{}/proc/{}".format(machine.root, pid)
+    try:
+        words = machine.read("/proc/{}/cmdline".format(pid)).split("\0")[1:-1]
+        made = _made(pid, options(words), os.readlink(here + "/cwd"), any(_speaks_vrrp(machine, one) for one in [pid] + children))
+        elsewhere = os.readlink(here + "/ns/mnt") != os.readlink(machine.root + "/proc/self/ns/mnt") and not _same(
+            here + "/root" + made.path, machine.root + made.path)
+    except OSError as error:
+        raise keepalived.Unreadable("keepalived (process {}) cannot be looked at ({})".format(pid, error.strerror))
+    if elsewhere:
+        raise keepalived.Unreadable("keepalived (process {}) runs in a container, where its configuration could not be read".format(pid))
+    return made
+
+
+def _same(one, other):
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _speaks_vrrp(machine, pid):
+    sockets = set()
+    for name in ("raw", "raw6"):
+        path = "/proc/{}/net/{}".format(pid, name)
+        for line in machine.read(path).splitlines()[1:] if machine.exists(path) else ():
+            words = line.split()
+            if len(words) > 9 and words[1].endswith(":" + VRRP):
+                sockets.add("socket:[{}]".format(words[9]))
+    folder = "{}/proc/{}/fd".format(machine.root, pid)
+    return bool(sockets) and any(_link(os.path.join(folder, one)) in sockets for one in os.listdir(folder))
+
+
+def _link(path):
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None

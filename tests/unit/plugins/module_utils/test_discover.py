@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Which keepalived and which cluster a host has to be asked about, and what is told where that cannot be read."""
+
+import os
+import shutil
+
+import pytest
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import (
+    discover,
+    keepalived,
+    keepalived_process,
+    pacemaker,
+)
+
+INSTANCE = "vrrp_instance a {\ninterface eth0\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9\n}\n}\n"
+ADDRESSES = "2: eth0    inet 192.0.2.%d/24 brd 192.0.2.255 scope global eth0\\       valid_lft forever\n"
+RAW = "  sl  local_address rem_address   st\n  18: 00000000:0070 00000000:0000 07 0:0 0:0 0     0        0 4711 2 0 0\n"
+XML = (
+    '<crm_mon><nodes><node name="n1" online="true" type="member"/><node name="r1" online="true" type="remote"/></nodes>'
+    '<resources><resource id="db" role="Started"><node name="r1"/></resource></resources></crm_mon>'
+)
+
+
+class Host:
+    """A tree of files, and what its commands answer: command line, or its beginning, to (status, output, error)."""
+
+    def __init__(self, root):
+        self.root, self.answers, self.asked = str(root), {}, []
+        self.answers["ip -o addr"] = (0, ADDRESSES % 11, "")
+
+    def write(self, path, text):
+        os.makedirs(os.path.dirname(self.root + path), exist_ok=True)
+        with open(self.root + path, "w") as file:
+            file.write(text)
+
+    def link(self, path, target):
+        os.makedirs(os.path.dirname(self.root + path), exist_ok=True)
+        os.symlink(target, self.root + path)
+
+    def process(self, pid, words, parent=1, mounts="mnt:[1]", root=None, vrrp=False):
+        """A keepalived that runs. Its root is the host's own or that of a container."""
+        here = "/proc/%d/" % pid
+        self.write(here + "comm", "keepalived\n")
+        self.write(here + "stat", "%d (keepalived) S %d 1 1 0 -1 4194560\n" % (pid, parent))
+        self.write(here + "cmdline", "\0".join(["/usr/sbin/keepalived"] + words) + "\0")
+        self.write(here + "net/raw", RAW if vrrp else RAW.split("\n")[0] + "\n")
+        self.link(here + "fd/13", "socket:[%d]" % (4711 if vrrp else 4712))
+        self.link(here + "cwd", "/")
+        self.link(here + "ns/mnt", mounts)
+        self.link(here + "root", root or self.root)
+        if not os.path.lexists(self.root + "/proc/self/ns/mnt"):
+            self.link("/proc/self/ns/mnt", "mnt:[1]")
+
+    def run(self, command):
+        self.asked.append(" ".join(command))
+        for words, answer in self.answers.items():
+            if self.asked[-1].startswith(words):
+                return answer
+        return 1, "", "no answer"
+
+    def discover(self):
+        return discover.discover(discover.Machine(self.run, self.root))
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path)
+
+
+def names(found):
+    assert found["problems"] == []
+    return [group["name"] for group in found["groups"]]
+
+
+def test_a_keepalived_that_runs_is_asked_whatever_the_service_says(host):
+    host.write("/srv/lb.conf", INSTANCE + "@gw1 include more.conf\n")
+    host.write("/srv/more.conf", INSTANCE.replace(" a ", " b ").replace("9\n", "8\n"))
+    host.process(40, ["-D", "-f", "/srv/lb.conf", "-igw1"])
+    host.process(41, ["-D", "-f", "/srv/lb.conf", "-igw1"], parent=40, vrrp=True)
+    assert names(host.discover()) == ["vrrp-8-192.0.2.8", "vrrp-9-192.0.2.9"]
+    assert not any(words.startswith("systemctl") for words in host.asked)
+
+
+def test_one_that_does_not_run_has_the_words_of_its_service(host):
+    host.write("/srv/lb.conf", INSTANCE)
+    host.write("/etc/default/keepalived", '# DAEMON_ARGS="-i x"\nDAEMON_ARGS="-D --use-file=/srv/lb.conf"\n')
+    assert host.discover() == {"groups": [], "role": None, "problems": []}
+    host.answers["systemctl is-enabled keepalived"] = (0, "enabled", "")
+    assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
+
+
+@pytest.mark.parametrize("words, found", [
+    (["-f", "x", "-i", "y", "-s", "z"], {"f": "x", "i": "y", "s": "z"}), (["-DfX", "-lnsns"], {"f": "X", "s": "ns"}),
+    (["--use-file", "x", "--config-id=y", "--names", "z"], {"f": "x", "i": "y", "s": "z"}), (["-g/f", "-tx", "-p", "-f", "-Mi"], {}),
+    (["--pid", "-f", "--log-file=-i", "--", "-f", "x"], {}), (["--dump-conf", "-S", "1", "-f"], {"f": ""})])
+def test_the_command_line(words, found):
+    assert keepalived_process.options(words) == found
+
+
+def test_addresses_are_looked_for_in_the_namespace_of_keepalived(host):
+    host.write("/etc/keepalived/keepalived.conf", "net_namespace vpn\n" + INSTANCE)
+    host.process(40, [], vrrp=True)
+    host.answers["ip netns exec vpn ip -o addr"] = (0, ADDRESSES % 9, "")
+    assert host.discover()["role"] == "active"
+    host.answers["ip netns exec vpn ip -o addr"] = (1, "", "no such namespace")
+    assert host.discover()["problems"] == ["`ip -o addr show` does not tell the addresses of this host in the network namespace vpn (no such namespace)."]
+    # The command line wins.
+    shutil.rmtree(host.root + "/proc")
+    host.process(40, ["-s", "other"])
+    host.answers["ip netns exec other ip -o addr"] = (0, ADDRESSES % 11, "")
+    assert host.discover()["role"] == "standby"
+
+
+def test_a_keepalived_in_a_container_could_not_be_read(host, tmp_path):
+    host.process(40, [], mounts="mnt:[2]", root=str(tmp_path / "container"))
+    assert host.discover()["problems"] == ["keepalived (process 40) runs in a container, where its configuration could not be read."]
+    # A file at the same place in both is another file.
+    host.write("/etc/keepalived/keepalived.conf", INSTANCE)
+    host.write("/container/etc/keepalived/keepalived.conf", INSTANCE)
+    assert "runs in a container" in host.discover()["problems"][0]
+
+
+def test_a_service_with_mounts_of_its_own_is_no_container(host):
+    host.write("/etc/keepalived/keepalived.conf", INSTANCE)
+    host.process(40, [], mounts="mnt:[2]")
+    assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
+
+
+def test_a_configuration_in_which_no_instance_is_understood_is_a_problem(host):
+    host.write("/etc/keepalived/keepalived.conf", "global_defs {\n}\n$A=vrrp_instance a {\n")
+    host.process(40, [])
+    assert host.discover()["problems"] == [
+        "/etc/keepalived/keepalived.conf line 3 has a vrrp_instance, and what is read of /etc/keepalived/keepalived.conf defines none."]
+    host.write("/etc/keepalived/keepalived.conf", "@elsewhere vrrp_instance a {\n")
+    assert host.discover()["problems"] == []
+    host.process(41, [], parent=40, vrrp=True)
+    assert host.discover()["problems"] == [
+        "keepalived (process 40) speaks VRRP, and what is read of /etc/keepalived/keepalived.conf defines no vrrp_instance."]
+
+
+def test_a_keepalived_without_its_configuration(host):
+    host.process(40, [])
+    assert host.discover()["problems"] == ["/etc/keepalived/keepalived.conf cannot be read (No such file or directory)."]
+
+
+def test_whoever_cannot_be_seen_to_be_active_counts_as_it(host):
+    host.write("/etc/keepalived/keepalived.conf", INSTANCE.replace("virtual_ipaddress {\n192.0.2.9\n}\n", ""))
+    host.process(40, [])
+    found = host.discover()
+    assert names(found) == ["vrrp-9-192.0.2.0/24"] and found["groups"][0]["role"] is None and found["role"] == "active"
+
+
+# ---- pacemaker ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("answer, name", [((0, "shop\n", ""), "pacemaker-shop-n1"), ((105, "", "x"), "pacemaker-cluster-n1"),
+                                          ((6, "", "Error performing operation: No such device or address"), "pacemaker-cluster-n1")])
+def test_a_remote_node_comes_to_the_name_of_the_full_members(host, answer, name):
+    host.write("/etc/pacemaker/authkey", "secret")
+    host.answers.update({"systemctl is-active pacemaker_remote": (0, "", ""), "crm_mon": (0, XML, ""), "crm_node": (0, "r1\n", ""), "crm_attribute": answer})
+    found = host.discover()
+    assert names(found) == [name] and found["role"] == "active" and found["groups"][0]["node"] == "r1" and found["groups"][0]["instances"] == ["n1"]
+    full = pacemaker.group("" if "cluster" in name else "shop", XML, "n1")
+    assert full["name"] == name and full["role"] == "standby"
+
+
+def test_a_remote_node_whose_cluster_does_not_answer_could_not_be_read(host):
+    host.write("/etc/pacemaker/authkey", "secret")
+    assert host.discover()["problems"] == []
+    host.answers["systemctl is-enabled pacemaker_remote"] = (0, "", "")
+    assert host.discover()["problems"] == ["crm_attribute does not tell the name of the cluster (no answer)."]
+
+
