@@ -137,6 +137,19 @@ def discover(machine, command=None):
             "problems": problems}
 
 
+def held(machine):
+    """The addresses that this host has, also in the network namespaces of its keepalived."""
+    found = machine.addresses()
+    try:
+        for one in machine.keepaliveds():
+            namespace = one.namespace or keepalived.namespace(keepalived.read(keepalived.Source(machine.root), one.path, one.config_id))
+            found |= machine.addresses(namespace) if namespace else set()
+    except keepalived.Unreadable:
+        # What is held where nobody can look is held by nobody, and never by two.
+        return found
+    return found
+
+
 def _in_use(machine, unit):
     """Whether a service runs here or would at the next boot. What is neither left a configuration that nobody reads."""
     return any(machine.run_command(["systemctl", verb, unit])[0] in (0, 127) for verb in ("is-active", "is-enabled"))

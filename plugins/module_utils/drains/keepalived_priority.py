@@ -196,7 +196,7 @@ def _numbers(block, key):
 # ---- lowered ----
 
 
-def lowered(source, statements, token, read=keepalived.read):
+def lowered(source, statements, token, read):
     """Every instance at the lowest priority, and nothing that lifts it, each changed line marked.
 
     :param read: reads a configuration from a source, as the statements were read.

@@ -17,7 +17,7 @@ Where somebody else owns keepalived's files, a file that keepalived tracks gets 
 import os
 import time
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
+from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, keepalived_process
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority, keepalived_told
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble, systemctl, write_same
 
@@ -43,12 +43,24 @@ class Adapter:
         self.told, self.asked = {}, -2.0
 
     def _read(self):
-        source = keepalived.Source(self.machine.root)
+        """The configuration of the service's keepalived, as it was started."""
+        main = keepalived_told.main_pid(self.machine)
+        running = self.machine.keepaliveds()
+        strangers = [one for one in running if one.pid != main and one.speaks_vrrp]
+        if strangers:
+            raise Trouble(f"keepalived (process {strangers[0].pid}, {strangers[0].path}) is none of the service keepalived, so that its addresses would stay "
+                          "here: drain it with the adapter custom")
+        self.started = next((one for one in running if one.pid == main), None) or keepalived_process.at_rest(self.machine)
+        self.source = keepalived.Source(self.machine.root)
         try:
-            self.statements, self.source = keepalived.read(source), source
+            self.statements = self._statements(self.source)
         except keepalived.Unreadable as error:
             raise Trouble(f"keepalived's configuration cannot be understood: {error}.")
         self.wills = keepalived_priority.wills(self.statements)
+        self.namespace = self.started.namespace or keepalived.namespace(self.statements)
+
+    def _statements(self, source):
+        return keepalived.read(source, self.started.path, self.started.config_id)
 
     def look(self):
         self._read()
@@ -64,14 +76,14 @@ class Adapter:
 
     def holds(self):
         ours = {found for will in self.wills.values() for found in will.addresses}
-        return sorted(ours.intersection(self.machine.addresses()))
+        return sorted(ours.intersection(self.machine.addresses(self.namespace)))
 
     def plan(self, before, token):
         """What drain will do, for the mark."""
         if not self.wills:
             raise Trouble("keepalived's configuration has no VRRP instance.")
         if self.mode != "track_file":
-            return dict(before, files=keepalived_priority.lowered(self.source, self.statements, token))
+            return dict(before, files=keepalived_priority.lowered(self.source, self.statements, token, self._statements))
         return dict(before, track=dict(before["track"], before=self._content(before["track"]["file"])))
 
     def _content(self, path):
@@ -90,7 +102,7 @@ class Adapter:
             return
         # Of a drain that was killed the lines may be there already.
         source = keepalived_priority.Edited(self.source, lambda path, lines: keepalived_priority.restored(lines, mark["files"].get(path, [])))
-        if keepalived_priority.lowered(source, keepalived.read(source), mark["token"]) != _tuples(mark["files"]):
+        if keepalived_priority.lowered(source, self._statements(source), mark["token"], self._statements) != _tuples(mark["files"]):
             raise Trouble("keepalived's configuration was changed by somebody else since this drain began, and was left as it is")
         self._write({path: keepalived_priority.changed(source.files[path], changes) for path, changes in mark["files"].items()})
         seconds = SILENCE * mark["interval"]
@@ -127,7 +139,8 @@ class Adapter:
     def _refusal(self):
         """What keepalived says of its configuration, or None where it says nothing. It also complains of what it takes, so that only a configuration that
         it took without a word can become worse."""
-        rc, out, err = self.machine.run_command(["keepalived", "-t"])
+        rc, out, err = self.machine.run_command(
+            ["keepalived", "-t", "-f", self.started.path] + (["-i", self.started.config_id] if self.started.config_id is not None else []))
         return " ".join((err or out or f"status {rc}").split())[:300] if rc else None
 
     def lacks(self, mark):
@@ -204,7 +217,7 @@ class Adapter:
         if not mark["active"]:
             return None
         self._read()
-        lacking = sorted(set(mark["held"]).difference(self.machine.addresses()))
+        lacking = sorted(set(mark["held"]).difference(self.machine.addresses(self.namespace)))
         waiting, why = self._expected(lacking, mark)
         if waiting:
             return "it does not hold {} again{}".format(", ".join(waiting), why)

@@ -50,13 +50,17 @@ def told(text):
     return found
 
 
-def of(machine):
-    """What the keepalived of a host tells, or nothing where it does not."""
-    if machine.root:
-        return {}
+def main_pid(machine):
+    """The process of the service, as text, or None."""
     _rc, out, _err = machine.run_command(["systemctl", "show", "-p", "MainPID", "keepalived"])
     main = out.strip().partition("=")[2]
-    return ask(int(main)) if main.isdigit() and main != "0" else {}
+    return main if main.isdigit() and main != "0" else None
+
+
+def of(machine):
+    """What the keepalived of a host tells, or nothing where it does not."""
+    main = None if machine.root else main_pid(machine)
+    return ask(int(main)) if main else {}
 
 
 def in_fault(told, addresses):

@@ -23,7 +23,7 @@ st = pytest.importorskip("hypothesis.strategies")
 
 def lower(text, token="t1"):
     source, statements = read(text)
-    changes = keepalived_priority.lowered(source, statements, token).get(MAIN, [])
+    changes = keepalived_priority.lowered(source, statements, token, keepalived.read).get(MAIN, [])
     return keepalived_priority.changed(text.split("\n"), changes), changes
 
 
@@ -69,7 +69,7 @@ def test_a_priority_that_comes_of_a_parameter_is_lowered_too(line):
 def test_line_ends_stay(tmp_path):
     text = "vrrp_instance a {\r\n  priority 150\r\n}\r\n"
     source = on_disk(tmp_path, keepalived=text)
-    changes = keepalived_priority.lowered(source, keepalived.read(source), "t")[MAIN]
+    changes = keepalived_priority.lowered(source, keepalived.read(source), "t", keepalived.read)[MAIN]
     lines = keepalived_priority.changed(source.files[MAIN], changes)
     assert "\n".join(keepalived_priority.restored(lines, changes)) == text
 
