@@ -2,8 +2,6 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Configurations of keepalived as people write them and as nobody would: every way to say the same, by a seed."""
 
-from __future__ import annotations
-
 import random
 
 ID = "me"

@@ -95,8 +95,9 @@ def wills(statements):
     groups, grouped = _blocks(statements, "vrrp_sync_group"), {}
     together = keepalived.synchronised(statements)
     for name, names in together.items():
+        watched = _tracks(defined, groups[name]) if name in groups else []
         for one in names:
-            grouped.setdefault(one, []).extend(_tracks(defined, groups[name]) if name in groups else [])
+            grouped.setdefault(one, []).extend(watched)
     for one in keepalived.instances(statements):
         block = blocks[one.name]
         master = one.state == "MASTER" or (not one.state and one.priority == keepalived.OWNER)
@@ -228,7 +229,8 @@ def lowered(source, statements, token, read):
             # Where the brace stands alone, it stays as it is.
             changes.setdefault(path, []).append((number - 1 if alone else number, before, text))
     changes = {path: sorted(known, key=lambda change: change[0]) for path, known in changes.items()}
-    _must_be_lowest(source, statements, changes, out, read)
+    if changes:
+        _must_be_lowest(source, statements, changes, out, read)
     return changes
 
 
@@ -292,7 +294,16 @@ class Edited:
 def _must_be_lowest(source, statements, changes, out, read):
     """Read again what is about to be written: it must say what it said, but for the priority,
     the state and what lifts it."""
-    after = read(Edited(source, lambda path, lines: changed(lines, changes.get(path, []))))
+    path, known = min(changes.items())
+    other = (
+        f"{path} line {max(0, known[0][0]) + 1}: with the priority lowered the configuration "
+        f"would say something else: {OWN_LINES}"
+    )
+    try:
+        after = read(Edited(source, lambda path, lines: changed(lines, changes.get(path, []))))
+    except keepalived.Unreadable:
+        # What it complains of stands in no file.
+        raise Trouble(other)
     will = wills(after)
     for one in keepalived.instances(after):
         if one.priority != LOWEST or will[one.name].most != LOWEST:
@@ -301,11 +312,7 @@ def _must_be_lowest(source, statements, changes, out, read):
                 f"there: {OWN_LINES}"
             )
     if _rest(after, ()) != _rest(statements, out):
-        path, known = min(changes.items())
-        raise Trouble(
-            f"{path} line {max(0, known[0][0]) + 1}: with the priority lowered the configuration "
-            f"would say something else: {OWN_LINES}"
-        )
+        raise Trouble(other)
 
 
 def _rest(statements, out):

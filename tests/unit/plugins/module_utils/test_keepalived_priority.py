@@ -9,7 +9,7 @@ import pytest
 from extent import rounds
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_keepalived import MAIN, instances, on_disk, read  # noqa: E402
+from test_keepalived import EXPECTED, FIXTURES, MAIN, instances, on_disk, read  # noqa: E402
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived  # noqa: E402
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (  # noqa: E402
@@ -69,7 +69,9 @@ def test_a_priority_that_comes_of_a_parameter_is_lowered_too(line):
 def test_line_ends_stay(tmp_path):
     text = "vrrp_instance a {\r\n  priority 150\r\n}\r\n"
     source = on_disk(tmp_path, keepalived=text)
-    changes = keepalived_priority.lowered(source, keepalived.read(source), "t", keepalived.read)[MAIN]
+    changes = keepalived_priority.lowered(source, keepalived.read(source), "t", keepalived.read)[
+        MAIN
+    ]
     lines = keepalived_priority.changed(source.files[MAIN], changes)
     assert "\n".join(keepalived_priority.restored(lines, changes)) == text
 
@@ -175,6 +177,24 @@ def test_what_others_change_meanwhile_stays(lines, data):
         edited.append(line)
         expected += [line] if line not in ours else [back[line]] if back[line] is not None else []
     assert keepalived_priority.restored(edited, changes) == expected
+
+
+@pytest.mark.parametrize("one", EXPECTED, ids=["{file}@{id}".format(**one) for one in EXPECTED])
+def test_configurations_as_people_have_them_are_lowered_and_restored(one):
+    def again(source):
+        return keepalived.read(source, "/" + one["file"], one["id"])
+
+    source = keepalived.Source(os.path.abspath(FIXTURES))
+    statements = again(source)
+    changes = keepalived_priority.lowered(source, statements, "t", again)
+    edited = keepalived_priority.Edited(
+        source, lambda path, lines: keepalived_priority.changed(lines, changes.get(path, []))
+    )
+    found = keepalived.instances(again(edited))
+    assert [each.name for each in found] == [each.name for each in keepalived.instances(statements)]
+    assert {each.priority for each in found} <= {1}
+    for path, lines in edited.files.items():
+        assert keepalived_priority.restored(lines, changes.get(path, [])) == source.files[path]
 
 
 # ---- who would take an address -----------------------------------------------------------------
