@@ -158,7 +158,7 @@ def tracked(statements, name):
     for will in all_wills.values():
         others = [track for track in will.tracks if not _is_file(track, name)]
         left = will.priority + _added(others) + weights[will.name] * number
-        if weights[will.name] and (will.priority == keepalived.OWNER or left > LOWEST):
+        if weights[will.name] and left > LOWEST:
             why = f"with its weight of {weights[will.name]} it is {left} at least"
             why = "no weight changes 255" if will.priority == keepalived.OWNER else why
             raise Trouble(f"{where}: {name} does not lower the priority of {will.name} to 1: {why}")

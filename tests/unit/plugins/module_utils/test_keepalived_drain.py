@@ -361,6 +361,10 @@ DATA = """------< VRRP Topology >------
    Priority = 50
    Effective priority = 55
    Total priority = 55
+   Virtual IP (1):
+     10.77.60.60/16 dev eth0 scope global
+ VRRP Instance = broken
+   State = MASTER
  VRRP Instance = db
    State = FAULT
    Priority = 1
@@ -368,8 +372,6 @@ DATA = """------< VRRP Topology >------
    Virtual IP (2):
      10.77.60.61/16 dev eth0 scope global
      2001:db8::61/64 dev eth0 scope global set
- VRRP Instance = broken
-   State = MASTER
 ------< VRRP Scripts >------
  VRRP Script = chk
    Priority = 7
@@ -378,14 +380,14 @@ DATA = """------< VRRP Topology >------
 
 def test_what_keepalived_tells():
     assert keepalived_told.told(DATA) == {
-        "web": ("BACKUP", 50, 55, 100, []),
+        "web": ("BACKUP", 50, 55, 100, ["10.77.60.60"]),
         "db": ("FAULT", 1, 1, None, ["10.77.60.61", "2001:db8::61"]),
     }
     assert keepalived_told.told("") == {}
     told = keepalived_told.told(DATA)
     assert (
         keepalived_told.in_fault(told, ["2001:DB8:0::61"]) == ["db"]
-        and keepalived_told.in_fault(told, ["10.77.60.6"]) == []
+        and keepalived_told.in_fault(told, ["10.77.60.6", "10.77.60.60"]) == []
     )
 
 
