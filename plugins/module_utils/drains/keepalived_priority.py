@@ -11,6 +11,7 @@ that name the state are out as well: a restart with C(state MASTER) would take t
 before it has heard anybody.
 """
 
+import os
 import re
 from collections import namedtuple
 
@@ -33,8 +34,9 @@ TRACKED = {
 
 # weight: None where it is no number. statement: the line that says so.
 Track = namedtuple("Track", "kind name weight reverse statement")
-# What decides whether an instance takes its addresses (back) from a living holder: most: the
-# priority with all that its checks may add; delay: seconds.
+# What decides whether an instance takes its addresses (back) from a living holder. addresses: its
+# name where it has none, and a script moves what there is to move. most: the priority with all that
+# its checks may add; delay: seconds.
 Will = namedtuple("Will", "name addresses priority most nopreempt delay tracks")
 
 
@@ -108,7 +110,7 @@ def wills(statements):
         # keepalived passes over nopreempt and the delay where the instance begins as a master.
         delay = 0 if master or one.nopreempt else ([0] + _numbers(block, "preempt_delay"))[-1]
         found[one.name] = Will(
-            one.name, one.addresses, priority, most, one.nopreempt, delay, watched
+            one.name, one.addresses or [one.name], priority, most, one.nopreempt, delay, watched
         )
     for names in together.values():
         mates = [found[name] for name in names if name in found]
@@ -129,7 +131,7 @@ def tracked(statements, name):
     kinds = TRACKED["track_file"][0]
     defined = [one for one in statements if one.words[0] in kinds and one.words[1:2] == [name]]
     lines = [line.words for one in defined for line in one.inside if line.words[0] == "file"]
-    if not lines or len(lines[-1]) < 2:
+    if not lines or not os.path.isabs("".join(lines[-1][1:2])):
         more = " with a file" if defined else "; see vrrp_track_file in keepalived.conf(5)"
         raise Trouble(f"keepalived's configuration defines no track_file {name}{more}")
     where = f"{defined[-1].path} line {defined[-1].line + 1}"

@@ -75,8 +75,13 @@ class Adapter:
         return systemctl(self.machine, "is-active", "keepalived")[0] == 0
 
     def holds(self):
-        ours = {found for will in self.wills.values() for found in will.addresses}
-        return sorted(ours.intersection(self.machine.addresses(self.namespace)))
+        """What this host has of keepalived's: addresses, and the names of instances without one. For those it is keepalived's word that counts, and none
+        is no word for the partner."""
+        found = self.machine.addresses(self.namespace)
+        bare = [name for name, will in self.wills.items() if name in will.addresses]
+        told = self._told() if bare else {}
+        found |= {name for name in bare if name not in told or told[name].state == "MASTER"}
+        return sorted(found.intersection(one for will in self.wills.values() for one in will.addresses))
 
     def plan(self, before, token):
         """What drain will do, for the mark."""
@@ -159,6 +164,9 @@ class Adapter:
                 if not mark.get("track") and mine.base > keepalived_priority.LOWEST:
                     return f"keepalived has not taken the lowered configuration, {will.name} has the priority {mine.base} still; its log says why"
                 return f"{will.name} announces the priority {mine.priority} still"
+        silent = [name for name in held if name in self.wills and name not in told]
+        if silent:
+            return f"keepalived does not tell whether it is MASTER in {', '.join(silent)}, which has no address"
         if self.restarted:
             return ("keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and that is "
                     "not in FAULT")
@@ -217,7 +225,7 @@ class Adapter:
         if not mark["active"]:
             return None
         self._read()
-        lacking = sorted(set(mark["held"]).difference(self.machine.addresses(self.namespace)))
+        lacking = sorted(set(mark["held"]).difference(self.holds()))
         waiting, why = self._expected(lacking, mark)
         if waiting:
             return "it does not hold {} again{}".format(", ".join(waiting), why)

@@ -113,12 +113,13 @@ TRACK = "    track_script {\n        chk_app\n    }\n    track_interface {\n    
 
 def test_a_living_holder_hands_over_by_its_priority(vrrps):
     """A priority that depends on the host, state MASTER that cancels nopreempt, checks that add to the priority, a definition of several
-    lines, a list of peers with this host in it, one line for two things."""
+    lines, a list of peers with this host in it, no address, one line for two things."""
     def text(first):
         return SCRIPT + "@k1 $PRIO=150\n@k2 $PRIO=120\n" + MANY + vrrp("by_id", 71, "state BACKUP", "priority $PRIO") + vrrp(
             "master", 82, "state MASTER", "nopreempt", f"priority {100 if first else 90}") + vrrp(
             "lifted", 66, "state BACKUP", f"priority {100 if first else 50}", check=TRACK if first else "") + vrrp(
             "listed", 83, "state MASTER", "nopreempt", f"priority {100 if first else 90}", "unicast_peer {", *ADDRESSES, "}") + vrrp(
+            "bare", 99, f"priority {100 if first else 90}").replace("        10.77.60.99/16\n", "") + vrrp(
             "one_line", 67, "state BACKUP", check=f"    priority {100 if first else 90} ")
 
     lab = vrrps(text(True), text(False), [11, 12, 66, 67, 71, 82, 83])
@@ -128,6 +129,7 @@ def test_a_living_holder_hands_over_by_its_priority(vrrps):
     drained = lab.drain("k1", KEEPALIVED, timeout=20)
     assert drained["changed"] and said(drained) == ["keepalived"], drained
     assert virtual(lab, "k1") == [] and virtual(lab, "k2") == [11, 12, 66, 67, 71, 82, 83]
+    assert lab.shell("k2", "journalctl -u keepalived -o cat").count("(bare) Entering MASTER STATE") == 1
     undone = lab.undo("k1", timeout=20)
     assert undone["changed"] and undone["drained"] == undone["left"] == []
     assert virtual(lab, "k1") == [11, 12, 66, 67, 71, 82, 83] and serving(lab, "k1") == pid, "told only once it is so, and nothing was restarted"

@@ -261,6 +261,34 @@ def test_what_need_not_come_back_and_why(host, monkeypatch, state, told, left):
         )
 
 
+BARE = "vrrp_instance bare {\n    virtual_router_id 9\n    priority 100\n}\n"
+
+
+@pytest.mark.parametrize(
+    "states, active, words",
+    [
+        (["MASTER", "BACKUP"], True, None),
+        (["BACKUP"], False, None),
+        (["MASTER"], True, "it still holds bare: Its instances announce the priority 1"),
+        ([None], True, "does not tell whether it is MASTER in bare, which has no address"),
+    ],
+)
+def test_an_instance_without_an_address(host, monkeypatch, states, active, words):
+    """What moves is moved by a script, so that keepalived is asked who is master."""
+    told = [{"bare": keepalived_told.Told(one, 1, 1, None, [])} if one else {} for one in states]
+
+    def answer(_self):
+        lowered = "priority 1 #" in host.text()
+        return told[-1 if lowered else 0]
+
+    monkeypatch.setattr(keepalived_service.Adapter, "_told", answer)
+    host.write(BARE)
+    result = host.task("drained", target={"mode": "priority"})
+    assert result["active"] is active and result["failed"] == bool(words), result
+    assert not words or words in result["msg"]
+    assert bool(result["drained"]) == (active and not words)
+
+
 def test_attributes_stay(host):
     try:
         os.setxattr(host.root + PATH, "user.context", b"keepalived_etc_t")
