@@ -8,7 +8,7 @@ ID = "me"
 # What stands beside instances, in blocks that are not ours to understand.
 BESIDE = [
     "global_defs {\n    router_id lb1\n    notification_email {\n        a@example.com\n    }\n}",
-    "vrrp_script chk {\n    script \"/bin/true # {\"\n    interval 2\n    weight 3\n}",
+    'vrrp_script chk {\n    script "/bin/true # {"\n    interval 2\n    weight 3\n}',
     "static_routes {\n    198.18.0.0/24 via 192.0.2.1 dev eth0\n}",
     "static_ipaddress\n{\n    198.18.1.1/32 dev eth0\n}",
     "virtual_server 198.51.100.1 80 {\n    lb_algo rr\n    lb_kind NAT\n    protocol TCP\n    real_server 192.0.2.50 80 {\n        weight 1\n"
@@ -24,9 +24,9 @@ BESIDE = [
 # In an instance, of no account for what is compared.
 INSIDE = [
     "advert_int 1",
-    "authentication {\n    auth_type PASS\n    auth_pass \"a{#!b\"\n}",
+    'authentication {\n    auth_type PASS\n    auth_pass "a{#!b"\n}',
     "track_interface {\n    eth1 weight 5\n}",
-    "notify \"/bin/true priority 5 {\"",
+    'notify "/bin/true priority 5 {"',
     "smtp_alert",
     "# priority 7",
     "! }",
@@ -45,7 +45,11 @@ class Writer:
     def __init__(self, seed):
         self.random, self.files, self.number, self.names = random.Random(seed), {}, 0, 0
         self.main = "keepalived.conf"
-        self.files[self.main] = self.broken("global_defs {\n    script_user root\n    enable_script_security\n}\n" + "\n".join(self.top()) + "\n")
+        self.files[self.main] = self.broken(
+            "global_defs {\n    script_user root\n    enable_script_security\n}\n"
+            + "\n".join(self.top())
+            + "\n"
+        )
 
     def chance(self, one_of):
         return not self.random.randrange(one_of)
@@ -57,7 +61,9 @@ class Writer:
     def top(self):
         lines = []
         for _part in range(self.random.randrange(1, 5)):
-            some = self.random.choice([self.plain, self.plain, self.several, self.sequence, self.listed, self.nested])()
+            some = self.random.choice(
+                [self.plain, self.plain, self.several, self.sequence, self.listed, self.nested]
+            )()
             some = self.random.sample(BESIDE, self.random.randrange(3)) + some
             lines += self.included(some) if self.chance(3) else some
         return [line for part in lines for line in part.split("\n")]
@@ -74,10 +80,33 @@ class Writer:
             elif what == 1:
                 lines.insert(at, self.random.choice(lines))
             elif what == 2:
-                lines.insert(at, self.random.choice(["}", "{", '"', "\\", "$", "unknown {", "~SEQ(x, 1", "@me", "include", "vrrp_instance", "$X=\\"]))
+                lines.insert(
+                    at,
+                    self.random.choice(
+                        [
+                            "}",
+                            "{",
+                            '"',
+                            "\\",
+                            "$",
+                            "unknown {",
+                            "~SEQ(x, 1",
+                            "@me",
+                            "include",
+                            "vrrp_instance",
+                            "$X=\\",
+                        ]
+                    ),
+                )
             elif what == 3 and lines[at]:
                 cut = self.random.randrange(len(lines[at]))
-                lines[at] = lines[at][:cut] + self.random.choice(["", " ", '"', "{", "}", "#", "\\", "$", "@", "\t", "\r", "é"]) + lines[at][cut + 1:]
+                lines[at] = (
+                    lines[at][:cut]
+                    + self.random.choice(
+                        ["", " ", '"', "{", "}", "#", "\\", "$", "@", "\t", "\r", "é"]
+                    )
+                    + lines[at][cut + 1 :]
+                )
             elif what == 4:
                 lines[at] += self.random.choice([" \\", " {", "}", ' "', " # é", "  "])
             else:
@@ -92,19 +121,36 @@ class Writer:
         self.files[folder + name] = "\n".join(lines) + self.random.choice(["\n", ""])
         if folder and self.chance(4):
             self.files[folder + "more.inc"] = "# nothing\n"
-        return [self.random.choice([
-            f"include {folder}{name}", f"include  {folder}part{self.number}*.conf", "include ${_PWD}/" + folder + name,
-            f"include {folder}{{none,part{self.number}}}.conf", f"include {folder}[p]art{self.number}.con?", f"includer {folder}{name} # here",
-            f"@me include {folder}{name}", f"$PART={folder}{name}\ninclude $PART", f"include {folder}[^x]art{self.number}.conf"])]
+        return [
+            self.random.choice(
+                [
+                    f"include {folder}{name}",
+                    f"include  {folder}part{self.number}*.conf",
+                    "include ${_PWD}/" + folder + name,
+                    f"include {folder}{{none,part{self.number}}}.conf",
+                    f"include {folder}[p]art{self.number}.con?",
+                    f"includer {folder}{name} # here",
+                    f"@me include {folder}{name}",
+                    f"$PART={folder}{name}\ninclude $PART",
+                    f"include {folder}[^x]art{self.number}.conf",
+                ]
+            )
+        ]
 
     def instance(self, name, router, address, priority, more=()):
         """The lines of an instance, without what the caller does with them."""
-        parts = [f"interface {self.random.choice(['eth0', 'eth1'])}", f"virtual_router_id {router}", f"priority {priority}"]
+        parts = [
+            f"interface {self.random.choice(['eth0', 'eth1'])}",
+            f"virtual_router_id {router}",
+            f"priority {priority}",
+        ]
         if self.chance(2):
             parts.append("state " + self.random.choice(["MASTER", "BACKUP", "BACKUP"]))
         elif self.chance(2):
             parts.append("nopreempt")
-        block = self.random.choice(["virtual_ipaddress", "virtual_ipaddress", "virtual_ipaddress_excluded"])
+        block = self.random.choice(
+            ["virtual_ipaddress", "virtual_ipaddress", "virtual_ipaddress_excluded"]
+        )
         inside = [f"{address}{self.random.choice(['', '/24', '/32 dev eth0', ' label eth0:v'])}"]
         if self.chance(3):
             inside += ["@other 203.0.113.9", "@me 203.0.113.%d" % self.random.randrange(1, 250)]
@@ -112,70 +158,154 @@ class Writer:
             inside += ["~SEQ(n, %d, 3) 203.0.114.${n}" % self.random.choice([1, 2])]
         if block.endswith("excluded"):
             parts.append("virtual_ipaddress {\n    198.18.3.%d\n}" % self.random.randrange(1, 250))
-        parts.append(block + self.random.choice([" {\n", "\n{\n", "{\n"]) + "\n".join("    " + one for one in inside) + "\n}")
+        parts.append(
+            block
+            + self.random.choice([" {\n", "\n{\n", "{\n"])
+            + "\n".join("    " + one for one in inside)
+            + "\n}"
+        )
         if self.chance(4):
-            parts.append("unicast_peer {\n    192.0.2.12\n    192.0.2.%d # other\n}" % self.random.randrange(13, 99))
+            parts.append(
+                "unicast_peer {\n    192.0.2.12\n    192.0.2.%d # other\n}"
+                % self.random.randrange(13, 99)
+            )
         parts += list(more)
         self.random.shuffle(parts)
         lines = [line for part in parts for line in part.split("\n")]
-        opening = self.random.choice(["vrrp_instance {} {{", "vrrp_instance {}\n{{", "vrrp_instance {}{{", 'vrrp_instance "{}" {{', "vrrp_instance {} {{ # open"])
-        return (opening.format(name).split("\n") + ["    " + line if line else line for line in lines] + ["}"])
+        opening = self.random.choice(
+            [
+                "vrrp_instance {} {{",
+                "vrrp_instance {}\n{{",
+                "vrrp_instance {}{{",
+                'vrrp_instance "{}" {{',
+                "vrrp_instance {} {{ # open",
+            ]
+        )
+        return (
+            opening.format(name).split("\n")
+            + ["    " + line if line else line for line in lines]
+            + ["}"]
+        )
 
     def some_inside(self):
         return self.random.sample(INSIDE, self.random.randrange(4))
 
     def numbers(self):
-        return self.random.randrange(1, 256), "10.%d.%d.%d" % tuple(self.random.randrange(1, 250) for _part in range(3)), self.random.randrange(1, 256)
+        return (
+            self.random.randrange(1, 256),
+            "10.%d.%d.%d" % tuple(self.random.randrange(1, 250) for _part in range(3)),
+            self.random.randrange(1, 256),
+        )
 
     def plain(self):
         router, address, priority = self.numbers()
         lines = self.instance(self.fresh(), router, address, priority, self.some_inside())
         if self.chance(3):
-            lines = [line.replace(f"priority {priority}", self.random.choice(["priority $P", "priority ${P}", "priority\t$P # said", "$LINE"])) for line in lines]
+            lines = [
+                line.replace(
+                    f"priority {priority}",
+                    self.random.choice(
+                        ["priority $P", "priority ${P}", "priority\t$P # said", "$LINE"]
+                    ),
+                )
+                for line in lines
+            ]
             lines = [f"@me $P={priority}", "@other $P=7", "$LINE=priority ${P}"] + lines
         if self.chance(4):
             # A piece of it is included.
             at = self.random.randrange(1, len(lines))
-            depth = sum(line.count("{") - line.count("}") for line in lines[:at] if '"' not in line and line.lstrip()[:1] not in ("#", "!"))
+            depth = sum(
+                line.count("{") - line.count("}")
+                for line in lines[:at]
+                if '"' not in line and line.lstrip()[:1] not in ("#", "!")
+            )
             if depth == 1 and not any("\\" in line or '"' in line for line in lines):
                 lines = lines[:at] + self.included(["    advert_int 2"]) + lines[at:]
         if self.chance(6):
             lines = ["@me " + line for line in lines]
         if self.chance(6):
-            return [" ".join(line.strip() for line in lines if "#" not in line)] if not any(
-                "\n" in line or line.strip()[:1] in ("!", "@", "$", "i", "~") or '"' in line for line in lines) else lines
+            return (
+                [" ".join(line.strip() for line in lines if "#" not in line)]
+                if not any(
+                    "\n" in line or line.strip()[:1] in ("!", "@", "$", "i", "~") or '"' in line
+                    for line in lines
+                )
+                else lines
+            )
         return lines
 
     def definition(self, name, lines):
         """A parameter of several lines. A line without a backslash, or a blank one, would end it."""
-        lines = [line.partition(" #")[0] for line in lines if line.strip() and line.strip()[0] not in "#!"]
+        lines = [
+            line.partition(" #")[0]
+            for line in lines
+            if line.strip() and line.strip()[0] not in "#!"
+        ]
         head = f"${name}=" + self.random.choice([" ", "", "\t"])
         if self.chance(2):
-            return [head + "\\"] + [line + self.random.choice([" \\", "\\"]) for line in lines[:-1]] + [lines[-1]] + [""]
+            return (
+                [head + "\\"]
+                + [line + self.random.choice([" \\", "\\"]) for line in lines[:-1]]
+                + [lines[-1]]
+                + [""]
+            )
         return [head + lines[0].lstrip() + " \\"] + [line + " \\" for line in lines[1:]] + [""]
 
     def several(self):
         """One block for several instances, each with its own number."""
         name, prefix = self.fresh(), self.fresh()
-        lines = self.definition(name, self.instance(f"{prefix}_${{NUM}}", "${NUM}", "10.0.${NUM}.254", self.random.choice(["$PRI", "${PRI}", "130"])))
+        lines = self.definition(
+            name,
+            self.instance(
+                f"{prefix}_${{NUM}}",
+                "${NUM}",
+                "10.0.${NUM}.254",
+                self.random.choice(["$PRI", "${PRI}", "130"]),
+            ),
+        )
         lines.append("$PRI=%d" % self.random.randrange(1, 250))
         for number in self.random.sample(range(1, 250), self.random.randrange(1, 4)):
-            lines += [f"$NUM={number}"] + (["$PRI=%d" % self.random.randrange(1, 250)] if self.chance(2) else []) + [self.random.choice([f"${name}", f"${{{name}}}"])]
+            lines += (
+                [f"$NUM={number}"]
+                + (["$PRI=%d" % self.random.randrange(1, 250)] if self.chance(2) else [])
+                + [self.random.choice([f"${name}", f"${{{name}}}"])]
+            )
         return lines
 
     def nested(self):
         """A block in which a line is another parameter of several lines."""
         name, inner, prefix = self.fresh(), self.fresh(), self.fresh()
         router, address, priority = self.numbers()
-        lines = self.definition(inner, ["virtual_ipaddress {", f"    {address}", "}", f"priority {priority}"])
-        lines += self.definition(name, [f"vrrp_instance {prefix} {{", "    interface eth0", f"    ${inner}", f"    virtual_router_id {router}", "}"])
+        lines = self.definition(
+            inner, ["virtual_ipaddress {", f"    {address}", "}", f"priority {priority}"]
+        )
+        lines += self.definition(
+            name,
+            [
+                f"vrrp_instance {prefix} {{",
+                "    interface eth0",
+                f"    ${inner}",
+                f"    virtual_router_id {router}",
+                "}",
+            ],
+        )
         return lines + [f"${name}"]
 
     def sequence(self):
         name, prefix = self.fresh(), self.fresh()
         first = self.random.randrange(1, 100)
-        lines = self.definition(name, self.instance(f"{prefix}_${{NUM}}", "$NUM", "10.1.${NUM}.1", 100))
-        how = self.random.choice([f"({first}, {first + 2})", f"({first + 4}, -2, {first})", f"({first})", "(2)", f"($FIRST, {first + 1})"]).replace("(", "(NUM, ", 1)
+        lines = self.definition(
+            name, self.instance(f"{prefix}_${{NUM}}", "$NUM", "10.1.${NUM}.1", 100)
+        )
+        how = self.random.choice(
+            [
+                f"({first}, {first + 2})",
+                f"({first + 4}, -2, {first})",
+                f"({first})",
+                "(2)",
+                f"($FIRST, {first + 1})",
+            ]
+        ).replace("(", "(NUM, ", 1)
         if "(NUM, $" not in how and len(how) < 10:
             how = "(NUM, 2)"
         return lines + [f"$FIRST={first}", f"~SEQ{how} ${name}"]
@@ -183,8 +313,16 @@ class Writer:
     def listed(self):
         name, prefix = self.fresh(), self.fresh()
         first, second, third = self.random.sample(range(1, 250), 3)
-        lines = self.definition(name, self.instance(f"{prefix}_${{NUM}}", "$NUM", "10.2.${NUM}.1", "${PRI}"))
-        how = self.random.choice([f"(NUM, {first}, {second},{third}) ", f"({{NUM, PRI}}, {{{first}, 7}}, {{{second},8}}) ", f"({{PRI,NUM}},{{9 , {third}}}) "])
+        lines = self.definition(
+            name, self.instance(f"{prefix}_${{NUM}}", "$NUM", "10.2.${NUM}.1", "${PRI}")
+        )
+        how = self.random.choice(
+            [
+                f"(NUM, {first}, {second},{third}) ",
+                f"({{NUM, PRI}}, {{{first}, 7}}, {{{second},8}}) ",
+                f"({{PRI,NUM}},{{9 , {third}}}) ",
+            ]
+        )
         return lines + ["$PRI=50", f"~LST{how}${name}"]
 
 
@@ -192,10 +330,21 @@ def understood(one):
     """An instance as the reader of the collection has it, in the words of keepalived's own dump (integration/lab/keepalived_oracle.py). Without a state
     keepalived goes by the priority, and the other way round."""
     priority = one.priority or (255 if one.state == "MASTER" else 100)
-    return {"name": one.name, "router_id": one.router_id, "priority": priority, "interface": one.interface, "nopreempt": one.nopreempt,
-            "addresses": sorted(one.addresses), "peers": sorted(one.peers)}
+    return {
+        "name": one.name,
+        "router_id": one.router_id,
+        "priority": priority,
+        "interface": one.interface,
+        "nopreempt": one.nopreempt,
+        "addresses": sorted(one.addresses),
+        "peers": sorted(one.peers),
+    }
 
 
 def dumped(one):
     """An instance of keepalived's dump, to compare with what was understood."""
-    return {key: sorted(value) if isinstance(value, list) else value for key, value in one.items() if key != "state"}
+    return {
+        key: sorted(value) if isinstance(value, list) else value
+        for key, value in one.items()
+        if key != "state"
+    }

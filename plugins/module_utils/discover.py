@@ -40,21 +40,30 @@ class Machine:
         with open(self.root + path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
 
-    def addresses(self, namespace=None):
-        """The addresses on the interfaces of this host."""
-        return {str(one.ip) for found in self.networks(namespace).values() for one in found}
+    def addresses(self):
+        """The addresses on the interfaces of this host, and of the networks that its keepalived is in."""
+        networks = [self.networks()]
+        for pid in self._parents():
+            try:
+                enter = keepalived_process.enter(self, pid)
+                networks += [self.networks(enter)] if enter else []
+            except keepalived.Unreadable:
+                # With one that has ended since, so have its addresses.
+                if self.exists(f"/proc/{pid}"):
+                    raise
+        return {str(one.ip) for found in networks for addresses in found.values() for one in addresses}
 
-    def networks(self, namespace=None):
+    def networks(self, enter=()):
         """Interface to its addresses, with their prefix lengths and in their order.
 
-        :param namespace: of the network, by the name that it has in /run/netns; None is this host's own.
+        :param enter: the words of a command that gets into another network; empty is this host's own.
         """
         command = ["ip", "-o", "addr", "show"]
-        rc, out, err = self.run_command((["ip", "netns", "exec", namespace] if namespace else []) + command)
+        rc, out, err = self.run_command(list(enter) + command)
         if rc:
             # None would make it a standby, or one that is drained.
-            raise keepalived.Unreadable("`{}` does not tell the addresses of this host{} ({})".format(
-                " ".join(command), " in the network namespace {}".format(namespace) if namespace else "", " ".join((err or out).split())[:200] or rc))
+            said = " ".join((err or out).split())[:200] or rc
+            raise keepalived.Unreadable(f"`{' '.join(list(enter) + command)}` does not tell the addresses of this host ({said})")
         found = {}
         for line in out.splitlines():
             words = line.split()
@@ -65,12 +74,12 @@ class Machine:
                     continue
         return found
 
-    def routes(self, namespace=None):
+    def routes(self, enter=()):
         """Destination of each route to whether keepalived has put it there, or None where that cannot be told."""
         found = {}
         for family in ("-4", "-6"):
             command = ["ip", family, "-o", "route", "show", "table", "all"]
-            rc, out, _err = self.run_command((["ip", "netns", "exec", namespace] if namespace else []) + command)
+            rc, out, _err = self.run_command(list(enter) + command)
             if rc:
                 return None
             for line in out.splitlines():
@@ -79,19 +88,26 @@ class Machine:
                 found[destination] = found.get(destination, False) or bool(re.search(r"\bproto (keepalived|18)\b", line))
         return found
 
-    def keepaliveds(self):
-        """Those keepalived that run on this host, each as a Keepalived. Its children belong to it."""
-        pids = {}
+    def _parents(self):
+        """The processes of keepalived that are no children of another: process ID to those of its children."""
+        found = {}
         for path in glob.glob(self.root + "/proc/[0-9]*/comm"):
+            pid = path.split("/")[-2]
             try:
-                if self.read(path[len(self.root):]).startswith("keepalived"):
-                    # The name is in brackets, and may hold anything.
-                    pids[path.split("/")[-2]] = self.read("/proc/{}/stat".format(path.split("/")[-2])).rpartition(")")[2].split()[1]
+                name = self.read(f"/proc/{pid}/comm").strip()
+                if name.startswith("keepalived"):
+                    # The name is in brackets there, and may hold anything.
+                    found[pid] = name, self.read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1]
             except OSError:
                 # It has ended since.
                 continue
-        return [keepalived_process.of(self, pid, [one for one, parent in pids.items() if parent == pid])
-                for pid, parent in sorted(pids.items()) if parent not in pids]
+        # Children may have been given names of their own. What looks at keepalived from outside, such as keepalived_exporter, is none.
+        return {pid: [one for one, (_name, its_parent) in found.items() if its_parent == pid]
+                for pid, (name, parent) in sorted(found.items()) if name == "keepalived" and parent not in found}
+
+    def keepaliveds(self):
+        """Those keepalived that run on this host, each as a Keepalived. Its children belong to it."""
+        return [keepalived_process.of(self, pid, children) for pid, children in self._parents().items()]
 
     def crm_mon(self):
         """The cluster's state in XML, by whichever option this release knows."""
@@ -100,8 +116,8 @@ class Machine:
             rc, out, err = self.run_command(["crm_mon", "-1"] + options)
             if rc == 0 and "<nodes>" in out:
                 return out
-            words = words or pacemaker.complaint(out) or pacemaker.complaint(err) or "status {}".format(rc)
-        raise pacemaker.Unreadable("crm_mon does not tell the state of the cluster ({})".format(words))
+            words = words or pacemaker.complaint(out) or pacemaker.complaint(err) or f"status {rc}"
+        raise pacemaker.Unreadable(f"crm_mon does not tell the state of the cluster ({words})")
 
     def node(self):
         """The name of this host in its cluster."""
@@ -137,19 +153,6 @@ def discover(machine, command=None):
             "problems": problems}
 
 
-def held(machine):
-    """The addresses that this host has, also in the network namespaces of its keepalived."""
-    found = machine.addresses()
-    try:
-        for one in machine.keepaliveds():
-            namespace = one.namespace or keepalived.namespace(keepalived.read(keepalived.Source(machine.root), one.path, one.config_id))
-            found |= machine.addresses(namespace) if namespace else set()
-    except keepalived.Unreadable:
-        # What is held where nobody can look is held by nobody, and never by two.
-        return found
-    return found
-
-
 def _in_use(machine, unit):
     """Whether a service runs here or would at the next boot. What is neither left a configuration that nobody reads."""
     return any(machine.run_command(["systemctl", verb, unit])[0] in (0, 127) for verb in ("is-active", "is-enabled"))
@@ -166,18 +169,20 @@ def _keepalived(machine):
 def _groups(machine, one):
     source = keepalived.Source(machine.root)
     statements = keepalived.read(source, one.path, one.config_id)
-    namespace = one.namespace or keepalived.namespace(statements)
     found = keepalived.instances(statements)
     if not found:
         # What is not understood must not pass for a keepalived that only balances.
         said = keepalived.mentioned(source, one.config_id)
         if said:
-            raise keepalived.Unreadable("{} line {} has a vrrp_instance, and what is read of {} defines none".format(said[0], said[1] + 1, one.path))
+            raise keepalived.Unreadable(f"{said[0]} line {said[1] + 1} has a vrrp_instance, and what is read of {one.path} defines none")
         if one.speaks_vrrp:
-            raise keepalived.Unreadable("keepalived (process {}) speaks VRRP, and what is read of {} defines no vrrp_instance".format(one.pid, one.path))
-    networks = machine.networks(namespace) if found else {}
+            raise keepalived.Unreadable(f"keepalived (process {one.pid}) speaks VRRP, and what is read of {one.path} defines no vrrp_instance")
+    namespace = one.namespace or keepalived.namespace(statements)
+    # One that runs is in its network already.
+    enter = keepalived_process.enter(machine, one.pid) if one.pid else ["ip", "netns", "exec", namespace] if namespace else []
+    networks = machine.networks(enter) if found else {}
     held = {str(address.ip) for addresses in networks.values() for address in addresses}
-    return keepalived.groups(statements, held, networks, machine.routes(namespace) if any(each.routes for each in found) else None)
+    return keepalived.groups(statements, held, networks, machine.routes(enter) if any(each.routes for each in found) else None)
 
 
 def _pacemaker(machine):

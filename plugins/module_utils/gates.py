@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
-from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, discover, keepalived, lease, ledger, secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, keepalived, lease, ledger, secrets
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_told
 
 KINDS = ("command", "url", "port", "unit")
@@ -137,7 +137,7 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
             _renew(machine.root, params["lease"])
             renewed = now
         sleep(0.5 if params["timeout"] or params["hold"] else 0)
-    held = discover.held(machine.within(10)) if params["addresses"] else set()
+    held = machine.within(10).addresses() if params["addresses"] else set()
     checks = [dict(one, ok=one["said"] is None) for one in found]
     return {"ok": all(one["ok"] for one in checks), "checks": checks, "seconds": round(clock() - begun, 1),
             "holds": [one for one in params["addresses"] if keepalived.address(one) in held]}

@@ -59,12 +59,12 @@ class Source:
     def lines(self, path):
         try:
             if stat.S_ISFIFO(os.stat(self.root + path).st_mode):
-                raise Unreadable("{} cannot be read (it is no plain file)".format(path))
+                raise Unreadable(f"{path} cannot be read (it is no plain file)")
             # As it stands, line ends included, so that it can be put back as it was.
             with open(self.root + path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                 self.files[path] = file.read().split("\n")
         except OSError as error:
-            raise Unreadable("{} cannot be read ({})".format(path, error.strerror))
+            raise Unreadable(f"{path} cannot be read ({error.strerror})")
         return self.files[path]
 
     def matching(self, pattern):
@@ -94,7 +94,7 @@ def _alternatives(pattern):
         if not inner:
             found += [] if one in found else [one]
         elif len(found) + len(waiting) > 1000:
-            raise Unreadable("The pattern {} of an include stands for more than 1000 others".format(pattern[:100]))
+            raise Unreadable(f"The pattern {pattern[:100]} of an include stands for more than 1000 others")
         else:
             waiting = [one[:inner.start()] + part + one[inner.end():] for part in inner.group(1).split(",")] + waiting
     return found
@@ -169,19 +169,19 @@ class _Lines:
                 yield text, place
 
     def _wrong(self, place, words):
-        return Unreadable("{} line {}: {}".format(place[0], place[1] + 1, words))
+        return Unreadable(f"{place[0]} line {place[1] + 1}: {words}")
 
     def _spend(self, much, place):
         self.spent += max(much, 64)
         if self.spent > _MOST_EXPANDED:
-            raise self._wrong(place, "its parameters, sequences and includes stand for more than {} characters".format(_MOST_EXPANDED))
+            raise self._wrong(place, f"its parameters, sequences and includes stand for more than {_MOST_EXPANDED} characters")
 
     def _open(self, paths):
         for number, path in enumerate(paths):
             if any(path == one[0] for one in self.files):
-                raise Unreadable("{} includes itself".format(path))
+                raise Unreadable(f"{path} includes itself")
             if len(self.files) > 100:
-                raise Unreadable("{}: files include files more than 100 deep".format(path))
+                raise Unreadable(f"{path}: files include files more than 100 deep")
             lines = self.source.lines(path)
             if path in self.seen:
                 self._spend(sum(len(line) + 1 for line in lines), (path, 0))
@@ -297,7 +297,7 @@ class _Lines:
             text = text[:at] + value.text + text[end:]
             self._spend(len(text), place)
             if len(text) > _LINE:
-                raise self._wrong(place, "with its parameters it is longer than the {} characters that keepalived reads".format(_LINE))
+                raise self._wrong(place, f"with its parameters it is longer than the {_LINE} characters that keepalived reads")
             if value.text.lstrip(" \t").startswith("~"):
                 break
             at = text.find("$", at)
@@ -324,7 +324,7 @@ class _Lines:
             else:
                 found = _Repeated(place, *_list(text))
         except ValueError:
-            raise self._wrong(place, "{} is not followed by what keepalived makes a sequence of".format(text[:4]))
+            raise self._wrong(place, f"{text[:4]} is not followed by what keepalived makes a sequence of")
         if found.text:
             self.sequences.append(found)
 
@@ -353,7 +353,8 @@ def _sequence(text, expanded):
         first, step, last = numbers
     if not step or (first < last) != (step > 0) and first != last or (found.group(1) and min(first, last) < 0):
         raise ValueError(text)
-    return [found.group(2)], (["{:x}".format(one) if found.group(1) else str(one)] for one in range(first, last + (1 if step > 0 else -1), step)), found.group(4)
+    values = range(first, last + (1 if step > 0 else -1), step)
+    return [found.group(2)], ([f"{one:x}" if found.group(1) else str(one)] for one in values), found.group(4)
 
 
 def _integer(text):
@@ -379,8 +380,8 @@ def _list(text):
 
 
 def _decommented(line):
-    """A line as keepalived has it: without its comment, which begins anywhere but inside of quotes, and without the blanks around. A backslash at its end stays,
-    also behind a comment."""
+    """A line as keepalived has it: without its comment, which begins anywhere but inside of quotes, and without the blanks around. A backslash at its end
+    stays, also behind a comment."""
     text, kept, at, quoted, cut = line.strip(" \t"), [], 0, False, False
     for found in re.finditer(r'\\.?|["#!]', text):
         sign = found.group(0)
@@ -397,6 +398,7 @@ def _decommented(line):
             kept.append(text[at:found.start()])
             at = found.start() + 1
     return "".join(kept + [text[at:]]).rstrip(" \t")
+
 
 def _words(text):
     found = []
@@ -415,12 +417,12 @@ def _nest(lines):
         words = _words(text)
         if words and words[0] == "{":
             if not stack[-1] or stack[-1][-1].brace:
-                raise Unreadable("{} line {}: a brace opens a block without a name".format(path, number + 1))
+                raise Unreadable(f"{path} line {number + 1}: a brace opens a block without a name")
             stack[-1][-1] = stack[-1][-1]._replace(brace=(path, number))
             stack.append(stack[-1][-1].inside)
         elif words and words[0] == "}":
             if len(stack) == 1:
-                raise Unreadable("{} line {}: a brace closes nothing".format(path, number + 1))
+                raise Unreadable(f"{path} line {number + 1}: a brace closes nothing")
             stack.pop()
             stack[-1][-1] = stack[-1][-1]._replace(end=(path, number))
         elif words:
@@ -449,8 +451,9 @@ def everywhere(statements):
 
 
 def _instance(block, strict):
-    one = {"interface": None, "router_id": None, "priority": None, "nopreempt": False, "family": None, "addresses": [], "peers": [], "places": [], "state": None,
-           "source": None, "tracks": [], "routes": [], "vmac": False}
+    one = {"interface": None, "router_id": None, "priority": None, "nopreempt": False, "family": None, "addresses": [], "peers": [], "places": [],
+           "state": None, "source": None, "tracks": [], "routes": [], "vmac": False}
+    # Whether it authenticates by a header of its own, with which keepalived does not begin as MASTER.
     header = False
     for statement in block.inside:
         key, value = statement.words[0], statement.words[1] if len(statement.words) > 1 else ""
@@ -551,7 +554,7 @@ def groups(statements, held, networks=None, routes=None):
     known = {}
     for one in instances(statements):
         if one.router_id is None:
-            raise Unreadable("{} line {}: the VRRP instance {} has no virtual_router_id from 1 to 255".format(one.path, one.line + 1, one.name))
+            raise Unreadable(f"{one.path} line {one.line + 1}: the VRRP instance {one.name} has no virtual_router_id from 1 to 255")
         known[one.name] = one
     together = [[known[name] for name in dict.fromkeys(names) if name in known] for names in synchronised(statements).values()]
     alone = [[one] for one in known.values() if not any(one in group for group in together)]

@@ -9,11 +9,24 @@ from collections import namedtuple
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
 
 # Where the units of Debian and of Red Hat have the words for the command line.
-DEFAULTS = (("/etc/default/keepalived", "DAEMON_ARGS"), ("/etc/sysconfig/keepalived", "KEEPALIVED_OPTIONS"))
+DEFAULTS = (
+    ("/etc/default/keepalived", "DAEMON_ARGS"),
+    ("/etc/sysconfig/keepalived", "KEEPALIVED_OPTIONS"),
+)
 # Options that take a word, short and long. An optional word is in the same word as its option.
 WITH_A_WORD = "ufprcbAsiS"
 LONG = {"use-file": "f", "config-id": "i", "namespace": "s"}
-LONG_WITH_A_WORD = ("log-facility", "umask", "pid", "vrrp_pid", "checkers_pid", "bfd_pid", "snmp-agent-socket", "signum", "config-fd")
+LONG_WITH_A_WORD = (
+    "log-facility",
+    "umask",
+    "pid",
+    "vrrp_pid",
+    "checkers_pid",
+    "bfd_pid",
+    "snmp-agent-socket",
+    "signum",
+    "config-fd",
+)
 OPTIONAL = "tMg"
 VRRP = "0070"
 
@@ -23,22 +36,23 @@ Keepalived = namedtuple("Keepalived", "pid path config_id namespace speaks_vrrp"
 
 def options(words):
     """The options f, i and s of a command line, by their letters."""
-    found, words = {}, list(words)
-    while words:
-        word = words.pop(0)
+    found, words = {}, iter(words)
+    for word in words:
         if word == "--":
             break
         if word.startswith("--"):
             name, has_value, value = word[2:].partition("=")
-            takes_a_word = [one for one in (*LONG, *LONG_WITH_A_WORD) if one == name] or [one for one in (*LONG, *LONG_WITH_A_WORD) if one.startswith(name)]
+            takes_a_word = [one for one in (*LONG, *LONG_WITH_A_WORD) if one == name] or [
+                one for one in (*LONG, *LONG_WITH_A_WORD) if one.startswith(name)
+            ]
             if len(takes_a_word) == 1 and not has_value:
-                value = words.pop(0) if words else ""
+                value = next(words, "")
             if len(takes_a_word) == 1 and takes_a_word[0] in LONG:
                 found[LONG[takes_a_word[0]]] = value
         elif word.startswith("-"):
             for at, letter in enumerate(word[1:], 2):
                 if letter in WITH_A_WORD:
-                    value = word[at:] or (words.pop(0) if words else "")
+                    value = word[at:] or next(words, "")
                     if letter in LONG.values():
                         found[letter] = value
                     break
@@ -58,7 +72,9 @@ def at_rest(machine):
                         # As systemd does: quotes around all of it, and words in that.
                         words = shlex.split(" ".join(shlex.split(value)))
                     except ValueError as error:
-                        raise keepalived.Unreadable("{} cannot be understood ({}: {})".format(path, name, error))
+                        raise keepalived.Unreadable(
+                            f"{path} cannot be understood ({name}: {error})"
+                        )
                     return _made(None, options(words), "/", False)
     return _made(None, {}, "/", False)
 
@@ -73,17 +89,36 @@ def of(machine, pid, children):
 
     :raises keepalived.Unreadable: where it has a file system of its own: what it reads is not what is here.
     """
-    here = "{}/proc/{}".format(machine.root, pid)
+    here = f"{machine.root}/proc/{pid}"
     try:
-        words = machine.read("/proc/{}/cmdline".format(pid)).split("\0")[1:-1]
-        made = _made(pid, options(words), os.readlink(here + "/cwd"), any(_speaks_vrrp(machine, one) for one in [pid] + children))
-        elsewhere = os.readlink(here + "/ns/mnt") != os.readlink(machine.root + "/proc/self/ns/mnt") and not _same(
-            here + "/root" + made.path, machine.root + made.path)
+        words = machine.read(f"/proc/{pid}/cmdline").split("\0")[1:-1]
+        made = _made(
+            pid,
+            options(words),
+            os.readlink(here + "/cwd"),
+            any(_speaks_vrrp(machine, one) for one in [pid] + children),
+        )
+        elsewhere = os.readlink(here + "/ns/mnt") != os.readlink(
+            machine.root + "/proc/self/ns/mnt"
+        ) and not _same(here + "/root" + made.path, machine.root + made.path)
     except OSError as error:
-        raise keepalived.Unreadable("keepalived (process {}) cannot be looked at ({})".format(pid, error.strerror))
+        raise keepalived.Unreadable(
+            f"keepalived (process {pid}) cannot be looked at ({error.strerror})"
+        )
     if elsewhere:
-        raise keepalived.Unreadable("keepalived (process {}) runs in a container, where its configuration could not be read".format(pid))
+        raise keepalived.Unreadable(
+            f"keepalived (process {pid}) runs in a container, where its configuration could not be read"
+        )
     return made
+
+
+def enter(machine, pid):
+    """The words that get a command into the network of a process, none where that is this host's own."""
+    here = f"{machine.root}/proc/{pid}/ns/net"
+    try:
+        return [] if os.readlink(here) == os.readlink(machine.root + "/proc/self/ns/net") else ["nsenter", f"--net={here}"]
+    except OSError as error:
+        raise keepalived.Unreadable(f"the network of keepalived (process {pid}) cannot be looked at ({error.strerror})")
 
 
 def _same(one, other):
@@ -96,13 +131,15 @@ def _same(one, other):
 def _speaks_vrrp(machine, pid):
     sockets = set()
     for name in ("raw", "raw6"):
-        path = "/proc/{}/net/{}".format(pid, name)
+        path = f"/proc/{pid}/net/{name}"
         for line in machine.read(path).splitlines()[1:] if machine.exists(path) else ():
             words = line.split()
             if len(words) > 9 and words[1].endswith(":" + VRRP):
-                sockets.add("socket:[{}]".format(words[9]))
-    folder = "{}/proc/{}/fd".format(machine.root, pid)
-    return bool(sockets) and any(_link(os.path.join(folder, one)) in sockets for one in os.listdir(folder))
+                sockets.add(f"socket:[{words[9]}]")
+    folder = f"{machine.root}/proc/{pid}/fd"
+    return bool(sockets) and any(
+        _link(os.path.join(folder, one)) in sockets for one in os.listdir(folder)
+    )
 
 
 def _link(path):

@@ -67,7 +67,8 @@ def resources(xml):
 
 def nodes(xml):
     """The nodes of the cluster: name to C(online), C(standby), C(maintenance), C(able) (whether it could take over), C(member) (a node with corosync),
-    C(guest) (the resource that it is, if it is one), C(resources) (what runs there) and C(services) (what of it runs nowhere else: resources that are no clones, and promoted instances)."""
+    C(guest) (the resource that it is, if it is one), C(resources) (what runs there) and C(services) (what of it
+    runs nowhere else: resources that are no clones, and promoted instances)."""
     top = _parsed(xml)
     options = top.find("./summary/cluster_options")
     frozen = options is not None and options.get("maintenance-mode") == "true"
@@ -79,7 +80,8 @@ def nodes(xml):
             "online": told["online"], "standby": told["standby"], "maintenance": maintenance, "member": node.get("type") in (None, "member"),
             # What runs as a resource itself, a guest or a replica of a bundle, goes with the node that it runs on.
             "guest": node.get("id_as_resource"),
-            "able": told["online"] and not maintenance and not node.get("id_as_resource") and not any(told[key] for key in ("standby", "standby_onfail", "unclean", "pending", "shutdown")),
+            "able": told["online"] and not maintenance and not node.get("id_as_resource") and not any(
+                told[key] for key in ("standby", "standby_onfail", "unclean", "pending", "shutdown")),
             "resources": set(), "services": set()}
     if not found:
         raise Unreadable("crm_mon names no node")

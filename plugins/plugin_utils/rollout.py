@@ -168,8 +168,9 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
     planned = waves.plan(hosts, groups, max_parallel=_integer(options.get("max_parallel", 10)), stages=options.get("stages") or (),
                          proven=proven, partial_groups=bool(options.get("partial_groups")))
     if not run and not options.get("partial_groups"):
-        # The role of a host that is left alone may come with the group that nobody else is in.
-        waves.doubtful([replace(one, role=None) if one.name in lonely else one for one in hosts],
+        # The role of a host that is left alone may come with the group that nobody else is in, and so may its partner's.
+        apart = {name for group in groups if lonely.keys() & set(group.members) for name in group.members}.union(lonely)
+        waves.doubtful([replace(one, role=None) if one.name in apart else one for one in hosts],
                        [group for group in groups if not lonely.keys() & set(group.members)])
     result = planned.as_dict()
     result["groups"] = {group.name: {"members": list(group.members), "max_unavailable": group.max_unavailable} for group in groups}

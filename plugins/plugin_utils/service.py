@@ -134,8 +134,8 @@ def contradictions(variables_of, everyone):
         said += [f"{host}: {problem}" for problem in found.get("problems") or ()]
         unknown = sorted(group["name"] for group in found["groups"] if group["role"] is None)
         if unknown and not variables.get("ksplice_ha_role"):
-            said.append(f"{host}: nobody can tell whether it is active in {', '.join(unknown)}, where keepalived has no address to give. It is taken for active. "
-                        "Say what it is (ksplice_ha_role), or what tells it (ksplice_ha_command).")
+            said.append(f"{host}: nobody can tell whether it is active in {', '.join(unknown)}, where keepalived has no address to give. It is taken for "
+                        "active. Say what it is (ksplice_ha_role), or what tells it (ksplice_ha_command).")
         given = variables.get("ksplice_ha_role")
         if given and found["role"] and given != found["role"] and not (unknown and found["role"] == "active"):
             said.append(f"{host} is {given} by the inventory (ksplice_ha_role) and {found['role']} by what runs on it. The inventory wins.")

@@ -57,7 +57,6 @@ class Adapter:
         except keepalived.Unreadable as error:
             raise Trouble(f"keepalived's configuration cannot be understood: {error}.")
         self.wills = keepalived_priority.wills(self.statements)
-        self.namespace = self.started.namespace or keepalived.namespace(self.statements)
 
     def _statements(self, source):
         return keepalived.read(source, self.started.path, self.started.config_id)
@@ -77,7 +76,7 @@ class Adapter:
     def holds(self):
         """What this host has of keepalived's: addresses, and the names of instances without one. For those it is keepalived's word that counts, and none
         is no word for the partner."""
-        found = self.machine.addresses(self.namespace)
+        found = self.machine.addresses()
         bare = [name for name, will in self.wills.items() if name in will.addresses]
         told = self._told() if bare else {}
         found |= {name for name in bare if name not in told or told[name].state == "MASTER"}

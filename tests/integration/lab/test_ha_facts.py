@@ -33,8 +33,8 @@ def test_the_members_of_a_pair_come_to_the_same_names(ha):
     assert roles(found["k1"]) == {PAIR: "active", DATABASE: "standby"} and roles(found["k2"]) == {PAIR: "standby", DATABASE: "active"}
     pair, database = found["k1"]["groups"]
     assert pair == {"name": PAIR, "kind": "keepalived", "role": "active", "addresses": [WEB4, WEB6], "instances": ["web4", "web6"],
-                    "peers": ["10.77.0.3", "fd00:77::3"]}
-    assert database == {"name": DATABASE, "kind": "keepalived", "role": "standby", "addresses": [DB], "instances": ["db"], "peers": []}
+                    "peers": ["10.77.0.3", "fd00:77::3"], "size": 2}
+    assert database == {"name": DATABASE, "kind": "keepalived", "role": "standby", "addresses": [DB], "instances": ["db"], "peers": [], "size": None}
     assert found["k1"]["role"] == found["k2"]["role"] == "active"
 
 
@@ -88,11 +88,58 @@ def test_configurations_that_nobody_reads_or_can_read(ha):
     assert bad == [{"groups": [], "role": None, "problems": [problem]} for _words, problem in BAD]
 
 
+ELSEWHERE = """net_namespace vpn
+vrrp_instance NS {
+    interface eth0
+    virtual_router_id 86
+    @gw1 priority 255
+    virtual_ipaddress {
+        198.51.100.90/24
+    }
+}
+vrrp_instance CLOUD {
+    interface eth0
+    virtual_router_id 53
+    unicast_peer {
+        192.0.2.12
+        192.0.2.11
+    }
+    notify /bin/true
+}
+"""
+BEGIN_ELSEWHERE = """ip netns add vpn && ip -n vpn link add eth0 type veth peer name eth1 && ip -n vpn link set eth0 up && ip -n vpn link set eth1 up
+ip -n vpn addr add 192.0.2.11/24 dev eth0 && echo '# Not this one' > /etc/keepalived/keepalived.conf
+echo 'DAEMON_ARGS="-D -f /etc/keepalived/other.conf -i gw1"' > /etc/default/keepalived
+systemctl start keepalived"""
+
+
+def test_a_keepalived_in_a_network_of_its_own_and_one_in_a_container(ha):
+    """Another file, another configuration ID and another network, all by what it was started with; and an instance of which nobody sees who is active."""
+    try:
+        ha.shell("lb", f"mkdir -p /etc/keepalived; cat > /etc/keepalived/other.conf <<'X'\n{ELSEWHERE}X\n{BEGIN_ELSEWHERE}")
+        ha.until(lambda: "198.51.100.90" in ha.shell("lb", "ip -n vpn -o addr"), "the address")
+        found = ha.facts("lb")
+        assert roles(found) == {"vrrp-53-192.0.2.11": None, "vrrp-86-198.51.100.90": "active"} and found["role"] == "active"
+        assert [(group["peers"], group["size"]) for group in found["groups"]] == [(["192.0.2.12"], 2), ([], None)]
+        [gate] = ha.ha("lb", "ha_gate", {"addresses": ["198.51.100.90", "198.51.100.91"]})
+        assert gate["holds"] == ["198.51.100.90"]
+        ha.shell("lb", "systemctl stop keepalived; rm /etc/keepalived/*; unshare -m sh -c 'mount -t tmpfs none /etc/keepalived; "
+                       "printf \"vrrp_instance A {\\ninterface eth0\\nvirtual_router_id 99\\nvirtual_ipaddress {\\n10.77.50.99\\n}\\n}\\n\" "
+                       "> /etc/keepalived/keepalived.conf; keepalived -P'")
+        [problem] = ha.facts("lb")["problems"]
+        assert problem.startswith("keepalived (process ") and problem.endswith(") runs in a container, where its configuration could not be read.")
+        [survey] = ha.ha("lb", "uptrack_facts", {})
+        assert "keepalived" in survey["ansible_facts"]["uptrack"]["redundancy"]
+    finally:
+        ha.shell("lb", "systemctl stop keepalived; kill $(cat /run/keepalived.pid); ip netns del vpn; rm -rf /etc/keepalived; echo 'DAEMON_ARGS=\"\"' > /etc/default/keepalived")
+
+
 def test_a_cluster(ha):
     """The same name on both, and active where the service is: a fencing device and a clone on the other node make that one no active."""
     found = one_look(ha, "p1", "p2")
     assert ha.states() == {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}
-    assert found["p1"] == {"groups": [{"name": CLUSTER, "kind": "pacemaker", "role": "active", "addresses": [], "instances": ["p1", "p2"], "peers": []}],
+    assert found["p1"] == {"groups": [{"name": CLUSTER, "kind": "pacemaker", "role": "active", "addresses": [], "instances": ["p1", "p2"], "peers": [],
+                                       "size": 2, "node": "p1"}],
                            "role": "active", "problems": []}
     assert roles(found["p2"]) == {CLUSTER: "standby"}
 
@@ -118,8 +165,9 @@ def test_a_command(ha):
     ha.shell("k2", f"printf '#!/bin/sh\\ncat <<X\\n%s\\nX\\n' '{json.dumps(answer)}' > /usr/local/bin/state; chmod 755 /usr/local/bin/state")
     # Quotes are the shell's, but there is none.
     assert ha.facts("k2", command="/usr/local/bin/state 'two words' $HOME") == {"role": "active", "problems": [], "groups": [
-        {"name": "billing-db", "kind": "command", "role": "active", "addresses": ["192.0.2.10", "2001:db8::1"], "instances": [], "peers": []},
-        {"name": "cache", "kind": "command", "role": "standby", "addresses": [], "instances": [], "peers": []}]}
+        {"name": "billing-db", "kind": "command", "role": "active", "addresses": ["192.0.2.10", "2001:db8::1"], "instances": [], "peers": [],
+         "size": None},
+        {"name": "cache", "kind": "command", "role": "standby", "addresses": [], "instances": [], "peers": [], "size": None}]}
 
 
 @pytest.mark.thorough

@@ -18,6 +18,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import (
     enrollment,
     facts,
     keepalived,
+    keepalived_process,
     openpgp,
     pacemaker,
     secrets,
@@ -97,6 +98,15 @@ FRAGMENTS = [
     "${a",
     "priority ",
     "include ",
+    "$a=\\\n",
+    "$a\n",
+    "~SEQ(a, 1, 9) ",
+    "~LST(a, {1, 2}, ",
+    "@me ",
+    "a {\n",
+    "vrrp_instance a {\nvirtual_router_id 1\n}\n",
+    "--namespace\n",
+    '<node name="n1" id_as_resource="n1"/>',
     "{",
     "}",
     "ID=' \n",
@@ -122,6 +132,8 @@ BEGINNINGS = {
     "failures": ["The following actions failed:\nInstall [aaaa1111] x\n  - "],
     "os-release": ["ID="],
     "repo": ["[x]\n"],
+    "keepalived": ["$a=x\n", "$a=x \\\ny\n\n", "x {\n", "~SEQ(a, 1, 9) ~SEQ(b, 1, 9) "],
+    "cluster's state": ["<crm_mon><nodes>"],
 }
 ANSWER = "@uid 0\n@sysmodule 1\n@now 1\n@command uptrack-upgrade x\n"
 
@@ -153,8 +165,21 @@ def told(tag):
 
 def in_keepalived(text):
     try:
-        list(keepalived._tokens(Lines(text), "x", {}, ()))
+        keepalived.groups(keepalived.read(Lines(text), "x", "me"), set())
     except keepalived.Unreadable:
+        pass
+
+
+def mentioned(text):
+    source = keepalived.Source()
+    source.files = {"x": text.split("\n")}
+    keepalived.mentioned(source, "me")
+
+
+def in_cluster(text):
+    try:
+        pacemaker.group("", text, "n1")
+    except pacemaker.Unreadable:
         pass
 
 
@@ -195,6 +220,9 @@ READERS = {
     "url": enrollment._url,
     "repo": _enabled,
     "keepalived": in_keepalived,
+    "mentioned": mentioned,
+    "keepalived's command line": lambda text: keepalived_process.options(text.split("\n")),
+    "cluster's state": in_cluster,
     "openpgp": in_openpgp,
     "cluster": pacemaker.cluster_name,
     "complaint": pacemaker.complaint,
@@ -256,7 +284,7 @@ def test_the_test_can_fail():
 
 def test_parameters_of_parameters_of_keepalived():
     text = "$a=x\n" + "".join(
-        "$%s=$%s$%s\n" % (chr(98 + at), chr(97 + at), chr(97 + at)) for at in range(24)
+        "$%s=${%s}${%s}\n" % (chr(98 + at), chr(97 + at), chr(97 + at)) for at in range(24)
     )
     with pytest.raises(keepalived.Unreadable):
-        list(keepalived._tokens(Lines(text), "x", {}, ()))
+        keepalived.read(Lines(text + "$y\n"), "x", "me")

@@ -14,8 +14,12 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import (
     pacemaker,
 )
 
-INSTANCE = "vrrp_instance a {\ninterface eth0\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9\n}\n}\n"
-ADDRESSES = "2: eth0    inet 192.0.2.%d/24 brd 192.0.2.255 scope global eth0\\       valid_lft forever\n"
+INSTANCE = (
+    "vrrp_instance a {\ninterface eth0\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9\n}\n}\n"
+)
+ADDRESSES = (
+    "2: eth0    inet 192.0.2.%d/24 brd 192.0.2.255 scope global eth0\\       valid_lft forever\n"
+)
 RAW = "  sl  local_address rem_address   st\n  18: 00000000:0070 00000000:0000 07 0:0 0:0 0     0        0 4711 2 0 0\n"
 XML = (
     '<crm_mon><nodes><node name="n1" online="true" type="member"/><node name="r1" online="true" type="remote"/></nodes>'
@@ -39,10 +43,20 @@ class Host:
         os.makedirs(os.path.dirname(self.root + path), exist_ok=True)
         os.symlink(target, self.root + path)
 
-    def process(self, pid, words, parent=1, mounts="mnt:[1]", root=None, vrrp=False):
+    def process(
+        self,
+        pid,
+        words,
+        parent=1,
+        mounts="mnt:[1]",
+        root=None,
+        vrrp=False,
+        name="keepalived",
+        network="net:[1]",
+    ):
         """A keepalived that runs. Its root is the host's own or that of a container."""
         here = "/proc/%d/" % pid
-        self.write(here + "comm", "keepalived\n")
+        self.write(here + "comm", name + "\n")
         self.write(here + "stat", "%d (keepalived) S %d 1 1 0 -1 4194560\n" % (pid, parent))
         self.write(here + "cmdline", "\0".join(["/usr/sbin/keepalived"] + words) + "\0")
         self.write(here + "net/raw", RAW if vrrp else RAW.split("\n")[0] + "\n")
@@ -50,8 +64,10 @@ class Host:
         self.link(here + "cwd", "/")
         self.link(here + "ns/mnt", mounts)
         self.link(here + "root", root or self.root)
-        if not os.path.lexists(self.root + "/proc/self/ns/mnt"):
+        self.link(here + "ns/net", network)
+        if not os.path.lexists(self.root + "/proc/self"):
             self.link("/proc/self/ns/mnt", "mnt:[1]")
+            self.link("/proc/self/ns/net", "net:[1]")
 
     def run(self, command):
         self.asked.append(" ".join(command))
@@ -85,37 +101,65 @@ def test_a_keepalived_that_runs_is_asked_whatever_the_service_says(host):
 
 def test_one_that_does_not_run_has_the_words_of_its_service(host):
     host.write("/srv/lb.conf", INSTANCE)
-    host.write("/etc/default/keepalived", '# DAEMON_ARGS="-i x"\nDAEMON_ARGS="-D --use-file=/srv/lb.conf"\n')
+    host.write(
+        "/etc/default/keepalived",
+        '# DAEMON_ARGS="-i x"\nDAEMON_ARGS="-D --use-file=/srv/lb.conf"\n',
+    )
     assert host.discover() == {"groups": [], "role": None, "problems": []}
     host.answers["systemctl is-enabled keepalived"] = (0, "enabled", "")
     assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
 
 
-@pytest.mark.parametrize("words, found", [
-    (["-f", "x", "-i", "y", "-s", "z"], {"f": "x", "i": "y", "s": "z"}), (["-DfX", "-lnsns"], {"f": "X", "s": "ns"}),
-    (["--use-file", "x", "--config-id=y", "--names", "z"], {"f": "x", "i": "y", "s": "z"}), (["-g/f", "-tx", "-p", "-f", "-Mi"], {}),
-    (["--pid", "-f", "--log-file=-i", "--", "-f", "x"], {}), (["--dump-conf", "-S", "1", "-f"], {"f": ""})])
+@pytest.mark.parametrize(
+    "words, found",
+    [
+        (["-f", "x", "-i", "y", "-s", "z"], {"f": "x", "i": "y", "s": "z"}),
+        (["-DfX", "-lnsns"], {"f": "X", "s": "ns"}),
+        (["--use-file", "x", "--config-id=y", "--names", "z"], {"f": "x", "i": "y", "s": "z"}),
+        (["-g/f", "-tx", "-p", "-f", "-Mi"], {}),
+        (["--pid", "-f", "--log-file=-i", "--", "-f", "x"], {}),
+        (["--dump-conf", "-S", "1", "-f"], {"f": ""}),
+    ],
+)
 def test_the_command_line(words, found):
     assert keepalived_process.options(words) == found
 
 
-def test_addresses_are_looked_for_in_the_namespace_of_keepalived(host):
+def test_addresses_are_looked_for_in_the_network_of_keepalived(host):
     host.write("/etc/keepalived/keepalived.conf", "net_namespace vpn\n" + INSTANCE)
-    host.process(40, [], vrrp=True)
+    host.process(40, [], network="net:[2]")
+    host.process(41, [], parent=40, network="net:[2]", vrrp=True)
+    enter = f"nsenter --net={host.root}/proc/40/ns/net ip -o addr"
+    host.answers[enter] = (0, ADDRESSES % 9, "")
+    assert host.discover()["role"] == "active"
+    # Whoever looks who has the address sees it too, and asks once.
+    machine = discover.Machine(host.run, host.root)
+    host.asked = []
+    assert machine.addresses() == {"192.0.2.9", "192.0.2.11"} and len(host.asked) == 2
+    # One that ends meanwhile takes its addresses along; of one that lives they could not be read.
+    host.answers[enter] = (1, "", "no such process")
+    with pytest.raises(keepalived.Unreadable):
+        machine.addresses()
+    assert host.discover()["problems"] == [
+        f"`{enter} show` does not tell the addresses of this host (no such process)."
+    ]
+
+
+@pytest.mark.parametrize("words", ["net_namespace vpn\n", ""])
+def test_one_that_does_not_run_would_go_into_its_namespace(host, words):
+    host.write("/etc/keepalived/keepalived.conf", words + INSTANCE)
+    host.answers["systemctl is-enabled keepalived"] = (0, "", "")
+    if not words:
+        host.write("/etc/sysconfig/keepalived", "KEEPALIVED_OPTIONS='-D -s vpn'\n")
     host.answers["ip netns exec vpn ip -o addr"] = (0, ADDRESSES % 9, "")
     assert host.discover()["role"] == "active"
-    host.answers["ip netns exec vpn ip -o addr"] = (1, "", "no such namespace")
-    assert host.discover()["problems"] == ["`ip -o addr show` does not tell the addresses of this host in the network namespace vpn (no such namespace)."]
-    # The command line wins.
-    shutil.rmtree(host.root + "/proc")
-    host.process(40, ["-s", "other"])
-    host.answers["ip netns exec other ip -o addr"] = (0, ADDRESSES % 11, "")
-    assert host.discover()["role"] == "standby"
 
 
 def test_a_keepalived_in_a_container_could_not_be_read(host, tmp_path):
     host.process(40, [], mounts="mnt:[2]", root=str(tmp_path / "container"))
-    assert host.discover()["problems"] == ["keepalived (process 40) runs in a container, where its configuration could not be read."]
+    assert host.discover()["problems"] == [
+        "keepalived (process 40) runs in a container, where its configuration could not be read."
+    ]
     # A file at the same place in both is another file.
     host.write("/etc/keepalived/keepalived.conf", INSTANCE)
     host.write("/container/etc/keepalived/keepalived.conf", INSTANCE)
@@ -132,35 +176,66 @@ def test_a_configuration_in_which_no_instance_is_understood_is_a_problem(host):
     host.write("/etc/keepalived/keepalived.conf", "global_defs {\n}\n$A=vrrp_instance a {\n")
     host.process(40, [])
     assert host.discover()["problems"] == [
-        "/etc/keepalived/keepalived.conf line 3 has a vrrp_instance, and what is read of /etc/keepalived/keepalived.conf defines none."]
+        "/etc/keepalived/keepalived.conf line 3 has a vrrp_instance, and what is read of /etc/keepalived/keepalived.conf defines none."
+    ]
     host.write("/etc/keepalived/keepalived.conf", "@elsewhere vrrp_instance a {\n")
     assert host.discover()["problems"] == []
-    host.process(41, [], parent=40, vrrp=True)
+    host.process(41, [], parent=40, vrrp=True, name="keepalived_vrrp")
+    host.process(42, [], mounts="mnt:[2]", name="keepalived_expo")
     assert host.discover()["problems"] == [
-        "keepalived (process 40) speaks VRRP, and what is read of /etc/keepalived/keepalived.conf defines no vrrp_instance."]
+        "keepalived (process 40) speaks VRRP, and what is read of /etc/keepalived/keepalived.conf defines no vrrp_instance."
+    ]
 
 
 def test_a_keepalived_without_its_configuration(host):
     host.process(40, [])
-    assert host.discover()["problems"] == ["/etc/keepalived/keepalived.conf cannot be read (No such file or directory)."]
+    assert host.discover()["problems"] == [
+        "/etc/keepalived/keepalived.conf cannot be read (No such file or directory)."
+    ]
 
 
 def test_whoever_cannot_be_seen_to_be_active_counts_as_it(host):
-    host.write("/etc/keepalived/keepalived.conf", INSTANCE.replace("virtual_ipaddress {\n192.0.2.9\n}\n", ""))
+    host.write(
+        "/etc/keepalived/keepalived.conf",
+        INSTANCE.replace("virtual_ipaddress {\n192.0.2.9\n}\n", ""),
+    )
     host.process(40, [])
     found = host.discover()
-    assert names(found) == ["vrrp-9-192.0.2.0/24"] and found["groups"][0]["role"] is None and found["role"] == "active"
+    assert (
+        names(found) == ["vrrp-9-192.0.2.0/24"]
+        and found["groups"][0]["role"] is None
+        and found["role"] == "active"
+    )
 
 
 # ---- pacemaker ---------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("answer, name", [((0, "shop\n", ""), "pacemaker-shop-n1"), ((105, "", "x"), "pacemaker-cluster-n1"),
-                                          ((6, "", "Error performing operation: No such device or address"), "pacemaker-cluster-n1")])
+
+@pytest.mark.parametrize(
+    "answer, name",
+    [
+        ((0, "shop\n", ""), "pacemaker-shop-n1"),
+        ((105, "", "x"), "pacemaker-cluster-n1"),
+        ((6, "", "Error performing operation: No such device or address"), "pacemaker-cluster-n1"),
+    ],
+)
 def test_a_remote_node_comes_to_the_name_of_the_full_members(host, answer, name):
     host.write("/etc/pacemaker/authkey", "secret")
-    host.answers.update({"systemctl is-active pacemaker_remote": (0, "", ""), "crm_mon": (0, XML, ""), "crm_node": (0, "r1\n", ""), "crm_attribute": answer})
+    host.answers.update(
+        {
+            "systemctl is-active pacemaker_remote": (0, "", ""),
+            "crm_mon": (0, XML, ""),
+            "crm_node": (0, "r1\n", ""),
+            "crm_attribute": answer,
+        }
+    )
     found = host.discover()
-    assert names(found) == [name] and found["role"] == "active" and found["groups"][0]["node"] == "r1" and found["groups"][0]["instances"] == ["n1"]
+    assert (
+        names(found) == [name]
+        and found["role"] == "active"
+        and found["groups"][0]["node"] == "r1"
+        and found["groups"][0]["instances"] == ["n1"]
+    )
     full = pacemaker.group("" if "cluster" in name else "shop", XML, "n1")
     assert full["name"] == name and full["role"] == "standby"
 
@@ -169,6 +244,6 @@ def test_a_remote_node_whose_cluster_does_not_answer_could_not_be_read(host):
     host.write("/etc/pacemaker/authkey", "secret")
     assert host.discover()["problems"] == []
     host.answers["systemctl is-enabled pacemaker_remote"] = (0, "", "")
-    assert host.discover()["problems"] == ["crm_attribute does not tell the name of the cluster (no answer)."]
-
-
+    assert host.discover()["problems"] == [
+        "crm_attribute does not tell the name of the cluster (no answer)."
+    ]

@@ -2,6 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """What crm_mon of pacemaker 2.1 says of a cluster, read for the group it makes and for what has to move."""
 
+import os
+
 import pytest
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import pacemaker
@@ -160,3 +162,37 @@ def test_complaints_are_one_line():
 @pytest.mark.parametrize("text, name", [(COROSYNC, "shop"), ("totem {\n\tcluster_name :  a-b.c \n}", "a-b.c"), ("# cluster_name: x", ""), ("", "")])
 def test_cluster_names(text, name):
     assert pacemaker.cluster_name(text) == name
+
+
+# ---- what crm_mon itself says, see tests/integration/lab/pacemaker_oracle.sh ------------------------------------------------
+
+FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "fixtures", "pacemaker")
+
+
+def stored(name):
+    with open(os.path.join(FIXTURES, name), encoding="ascii") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("form", ["xml", "old.xml"])
+@pytest.mark.parametrize("name, services, unable", [
+    ("clones", {"node1": {"vip", "web"}, "node3": {"drbd"}}, []),
+    ("standby", {"node1": {"vip", "web"}}, ["node2", "node3"]),
+    ("unclean", {"node1": {"vip", "web"}}, ["node3"]),
+    ("maintenance", {}, ["node1", "node2", "node3"]),
+    # The promoted replica of the bundle runs in a container on node1, the virtual machine guest1 on node2. The connection to the remote node is no service.
+    ("bundle", {"node1": {"db"}, "node2": {"vm", "in-vm"}, "far": {"on-far"}, "guest1": {"in-vm"}, "db-bundle-1": {"db"}},
+     ["db-bundle-0", "db-bundle-1", "guest1"])])
+def test_clusters_of_every_kind(name, services, unable, form):
+    found = pacemaker.nodes(stored(f"{name}.{form}"))
+    assert {node: one["services"] for node, one in found.items() if one["services"]} == services
+    assert sorted(node for node, one in found.items() if not one["able"]) == unable
+    assert sorted(node for node, one in found.items() if one["member"]) == ["node1", "node2", "node3"]
+
+
+def test_a_bundle_makes_the_node_active_that_its_container_runs_on():
+    xml = stored("bundle.xml")
+    roles = {own: pacemaker.group("shop", xml, own)["role"] for own in ("node1", "node2", "node3", "far", "guest1")}
+    assert roles == {"node1": "active", "node2": "active", "node3": "standby", "far": "active", "guest1": "active"}
+    assert {pacemaker.group("shop", xml, own)["name"] for own in roles} == {"pacemaker-shop-node1"}
+    assert pacemaker.not_moved(xml, "node1", {"db"}, set()) == "3 resources are still on it: db-bundle-1, db-bundle-podman-1, far"

@@ -225,3 +225,16 @@ def test_the_password_of_a_proxy_with_a_percent_sign(make_host):
     host = make_host(network="proxy", config={"Network": {"https_proxy": "http://u:%s@proxy:3128" % password.replace("%", "%%")}})
     flat = "".join((host.probe("always") + host.probe("never") + repr(host.apply(retries=0)).replace("\\n", "")).split())
     assert password not in flat and "pass-word-tail" not in flat and password.replace("%", "%%") not in flat
+
+
+@pytest.mark.parametrize("path, text, found", [
+    ("etc/keepalived/keepalived.conf", "", ["keepalived"]), ("proc/40/comm", "keepalived\n", ["keepalived"]), ("proc/40/comm", "keepalived_expo\n", []),
+    ("etc/corosync/corosync.conf", "", ["pacemaker"]), ("etc/pacemaker/authkey", "secret", ["pacemaker"]), ("etc/keepalived/other.conf", "", [])])
+def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
+    """Also a keepalived in a container, of which there is nothing but its process, and a remote node."""
+    host = make_host()
+    for name, words in (("proc/39/comm", ""), ("proc/41/comm", "sh\n"), (path, text)):
+        os.makedirs(os.path.dirname(host.path(name)), exist_ok=True)
+        host.write(name, words)
+    assert host.facts()["redundancy"] == found
+    assert "secret" not in host.probe("never")

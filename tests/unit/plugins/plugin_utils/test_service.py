@@ -149,7 +149,7 @@ def test_without_gates_there_are_defaults():
 
 def test_a_partner_must_be_able_to_take_over():
     gate = service.gates("a", found(group(), group("p", "pacemaker", ["192.0.2.4", "192.0.2.9"])))
-    assert [(one["unit"], one["when"]) for one in gate["peers"]] == [("keepalived", "before"), ("pacemaker", "before")]
+    assert [(one["unit"], one["when"]) for one in gate["peers"]] == [("keepalived", "before"), ("pacemaker*", "before")]
     assert gate["addresses"] == ["192.0.2.4", "192.0.2.9"]
     assert service.gates("a", found(group("c", "command", [])))["peers"] == []
 

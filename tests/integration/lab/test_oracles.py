@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
-import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
@@ -18,6 +16,7 @@ from keepalived_files import ID, Writer, dumped, understood
 
 HERE = Path(__file__).parent
 FIXTURES = HERE.parents[1] / "fixtures/keepalived"
+CLUSTERS = HERE.parents[1] / "fixtures/pacemaker"
 
 
 def asked(ha, cases):
@@ -106,3 +105,15 @@ def test_what_is_lowered_is_so_for_keepalived(ha):
             (name, 1) for name in names
         ], path
         assert answer["accepted"], path
+
+
+def test_the_stored_clusters_are_those_of_crm_mon(ha):
+    """Small clusters in files, from a promoted replica of a bundle to a node that nobody knows the state of."""
+    folder = Path(ha.root("lb"), "opt/clusters")
+    shutil.copytree(CLUSTERS, folder, ignore=shutil.ignore_patterns("*.xml"))
+    shutil.copy(HERE / "pacemaker_oracle.sh", folder)
+    ha.shell("lb", "sh /opt/clusters/pacemaker_oracle.sh /opt/clusters")
+    names = sorted(path.name for path in CLUSTERS.glob("*.xml"))
+    assert len(names) == 2 * len(list(CLUSTERS.glob("*.cib")))
+    for name in names:
+        assert (folder / name).read_text() == (CLUSTERS / name).read_text(), name
