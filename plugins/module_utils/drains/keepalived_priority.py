@@ -211,6 +211,9 @@ def lowered(source, statements, token, read):
     out = {_place(line) for block in blocks for line in block.inside if line.words[0] == "state"}
     for block in blocks + list(_blocks(statements, "vrrp_sync_group").values()):
         out.update(_place(track.statement) for track in _tracks(defined, block) if raises(track))
+    for block in blocks:
+        if block.end is None:
+            raise Trouble(f"{block.path} line {block.line + 1}: {block.words[1]} has no braces")
     ends = {block.end for block in blocks}
     pieces = {}
     _gather(statements, pieces, {id(block.inside) for block in blocks}, out)

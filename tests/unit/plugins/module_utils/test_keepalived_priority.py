@@ -179,6 +179,50 @@ def test_what_others_change_meanwhile_stays(lines, data):
     assert keepalived_priority.restored(edited, changes) == expected
 
 
+PARTS = [
+    "vrrp_instance a {",
+    "vrrp_instance a",
+    "{",
+    "}",
+    "} }",
+    "priority 5",
+    "state MASTER",
+    "$A=b",
+]
+PARTS += [
+    "$A= \\",
+    "priority 7 \\",
+    "} \\",
+    "$A",
+    "@^x }",
+    "track_script {",
+    "chk weight 5",
+    "include x",
+]
+PARTS += [
+    "vrrp_sync_group g {",
+    "group {",
+    "a",
+    "track_file {",
+    "file weight x",
+    "~SEQ(N, 1, 2) $A",
+    "",
+]
+
+
+@hypothesis.settings(max_examples=rounds(400), deadline=None)
+@hypothesis.given(st.lists(st.sampled_from(PARTS), max_size=14))
+def test_anything_is_lowered_or_refused_and_never_a_traceback(lines):
+    text = "\n".join(lines)
+    try:
+        after, changes = lower(text)
+    except (keepalived.Unreadable, common.Trouble) as refused:
+        assert "\n" not in str(refused)
+        return
+    assert {one.priority for one in instances("\n".join(after))} <= {1}
+    assert keepalived_priority.restored(after, changes) == lines or not lines
+
+
 @pytest.mark.parametrize("one", EXPECTED, ids=["{file}@{id}".format(**one) for one in EXPECTED])
 def test_configurations_as_people_have_them_are_lowered_and_restored(one):
     def again(source):
