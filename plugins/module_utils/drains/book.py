@@ -225,6 +225,7 @@ class Work:
         """Take a target out of service; what is lacking comes back, or None."""
         with self._locked():
             end, target.machine = self.clock() + self.seconds, self.machine.within(max(1, self.seconds))
+            target.end = end
             state = target.look()
             due, mark = self._due(target, state, self.result["left"])
             if not due and not mark:

@@ -22,6 +22,8 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import k
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble, systemctl, write_same
 
 OPTIONS = {"mode": ("auto", "priority", "restart", "track_file"), "track_file": ()}
+# Seconds that are to be left for a restart: one that is cut off in the middle would be a gap for nothing.
+RESTART = 5
 # What a standby waits for the holder's word, in advertisement intervals (VRRP's master down interval with the lowest priority is just below four).
 SILENCE = 4
 
@@ -39,8 +41,9 @@ class Adapter:
         self.machine, self.options = machine, options
         self.key = "keepalived"
         self.mode = options.get("mode") or "auto"
-        self.restarted, self.stays, self.since = False, None, 0.0
+        self.restarted, self.late, self.stays, self.since = False, False, None, 0.0
         self.told, self.asked = {}, -2.0
+        self.end = float("inf")
 
     def _read(self):
         """The configuration of the service's keepalived, as it was started."""
@@ -115,15 +118,18 @@ class Adapter:
             # The one interval more is for the word that tells the partner.
             if self.mode == "priority" or self._gone_within(seconds + mark["interval"] + 1):
                 return
+            if time.monotonic() + RESTART > self.end:
+                self.late = True
+                return
         _must(self.machine, "restart")
         self.restarted = True
         # Only then it is known that it was the partner who took over, and that this host does not take the addresses back.
         time.sleep(seconds)
 
     def _gone_within(self, seconds):
-        end = time.monotonic() + seconds
+        end = min(time.monotonic() + seconds, self.end)
         while self.holds():
-            if time.monotonic() > end:
+            if time.monotonic() >= end:
                 return False
             time.sleep(0.2)
         return True
@@ -169,10 +175,10 @@ class Adapter:
         if self.restarted:
             return ("keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and that is "
                     "not in FAULT")
-        said = "{} the priority 1, and the partner does not take over from a holder that is alive. ".format(
-            "Its instances announce" if told else "Its configuration says")
-        return said + ("Only the partner knows why: it may be stopped or in FAULT, hear nothing of this host, say nopreempt or preempt_delay, or have no "
-                       "higher priority itself. For the last three there is mode=auto, which restarts keepalived")
+        said = "Its instances announce" if told else "Its configuration says"
+        more = "a restart, and no time was left for it: raise the timeout" if self.late else "mode=auto, which restarts keepalived"
+        return (f"{said} the priority 1, and the partner does not take over from a holder that is alive. Only the partner knows why: it may be stopped or in "
+                "FAULT, hear nothing of this host, say nopreempt or preempt_delay, or have no higher priority itself. For the last three there is " + more)
 
     def _told(self):
         """What keepalived tells of its instances; nothing where it does not."""

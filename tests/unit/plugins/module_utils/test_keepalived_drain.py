@@ -207,6 +207,13 @@ def test_why_an_address_does_not_move(host, monkeypatch, told, words):
     ), result["msg"]
 
 
+def test_a_restart_is_not_begun_without_time_for_it(host):
+    host.moves = False
+    result = host.task("drained")
+    assert result["failed"] and "no time was left for it: raise the timeout." in result["msg"]
+    assert "systemctl restart keepalived" not in host.said and host.text() == CONF
+
+
 BACK = [
     (
         "state BACKUP\n    nopreempt",
