@@ -169,6 +169,9 @@ def test_a_keepalived_in_a_container_could_not_be_read(host, tmp_path):
 def test_a_service_with_mounts_of_its_own_is_no_container(host):
     host.write("/etc/keepalived/keepalived.conf", INSTANCE)
     host.process(40, [], mounts="mnt:[2]")
+    # What looks at keepalived from a container is none.
+    root = host.root + "/container"
+    host.process(30, [], mounts="mnt:[3]", root=root, name="keepalived_expo")
     assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
 
 
@@ -181,7 +184,6 @@ def test_a_configuration_in_which_no_instance_is_understood_is_a_problem(host):
     host.write("/etc/keepalived/keepalived.conf", "@elsewhere vrrp_instance a {\n")
     assert host.discover()["problems"] == []
     host.process(41, [], parent=40, vrrp=True, name="keepalived_vrrp")
-    host.process(42, [], mounts="mnt:[2]", name="keepalived_expo")
     assert host.discover()["problems"] == [
         "keepalived (process 40) speaks VRRP, and what is read of /etc/keepalived/keepalived.conf defines no vrrp_instance."
     ]
