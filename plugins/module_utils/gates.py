@@ -13,6 +13,7 @@ from urllib.error import HTTPError
 from ansible.module_utils.urls import ConnectionError as UrlError
 from ansible.module_utils.urls import open_url
 from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, keepalived, lease, ledger, secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_told
 
 KINDS = ("command", "url", "port", "unit")
 ARGUMENTS = {
@@ -74,14 +75,20 @@ def mistake(check):
     return None
 
 
-def look(machine, check, seconds):
-    """What is wrong with one check, or None; it takes no longer than so many seconds."""
+def look(machine, check, seconds, addresses=()):
+    """What is wrong with one check, or None; it takes no longer than so many seconds.
+
+    :param addresses: virtual ones. A keepalived that runs, and is in FAULT with one of them, would not take it.
+    """
     if check.get("command"):
         rc, out, err = machine.within(seconds).run_command(shlex.split(check["command"]))
         return None if rc == 0 else "status {}: {}".format(rc, secrets.said(check["command"], err or out)) if err.strip() or out.strip() else "status {}".format(rc)
     if check.get("unit"):
         rc, out, err = machine.within(seconds).run_command(["systemctl", "is-active", check["unit"]])
-        return None if rc == 0 else "it is {}".format(" ".join((out or err).split())[:200] or "not there")
+        if rc:
+            return "it is {}".format(" ".join((out or err).split())[:200] or "not there")
+        faults = keepalived_told.in_fault(keepalived_told.of(machine.within(seconds)), addresses) if check["unit"] == "keepalived" and addresses else ()
+        return "it is in FAULT with {}".format(", ".join(faults)) if faults else None
     seconds = min(10, seconds)
     if check.get("port"):
         try:
@@ -116,7 +123,7 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
         for check in params["checks"]:
             # One that hangs must not keep the others from being looked at, nor the lease from being renewed.
             seconds = max(1, min(5, params["timeout"]), params["timeout"] - (clock() - begun)) if params["timeout"] else 10
-            found.append({"name": title(check), "said": look(machine, check, seconds)})
+            found.append({"name": title(check), "said": look(machine, check, seconds, params["addresses"])})
         now = clock()
         if any(one["said"] for one in found):
             good_since = None

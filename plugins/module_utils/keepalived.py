@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""keepalived's configuration: read with its includes, and with the priority lowered. Pure but for Source, which reads files.
+"""keepalived's configuration, read with its includes. Pure but for Source, which reads files.
 
 The grammar is that of keepalived 2.2, see keepalived.conf(5). Before any block is looked at, lines are made out of lines: comments go, C(@id) lines stay for
 one configuration ID only, C($NAME=...) defines a parameter of one or more lines, C(~SEQ) and C(~LST) repeat a line, C(include) takes a pattern relative to the
@@ -15,12 +15,12 @@ import stat
 from collections import namedtuple
 
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
-MARK = "# rebootless.ksplice"
 DEFAULT_PRIORITY = 100
 OWNER = 255
 
-# A block or line of the configuration: its words, the blocks and lines inside, and where it stands (path, number of the line from 0).
-Statement = namedtuple("Statement", "words inside path line brace")
+# A block or line of the configuration: its words, the blocks and lines inside, and where it stands (path, number of the line from 0). Of a block also where
+# its braces stand.
+Statement = namedtuple("Statement", "words inside path line brace end")
 # priority: None where the configuration names none. nopreempt: as it works, which it does not for one that begins as MASTER. places: (path, line) of its
 # priority lines; brace: of the line its block opens on. state: MASTER, BACKUP or None. source: unicast_src_ip or mcast_src_ip. tracks: (kind, name, weight or
 # None) of what it tracks, kind one of script, file, process, interface, bfd. routes: the destinations of its virtual routes. vmac: whether its addresses are on
@@ -424,8 +424,9 @@ def _nest(lines):
             if len(stack) == 1:
                 raise Unreadable(f"{path} line {number + 1}: a brace closes nothing")
             stack.pop()
+            stack[-1][-1] = stack[-1][-1]._replace(end=(path, number))
         elif words:
-            stack[-1].append(Statement(words, [], path, number, None))
+            stack[-1].append(Statement(words, [], path, number, None, None))
     if len(stack) > 1:
         block = stack[-2][-1]
         raise Unreadable("{} line {}: the block {} is not closed".format(block.path, block.line + 1, " ".join(block.words[:2])))
@@ -435,13 +436,13 @@ def _nest(lines):
 def instances(statements):
     """The VRRP instances of a configuration, in its order. Of two with one name keepalived knows the first."""
     found, strict = {}, any(line.words[0] == "vrrp_strict" for block in statements if block.words[0] == "global_defs" for line in block.inside)
-    for block in _everywhere(statements):
+    for block in everywhere(statements):
         if block.words[0] == "vrrp_instance" and len(block.words) == 2 and block.words[1] not in found:
             found[block.words[1]] = _instance(block, strict)
     return list(found.values())
 
 
-def _everywhere(statements):
+def everywhere(statements):
     """Every block and line, whatever it is in: what is in a block that keepalived does not know, it takes for what is beside it."""
     waiting = list(reversed(statements))
     while waiting:
@@ -614,64 +615,3 @@ def mentioned(source, config_id=None):
 def _order(text):
     found = ipaddress.ip_address(text)
     return (found.version, int(found))
-
-
-def _bare(line):
-    """A line without its comment, which begins anywhere but inside of quotes."""
-    quoted = False
-    for place, sign in enumerate(line):
-        if sign == '"':
-            quoted = not quoted
-        elif sign in "#!" and not quoted:
-            return line[:place]
-    return line
-
-
-def lowered(source, statements, token):
-    """Every instance's priority at the lowest there is, each changed line marked.
-
-    :returns: path to a list of (number of the line, the line as it was or None for an added one, the line as it is to be). No two lines are to be the
-        same, so that each of them is known again wherever it stands by then.
-    """
-    changes, count = {}, 0
-    for one in instances(statements):
-        # What another instance includes too is one line.
-        for path, number in one.places or filter(None, [one.brace]):
-            known = changes.setdefault(path, {})
-            if (number, bool(one.places)) in known:
-                continue
-            count += 1
-            line = source.files[path][number]
-            known[(number, bool(one.places))] = (number, line if one.places else None,
-                                                 "{} {} {} {}".format(_lowest(line) if one.places else "    priority 1", MARK, token, count))
-    return {path: sorted(known.values(), key=lambda change: change[0]) for path, known in changes.items()}
-
-
-def _lowest(line):
-    """A line that names a priority, with the lowest one. What comes of parameters is written out."""
-    bare = _bare(line).rstrip()
-    after, found = re.subn(r"(\bpriority\s+)(?:\"[^\"]*\"|\$\{\w+\}|[^\s{}\"]+)", r"\g<1>1", bare)
-    return after if found else re.match(r"\s*", line).group(0) + "priority 1"
-
-
-def changed(lines, changes):
-    """The lines of a file with changes of lowered in them."""
-    result = list(lines)
-    for number, before, after in reversed(changes):
-        if before is None:
-            result.insert(number + 1, after)
-        else:
-            result[number] = after
-    return result
-
-
-def restored(lines, changes):
-    """The lines of a file with what lowered made of them taken back, wherever they stand now; lines of anybody else stay as they are."""
-    originals = {after: before for _number, before, after in changes}
-    result = []
-    for line in lines:
-        if line not in originals:
-            result.append(line)
-        elif originals[line] is not None:
-            result.append(originals[line])
-    return result

@@ -58,8 +58,9 @@ options:
     suboptions:
       adapter:
         description:
-          - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1, so that the partner takes the addresses before this host lets
-            them go. Where the configuration says C(nopreempt), keepalived is restarted with the low priority.
+          - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1, and what its checks would add is taken out, so that the
+            partner takes the addresses before this host lets them go. Where they do not move, as the partner says C(nopreempt), keepalived is restarted with
+            the low priority.
           - V(pacemaker) on the host itself puts its node into standby, and waits until another node runs all that ran there. Putting back waits for the
             cluster to come to rest.
           - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API, and waits for its sessions to end. As haproxy has it, clients
@@ -71,9 +72,15 @@ options:
         choices: [custom, haproxy, keepalived, nginx, pacemaker]
         required: true
       mode:
-        description: For V(keepalived), how; V(auto) decides by C(nopreempt).
+        description:
+          - For V(keepalived), how. V(priority) lowers the priority in its configuration, V(restart) restarts keepalived with it, V(auto) does so only where the
+            addresses have not moved within five advertisement intervals.
+          - V(track_file) writes a number into a file that keepalived tracks, and changes nothing of keepalived's own.
         type: str
-        choices: [auto, priority, restart]
+        choices: [auto, priority, restart, track_file]
+      track_file:
+        description: For V(keepalived) with V(track_file), the name of the C(track_file) or C(vrrp_track_file). Each instance, or its sync group, tracks it.
+        type: str
       node:
         description: For V(pacemaker), the node's name in the cluster, by default its own.
         type: str
@@ -123,6 +130,17 @@ EXAMPLES = r"""
       - adapter: keepalived
   become: true
 
+- name: Let the partner take the virtual address, without a change of keepalived's own files
+  rebootless.ksplice.ha_drain:
+    state: drained
+    host: "{{ inventory_hostname }}"
+    token: maintenance-of-tuesday
+    targets:
+      - adapter: keepalived
+        mode: track_file
+        track_file: maintenance
+  become: true
+
 - name: Put back what that task took out
   rebootless.ksplice.ha_drain:
     state: undone
@@ -146,7 +164,7 @@ drained:
   type: list
   elements: dict
 left:
-  description: Sentences about what was out of service already without a mark, and stays so.
+  description: Sentences about what was out of service already without a mark, and stays so, and about what did not come back by itself, and why.
   returned: always
   type: list
   elements: str

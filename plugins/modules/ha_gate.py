@@ -47,7 +47,7 @@ options:
         type: str
         default: 127.0.0.1
       unit:
-        description: A unit of systemd that is active.
+        description: A unit of systemd that is active. Of keepalived, none of whose instances with one of O(addresses) is in FAULT.
         type: str
   addresses:
     description: Addresses of which to tell whether this host has them, in RV(holds).

@@ -33,7 +33,7 @@ ARGUMENTS = {
     "timeout": {"type": "int", "default": 60},
     "targets": {"type": "list", "elements": "dict", "default": [], "options": {
         "adapter": {"type": "str", "choices": sorted(ADAPTERS), "required": True},
-        "mode": {"type": "str", "choices": ["auto", "priority", "restart"]},
+        "mode": {"type": "str", "choices": ["auto", "priority", "restart", "track_file"]}, "track_file": {"type": "str"},
         "node": {"type": "str"}, "socket": {"type": "path"}, "backend": {"type": "str"}, "server": {"type": "str"}, "file": {"type": "path"},
         "upstream": {"type": "str"}, "drain": {"type": "str"}, "undo": {"type": "str"}, "is_active": {"type": "str"}, "is_drained": {"type": "str"}}},
 }
@@ -113,7 +113,9 @@ def mistake(target):
         if kind.OPTIONS[name] and value not in kind.OPTIONS[name]:
             return "{} is {!r}, and not one of {}.".format(name, value, ", ".join(kind.OPTIONS[name]))
     missing = [name for name in getattr(kind, "REQUIRED", ()) if not given.get(name)]
-    return "the adapter {} needs {}.".format(target["adapter"], " and ".join(missing)) if missing else None
+    if missing:
+        return "the adapter {} needs {}.".format(target["adapter"], " and ".join(missing))
+    return kind.mistake(given) if hasattr(kind, "mistake") else None
 
 
 def _given(target):
@@ -213,6 +215,7 @@ class Work:
         """Take a target out of service; what is lacking comes back, or None."""
         with self._locked():
             end, target.machine = self.clock() + self.seconds, self.machine.within(max(1, self.seconds))
+            target.end = end
             state = target.look()
             due, mark = self._due(target, state, self.result["left"])
             if not due and not mark:
@@ -267,6 +270,7 @@ class Work:
             target = adapter(self.machine.within(max(1, self.seconds)), mark["target"])
             stays = target.undo(mark)
         lacking = self._wait(lambda: target.lacks_back(mark), end)
+        stays = stays or getattr(target, "stays", None)
         if lacking:
             return "after {} s {}".format(self.seconds, lacking)
         if stays:

@@ -3,7 +3,9 @@
 """Taking a host out of service and putting it back: what the adapters share. The order of steps is in book, each adapter is a file of its own.
 
 An adapter has C(key) (what it drains, in words), C(look()) (C(active), C(drained), and what else it found), C(plan(before, token)) (the mark: all that
-undo needs), C(drain(mark)), C(lacks(mark)) (what is missing for the host to be drained, None when it is), C(undo(mark)) and C(lacks_back(mark)).
+undo needs), C(drain(mark)), C(lacks(mark)) (what is missing for the host to be drained, None when it is), C(undo(mark)) and C(lacks_back(mark)). C(end)
+is set before it drains: the moment, by the monotonic clock, until which somebody waits. What undo returns, or C(stays) once nothing is lacking, is a
+sentence about what is not as it was.
 """
 
 import os

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Taking out of service and putting back, by real pacemaker, haproxy and nginx and by commands; gates. See ha_hosts for what runs where.
+"""Taking out of service and putting back, by real keepalived, pacemaker, haproxy and nginx and by commands; gates. See ha_hosts for what runs where.
 
 A client asks the balancers for something some 40 times a second meanwhile, on a fresh connection each time: not one request may fail.
 """
 from __future__ import annotations
 
 import json
+import re
 import zlib
 
 import pytest
-from ha_hosts import POOL, Traffic
+from ha_hosts import ADDRESS, DB, POOL, WEB4, WEB6, Traffic, keepalived
 
 NODE = {"adapter": "pacemaker"}
 WEB_A = {"adapter": "haproxy", "backend": "web", "server": "a"}
@@ -31,6 +32,175 @@ def failed(result, words):
 
 def said(what):
     return [one["what"] for one in what["drained"]]
+
+
+# ---- keepalived ----
+
+KEEPALIVED = {"adapter": "keepalived"}
+CONF = "/etc/keepalived/keepalived.conf"
+
+
+def vrrp(name, number, *lines, check=""):
+    """An instance with the address 10.77.60.NUMBER."""
+    return "\n".join([f"vrrp_instance {name} {{", "    interface eth0", f"    virtual_router_id {number}", "    advert_int 1",
+                      *(f"    {line}" for line in lines), "    virtual_ipaddress {", f"        10.77.60.{number}/16", "    }", check + "}", ""])
+
+
+def virtual(lab, name, where=""):
+    """The numbers of the addresses that a host has of those instances."""
+    return sorted(int(number) for number in re.findall(r"inet 10\.77\.60\.(\d+)/", lab.shell(name, f"{where} ip -o addr show")))
+
+
+def serving(lab, name):
+    return lab.shell(name, "systemctl show -p MainPID keepalived")
+
+
+@pytest.fixture
+def vrrps(ha):
+    """Gives both hosts a configuration of their own, and k1 the addresses; what was there before comes back."""
+    def begin(first, second, addresses, where=""):
+        for name in ("k1", "k2"):
+            ha.shell(name, "systemctl stop keepalived; rm -rf /etc/keepalived/conf.d")
+        for name, text in (("k1", first), ("k2", second)):
+            ha.shell(name, f"cat > {CONF} <<'X'\n{text}X\nsystemctl start keepalived")
+            # The first to start has the addresses, whatever its priority.
+            ha.until(lambda: virtual(ha, "k1", where) == addresses, "the addresses with k1")
+        return ha
+    yield begin
+    left = ha.marks("k1") + ha.marks("k2")
+    for name in ("k1", "k2"):
+        for path, text in keepalived(name).items():
+            ha.shell(name, f"mkdir -p $(dirname {path}); cat > {path} <<'X'\n{text}X")
+        ha.shell(name, f"rm -f {BOOK}; systemctl restart keepalived")
+    ha.until(lambda: ha.held("k1") == {WEB4, WEB6} and ha.held("k2") == {DB}, "keepalived as it was")
+    assert left == []
+
+
+SCRIPT = """global_defs {
+    script_user root
+}
+vrrp_script chk_app {
+    script "/bin/true"
+    interval 1
+    weight 60
+}
+vrrp_track_file load {
+    file /run/load
+    weight 2
+}
+"""
+ADDRESSES = [four for four, _six in ADDRESS.values()]
+MANY = """$MANY= \\
+vrrp_instance many_${NUM} { \\
+    interface eth0 \\
+    state MASTER \\
+    virtual_router_id ${NUM} \\
+    priority $PRIO \\
+    virtual_ipaddress { \\
+        10.77.60.${NUM}/16 \\
+    } \\
+}
+
+$NUM=11
+$MANY
+
+$NUM=12
+$MANY
+
+"""
+TRACK = "    track_script {\n        chk_app\n    }\n    track_interface {\n        lo weight 20\n    }\n"
+
+
+def test_a_living_holder_hands_over_by_its_priority(vrrps):
+    """A priority that depends on the host, state MASTER that cancels nopreempt, checks that add to the priority, a definition of several
+    lines, a list of peers with this host in it, no address, one line for two things."""
+    def text(first):
+        return SCRIPT + "@k1 $PRIO=150\n@k2 $PRIO=120\n" + MANY + vrrp("by_id", 71, "state BACKUP", "priority $PRIO") + vrrp(
+            "master", 82, "state MASTER", "nopreempt", f"priority {100 if first else 90}") + vrrp(
+            "lifted", 66, "state BACKUP", f"priority {100 if first else 50}", check=TRACK if first else "") + vrrp(
+            "listed", 83, "state MASTER", "nopreempt", f"priority {100 if first else 90}", "unicast_peer {", *ADDRESSES, "}") + vrrp(
+            "bare", 99, f"priority {100 if first else 90}").replace("        10.77.60.99/16\n", "") + vrrp(
+            "one_line", 67, "state BACKUP", check=f"    priority {100 if first else 90} ")
+
+    lab = vrrps(text(True), text(False), [11, 12, 66, 67, 71, 82, 83])
+    lab.run("k1", ["chown", "daemon:adm", CONF])
+    lab.run("k1", ["chmod", "640", CONF])
+    pid = serving(lab, "k1")
+    drained = lab.drain("k1", KEEPALIVED, timeout=20)
+    assert drained["changed"] and said(drained) == ["keepalived"], drained
+    assert virtual(lab, "k1") == [] and virtual(lab, "k2") == [11, 12, 66, 67, 71, 82, 83]
+    assert lab.shell("k2", "journalctl -u keepalived -o cat").count("(bare) Entering MASTER STATE") == 1
+    undone = lab.undo("k1", timeout=20)
+    assert undone["changed"] and undone["drained"] == undone["left"] == []
+    assert virtual(lab, "k1") == [11, 12, 66, 67, 71, 82, 83] and serving(lab, "k1") == pid, "told only once it is so, and nothing was restarted"
+    assert lab.shell("k1", f"cat {CONF}") == text(True) and lab.shell("k1", f"stat -c '%U %G %a' {CONF}").split() == ["daemon", "adm", "640"]
+
+
+def test_a_partner_that_takes_nothing_from_a_living_holder(vrrps):
+    """Only the partner says nopreempt, or preempt_delay, or it has the lowest priority too; and what does not come back by itself is told."""
+    first = vrrp("theirs", 60, "state BACKUP", "priority 50") + vrrp("both", 61, "state BACKUP", "priority 1") + vrrp(
+        "late", 62, "state BACKUP", "priority 150", "preempt_delay 600")
+    second = vrrp("theirs", 60, "state BACKUP", "nopreempt", "priority 100") + vrrp("both", 61, "state BACKUP", "priority 1") + vrrp(
+        "late", 62, "state BACKUP", "priority 100")
+    lab = vrrps(first, second, [60, 61, 62])
+    drained = lab.drain("k1", KEEPALIVED, timeout=30)
+    assert drained["changed"] and virtual(lab, "k1") == [] and virtual(lab, "k2") == [60, 61, 62], drained
+    undone = lab.undo("k1", timeout=20)
+    assert not undone["failed"] and lab.shell("k1", f"cat {CONF}") == first and virtual(lab, "k1") == []
+    assert undone["left"] == [
+        "keepalived is back as a standby; 10.77.60.60, 10.77.60.61, 10.77.60.62 may stay where they are: the holder's priority 100 is not below 50, the "
+        "highest that theirs can have; the holder's priority 1 is not below 1, the highest that both can have; late says preempt_delay, and waits 600 s."]
+
+
+def test_nobody_takes_over(vrrps):
+    failing = "vrrp_script bad {\n    script /bin/false\n    interval 1\n}\n"
+    lab = vrrps(vrrp("web", 60, "priority 50"), failing + vrrp("web", 60, "priority 40", check="    track_script {\n        bad\n    }\n"), [60])
+    # Which the gate says before anything is tried.
+    check = {"checks": [{"unit": "keepalived"}], "timeout": 3, "fail": False}
+    theirs, others = lab.ha("k2", "ha_gate", dict(check, addresses=["10.77.60.60"]), dict(check, addresses=["10.77.60.61"]))
+    assert [one["said"] for one in theirs["checks"] + others["checks"]] == ["it is in FAULT with web", None]
+    by_priority, restarted, bad = lab.ha("k1", "ha_drain", *[
+        dict({"state": "drained", "host": "k1", "token": "run-1", "timeout": 12}, targets=[dict(KEEPALIVED, **more)])
+        for more in ({"mode": "priority"}, {}, {"mode": "track_file", "track_file": "load"})])
+    still = "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: "
+    failed(by_priority, still + "Its instances announce the priority 1, and the partner does not take over")
+    failed(restarted, still + "keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and "
+                              "that is not in FAULT. What this attempt had begun was put back.")
+    failed(bad, "keepalived's configuration defines no track_file load; see vrrp_track_file in keepalived.conf(5). Nothing was changed.")
+    assert virtual(lab, "k1") == [60] and lab.shell("k1", f"cat {CONF}") == vrrp("web", 60, "priority 50")
+
+
+def test_a_tracked_file_lowers_the_priority_and_no_configuration_changes(vrrps):
+    tracking = "    track_file {\n        load\n    }\n"
+    first = SCRIPT + vrrp("web", 60, "priority 150", check=tracking) + vrrp("db", 61, "priority 200", check=tracking.replace("load", "load weight 3"))
+    second = vrrp("web", 60, "priority 100") + vrrp("db", 61, "priority 100")
+    lab = vrrps(first, second, [60, 61])
+    lab.shell("k1", "echo ' 3' > /run/load; chown daemon:adm /run/load; chmod 664 /run/load")
+    as_it_was = lab.shell("k1", f"stat -c %Y.%i {CONF}")
+    target = dict(KEEPALIVED, mode="track_file", track_file="load")
+    drained = lab.drain("k1", target, timeout=20)
+    assert drained["changed"] and virtual(lab, "k2") == [60, 61] and lab.shell("k1", "cat /run/load") == "-84\n", drained
+    undone = lab.undo("k1", timeout=20)
+    assert undone["changed"] and undone["left"] == [] and virtual(lab, "k1") == [60, 61]
+    assert lab.shell("k1", "cat /run/load; stat -c '%U %G %a' /run/load") == " 3\ndaemon adm 664\n"
+    assert lab.shell("k1", f"stat -c %Y.%i {CONF}") == as_it_was
+
+
+def test_addresses_in_another_network_namespace(vrrps, ha):
+    for number, name in enumerate(("k1", "k2"), 1):
+        ha.shell(name, "ip netns add vpn; ip link add link eth0 name m0 type macvlan mode bridge; ip link set m0 netns vpn; "
+                       f"ip -n vpn link set m0 name eth0 up; ip -n vpn addr add 10.77.61.{number}/16 dev eth0; ip -n vpn link set lo up")
+    try:
+        lab = vrrps("net_namespace vpn\n" + vrrp("ns", 86, "priority 100"), "net_namespace vpn\n" + vrrp("ns", 86, "priority 50"), [86], "ip netns exec vpn")
+        assert virtual(lab, "k1") == []
+        drained = lab.drain("k1", KEEPALIVED, timeout=20)
+        assert drained["changed"] and drained["active"], drained
+        assert virtual(lab, "k1", "ip netns exec vpn") == [] and virtual(lab, "k2", "ip netns exec vpn") == [86]
+        undone = lab.undo("k1", timeout=20)
+        assert undone["changed"] and undone["left"] == [] and virtual(lab, "k1", "ip netns exec vpn") == [86]
+    finally:
+        for name in ("k1", "k2"):
+            ha.shell(name, "systemctl stop keepalived; ip netns del vpn")
 
 
 # ---- pacemaker ----

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
 from extent import rounds, seed
 from keepalived_files import ID, Writer, dumped, understood
 
@@ -44,17 +46,22 @@ def test_the_stored_answers_are_those_of_keepalived(ha):
         assert answers[path] == {key: one[key] for key in ("accepted", "instances")}, one["file"]
 
 
-def test_no_instance_is_overlooked_in_what_is_written_at_random(ha):
-    """Where keepalived has nothing to say against a file, each instance is understood as it does. Where it has, none is missing."""
-    first, folder = seed("KSPLICE_KEEPALIVED_SEED"), Path(ha.root("lb"), "opt/random")
+def written_at_random(ha, folder, first, number):
     cases = []
-    for number in range(rounds(256, short=24)):
-        writer = Writer(first * 1000 + number)
+    for one in range(number):
+        writer = Writer(first * 1000 + one)
         for name, text in writer.files.items():
-            path = folder / str(number) / name
+            path = Path(ha.root("lb"), folder, str(one), name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(text.encode())
-        cases.append([f"/opt/random/{number}/{writer.main}", ID])
+        cases.append([f"/{folder}/{one}/{writer.main}", ID])
+    return cases
+
+
+def test_no_instance_is_overlooked_in_what_is_written_at_random(ha):
+    """Where keepalived has nothing to say against a file, each instance is understood as it does. Where it has, none is missing."""
+    first = seed("KSPLICE_KEEPALIVED_SEED")
+    cases = written_at_random(ha, "opt/random", first, rounds(256, short=24))
     answers, compared = asked(ha, cases), 0
     for path, answer in answers.items():
         theirs = [dumped(one) for one in answer["instances"]]
@@ -69,6 +76,35 @@ def test_no_instance_is_overlooked_in_what_is_written_at_random(ha):
             compared += len(theirs)
         assert {one["name"] for one in theirs} <= {one["name"] for one in ours}, path
     assert compared > len(cases) // 2
+
+
+def test_what_is_lowered_is_so_for_keepalived(ha):
+    """What keepalived takes without a word it takes with the priority lowered too, and finds 1 everywhere."""
+    first, lowered = seed("KSPLICE_KEEPALIVED_SEED"), []
+    cases = written_at_random(ha, "opt/lowered", first + 1, rounds(256, short=24))
+    before = asked(ha, cases)
+    for path, config_id in cases:
+
+        def read(source, path=path, config_id=config_id):
+            return keepalived.read(source, path, config_id)
+
+        source = keepalived.Source(ha.root("lb"))
+        try:
+            changes = keepalived_priority.lowered(source, read(source), "t", read)
+        except (keepalived.Unreadable, Trouble):
+            continue
+        for name, lines in changes.items():
+            text = "\n".join(keepalived_priority.changed(source.files[name], lines))
+            Path(ha.root("lb") + name).write_bytes(text.encode())
+        if before[path]["accepted"] and before[path]["instances"]:
+            lowered.append([path, config_id])
+    assert len(lowered) > len(cases) // 2
+    for path, answer in asked(ha, lowered).items():
+        names = [one["name"] for one in before[path]["instances"]]
+        assert [(one["name"], one["priority"]) for one in answer["instances"]] == [
+            (name, 1) for name in names
+        ], path
+        assert answer["accepted"], path
 
 
 def test_the_stored_clusters_are_those_of_crm_mon(ha):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""keepalived's configuration: its grammar, the groups it makes, and the priority that is lowered and put back."""
+"""keepalived's configuration: its grammar, and the groups it makes."""
 
 import ipaddress
 import json
@@ -121,10 +121,6 @@ def test_includes_are_relative_to_their_file_and_in_order(tmp_path):
     found = keepalived.instances(keepalived.read(source))
     assert [(one.name, one.priority, one.interface) for one in found] == [("a", 90, "eth1"), ("b", 90, "eth1")]
     assert found[0].places == [("/etc/keepalived/conf.d/sub/body.conf", 0)]
-    # Both have the one line, which is changed once.
-    statements = keepalived.read(source)
-    changes = keepalived.lowered(source, statements, "t")
-    assert [len(lines) for lines in changes.values()] == [1]
 
 
 def test_files_that_include_each_other_or_cannot_be_read(tmp_path):
@@ -264,107 +260,12 @@ def test_a_block_that_stands_in_a_parameter_has_its_places_there():
     assert [(one.name, one.places, one.brace) for one in found] == [("a_7", [(MAIN, 2)], (MAIN, 1)), ("a_8", [(MAIN, 2)], (MAIN, 1))]
 
 
-# ---- the priority lowered, and put back --------------------------------------------------------------------------------
-
-def lower(text, token="t1"):
-    source, statements = read(text)
-    changes = keepalived.lowered(source, statements, token).get(MAIN, [])
-    return keepalived.changed(text.split("\n"), changes), changes
-
-
-def test_a_comment_goes_and_comes_back_and_a_missing_priority_is_added():
-    text = "vrrp_instance a {\n  priority 150 # the first\n}\nvrrp_instance b\n{\n}\n"
-    lines, changes = lower(text)
-    assert lines[1].startswith("  priority 1 # rebootless.ksplice t1") and lines[5].split()[:2] == ["priority", "1"]
-    assert [one.priority for one in instances("\n".join(lines))] == [1, 1]
-    assert "\n".join(keepalived.restored(lines, changes)) == text
-
-
-def test_two_lines_that_become_alike_come_back_each_as_it_was():
-    text = "vrrp_instance a {\n    priority 150\n}\nvrrp_instance b {\n    priority 100\n}\nvrrp_instance c {\n}\n"
-    lines, changes = lower(text)
-    assert len(set(after for _number, _before, after in changes)) == 3
-    assert "\n".join(keepalived.restored(lines, changes)) == text
-    # Also when somebody changes their order meanwhile.
-    assert keepalived.restored(lines[::-1], changes) == text.split("\n")[::-1]
-
-
-@pytest.mark.parametrize("line", ["priority $HIGH", "priority ${HIGH}", 'priority "150"', "$LINE", "priority 150 # $HIGH", "priority 150!x"])
-def test_a_priority_that_comes_of_a_parameter_is_lowered_too(line):
-    text = "$HIGH=150\n$LINE=priority $HIGH\nvrrp_instance a {\n\t%s\n}" % line
-    lines, changes = lower(text)
-    assert instances(text)[0].priority == 150 and instances("\n".join(lines))[0].priority == 1
-    assert "\n".join(keepalived.restored(lines, changes)) == text
-
-
-def test_line_ends_stay(tmp_path):
-    text = "vrrp_instance a {\r\n  priority 150\r\n}\r\n"
-    source = on_disk(tmp_path, keepalived=text)
-    changes = keepalived.lowered(source, keepalived.read(source), "t")[MAIN]
-    lines = keepalived.changed(source.files[MAIN], changes)
-    assert "\n".join(keepalived.restored(lines, changes)) == text
-
-
-comments = st.sampled_from(["", " # a comment", " ! priority 9", "  "])
-indents = st.sampled_from(["", "  ", "    ", "\t"])
-names = st.sampled_from(["a", "web", '"quoted"', "vrrp_1", "$NAME"])
-OTHER = ["interface eth0", "virtual_router_id 51", "nopreempt", "$REST", "# priority 3", "! {", "", "authentication {\nauth_pass \"{#!\"\n}", "advert_int 1",
-         "track_script\n{\nchk weight 2\n}", "virtual_ipaddress {\n192.0.2.1/24\n2001:db8::1\n}", "@me priority 8", "notify \"/bin/x priority 5\""]
-priorities = st.sampled_from(["priority 150", "priority 150", "priority  1", "priority 254", "priority $HIGH",
-                              "priority ${HIGH}", "priority \"90\"", "priority\t7"])
-
-
-@st.composite
-def configurations(draw):
-    """Instances as people write them, with and without a priority (or with two), and other blocks between them."""
-    lines = ["$NAME=by_name", "$HIGH=200", "$REST=smtp_alert", "global_defs {", "router_id x", "}"]
-    for _number in range(draw(st.integers(1, 5))):
-        brace = draw(st.sampled_from([" {", "\n{", "{", " { # open"]))
-        lines += ("vrrp_instance " + draw(names) + brace).split("\n")
-        for part in draw(st.lists(st.one_of(st.sampled_from(OTHER), priorities), max_size=5)):
-            indent, comment = draw(indents), draw(comments)
-            lines += [indent + line + comment for line in part.split("\n")]
-        lines += ["}" + draw(comments)] + draw(st.sampled_from([[], [""], ["vrrp_script s {", "priority 3", "}"]]))
-    return lines
-
-
-@hypothesis.settings(max_examples=rounds(400), deadline=None)
-@hypothesis.given(configurations())
-def test_lowered_by_the_parser_and_restored_to_the_letter(lines):
-    text = "\n".join(lines)
-    after, changes = lower(text)
-    found = instances("\n".join(after))
-    assert [one.name for one in found] == [one.name for one in instances(text)]
-    assert [one.priority for one in found] == [1] * len(found)
-    assert keepalived.restored(after, changes) == lines
-
-
-@hypothesis.settings(max_examples=rounds(400), deadline=None)
-@hypothesis.given(configurations(), st.data())
-def test_what_others_change_meanwhile_stays(lines, data):
-    after, changes = lower("\n".join(lines))
-    ours = {line for _number, _before, line in changes}
-    edited, expected = [], []
-    back = {line: before for _number, before, line in changes}
-    for line in after:
-        new = data.draw(st.lists(st.sampled_from(["# by somebody", "    priority 1", "    priority 1 # rebootless.ksplice t0 1", "}"]), max_size=1))
-        edited += new
-        expected += new
-        if line not in ours and data.draw(st.booleans()) and data.draw(st.booleans()):
-            continue
-        edited.append(line)
-        expected += [line] if line not in ours else [back[line]] if back[line] is not None else []
-    assert keepalived.restored(edited, changes) == expected
-
-
 @hypothesis.settings(max_examples=rounds(400), deadline=None)
 @hypothesis.given(st.one_of(st.text("{}#!\"$@ \nabc", max_size=80), st.lists(st.sampled_from(
     ["vrrp_instance a {", "{", "}", "priority 5", "include x", "\"", "$A=b", "virtual_ipaddress {", "group {", "1.2.3.4"]), max_size=12).map("\n".join)))
 def test_anything_is_read_or_refused_and_never_a_traceback(text):
     try:
-        source, statements = read(text)
-        keepalived.lowered(source, statements, "t")
-        keepalived.groups(statements, set())
+        keepalived.groups(read(text)[1], set())
     except keepalived.Unreadable as refused:
         assert "\n" not in str(refused)
 

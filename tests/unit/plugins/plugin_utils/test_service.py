@@ -121,6 +121,7 @@ def test_the_inventory_says_what_takes_a_host_out_and_where():
 
 @pytest.mark.parametrize("given", ["keepalived", {"adapter": "keepalived"}, ["keepalived"], [{"delegate_to": "a"}], [{"adapter": "nobody"}],
                                    [{"adapter": ["keepalived"]}], [{"adapter": "keepalived", "strange": 1}], [{"adapter": "keepalived", "mode": "hard"}],
+                                   [{"adapter": "keepalived", "mode": "track_file"}], [{"adapter": "keepalived", "track_file": "load"}],
                                    [{"adapter": "haproxy"}]])
 def test_drains_that_make_no_sense(given):
     with pytest.raises(PlanError, match="Host a: ksplice_ha_drain "):

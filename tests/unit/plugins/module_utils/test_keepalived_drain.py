@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The drain of keepalived, on a host that is a folder: marks, files and refusals. What
+keepalived makes of it, the lab's pairs try (tests/integration/lab/test_drains.py)."""
+
+import json
+import os
+
+import pytest
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import discover
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (
+    book,
+    keepalived_service,
+    keepalived_told,
+)
+
+PATH = "/etc/keepalived/keepalived.conf"
+CONF = """vrrp_script chk {
+    weight 60
+}
+track_file load {
+    file /run/load
+    weight 2
+}
+vrrp_instance web {
+    state BACKUP
+    interface eth0
+    virtual_router_id 60
+    priority 100
+    track_script {
+        chk
+    }
+    track_file {
+        load
+    }
+    virtual_ipaddress {
+        192.0.2.60
+    }
+}
+"""
+
+
+class Host:
+    """A folder, and a keepalived that has the address as long as its priority is 100, or for
+    good."""
+
+    def __init__(self, root, moves=True):
+        self.root, self.moves, self.said, self.refuses = str(root), moves, [], False
+        self.address = True
+        for path in ("/etc/keepalived", "/run"):
+            os.makedirs(self.root + path)
+        self.write(CONF)
+
+    def write(self, text, path=PATH):
+        with open(self.root + path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def text(self, path=PATH):
+        with open(self.root + path, encoding="utf-8") as file:
+            return file.read()
+
+    def run(self, words, **_more):
+        words = [
+            word for word in words if word not in ("timeout", "-k", "2") and not word.isdigit()
+        ]
+        words[0] = os.path.basename(words[0])
+        self.said.append(" ".join(words))
+        if words[0] == "ip":
+            lowered = "priority 1 #" in self.text() or (
+                os.path.exists(self.root + "/run/load") and "-" in self.text("/run/load")
+            )
+            return (
+                0,
+                ""
+                if (lowered and self.moves) or not self.address
+                else "2: eth0 inet 192.0.2.60/32 scope global eth0\n",
+                "",
+            )
+        if words[0] == "keepalived":
+            return (
+                (1, "", "it is no good")
+                if self.refuses and "priority 1 #" in self.text()
+                else (0, "", "")
+            )
+        return 0, "active", ""
+
+    def task(self, state, **more):
+        target = {"adapter": "keepalived", **more.pop("target", {})}
+        params = dict(
+            {
+                "state": state,
+                "host": "a",
+                "token": "t",
+                "any_token": False,
+                "lease": None,
+                "when": "active",
+                "timeout": 0,
+                "targets": [target],
+            },
+            **more,
+        )
+        return book.run(discover.Machine(self.run, self.root), params, sleep=lambda _seconds: None)
+
+    def marks(self):
+        return json.loads(self.text("/var/lib/rebootless-ksplice/drained.json"))
+
+    def set_marks(self, marks):
+        self.write(json.dumps(marks), "/var/lib/rebootless-ksplice/drained.json")
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path=None: "/usr/bin/" + name)
+    return Host(tmp_path)
+
+
+def test_lowered_and_put_back(host):
+    assert host.task("drained")["drained"]
+    lowered = host.text()
+    assert (
+        "priority 1 #" in lowered
+        and "\n        chk\n" not in lowered
+        and "state BACKUP" not in lowered
+        and "priority 100" in lowered
+    )
+    assert (
+        "systemctl reload keepalived" in host.said
+        and "systemctl restart keepalived" not in host.said
+    )
+    assert not host.task("undone")["failed"] and host.text() == CONF and host.marks() == []
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_the_same_attempt_goes_on_after_it_was_killed(host, written):
+    """Between the mark and the change, or after the change."""
+    host.task("drained")
+    [mark] = host.marks()
+    lowered = host.text()
+    host.set_marks([{key: value for key, value in mark.items() if key != "done"}])
+    if not written:
+        host.write(CONF)
+    again = host.task("drained", when="always")
+    assert not again["failed"] and host.text() == lowered and host.marks()[0]["done"]
+    assert not host.task("undone")["failed"] and host.text() == CONF
+
+
+def test_a_configuration_that_somebody_wrote_anew_meanwhile(host):
+    host.task("drained")
+    [mark] = host.marks()
+    host.set_marks([{key: value for key, value in mark.items() if key != "done"}])
+    theirs = CONF.replace("    interface eth0\n", "    interface eth1\n\n")
+    host.write(theirs)
+    refused = host.task("drained", when="always")
+    assert (
+        refused["failed"]
+        and "was changed by somebody else since this drain began" in refused["msg"]
+        and host.text() == theirs
+    )
+    # Putting back takes out our own lines and no others, also of a file that is gone.
+    host.write(CONF)
+    host.task("drained")
+    host.write(host.text().replace("eth0", "eth1") + "# theirs\n")
+    assert (
+        not host.task("undone")["failed"]
+        and host.text() == CONF.replace("eth0", "eth1") + "# theirs\n"
+    )
+
+
+def test_what_keepalived_does_not_accept_is_put_back(host):
+    host.refuses = True
+    result = host.task("drained")
+    assert (
+        result["failed"]
+        and "keepalived does not accept its configuration with the priority lowered"
+        in result["msg"]
+        and "it is no good" in result["msg"]
+    )
+    assert host.text() == CONF and host.marks() == []
+
+
+@pytest.mark.parametrize(
+    "told, words",
+    [
+        (
+            {"web": ("MASTER", 100, 160, None)},
+            "keepalived has not taken the lowered configuration, web has the "
+            "priority 100 still; its log says why.",
+        ),
+        (
+            {"web": ("MASTER", 1, 1, None)},
+            "Its instances announce the priority 1, and the partner does not take over",
+        ),
+        ({}, "Its configuration says the priority 1, and the partner does not take over"),
+    ],
+)
+def test_why_an_address_does_not_move(host, monkeypatch, told, words):
+    monkeypatch.setattr(
+        keepalived_service.Adapter,
+        "_told",
+        lambda _self: {name: keepalived_told.Told(*one, []) for name, one in told.items()},
+    )
+    host.moves = False
+    result = host.task("drained", target={"mode": "priority"})
+    assert (
+        result["failed"] and words in result["msg"] and host.text() == CONF and host.marks() == []
+    ), result["msg"]
+
+
+def test_a_restart_is_not_begun_without_time_for_it(host):
+    host.moves = False
+    result = host.task("drained")
+    assert result["failed"] and "no time was left for it: raise the timeout." in result["msg"]
+    assert "systemctl restart keepalived" not in host.said and host.text() == CONF
+
+
+BACK = [
+    (
+        "state BACKUP\n    nopreempt",
+        {},
+        "keepalived is back as a standby; 192.0.2.60 may stay where it is: web says nopreempt.",
+    ),
+    (
+        "preempt_delay 90",
+        {},
+        "keepalived is back as a standby; 192.0.2.60 may stay where it is: "
+        "web says preempt_delay, and waits 90 s.",
+    ),
+    (
+        "state BACKUP",
+        {"web": ("BACKUP", 100, 160, 200)},
+        "keepalived is back as a standby; 192.0.2.60 may stay where it is: "
+        "the holder's priority 200 is not "
+        "below 160, the highest that web can have.",
+    ),
+    # With nopreempt that state MASTER cancels it is waited for; as is where the check may still
+    # add something.
+    ("state MASTER\n    nopreempt", {}, None),
+    ("state MASTER\n    preempt_delay 90", {}, None),
+    ("state BACKUP", {"web": ("BACKUP", 100, 100, 120)}, None),
+]
+
+
+@pytest.mark.parametrize("state, told, left", BACK)
+def test_what_need_not_come_back_and_why(host, monkeypatch, state, told, left):
+    monkeypatch.setattr(
+        keepalived_service.Adapter,
+        "_told",
+        lambda _self: {name: keepalived_told.Told(*one, []) for name, one in told.items()},
+    )
+    # Without the first moments, in which keepalived knows nothing of the partner.
+    monkeypatch.setattr(keepalived_service, "SILENCE", -1e6)
+    text = CONF.replace("    track_file {\n        load\n    }\n", "").replace(
+        "state BACKUP", state
+    )
+    host.write(text)
+    host.task("drained")
+    [mark] = host.marks()
+    assert mark["held"] == ["192.0.2.60"] and "interval" in mark
+    host.address = False
+    result = host.task("undone")
+    assert host.text() == text
+    assert result["left"] == ([left] if left else []) and result["failed"] == (not left), result
+    if not left:
+        assert (
+            "keepalived is NOT back in service: after 0 s it does not hold 192.0.2.60 again"
+            in result["msg"]
+        )
+
+
+BARE = "vrrp_instance bare {\n    virtual_router_id 9\n    priority 100\n}\n"
+
+
+@pytest.mark.parametrize(
+    "states, active, words",
+    [
+        (["MASTER", "BACKUP"], True, None),
+        (["BACKUP"], False, None),
+        (["MASTER"], True, "it still holds bare: Its instances announce the priority 1"),
+        ([None], True, "does not tell whether it is MASTER in bare, which has no address"),
+    ],
+)
+def test_an_instance_without_an_address(host, monkeypatch, states, active, words):
+    """What moves is moved by a script, so that keepalived is asked who is master."""
+    told = [{"bare": keepalived_told.Told(one, 1, 1, None, [])} if one else {} for one in states]
+
+    def answer(_self):
+        lowered = "priority 1 #" in host.text()
+        return told[-1 if lowered else 0]
+
+    monkeypatch.setattr(keepalived_service.Adapter, "_told", answer)
+    host.write(BARE)
+    result = host.task("drained", target={"mode": "priority"})
+    assert result["active"] is active and result["failed"] == bool(words), result
+    assert not words or words in result["msg"]
+    assert bool(result["drained"]) == (active and not words)
+
+
+def test_attributes_stay(host):
+    try:
+        os.setxattr(host.root + PATH, "user.context", b"keepalived_etc_t")
+    except OSError:
+        pytest.skip("a file has no attributes here")
+    host.task("drained")
+    assert os.getxattr(host.root + PATH, "user.context") == b"keepalived_etc_t"
+
+
+BY_FILE = {"target": {"mode": "track_file", "track_file": "load"}}
+
+
+@pytest.mark.parametrize("before", ["3\n", None])
+def test_a_tracked_file(host, before):
+    host.write(CONF.replace("        chk\n", ""))
+    if before:
+        host.write(before, "/run/load")
+    assert host.task("drained", **BY_FILE)["drained"]
+    assert host.text("/run/load") == "-126\n" and "systemctl reload keepalived" not in host.said
+    assert host.task("undone")["left"] == []
+    assert os.path.exists(host.root + "/run/load") == bool(before) and (
+        not before or host.text("/run/load") == before
+    )
+
+
+def test_a_tracked_file_that_somebody_wrote_meanwhile_is_theirs(host):
+    host.write(CONF.replace("        chk\n", ""))
+    host.write("3\n", "/run/load")
+    host.task("drained", **BY_FILE)
+    host.write("7\n", "/run/load")
+    assert host.task("undone")["left"] == [
+        "/run/load was written anew by somebody else meanwhile, and stays so."
+    ]
+    assert host.text("/run/load") == "7\n" and host.marks() == []
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        (
+            "    track_file {\n        load\n    }\n",
+            "",
+            PATH
+            + " line 4: web tracks load not: each instance, or its sync group, must do so once.",
+        ),
+        (
+            "    weight 2\n",
+            "    weight 2x\n",
+            "no number lowers the priority of every instance that tracks load",
+        ),
+        (
+            "    weight 2\n",
+            "    weight 150\n",
+            "load does not lower the priority of web to 1: "
+            "with its weight of 150 it is 10 at least.",
+        ),
+        (
+            "priority 100",
+            "priority 255",
+            "load does not lower the priority of web to 1: no weight changes 255.",
+        ),
+        (
+            "    file /run/load\n",
+            "",
+            "keepalived's configuration defines no track_file load with a file.",
+        ),
+        (
+            "track_file load {",
+            "track_file other {",
+            "keepalived's configuration defines no track_file load; "
+            "see vrrp_track_file in keepalived.conf(5).",
+        ),
+    ],
+)
+def test_a_tracked_file_that_does_not_do(host, old, new, words):
+    text = CONF if "weight 150" in new else CONF.replace("        chk\n", "")
+    assert old in text
+    host.write(text.replace(old, new, 1))
+    refused = host.task("drained", **BY_FILE)
+    assert (
+        refused["failed"]
+        and words in refused["msg"]
+        and refused["msg"].endswith("Nothing was changed.")
+    ), refused["msg"]
+    assert not os.path.exists(host.root + "/run/load")
+
+
+# What keepalived 2.2.7 wrote; shortened.
+DATA = """------< VRRP Topology >------
+ VRRP Instance = web
+   VRRP Version = 2
+   State = BACKUP
+   Master router = 10.77.0.3
+   Master priority = 100
+   Flags: none
+   Wantstate = BACKUP
+   Virtual Router ID = 60
+   Priority = 50
+   Effective priority = 55
+   Total priority = 55
+   Virtual IP (1):
+     10.77.60.60/16 dev eth0 scope global
+ VRRP Instance = broken
+   State = MASTER
+ VRRP Instance = db
+   State = FAULT
+   Priority = 1
+   Effective priority = 1
+   Virtual IP (2):
+     10.77.60.61/16 dev eth0 scope global
+     2001:db8::61/64 dev eth0 scope global set
+------< VRRP Scripts >------
+ VRRP Script = chk
+   Priority = 7
+"""
+
+
+def test_what_keepalived_tells():
+    assert keepalived_told.told(DATA) == {
+        "web": ("BACKUP", 50, 55, 100, ["10.77.60.60"]),
+        "db": ("FAULT", 1, 1, None, ["10.77.60.61", "2001:db8::61"]),
+    }
+    assert keepalived_told.told("") == {}
+    told = keepalived_told.told(DATA)
+    assert (
+        keepalived_told.in_fault(told, ["2001:DB8:0::61"]) == ["db"]
+        and keepalived_told.in_fault(told, ["10.77.60.6", "10.77.60.60"]) == []
+    )
+
+
+def test_a_process_that_does_not_expect_to_be_asked_is_left_alone():
+    import subprocess
+
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        assert keepalived_told.ask(sleeper.pid) == {} and sleeper.poll() is None
+    finally:
+        sleeper.kill()
+        assert sleeper.wait() == -9
