@@ -172,13 +172,13 @@ left:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rebootless.ksplice.plugins.module_utils import discover
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
+from ansible_collections.rebootless.ksplice.plugins.module_utils.quiet_module import QuietModule
 
 
 def main():
-    module = AnsibleModule(argument_spec=book.ARGUMENTS, required_if=book.REQUIRED_IF, supports_check_mode=True)
+    module = QuietModule(argument_spec=book.ARGUMENTS, required_if=book.REQUIRED_IF, supports_check_mode=True)
     machine = discover.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
     result = book.run(machine, module.params, module.check_mode)
     result["done"] = not result["failed"]

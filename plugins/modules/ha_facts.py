@@ -88,12 +88,12 @@ ansible_facts:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, discover
+from ansible_collections.rebootless.ksplice.plugins.module_utils.quiet_module import QuietModule
 
 
 def main():
-    module = AnsibleModule(argument_spec=discover.ARGUMENTS, supports_check_mode=True)
+    module = QuietModule(argument_spec=discover.ARGUMENTS, supports_check_mode=True)
     run = bounded.commands(module.run_command, module.params["timeout"])
     found = discover.discover(discover.Machine(run, os.environ.get("UPTRACK_LAB_ROOT", "")), module.params["command"])
     module.exit_json(ansible_facts={"ha": found})

@@ -108,12 +108,12 @@ seconds:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rebootless.ksplice.plugins.module_utils import discover, gates, keepalived, ledger
+from ansible_collections.rebootless.ksplice.plugins.module_utils.quiet_module import QuietModule
 
 
 def main():
-    module = AnsibleModule(argument_spec=gates.ARGUMENTS, supports_check_mode=True)
+    module = QuietModule(argument_spec=gates.ARGUMENTS, supports_check_mode=True)
     machine = discover.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
     try:
         if not module.check_mode:

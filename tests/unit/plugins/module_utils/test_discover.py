@@ -104,7 +104,7 @@ def test_one_that_does_not_run_has_the_words_of_its_service(host):
         "/etc/default/keepalived",
         '# DAEMON_ARGS="-i x"\nDAEMON_ARGS="-D --use-file=/srv/lb.conf"\n',
     )
-    assert host.discover() == {"groups": [], "role": None, "problems": []}
+    assert host.discover() == {"groups": [], "role": None, "problems": [], "host_id": None}
     host.answers["systemctl is-enabled keepalived"] = (0, "enabled", "")
     assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
 
