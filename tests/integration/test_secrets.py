@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -132,3 +133,39 @@ def test_no_secret_in_output_results_records_logs_files_and_arguments(fleet, wat
 def test_the_search_itself_finds_a_secret(tmp_path):
     (tmp_path / "x").write_text("a " + KEY)
     assert leaks(tmp_path, set()) and not clean("a " + KEY[:30] + "\n" + KEY[30:])
+
+
+COMMAND_SECRETS = ("hunter22-drain", "hunter22-back", "hunter22-check", "p@hunter22-url", "hunter22-facts", "hunter22-told", "u2:x@")
+
+
+def test_no_password_in_what_is_told_of_checks_drains_and_commands(fleet, syslog, tmp_path):
+    """Commands and addresses of the operator's may hold one: it is given to them and told to nobody, also by what fails."""
+    facts = tmp_path / "groups.sh"
+    facts.write_text('#!/bin/sh\necho \'{"groups": [{"name": "g", "role": "standby"}]}\'\n')
+    facts.chmod(0o755)
+    pair = {"ksplice_ha_command": f"{facts} --token hunter22-facts", "ksplice_rehearsal": {"kernel": "ol9-uek7", "pending": 1}}
+    one = fleet({"a": pair, "b": pair}).make()
+    wishes = {
+        "ksplice_ha_command": pair["ksplice_ha_command"],
+        "ksplice_ha_drain": [{"adapter": "custom", "drain": "sh -c 'echo $0 >>$UPTRACK_LAB_ROOT/trace' hunter22-drain",
+                              "undo": "sh -c 'echo $0 >>$UPTRACK_LAB_ROOT/trace' hunter22-back"}],
+        "ksplice_ha_gates": [
+            {"command": "sh -c 'true' hunter22-check", "timeout": 1}, {"url": "http://u:p@hunter22-url@127.0.0.1:9/", "baseline": True, "timeout": 1},
+            {"url": "http://u2:x@127.0.0.1:9/", "run_on": "peers", "baseline": True, "timeout": 1},
+            {"command": "sh -c 'echo no $0; false' hunter22-told", "run_on": "controller", "baseline": True, "timeout": 1}]}
+    emulated = json.loads(one.emulated.read_text())
+    for name in ("a", "b"):
+        emulated["all"]["hosts"][name].update(wishes)
+    one.emulated.write_text(json.dumps(emulated))
+    run = one.play("rebootless.ksplice.patch", "-vvvv", ksplice_drain="always", ksplice_max_failures=2)
+    rows = one.rows()
+    # They were used: the drain and its undoing by their arguments, the checks by what they say.
+    assert (one.root("a") / "trace").read_text().split() == ["hunter22-drain", "hunter22-back"], run.output[-3000:]
+    assert rows["a"]["started"] and rows["a"]["drained"]
+    told = [run.output, json.dumps([event["result"] for event in run.events]), json.dumps(one.record()), (one.report / "report.html").read_text(),
+            *([" ".join(syslog)] if syslog is not None else [])]
+    for text in told:
+        assert not [secret for secret in COMMAND_SECRETS if secret in text]
+    books = [path for path in tmp_path.rglob("*") if path.is_file() and any(secret.encode() in path.read_bytes() for secret in COMMAND_SECRETS)]
+    # The operator's inventory, what his own commands wrote, and nothing of ours once the host is back.
+    assert {path.name for path in books} <= {"inventory.yml", "trace"}, books
