@@ -84,6 +84,10 @@ ansible_facts:
           type: list
           elements: str
           returned: always
+        host_id:
+          description: Which machine this is, as M(rebootless.ksplice.uptrack_facts) tells it.
+          type: str
+          returned: always
 """
 
 import os

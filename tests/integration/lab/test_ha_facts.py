@@ -141,7 +141,9 @@ def test_a_cluster(ha):
     assert ha.states() == {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}
     assert found["p1"] == {"groups": [{"name": CLUSTER, "kind": "pacemaker", "role": "active", "addresses": [], "instances": ["p1", "p2"], "peers": [],
                                        "size": 2, "node": "p1"}],
-                           "role": "active", "problems": []}
+                           "role": "active", "problems": [], "host_id": found["p1"]["host_id"]}
+    # Two hosts of one kernel are two machines.
+    assert len({found[name]["host_id"] for name in found} - {None}) == len(found)
     assert roles(found["p2"]) == {CLUSTER: "standby"}
 
 
@@ -165,7 +167,7 @@ def test_a_command(ha):
     answer = {"groups": [{"name": "billing-db", "role": "active", "addresses": ["192.0.2.10", "2001:db8:0::1"]}, {"name": "cache", "role": "standby"}]}
     ha.shell("k2", f"printf '#!/bin/sh\\ncat <<X\\n%s\\nX\\n' '{json.dumps(answer)}' > /usr/local/bin/state; chmod 755 /usr/local/bin/state")
     # Quotes are the shell's, but there is none.
-    assert ha.facts("k2", command="/usr/local/bin/state 'two words' $HOME") == {"role": "active", "problems": [], "groups": [
+    assert ha.facts("k2", command="/usr/local/bin/state 'two words' $HOME") == {"role": "active", "problems": [], "host_id": ha.facts("k2")["host_id"], "groups": [
         {"name": "billing-db", "kind": "command", "role": "active", "addresses": ["192.0.2.10", "2001:db8::1"], "instances": [], "peers": [],
          "size": None},
         {"name": "cache", "kind": "command", "role": "standby", "addresses": [], "instances": [], "peers": [], "size": None}]}
