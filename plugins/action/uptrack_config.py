@@ -7,6 +7,7 @@ A host that has everything costs one run of the module. What fails half way is t
 
 from __future__ import annotations
 
+import base64
 import shlex
 
 from ansible.plugins.action import ActionBase
@@ -109,13 +110,13 @@ class ActionModule(ActionBase):
         key = enrollment.checked_key(self._key(need), need)
         previous = told["previous"]
         # An address with a password in it is for root alone, from the first moment on.
-        mode = "0600" if secrets.without_user(need["url"]) != need["url"] else "0644"
+        mode = "0600" if enrollment.has_password(need["url"]) else "0644"
         if need["kind"] == "apt":
             self._python_debian()
             self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))
-            self._empty(need["file"], mode)
-            self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.deb822_repository", name=enrollment.NAME, types="deb", mode=mode,
-                       uris=need["url"], suites=need["suite"], components=need["component"], signed_by=key)
+            self._make_private(need["file"], mode)
+            self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.deb822_repository", name=enrollment.NAME, types="deb",
+                       mode=mode, uris=need["url"], suites=need["suite"], components=need["component"], signed_by=key)
             return [f"repository {enrollment.NAME} set up"]
         self._undo.append((f"the key {need['key_file']}", lambda: self._yum_key_back(need, previous)))
         self._step("The directory of the key could not be made", "ansible.builtin.file", path=need["key_file"].rpartition("/")[0], state="directory",
@@ -123,15 +124,16 @@ class ActionModule(ActionBase):
         self._copy(need["key_file"], key)
         self._step("The key of the repository could not be imported", "ansible.builtin.rpm_key", key=need["key_file"], fingerprint=need["fingerprint"])
         self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))
-        self._empty(need["file"], mode)
-        self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.yum_repository", name=enrollment.NAME, file=enrollment.NAME, mode=mode,
-                   description="Ksplice Uptrack", baseurl=need["url"], gpgcheck=True, gpgkey=f"file://{need['key_file']}", enabled=True)
+        self._make_private(need["file"], mode)
+        self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.yum_repository", name=enrollment.NAME, file=enrollment.NAME,
+                   mode=mode, description="Ksplice Uptrack", baseurl=need["url"], gpgcheck=True, gpgkey=f"file://{need['key_file']}", enabled=True)
         return [f"repository {enrollment.NAME} set up"]
 
-    def _empty(self, path, mode):
-        """Make a file with its mode, before anything is in it; the modules that write it make it readable for everybody first."""
+    def _make_private(self, path, mode):
+        """Give a file its mode before there is a password in it; the modules that write it keep the mode that it has, and give a new one the usual."""
         if mode != "0644":
             self._step(f"{path} could not be written", "ansible.builtin.copy", dest=path, content="", mode=mode, force=False)
+            self._step(f"{path} could not be written", "ansible.builtin.file", path=path, mode=mode)
 
     def _key(self, need):
         if "-----BEGIN PGP" in need["key"]:
@@ -256,11 +258,11 @@ class ActionModule(ActionBase):
             self._step("not removed", "ansible.builtin.rpm_key", key=need["fingerprint"].replace(" ", "").lower()[-8:], state="absent")
         self._file_back(need["key_file"], previous["key_file"])
 
-    def _file_back(self, path, text):
-        if text is None:
+    def _file_back(self, path, kept):
+        if kept is None:
             self._step("not removed", "ansible.builtin.file", path=path, state="absent")
         else:
-            self._copy(path, text)
+            self._copy(path, base64.b64decode(kept["content"]).decode("utf-8", "surrogateescape"), kept["mode"])
 
     def _copy(self, path, text, mode="0644"):
         self._step(f"{path} could not be written", "ansible.builtin.copy", dest=path, content=text, mode=mode)

@@ -29,7 +29,7 @@ def everybody(groups, sources=(), limit=None):
 def _host(one):
     if not isinstance(one, dict) or "name" not in one:
         raise waves.PlanError(f"{one!r} is not a host: give a mapping with at least name, verdict and build.")
-    unknown = sorted(set(one) - {"name", "verdict", "build", "groups", "role", "stage", "reason", "in_run"})
+    unknown = sorted(set(one) - {"name", "verdict", "build", "groups", "role", "stage", "reason", "in_run", "canary"})
     if unknown:
         raise waves.PlanError(f"Host {one['name']} has {unknown[0]!r}, which the planner does not know: remove it.")
     return waves.Host(**dict(one, groups=tuple(one.get("groups") or ()), verdict=one.get("verdict", "unknown")))

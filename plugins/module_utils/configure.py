@@ -180,8 +180,8 @@ def _write(module, path, text):
         os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
         try:
             files.replace(path, text, 0o640)
-        except files.HardLinked as links:
-            module.warn(f"{path}: {links.strerror}. It was replaced all the same.")
-            files.replace(path, text, part_links=True)
+        except files.Lossy as loss:
+            module.warn(f"{path}: {loss.strerror}. It was replaced all the same.")
+            files.replace(path, text, lossy=True)
     except OSError as error:
         raise Refused(f"{path} cannot be written ({error.strerror}): check space and permissions. The file was left as it was.")

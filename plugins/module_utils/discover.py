@@ -10,7 +10,7 @@ import re
 import shlex
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, host_id, keepalived, keepalived_process, pacemaker
-from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import told
+from ansible_collections.rebootless.ksplice.plugins.module_utils.secrets import said, told
 
 ARGUMENTS = {
     "command": {"type": "str"},
@@ -208,7 +208,7 @@ def _command(machine, command):
         raise ValueError("The command {} has {}, which only a shell understands: write sh -c '…'".format(told(command), bounded.meant_for_a_shell(words)))
     rc, out, err = machine.run_command(words)
     if rc:
-        raise ValueError("The command {} ended with status {}: {}".format(told(command), rc, " ".join((err or out).split())[:200]))
+        raise ValueError("The command {} ended with status {}: {}".format(told(command), rc, said(command, err or out)))
     try:
         answer = json.loads(out)
     except ValueError as error:

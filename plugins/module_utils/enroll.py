@@ -65,7 +65,8 @@ def _present(module, root, seen):
         switching = any(need.get("switch_from") for need in needs)
         loaded = apply.ids(apply.Agent(module.run_command).facts()) if switching else []
         return {"changed": False, "needs": needs, "loaded": loaded, "disabled": os.path.exists(root + configure.FLAG),
-                "previous": {"repository_file": seen["repository_file"], "key_file": seen["key_file"], "key_imported": seen["key_imported"],
+                "previous": {"repository_file": host_packages.kept(enrollment.repository_file(seen)), "key_file": host_packages.kept(enrollment.YUM_KEY_FILE),
+                             "key_imported": seen["key_imported"],
                              "traces": [pattern for pattern in TRACES if glob.glob(pattern)]}}
     result = configure.configure(module, root, plan)
     if params["reset_identity"]:

@@ -139,10 +139,15 @@ def channel_problem(params, seen):
             "or set channel to the repository that has the agent.")
 
 
+def repository_file(seen):
+    """Where the repository stands on a host."""
+    return YUM_FILE if _kind(seen) == "yum" else APT_FILE
+
+
 def repository_is_there(wanted, seen):
     """Whether the repository stands on the host as it should, with the key that it should have."""
     file = seen["repository_file"]
-    if file is None:
+    if file is None or (has_password(wanted["url"]) and seen["repository_mode"] & 0o077):
         return False
     if wanted["kind"] == "apt":
         return _apt_is_there(wanted, file)
@@ -182,6 +187,11 @@ def checked_key(text, wanted):
         raise _refusal(f"The key of the repository ({_short(wanted['key'])}) has the fingerprint {found.fingerprint}, and {wanted['fingerprint']} is expected. "
                        "Somebody may have exchanged it: find out which is right before you change repository_key_fingerprint.")
     return found.armored
+
+
+def has_password(url):
+    """Whether an address has a user in it, and with that a password."""
+    return secrets.without_user(url) != url
 
 
 def _short(key):
@@ -248,14 +258,14 @@ def absent(seen):
     if seen["packages"]:
         needs.append({"what": "remove", "packages": sorted(seen["packages"]), "kind": _kind(seen), "old_yum": seen["old_yum"]})
     if seen["repository_file"] is not None or seen["key_file"] is not None:
-        needs.append({"what": "forget", "kind": _kind(seen), "file": YUM_FILE if _kind(seen) == "yum" else APT_FILE, "key_file": YUM_KEY_FILE,
+        needs.append({"what": "forget", "kind": _kind(seen), "file": repository_file(seen), "key_file": YUM_KEY_FILE,
                       "fingerprint": _first_fingerprint(seen["key_file"]), "url": _url(seen["repository_file"])})
     return needs
 
 
 def _url(file):
     found = re.search(r"^(?:URIs:|baseurl[ \t]*=)[ \t]*(\S+)", file or "", re.M)
-    return found.group(1) if found else None
+    return secrets.without_user(found.group(1)) if found else None
 
 
 def cached(need):

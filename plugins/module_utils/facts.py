@@ -113,8 +113,6 @@ def nothing(verdict, reason):
     }
 
 
-
-
 def _lease(answer):
     """Who has this host or a partner of it in hand, by the host's own ledger. The first lease in it, one on the host itself before others."""
     if "lease" not in answer:

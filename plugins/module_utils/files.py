@@ -17,26 +17,26 @@ import time
 PREFIX = ".rebootless-"
 
 
-class HardLinked(OSError):
-    """The file has other names, which would keep the old text."""
+class Lossy(OSError):
+    """The new file would lack something that the old one has; the words say what."""
 
 
-def replace(path, text, mode=0o600, part_links=False):
+def replace(path, text, mode=0o600, lossy=False):
     """Replace a file's text, or make the file.
 
     :param text: without regard to its encoding: bytes that are none come as surrogate escapes.
     :param mode: of a new file; an old one keeps its own.
-    :param part_links: replace a file that has hard links, too. The other names keep the old text.
-    :raises HardLinked: for a file that has, without part_links.
+    :param lossy: replace the file also where something of it cannot be kept.
+    :raises Lossy: where something cannot be kept, without lossy. A file with hard links is one: its other names would keep the old text.
     :raises OSError: in all other cases where it cannot be done.
     """
     real = os.path.realpath(path)
     old = _state(real)
     if old and not stat.S_ISREG(old.st_mode):
         raise OSError(errno.EINVAL, "it is not a plain file", path)
-    if old and old.st_nlink > 1 and not part_links:
-        raise HardLinked(errno.EMLINK, "it has {} names (hard links), and the others would keep the old text".format(old.st_nlink), path)
-    _write(real, text, mode, real if old else None)
+    if old and old.st_nlink > 1 and not lossy:
+        raise Lossy(errno.EMLINK, "it has {} names (hard links), and the others would keep the old text".format(old.st_nlink), path)
+    _write(real, text, mode, real if old else None, lossy)
 
 
 def backup(path):
@@ -44,11 +44,11 @@ def backup(path):
     copy = "{}.{}.{}~".format(path, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S"))
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         text = file.read()
-    _write(copy, text, 0o600, path)
+    _write(copy, text, 0o600, path, True)
     return copy
 
 
-def _write(real, text, mode, like):
+def _write(real, text, mode, like, lossy):
     """Make a file with everything that belongs to another, or with a mode, in one step."""
     folder = os.path.dirname(real)
     # Nobody but its owner can open what mkstemp makes.
@@ -56,7 +56,7 @@ def _write(real, text, mode, like):
     try:
         with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             if like:
-                _take_over(like, handle)
+                _take_over(like, handle, lossy)
             else:
                 os.fchmod(handle, mode)
             file.write(text)
@@ -73,27 +73,33 @@ def _write(real, text, mode, like):
         os.close(place)
 
 
-def _take_over(old, handle):
-    was = os.stat(old)
+def _take_over(old, handle, lossy):
+    was, wanted = os.stat(old), _attributes(old)
+    # What the folder gives to new files, and this one never had: an access control list that opens it to others.
+    for name in set(_attributes(handle)).difference(wanted):
+        if not name.startswith("security."):
+            os.removexattr(handle, name)
     os.fchown(handle, was.st_uid, was.st_gid)
     os.fchmod(handle, stat.S_IMODE(was.st_mode))
     # The access control list comes after the mode, whose bits for the group it gives another meaning.
-    for name in _attributes(old):
-        try:
-            value = os.getxattr(old, name)
-            if name not in _attributes(handle) or os.getxattr(handle, name) != value:
-                os.setxattr(handle, name, value)
-        except OSError as error:
-            # Not every attribute can be set by hand, nor on every file system.
-            if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENODATA):
-                raise
+    now = _attributes(handle)
+    for name in wanted:
+        if now.get(name) != wanted[name]:
+            try:
+                os.setxattr(handle, name, wanted[name])
+            except OSError as error:
+                if not lossy:
+                    raise Lossy(error.errno, "its attribute {} cannot be kept ({})".format(name, error.strerror), old)
 
 
 def _attributes(file):
+    """What a file has beside owner and mode, such as an access control list or SELinux context; nothing on a file system without such things."""
     try:
-        return os.listxattr(file)
-    except OSError:
-        return []
+        return {name: os.getxattr(file, name) for name in os.listxattr(file)}
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return {}
+        raise
 
 
 def _state(path):

@@ -40,7 +40,7 @@ def title(check):
         return "port {} of {}".format(check["port"], check["address"])
     if check.get("unit"):
         return "unit {}".format(check["unit"])
-    return "url {}".format(secrets.without_user(check["url"])) if check.get("url") else "command {}".format(secrets.told(check["command"]))
+    return "url {}".format(secrets.address(check["url"])) if check.get("url") else "command {}".format(secrets.told(check["command"]))
 
 
 def look_over(checks):
@@ -82,7 +82,8 @@ def look(machine, check, seconds, addresses=()):
     """
     if check.get("command"):
         rc, out, err = machine.within(seconds).run_command(shlex.split(check["command"]))
-        return None if rc == 0 else "status {}: {}".format(rc, secrets.said(check["command"], err or out)) if err.strip() or out.strip() else "status {}".format(rc)
+        words = secrets.said(check["command"], err if err.strip() else out)
+        return None if rc == 0 else "status {}: {}".format(rc, words) if words else "status {}".format(rc)
     if check.get("unit"):
         rc, out, err = machine.within(seconds).run_command(["systemctl", "is-active", check["unit"]])
         if rc:

@@ -2,9 +2,11 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Reads from a host what enrollment decides on: distribution, agent, packages, repository. Changes nothing."""
 
+import base64
 import glob
 import os
 import re
+import stat
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import enrollment
 
@@ -21,7 +23,7 @@ def look(run_command, root, params):
     seen = {
         "emulated": bool(root), "release": system.release, "commands": [name for name in COMMANDS if _path(root, name)], "edition": None, "packages": [],
         "distribution": enrollment.distribution(_read("/etc/os-release") or "", system.machine),
-        "repository_file": None, "key_file": None, "key_imported": False, "enabled_channels": None,
+        "repository_file": None, "repository_mode": None, "key_file": None, "key_imported": False, "enabled_channels": None,
         # Oracle Linux 7 has yum alone, which ansible.builtin has no module for any more.
         "old_yum": not os.access("/usr/bin/dnf", os.X_OK) and os.access("/usr/bin/yum", os.X_OK),
     }
@@ -31,7 +33,9 @@ def look(run_command, root, params):
     installed, keys = _dpkg(run_command) if is_apt else _rpm(run_command)
     seen["packages"] = sorted(name for name in installed if name in enrollment.PACKAGES or name.startswith(enrollment.UPDATES))
     seen["edition"] = enrollment.edition_of(seen["packages"])
-    seen["repository_file"] = _read(enrollment.APT_FILE if is_apt else enrollment.YUM_FILE)
+    path = enrollment.APT_FILE if is_apt else enrollment.YUM_FILE
+    seen["repository_file"] = _read(path)
+    seen["repository_mode"] = None if seen["repository_file"] is None else stat.S_IMODE(os.stat(path).st_mode)
     if is_apt:
         return seen
     seen["key_file"] = _read(enrollment.YUM_KEY_FILE)
@@ -85,6 +89,15 @@ def _enabled(text):
         elif last in found and re.match(r"[ \t]*enabled[ \t]*=[ \t]*(0|no|false|off)\b", line, re.I):
             found.remove(last)
     return found
+
+
+def kept(path):
+    """A file as it is, for whoever has to put it back: C(content) in base64, so that no password in it is cut out on the way, and C(mode); None for none."""
+    try:
+        with open(path, "rb") as file:
+            return {"content": base64.b64encode(file.read()).decode(), "mode": "0{:o}".format(stat.S_IMODE(os.fstat(file.fileno()).st_mode))}
+    except OSError:
+        return None
 
 
 def _read(path):

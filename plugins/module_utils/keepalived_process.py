@@ -65,17 +65,21 @@ def at_rest(machine):
     """The keepalived that the service would start."""
     for path, name in DEFAULTS:
         if machine.exists(path):
+            given = None
             for line in machine.read(path).splitlines():
                 key, _sign, value = line.strip().partition("=")
                 if key == name:
-                    try:
-                        # As systemd does: quotes around all of it, and words in that.
-                        words = shlex.split(" ".join(shlex.split(value)))
-                    except ValueError as error:
-                        raise keepalived.Unreadable(
-                            f"{path} cannot be understood ({name}: {error})"
-                        )
-                    return _made(None, options(words), "/", False)
+                    # The last one counts, as systemd has it.
+                    given = value
+            if given is not None:
+                try:
+                    # As systemd does: quotes around all of it, and words in that.
+                    words = shlex.split(" ".join(shlex.split(given)))
+                except ValueError as error:
+                    raise keepalived.Unreadable(
+                        f"{path} cannot be understood ({name}: {error})"
+                    )
+                return _made(None, options(words), "/", False)
     return _made(None, {}, "/", False)
 
 

@@ -148,7 +148,7 @@ tell() {
     function mask(text,    i) {
       for (i = 1; i <= secrets; i++) gsub(secret[i], "(hidden)", text)
       # A password may have an at sign or a slash in it.
-      gsub(/:\/\/[^ \t\n"<>]*@/, "://(hidden)@", text)
+      gsub(/:\/\/[^ \t\n]*@/, "://(hidden)@", text)
       return text
     }
     # uptrack.conf line by line, so that the reader can name a broken line, with no value that may be private.

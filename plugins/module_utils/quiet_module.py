@@ -31,5 +31,5 @@ def shown(value, key=None):
     if isinstance(value, list):
         return [shown(inner, key) for inner in value]
     if isinstance(value, str):
-        return secrets.told(value) if key in COMMANDS else secrets.mask(value, [])
+        return secrets.told(value) if key in COMMANDS else secrets.address(value) if key == "url" else secrets.mask(value, [])
     return value

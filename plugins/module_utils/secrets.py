@@ -3,6 +3,7 @@
 """Cuts secrets out of text that people will see. The probe does the same in awk, before its answer leaves the host."""
 
 import re
+import shlex
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import conf
 
@@ -37,15 +38,41 @@ def told(command):
 
 def said(command, words):
     """What a command of the operator's printed, on one line: without the arguments that it was given, of which one may be a password."""
-    arguments = [word for word in command.split()[1:] if len(word) >= SHORTEST and not word.startswith(("-", "/"))]
-    values = [value for word in command.split()[1:] for value in word.split("=", 1)[1:]]
-    return mask(" ".join(words.split()), arguments + values)[:200]
+    words = " ".join(words.split())
+    for value in sorted(set(_values(command)), key=len, reverse=True):
+        # As short as a word of its own, it is cut out where it stands as one.
+        words = words.replace(value, MASK) if len(value) >= SHORTEST else re.sub(r"(?<!\w){}(?!\w)".format(re.escape(value)), MASK, words)
+    return mask(words, [])[:200]
+
+
+def _values(command):
+    """What may be a password in a command: its arguments, without names of options and paths; those of a script inside of it too."""
+    try:
+        arguments = shlex.split(command)[1:]
+    except ValueError:
+        arguments = command.split()[1:]
+    for argument in arguments:
+        name, sign, value = argument.partition("=")
+        if sign:
+            yield value
+        if " " in argument:
+            yield from _values("sh " + argument)
+        elif re.match(r"-\w..", argument):
+            yield argument[2:]
+        elif argument and not argument.startswith(("-", "/")):
+            yield argument
 
 
 def without_user(url, instead=""):
     """A URL for people, without user and password. A password may have an at sign or a slash in it, so that everything up to the last goes."""
     begin, end = url.find("://"), url.rfind("@")
     return url[:begin + 3] + instead + url[end + 1:] if 0 <= begin < end else url
+
+
+def address(url):
+    """A URL for people, also without what follows its question mark, where keys are handed over as well."""
+    before, sign, _query = without_user(url).partition("?")
+    return before + (sign and "?…")
 
 
 def mask(text, secrets):
@@ -55,4 +82,4 @@ def mask(text, secrets):
         secret = "".join(secret.split())
         if len(secret) >= SHORTEST:
             text = re.sub(r"\s*".join(map(re.escape, secret)), MASK, text)
-    return re.sub(r"[^\s\"'<>]+", lambda word: without_user(word.group(0), f"{MASK}@"), text)
+    return re.sub(r"\S+", lambda word: without_user(word.group(0), f"{MASK}@"), text)

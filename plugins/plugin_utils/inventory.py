@@ -59,7 +59,10 @@ def complaint(sources, files, groups=()):
         if not os.path.exists(source):
             return f"The inventory {source} does not exist: correct -i (or inventory in ansible.cfg)."
         for path in _files_of(source):
-            if (_is_static(path) or os.path.realpath(path) not in known) and not _is_parsed(manager, path):
+            kind = _kind(path)
+            # What is encrypted needs a password, which only Ansible itself was given.
+            asked = kind == "static" or (kind == "asks" and os.path.realpath(path) not in known)
+            if asked and not _is_parsed(manager, path):
                 return (
                     f"The inventory {path} could not be parsed, so that hosts may be missing: correct it, or leave it "
                     f"out. `ansible-inventory -i {path} --list` tells what is wrong with it."
@@ -76,14 +79,19 @@ def _files_of(source):
     return [file for path in paths for file in _files_of(path)]
 
 
-def _is_static(path):
-    """Whether a file holds the hosts itself, and no program or plugin asks somebody else."""
-    if os.access(path, os.X_OK):
-        return False
-    with open(path, "rb") as file:
-        head = file.read(65536)
-    # What is encrypted needs a password, which only Ansible itself was given.
-    return not head.startswith(b"$ANSIBLE_VAULT") and not re.search(rb"^plugin[ \t]*:", head, re.MULTILINE)
+def _kind(path):
+    """What a file is: static, with the hosts in it, whatever its mode; encrypted; or a program or
+    a plugin's configuration, which asks somebody else."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(65536)
+    except OSError:
+        return "static"
+    if head.startswith(b"$ANSIBLE_VAULT"):
+        return "encrypted"
+    if head.startswith((b"#!", b"\x7fELF")) or re.search(rb"^plugin[ \t]*:", head, re.MULTILINE):
+        return "asks"
+    return "static"
 
 
 def _is_parsed(manager, path):

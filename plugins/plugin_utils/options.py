@@ -31,6 +31,9 @@ CHOICES = {"drain": ("never", "active", "always"), "self_update": ("refuse", "wa
 # Variables of a host, checked by the planner.
 HOST = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage", "ksplice_rehearsal", "ksplice_rehearsal_root",
         "ksplice_ha_discover", "ksplice_ha_command", "ksplice_ha_drain", "ksplice_ha_gates", "ksplice_ha_addresses", "ksplice_canary")
+# Those of them by which one host is treated unlike another; a group and a role it may have under each of its names.
+TREATMENT = ("ksplice_ha_addresses", "ksplice_ha_command", "ksplice_ha_discover", "ksplice_ha_drain", "ksplice_ha_gates", "ksplice_ha_max_unavailable",
+             "ksplice_stage")
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0", "y", "n", "t", "f")
 
 

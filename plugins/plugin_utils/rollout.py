@@ -26,6 +26,18 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Ho
 UNREACHABLE = "The host cannot be reached."
 
 
+class Once(dict):
+    """Hosts' variables, those of each host read once: Ansible puts them together anew at every look, which takes a millisecond."""
+
+    def __init__(self, variables_of):
+        super().__init__()
+        self.variables_of = variables_of
+
+    def __missing__(self, name):
+        self[name] = self.variables_of[name]
+        return self[name]
+
+
 def host(name, variables, in_run=True, groups=None):
     """What the planner knows of a host, from its variables and its survey.
 
@@ -48,6 +60,7 @@ def host(name, variables, in_run=True, groups=None):
         leased=leased,
         canary=in_run and service.canary(name, variables),
         host_id=survey.get("host_id") or (service.discovered(variables) or {}).get("host_id"),
+        settings=tuple((key, repr(variables[key])) for key in run_options.TREATMENT if variables.get(key) not in (None, "", [])),
     )
 
 
@@ -55,7 +68,8 @@ def survey_of(variables):
     """The facts of uptrack_facts among a host's variables, with every key in its place whatever became of the survey."""
     empty = {"verdict": "unknown", "reason": "Nobody asked this host in this run.", "kernel": {"booted": None, "version": None,
              "machine": None, "effective": None, "on_disk": None}, "cves": {"fixed": None, "open": None},
-             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": [], "lease": None, "drained": [], "host_id": None}
+             "updates": {"installed": None, "available": None}, "self_update": None, "checked_at": None, "redundancy": [], "lease": None, "drained": [],
+             "host_id": None}
     for name in ("rolling_survey", "ksplice_survey"):
         result = variables.get(name)
         if not isinstance(result, dict) or result.get("skipped"):
@@ -76,6 +90,7 @@ def ready(variables_of, everyone, in_run, about, sources=()):
     :param sources: of the inventory, as Ansible was given them.
     :returns: C(about), or C(error) with a sentence.
     """
+    variables_of = Once(variables_of)
     try:
         if not everyone:
             raise PlanError(inventory.empty(sources))
@@ -108,7 +123,7 @@ def _check_spelling(name, variables_of, in_run):
 
 def _check_plan(variables_of, everyone, in_run, options):
     """Complain of what no survey can mend, before there is one: stages, roles, and the groups that the inventory and the run name."""
-    hosts, groups, _aliases = _known(variables_of, everyone, set(in_run), options)
+    hosts, groups, _aliases, _by_hand = _known(variables_of, everyone, set(in_run), options)
     waves.check(hosts, _integer(options.get("max_parallel", 10)), options.get("stages") or ())
     waves.budget(options.get("max_failures", 0), len(in_run))
     if not options.get("partial_groups"):
@@ -126,7 +141,7 @@ def start(variables_of, everyone, in_run, options):
     :returns: the plan as a mapping, with C(error) and no waves in it when it cannot be planned.
     """
     try:
-        run = _plan(variables_of, everyone, in_run, options, {})
+        run = _plan(Once(variables_of), everyone, in_run, options, {})
     except PlanError as error:
         # The survey is done all the same, and the record tells it.
         run = dict(waves.Plan().as_dict(), hash=None, error=str(error), groups={}, max_failures=0, planned_hosts={})
@@ -141,6 +156,7 @@ def to_discover(variables_of, everyone, known):
 
     :param known: the hosts of the run, which were surveyed.
     """
+    variables_of = Once(variables_of)
     surveys = {name: survey_of(variables_of[name]) for name in known}
     worth = [name for name in known if service.worth_discovering(variables_of[name], surveys[name])]
     first = [name for name in worth if surveys[name]["verdict"] in waves.WORK or surveys[name].get("lease")]
@@ -181,14 +197,13 @@ def _plan(variables_of, everyone, in_run, options, outcomes, run=None):
         hosts = [host(name, variables_of[name]) if name in inside else Host(name, "unknown", in_run=False) for name in sorted(known)]
         allowed = run["max_failures"]
     else:
-        hosts, groups, aliases = _known(variables_of, everyone, inside, options)
+        hosts, groups, aliases, by_hand = _known(variables_of, everyone, inside, options)
         unknown = service.missing(variables_of, everyone)
         groups = [replace(group, missing=unknown.get(group.name, 0)) for group in groups]
         allowed = waves.budget(options.get("max_failures", 0), len(options.get("play") or inside))
     lonely = {}
     if not run:
-        named = {name for members in (options.get("groups") or {}).values() for name in members}
-        unnamed = [one for one in hosts if one.name not in named and one.name not in aliases]
+        unnamed = [one for one in hosts if one.name not in by_hand and one.name not in aliases]
         lonely = {**(waves.lonely(groups) if options.get("partial_groups") else {}), **service.alone(unnamed, variables_of),
                   **service.unread(unnamed, variables_of, {one.name: survey_of(variables_of[one.name]) for one in hosts if one.in_run})}
     alone = {**lonely, **({} if run else _behind_the_back(hosts, variables_of, options))}
@@ -237,11 +252,16 @@ def _known(variables_of, everyone, inside, options):
         # What a host outside of the run says stops nobody, unless it may be about a group of this run.
         if any(group in str(variables_of[name].get("ksplice_ha_group")) for group in spoken_of):
             raise error
-    # What the inventory says wins, and so does what the run says: whoever is named by it is in no other group for what runs on it.
-    hosts = [replace(one, groups=()) if one.name in listed and not variables_of[one.name].get("ksplice_ha_group") else one for one in hosts]
+    # What the inventory says wins, and so does what the run says: a machine that is named by it, by whichever of its names, is in no other group for what
+    # runs on it.
+    by_hand = {one.name for one in hosts if one.name in listed or variables_of[one.name].get("ksplice_ha_group")}
+    machines = {one.host_id for one in hosts if one.host_id and one.name in by_hand}
+    hosts = [replace(one, groups=()) if (one.name in listed or one.host_id in machines) and not variables_of[one.name].get("ksplice_ha_group") else one
+             for one in hosts]
     hosts, aliases = waves.machines(hosts)
     named = {group: list(dict.fromkeys(aliases.get(name, name) for name in members)) for group, members in named.items()}
-    return hosts, waves.groups_of(hosts, named, _spare(hosts, variables_of, named)), aliases
+    by_hand = {aliases.get(name, name) for name in by_hand}
+    return hosts, waves.groups_of(hosts, named, _spare(hosts, variables_of, named)), aliases, by_hand
 
 
 def _check_service(hosts, variables_of, everyone):
@@ -252,7 +272,8 @@ def _check_service(hosts, variables_of, everyone):
             service.gates(one.name, variables_of[one.name])
             for drain in service.drains(one.name, variables_of[one.name]):
                 if drain["delegate_to"] not in known:
-                    raise PlanError(f"Host {one.name}: ksplice_ha_drain names {drain['delegate_to']} (delegate_to), which is not in the inventory: correct it, or add the host.")
+                    raise PlanError(f"Host {one.name}: ksplice_ha_drain names {drain['delegate_to']} (delegate_to), which is not in the inventory: "
+                                    "correct it, or add the host.")
 
 
 def _behind_the_back(hosts, variables_of, options):
@@ -266,8 +287,10 @@ def _behind_the_back(hosts, variables_of, options):
 
 def _spare(hosts, variables_of, named):
     """What the hosts' variables say of how many members of their groups may be out of service."""
-    limits = {}
-    of = {one.name: [*one.groups, *(group for group, members in (named or {}).items() if one.name in members)] for one in hosts}
+    limits, of = {}, {one.name: list(one.groups) for one in hosts}
+    for group, members in (named or {}).items():
+        for name in members:
+            of[name].append(group)
     about = {group for one in hosts if one.in_run for group in of[one.name]}
     for one in hosts:
         limit = variables_of[one.name].get("ksplice_ha_max_unavailable")

@@ -181,7 +181,8 @@ def drains(name, variables):
         kinds = {group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}
         return [{"delegate_to": name, "target": {"adapter": kind}} for kind in ("keepalived", "pacemaker") if kind in kinds]
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) and one.get("adapter") for one in given):
-        raise PlanError(f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings with adapter, as ha_drain's targets, and delegate_to.")
+        raise PlanError(f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings with adapter, "
+                        "as ha_drain's targets, and delegate_to.")
     found = []
     for one in given:
         _no_on(name, "ksplice_ha_drain", one, "delegate_to")

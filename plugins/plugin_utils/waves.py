@@ -42,6 +42,7 @@ class Host:
     :param leased: whether a run has it, or a partner of it, in hand already, one that died perhaps.
     :param canary: whether it is to go ahead of its kernel build.
     :param host_id: which machine it is, as of uptrack_facts; None where nobody knows.
+    :param settings: what the inventory says of how this host is to be treated, in a form that can be compared; empty where it says nothing.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Host:
     leased: bool = False
     canary: bool = False
     host_id: str | None = None
+    settings: tuple = ()
 
     @property
     def has_work(self):
@@ -95,12 +97,13 @@ class Plan:
 
 
 def machines(hosts):
-    """Hosts with one name for each machine. Of several names of one machine the first one that the run may touch keeps the work and the groups of all.
+    """Hosts with one name for each machine. Of several names of one machine one that the run may touch, and that the inventory says most of, does the work
+    and is a member of the groups of all.
 
     :returns: the hosts, and the other names: alias to the name that does the work.
     """
     names = {}
-    for one in sorted(hosts, key=lambda h: (not h.in_run, not h.groups, natural(h.name))):
+    for one in sorted(hosts, key=lambda h: (not h.in_run, not h.settings, not h.groups, natural(h.name))):
         if one.host_id:
             names.setdefault(one.host_id, []).append(one)
     first, aliases = {}, {}
@@ -108,8 +111,15 @@ def machines(hosts):
         if len(known) > 1:
             groups = tuple(dict.fromkeys(group for one in known for group in one.groups))
             role = next((role for role in ("active", "standby") if role in [one.role for one in known]), None)
-            first[known[0].name] = replace(known[0], groups=groups, role=role, canary=any(one.canary for one in known))
-            aliases.update((one.name, known[0].name) for one in known[1:])
+            merged = replace(known[0], groups=groups, role=role, canary=any(one.canary for one in known))
+            other = next((one for one in known if one.settings and one.settings != merged.settings), None)
+            if other and merged.has_work:
+                differ = sorted({key for key, _value in set(other.settings) ^ set(merged.settings)})
+                why = (f"Left alone: {other.name} is another name of this machine, and the inventory says different things of the two "
+                       f"({', '.join(differ)}). Say the same of both, or of one only.")
+                merged = replace(merged, verdict="left", leased=False, reason=why)
+            first[merged.name] = merged
+            aliases.update((one.name, merged.name) for one in known[1:])
 
     def told(one):
         if one.name in aliases:

@@ -233,7 +233,10 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     """]
     space.env["PATH"] = f"{space.venv / 'bin'}:{space.env['PATH']}"
     slow = ("ansible-lint", "antsibull-docs", "galaxy-importer")
-    result = [Check(f"lint: {name}", [c[0] if c[0] == "sh" else space.program(c[0]), *c[1:]], space, quiet=40 if name in slow else 15) for name, c in checks.items()]
+    result = []
+    for name, (program, *words) in checks.items():
+        command = [program if program == "sh" else space.program(program), *words]
+        result.append(Check(f"lint: {name}", command, space, quiet=40 if name in slow else 15))
     if shutil.which("shellcheck"):
         result.append(Check("lint: shellcheck", ["shellcheck", *shell_scripts(files)], space))
     else:

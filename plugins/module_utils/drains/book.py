@@ -110,6 +110,8 @@ def mistake(target):
     for name, value in sorted(given.items()):
         if name not in kind.OPTIONS:
             return "the adapter {} has no option {}; it has {}.".format(target["adapter"], name, ", ".join(sorted(kind.OPTIONS)))
+        if not isinstance(value, str):
+            return "{} is {!r}: give a text, in quotes where YAML reads something else.".format(name, value)
         if kind.OPTIONS[name] and value not in kind.OPTIONS[name]:
             return "{} is {!r}, and not one of {}.".format(name, value, ", ".join(kind.OPTIONS[name]))
     missing = [name for name in getattr(kind, "REQUIRED", ()) if not given.get(name)]

@@ -343,13 +343,25 @@ def changed(lines, changes):
 
 
 def restored(lines, changes):
-    """The lines of a file with what lowered made of them taken back, wherever they stand now;
-    lines of anybody else stay as they are."""
-    originals = {after: before for _number, before, after in changes}
+    """The lines of a file with what lowered made of them taken back, wherever they stand now and
+    however they are indented; lines of anybody else stay as they are."""
+    originals = {" ".join(after.split()): before for _number, before, after in changes}
     result = []
     for line in lines:
-        if line not in originals:
+        key = " ".join(line.split())
+        if key not in originals:
             result.append(line)
-        elif originals[line] is not None:
-            result.append(originals[line])
+        elif originals[key] is not None:
+            result.append(originals[key])
     return result
+
+
+def left(lines, token):
+    """The number, from 1, of a line that still has the mark of a drain, since somebody has changed
+    what stood before it; None where there is none."""
+    ours = f"{MARK} {token} ".split()
+    for number, line in enumerate(lines, 1):
+        at = line.find(MARK)
+        if at >= 0 and line[at:].split()[: len(ours)] == ours:
+            return number
+    return None

@@ -17,7 +17,7 @@ Where somebody else owns keepalived's files, a file that keepalived tracks gets 
 import os
 import time
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived, keepalived_process
+from ansible_collections.rebootless.ksplice.plugins.module_utils import files, keepalived, keepalived_process
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority, keepalived_told
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble, systemctl, write_same
 
@@ -204,6 +204,10 @@ class Adapter:
             restored = keepalived_priority.restored(lines, changes)
             if restored != lines:
                 write_same(self.machine, path, "\n".join(restored))
+            ours = keepalived_priority.left(restored, mark["token"])
+            if ours:
+                raise Trouble(f"{path} line {ours} was written by this drain and changed by somebody else since, so that it cannot be taken back: "
+                              "give the line the priority that it is to have, and take its comment away")
         if not self._runs():
             _must(self.machine, "start")
         elif not track:
@@ -212,16 +216,16 @@ class Adapter:
 
     def _write_number(self, path, before, after):
         real = self.machine.root + path
+        if before is not None and after is not None:
+            write_same(self.machine, path, after)
+            return
         try:
-            if before is None:
-                with open(real, "x", encoding="utf-8"):
-                    os.chmod(real, 0o644)
             if after is None:
                 os.unlink(real)
-                return
+            else:
+                files.replace(real, after, 0o644)
         except OSError as error:
             raise Trouble(f"{path} cannot be written ({error.strerror}); it was left as it was")
-        write_same(self.machine, path, after)
 
     def lacks_back(self, mark):
         """What is missing for the host to be back in service, or None. C(stays) tells what need not come back, and why."""

@@ -61,7 +61,7 @@ def servers(read, matching, path, upstream):
 def folder(path, matching):
     """The folder that relative names in a configuration start from: that of nginx.conf, which is the file's own or one above it."""
     place = os.path.dirname(path)
-    while place != "/":
+    while place != os.path.dirname(place):
         if matching(os.path.join(place, "nginx.conf")):
             return place
         place = os.path.dirname(place)

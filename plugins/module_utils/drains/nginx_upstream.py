@@ -13,6 +13,11 @@ REQUIRED = ("file", "upstream", "server")
 MARK = "# rebootless.ksplice"
 
 
+def mistake(given):
+    """What is wrong with the options, in a sentence, or None."""
+    return None if given["file"].startswith("/") else "file is {!r}: give an absolute path.".format(given["file"])
+
+
 class Adapter:
 
     def __init__(self, machine, options):

@@ -18,7 +18,7 @@ class Adapter:
     def __init__(self, machine, options):
         self.machine, self.options = machine, options
         # The number tells commands apart that differ in their arguments only.
-        self.key = "custom {} ({:08x})".format(options["drain"].partition(" ")[0], zlib.crc32(options["drain"].encode("utf-8", "surrogateescape")))
+        self.key = "custom {} ({:08x})".format((options["drain"].split() or [""])[0], zlib.crc32(options["drain"].encode("utf-8", "surrogateescape")))
         for name, command in options.items():
             try:
                 words = shlex.split(command)

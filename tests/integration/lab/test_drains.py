@@ -411,7 +411,8 @@ def test_what_nginx_cannot_do(balancer):
     cases = [
         (dict(POOL_A, upstream="alone"), "127.0.0.1:8081 is the last server of nginx's upstream alone that is not down. Nothing was changed."),
         (dict(POOL_A, server="10.0.0.1"), f"the upstream pool in {FILE} has no server 10.0.0.1, and there must be one. It has 127.0.0.1:8081 (line "),
-        (dict(POOL_A, server="127.0.0.1"), f"the upstream pool in {FILE} has 3 times the server 127.0.0.1, and there must be one. It has 127.0.0.1:8081 (line "),
+        (dict(POOL_A, server="127.0.0.1"), f"the upstream pool in {FILE} has 3 times the server 127.0.0.1, and there must be one. "
+                                           "It has 127.0.0.1:8081 (line "),
         (dict(POOL_A, upstream="shop"), f"{FILE} and the files that it includes have no upstream shop. Nothing was changed."),
         (dict(POOL_A, file="/etc/nginx/nowhere"), "/etc/nginx/nowhere cannot be read (No such file or directory). Nothing was changed."),
     ]
@@ -430,7 +431,8 @@ def test_a_server_over_several_lines_in_an_included_file(balancer):
     """Whatever nginx reads as one: parameters on the next lines, names in quotes, servers in a file of their own."""
     server, other = "127.0.0.1:8081\n        weight=5\n        max_fails=3;\n", "server\n'127.0.0.1:8082' weight=5; "
     pool = "upstream \"shop\" { zone shop 64k; include shop.servers; }\nserver { listen 8095; location / { proxy_pass http://shop; } }\n"
-    balancer.shell("lb", f"cat > /etc/nginx/shop.servers <<'X'\nserver {server}{other}\nX\ncat > /etc/nginx/conf.d/zz-shop.conf <<'X'\n{pool}X\nnginx -s reload")
+    balancer.shell("lb", f"cat > /etc/nginx/shop.servers <<'X'\nserver {server}{other}\nX\n"
+                         f"cat > /etc/nginx/conf.d/zz-shop.conf <<'X'\n{pool}X\nnginx -s reload")
     before = balancer.shell("lb", "cat /etc/nginx/shop.servers")
     target = dict(POOL_A, file="/etc/nginx/conf.d/zz-shop.conf", upstream="shop")
     assert balancer.drain("lb", target, of="web-a")["changed"]

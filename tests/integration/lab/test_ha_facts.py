@@ -167,7 +167,8 @@ def test_a_command(ha):
     answer = {"groups": [{"name": "billing-db", "role": "active", "addresses": ["192.0.2.10", "2001:db8:0::1"]}, {"name": "cache", "role": "standby"}]}
     ha.shell("k2", f"printf '#!/bin/sh\\ncat <<X\\n%s\\nX\\n' '{json.dumps(answer)}' > /usr/local/bin/state; chmod 755 /usr/local/bin/state")
     # Quotes are the shell's, but there is none.
-    assert ha.facts("k2", command="/usr/local/bin/state 'two words' $HOME") == {"role": "active", "problems": [], "host_id": ha.facts("k2")["host_id"], "groups": [
+    ident = ha.facts("k2")["host_id"]
+    assert ha.facts("k2", command="/usr/local/bin/state 'two words' $HOME") == {"role": "active", "problems": [], "host_id": ident, "groups": [
         {"name": "billing-db", "kind": "command", "role": "active", "addresses": ["192.0.2.10", "2001:db8::1"], "instances": [], "peers": [],
          "size": None},
         {"name": "cache", "kind": "command", "role": "standby", "addresses": [], "instances": [], "peers": [], "size": None}]}

@@ -39,7 +39,8 @@ def test_short_fingerprint(lab, host):
 
 @pytest.mark.thorough
 def test_key_that_is_none(lab, host):
-    assert "has no line -----BEGIN PGP PUBLIC KEY BLOCK-----" in refused(lab, host, repository_key="https://lab-repo/yum/uptrack/ol/9/x86_64/repodata/repomd.xml")
+    assert "has no line -----BEGIN PGP PUBLIC KEY BLOCK-----" in refused(
+        lab, host, repository_key="https://lab-repo/yum/uptrack/ol/9/x86_64/repodata/repomd.xml")
 
 
 @pytest.mark.thorough

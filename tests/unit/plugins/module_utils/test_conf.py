@@ -188,15 +188,28 @@ def test_only_what_is_secret_is_cut_out_of_results():
 
 
 @pytest.mark.parametrize("text, shown", [
-    ("see https://u:p@ss@h/x?y, https://h", "see https://(hidden)@h/x?y, https://h"), ("http://u:a/b@h", "http://(hidden)@h"), ("http://u:a@h/b@c", "http://(hidden)@c"),
-    ('{"a":"http://u:p@h","b":"c@d"}', '{"a":"http://(hidden)@h","b":"c@d"}'), ("mail to a@b", "mail to a@b"), ("://@", "://(hidden)@"),
-    ("the long\nsecret here", "the (hidden) here"), ("abc", "abc")])
+    ("see https://u:p@ss@h/x?y, https://h", "see https://(hidden)@h/x?y, https://h"), ("http://u:a/b@h", "http://(hidden)@h"),
+    ("http://u:a@h/b@c", "http://(hidden)@c"),
+    ('{"a":"http://u:p@h","b":"c@d"}', '{"a":"http://(hidden)@d"}'), ("mail to a@b", "mail to a@b"), ("://@", "://(hidden)@"),
+    ("the long\nsecret here", "the (hidden) here"), ("abc", "abc"),
+    ("http://u:pa'ss@h, \"http://u:a<b@h", "http://(hidden)@h, \"http://(hidden)@h")])
 def test_masks(text, shown):
     assert secrets.mask(text, ["longsecret", "abc"]) == shown
 
 
-def test_what_a_command_printed_has_none_of_its_arguments():
-    assert secrets.said("probe --user=admin -p hunter22 pw=ab", "admin failed\nwith hunter22, ab") == "(hidden) failed with (hidden), ab"
+@pytest.mark.parametrize("command, words, told", [
+    ("probe --user=admin -p hunter22 pw=ab", "admin failed\nwith hunter22, ab, about", "(hidden) failed with (hidden), (hidden), about"),
+    ("curl -u 'admin:hunter2' /srv/x", "denied for admin:hunter2 at /srv/x", "denied for (hidden) at /srv/x"),
+    ("sh -c 'x --pass=\"s3cret\" -pab3'", "no s3cret, no ab3", "no (hidden), no (hidden)"),
+    ("tool -p abc", "abc is wrong, abcd is not", "(hidden) is wrong, abcd is not"),
+    ("tool 'not closed hunter2", "hunter2", "(hidden)"),
+    ("tool", "it failed", "it failed")])
+def test_what_a_command_printed_has_none_of_its_arguments(command, words, told):
+    assert secrets.said(command, words) == told
+
+
+def test_an_address_is_told_without_what_opens_it():
+    assert secrets.address("https://u:p@h/x?token=SECRET") == "https://h/x?…" and secrets.address("http://h/x") == "http://h/x"
 
 
 @pytest.mark.parametrize("stray", ["a stray line", "  more of it", "0123456789abcdef"])

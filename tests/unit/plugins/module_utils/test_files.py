@@ -72,7 +72,7 @@ def test_what_belongs_to_the_old_file_stays(tmp_path):
     # An access control list: owner rw, user 7000 r, group r, mask r, others none.
     undefined = 0xFFFFFFFF
     entries = ((1, 6, undefined), (2, 4, 7000), (4, 4, undefined), (16, 4, undefined), (32, 0, undefined))
-    kept["system.posix_acl_access"] = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    kept["system.posix_acl_access"] = access_control_list(*entries)
     for name, value in list(kept.items()):
         try:
             os.setxattr(str(path), name, value)
@@ -91,6 +91,39 @@ def test_what_belongs_to_the_old_file_stays(tmp_path):
     assert {name: os.getxattr(copy, name) for name in kept} == kept
 
 
+def access_control_list(*entries):
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_what_the_folder_gives_to_new_files_does_not_open_an_old_one(tmp_path):
+    path = tmp_path / "conf"
+    path.write_text("old")
+    os.chmod(str(path), 0o640)
+    undefined = 0xFFFFFFFF
+    inherited = access_control_list((1, 7, undefined), (2, 4, NOBODY), (4, 5, undefined), (16, 5, undefined), (32, 0, undefined))
+    try:
+        os.setxattr(str(tmp_path), "system.posix_acl_default", inherited)
+    except OSError as error:
+        pytest.skip("no access control lists here ({})".format(error.strerror))
+    files.replace(str(path), "new")
+    assert os.listxattr(str(path)) == [] and stat.S_IMODE(os.stat(str(path)).st_mode) == 0o640
+
+
+def test_what_cannot_be_kept_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "conf"
+    path.write_text("old")
+    os.setxattr(str(path), "user.note", b"x")
+
+    def refused(*_arguments):
+        raise OSError(errno.EPERM, "Operation not permitted")
+    monkeypatch.setattr(os, "setxattr", refused)
+    with pytest.raises(files.Lossy, match="user.note cannot be kept"):
+        files.replace(str(path), "new")
+    assert path.read_text() == "old" and os.listdir(str(tmp_path)) == ["conf"]
+    files.replace(str(path), "new", lossy=True)
+    assert path.read_text() == "new"
+
+
 def test_links(tmp_path):
     path, name, other = (str(tmp_path / one) for one in ("conf", "link", "hard"))
     (tmp_path / "conf").write_text("old")
@@ -98,10 +131,10 @@ def test_links(tmp_path):
     files.replace(name, "new")
     assert os.readlink(name) == "conf" and (tmp_path / "conf").read_text() == "new"
     os.link(path, other)
-    with pytest.raises(files.HardLinked, match="2 names"):
+    with pytest.raises(files.Lossy, match="2 names"):
         files.replace(path, "newer")
     assert (tmp_path / "conf").read_text() == (tmp_path / "hard").read_text() == "new"
-    files.replace(path, "newer", part_links=True)
+    files.replace(path, "newer", lossy=True)
     assert (tmp_path / "conf").read_text() == "newer" and (tmp_path / "hard").read_text() == "new"
 
 

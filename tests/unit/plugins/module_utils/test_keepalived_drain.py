@@ -435,3 +435,22 @@ def test_a_process_that_does_not_expect_to_be_asked_is_left_alone():
     finally:
         sleeper.kill()
         assert sleeper.wait() == -9
+
+
+def test_what_is_written_anew_with_other_blanks_is_still_ours(host):
+    """A formatter, or an editor that changes line ends, takes nothing from what was lowered."""
+    assert not host.task("drained")["failed"]
+    host.write(
+        "".join(f"\t{' '.join(line.split())} \r\n" for line in host.text().splitlines())
+    )
+    assert "priority 1 #" in host.text()
+    host.task("undone")
+    assert "rebootless" not in host.text() and "priority 100" in host.text()
+
+
+def test_a_line_of_ours_that_was_changed_is_told_and_the_mark_stays(host):
+    assert not host.task("drained")["failed"]
+    host.write(host.text().replace("priority 1 #", "priority 7 #"))
+    undone = host.task("undone")
+    assert undone["failed"] and f"{PATH} line " in undone["msg"]
+    assert "changed by somebody else since" in undone["msg"] and undone["drained"]

@@ -97,7 +97,8 @@ def test_what_cannot_be_understood_names_file_and_line(tmp_path, text, words):
     assert words in str(error.value) and str(path) in str(error.value)
 
 
-PIECES = ["server a:1", "server  b", "server 'c d'", "server\ne\tdown", "down", "weight=2", "'down'", "\"x\\\"y\"", "upstream shop", "upstream 'shop'", "upstream y",
+PIECES = ["server a:1", "server  b", "server 'c d'", "server\ne\tdown", "down", "weight=2", "'down'", "\"x\\\"y\"", "upstream shop", "upstream 'shop'",
+          "upstream y",
           "http", "{", "{", "}", "}", ";", ";", ";", " ", "\n", "# down ; {\n", "${a}b", "$x", "a\\;b", "a#b", "\\{"]
 
 
@@ -107,7 +108,8 @@ def test_whatever_is_written(tmp_path):
     for number in range(rounds(2000, 400)):
         # Apart from each other: within a word nginx takes a closing brace for a part of it, and this judge does not.
         inside = "".join(chance.choice(PIECES) + chance.choice([" ", "\n"]) for _piece in range(chance.randrange(12)))
-        text = chance.choice(["{}", "upstream shop {{ {} }}", "upstream shop {{ server z; {}; }}", "http {{ upstream 'shop' {{ {} server y down; }} }}"]).format(inside)
+        around = chance.choice(["{}", "upstream shop {{ {} }}", "upstream shop {{ server z; {}; }}", "http {{ upstream 'shop' {{ {} server y down; }} }}"])
+        text = around.format(inside)
         path.write_text(text)
         try:
             expected = judged(str(path), "shop")

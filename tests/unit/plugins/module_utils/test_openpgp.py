@@ -52,9 +52,9 @@ def shown(home, text):
 def test_as_gpg_says(keys, tmp_path):
     tmp_path.chmod(0o700)
     for fingerprint, text in keys:
-        for given in (text, text.replace("\n", "\r\n"), f"\n  {text}\n\n", text.replace("\n\n", "\nComment: a key\n\n", 1),
-                      "\n".join(line for line in text.splitlines() if not line.startswith("="))):
-            key = openpgp.key(given)
+        for written in (text, text.replace("\n", "\r\n"), f"\n  {text}\n\n", text.replace("\n\n", "\nComment: a key\n\n", 1),
+                        "\n".join(line for line in text.splitlines() if not line.startswith("="))):
+            key = openpgp.key(written)
             assert key.fingerprint == fingerprint
             # gpg's own armor of the same packets is the same.
             assert key.armored == text and shown(tmp_path, key.armored) == [fingerprint]

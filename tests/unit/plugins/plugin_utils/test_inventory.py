@@ -91,11 +91,13 @@ def test_what_of_the_inventory_was_not_read(tmp_path):
         "script.sh": "#!/bin/sh\necho '{}'\n",
         "torn.sh": "#!/bin/sh\necho '{'\n",
         "plugin.yml": "plugin: no.such.plugin\n",
+        # On a share everything may be executable.
+        "shared": "a\nb\n[web\nc\n",
         "secret": "$ANSIBLE_VAULT;1.1;AES256\n3132\n",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755 if name.endswith(".sh") else 0o644)
+        (tmp_path / name).chmod(0o755 if name.endswith((".sh", "shared")) else 0o644)
     folder = tmp_path / "folder"
     (folder / "group_vars").mkdir(parents=True)
     (folder / "group_vars" / "all.yml").write_text("x: 1\n")
@@ -108,8 +110,11 @@ def test_what_of_the_inventory_was_not_read(tmp_path):
         assert complaint(*fine) is None, fine
     assert inventory.complaint(["web1,web2,"], [None]) is None
     # Without a host, that a file cannot be read is all that is known.
-    for bad in ("broken.yml", "half.yml", "torn.sh", "plugin.yml", "secret"):
+    for bad in ("broken.yml", "half.yml", "torn.sh", "plugin.yml", "shared"):
         assert f"{bad} could not be parsed" in complaint("good", bad)
+    assert "shared could not be parsed" in complaint("shared", files=["shared"])
+    # Only Ansible has the password.
+    assert complaint("good", "secret") is None
     assert complaint("torn.sh", "plugin.yml", "secret", files=("torn.sh", "plugin.yml", "secret")) is None
     assert "missing does not exist" in complaint("good", "missing")
     (folder / "broken.yml").write_text("[a\n")

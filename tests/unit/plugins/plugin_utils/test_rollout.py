@@ -160,7 +160,8 @@ def test_a_member_found_missing_leaves_room_for_fewer_of_its_group_in_the_wave()
 
 
 def test_a_canary_that_is_left_alone_has_one_successor_and_not_a_crowd():
-    hosts = {"a1": surveyed(ksplice_ha_group="p", ksplice_canary=True), "z2": unreachable(ksplice_ha_group="p"), "h1": surveyed(), "h2": surveyed(), "h3": surveyed()}
+    hosts = {"a1": surveyed(ksplice_ha_group="p", ksplice_canary=True), "z2": unreachable(ksplice_ha_group="p"),
+             "h1": surveyed(), "h2": surveyed(), "h3": surveyed()}
     play = ["a1", "h1", "h2", "h3"]
     state = rollout.batch({**hosts, "z2": {"ksplice_ha_group": "p"}}, sorted(hosts), play, {"max_failures": 5, "play": play}, {})
     assert state["waves"] == [["a1"], ["h1", "h2", "h3"]]
@@ -560,3 +561,32 @@ def test_mistakes_in_gates_and_drains_are_found_before_any_host_is_asked():
     for variables, words in (({"ksplice_ha_gates": [{"comand": "true"}]}, "has comand"), ({"ksplice_ha_drain": [{"adapter": "x"}]}, "there is no adapter 'x'"),
                              ({"ksplice_ha_drain": [dict(DRAIN[0], delegate_to="nobody")]}, "which is not in the inventory")):
         assert words in rollout.ready({"a": variables}, ["a"], ["a"], {})["error"]
+
+
+def test_a_machine_is_what_the_inventory_says_of_one_of_its_names():
+    """The groups that run on it count only where the inventory names none for any of its names."""
+    def of(name, **variables):
+        one = surveyed(**variables)
+        one["ksplice_survey"]["ansible_facts"]["uptrack"].update(host_id={"a": "1", "a2": "1"}.get(name, name), redundancy=["keepalived"])
+        one["ksplice_ha_asked"] = {"ansible_facts": {"ha": {"groups": [{"name": "x", "kind": "keepalived", "role": "standby", "addresses": [], "instances": [],
+                                                                       "peers": []}], "role": "standby", "problems": []}}}
+        return one
+    for hosts, options in (({"a": of("a"), "a2": of("a2", ksplice_ha_group="inv"), "b": of("b", ksplice_ha_group="inv")}, {}),
+                           ({"a": of("a"), "a2": of("a2"), "b": of("b")}, {"groups": {"inv": ["a2", "b"]}})):
+        run = rollout.start(hosts, sorted(hosts), sorted(hosts), options)
+        assert "error" not in run, run["error"]
+        assert sorted(name for wave in run["waves"] for name in wave) == sorted({"a", "a2", "b"} - set(run["aliases"])) and len(run["waves"]) == 2
+        assert list(run["groups"]) == ["inv"]
+
+
+def test_each_host_is_read_once():
+    class Counted(dict):
+        reads = 0
+
+        def __getitem__(self, name):
+            Counted.reads += 1
+            return super().__getitem__(name)
+    hosts = Counted({f"h{number}": surveyed(ksplice_ha_group=f"g{number // 2}") for number in range(20)})
+    about = {"options": {"max_parallel": 10, "groups": {"more": ["h1", "h2"]}}}
+    assert rollout.ready(hosts, sorted(hosts), sorted(hosts), about) == about and Counted.reads == 20
+    assert "error" not in rollout.start(hosts, sorted(hosts), sorted(hosts), about["options"]) and Counted.reads == 40

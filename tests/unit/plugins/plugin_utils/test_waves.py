@@ -166,7 +166,8 @@ BAD = [
     (lambda: waves.groups_of([Host("a", "behind")], ["a"]), "ksplice_ha_groups .* is \\['a'\\]"),
     (lambda: waves.plan([Host("a", "behind")], stages="prod"), "stages .* is 'prod': give a list"),
     (lambda: waves.doubtful([Host("a", "behind")], [waves.Group("g", ("a",))]), "Group g has one member only, a"),
-    (lambda: waves.doubtful([Host("c", "behind")], [waves.Group("g", ("a", "b")), waves.Group("G", ("c", "d"))]), "g and G differ in upper and lower case only"),
+    (lambda: waves.doubtful([Host("c", "behind")], [waves.Group("g", ("a", "b")), waves.Group("G", ("c", "d"))]),
+     "g and G differ in upper and lower case only"),
     (lambda: waves.doubtful([Host("a", "behind")], [waves.Group("lb,db", ("a", "b"))]), "has a comma in its name"),
     (lambda: waves.doubtful([Host("a", "behind", role="active")], []), "Host a is active .* but in no group"),
     (lambda: options.misspelt("a", {"ksplice_ha_grp": "g"}), "Host a has the variable ksplice_ha_grp.*did you mean ksplice_ha_group"),
@@ -246,6 +247,18 @@ def test_two_names_of_one_machine_are_one_host():
     assert sorted(name for wave in plan.waves for name in wave) == ["mgmt", "ops2", "solo", "web2"]
     assert "Another name of mgmt" in plan.left["web1"]
     assert not any({"mgmt", "web2"} <= set(wave) or {"mgmt", "ops2"} <= set(wave) for wave in plan.waves)
+
+
+def test_the_name_that_the_inventory_says_something_of_does_the_work():
+    drained = (("ksplice_ha_drain", "[...]"),)
+    bare, told = Host("10.0.0.5", "behind", "k", host_id="1"), Host("lb1", "behind", "k", host_id="1", settings=drained)
+    merged, aliases = waves.machines([bare, told])
+    assert aliases == {"10.0.0.5": "lb1"} and merged[1].has_work and merged[1].settings == drained
+    # What the inventory says of both alike is said of the machine; where it contradicts itself, nobody knows what is meant.
+    assert waves.machines([replace(bare, settings=drained), told])[0][0].has_work
+    merged, _aliases = waves.machines([replace(bare, settings=(("ksplice_stage", "'dev'"),)), told])
+    assert not any(one.has_work for one in merged)
+    assert [one.reason for one in merged if "different things of the two (ksplice_ha_drain, ksplice_stage)" in one.reason]
 
 
 def test_a_machine_that_nobody_knows_is_no_other():
