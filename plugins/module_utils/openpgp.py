@@ -18,6 +18,7 @@ BEGIN, END = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BL
 PUBLIC_KEY = 6
 # Characters; a key with hundreds of signatures has fewer.
 MOST = 1 << 20
+SIGNATURE, SUBKEY, BINDING = 2, 14, 0x18
 # What else belongs to a public key: signatures, names, pictures, subkeys, padding.
 PARTS = {2: "signature", 13: "user ID", 14: "public subkey", 17: "user attribute", 21: "padding"}
 
@@ -36,7 +37,10 @@ def key(text):
     """
     data = _data(text)
     fingerprint = None
-    for tag, body in _packets(data):
+    packets = list(_packets(data))
+    for number, (tag, body) in enumerate(packets):
+        if tag == SUBKEY and not _is_bound(packets[number + 1:]):
+            raise NotAKey("it has a subkey that no signature binds to it")
         if tag == PUBLIC_KEY:
             if fingerprint:
                 raise NotAKey("it holds more than one public key")
@@ -46,6 +50,17 @@ def key(text):
     if not fingerprint:
         raise NotAKey("it holds no public key")
     return Key(fingerprint, _armored(data))
+
+
+def _is_bound(following):
+    """Whether a signature of the binding kind stands among those behind a subkey. Package managers check it; old ones took a subkey without any."""
+    for tag, body in following:
+        if tag != SIGNATURE:
+            return False
+        kind = body[2:3] if body[:1] in (b"\x02", b"\x03") else body[1:2]
+        if kind == bytes([BINDING]):
+            return True
+    return False
 
 
 def same(one, other):
@@ -66,14 +81,16 @@ def _data(text):
     """The packets of the only block of a text."""
     if len(text) > MOST:
         raise NotAKey(f"it has more than {MOST} characters")
-    lines = [line.strip() for line in text.strip().split("\n")]
+    lines = [line.strip() for line in text.lstrip("\ufeff").strip().split("\n")]
     if BEGIN not in lines:
         raise NotAKey(f"it has no line {BEGIN}")
     if lines[0] != BEGIN or END not in lines:
         raise NotAKey(f"it has other words beside its block, or no line {END}")
     last = lines.index(END)
-    if last != len(lines) - 1 or any(line.startswith("-----") for line in lines[1:last]):
+    if any(line.startswith("-----") for line in lines[1:last] + lines[last + 1:]):
         raise NotAKey("it holds more than one block")
+    if last != len(lines) - 1:
+        raise NotAKey("it has other words beside its block")
     body = lines[1:last]
     # Headers up to an empty line; some writers leave both out.
     if "" in body and (not body[0] or ":" in body[0]):
@@ -145,7 +162,7 @@ def _packet(data, at):
 
 def _fingerprint(body):
     version = body[:1]
-    if version == b"\x04":
+    if version == b"\x04" and len(body) < 1 << 16:
         # The fingerprint of version 4 is SHA-1 by definition; nothing here chose it.
         return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest().upper()
     if version == b"\x06":

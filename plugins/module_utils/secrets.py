@@ -33,7 +33,9 @@ def of_proxy(url):
 
 def told(command):
     """A command of the operator's for people: its arguments may hold a password, and what is told stands in records."""
-    return "{} …".format(command.split()[0]) if len(command.split()) > 1 else command
+    words = command.split()
+    # A first word with an equals sign is a variable, which only a shell would set.
+    return "…" if words and "=" in words[0] else "{} …".format(words[0]) if len(words) > 1 else command
 
 
 def said(command, words):
@@ -52,9 +54,8 @@ def _values(command):
     except ValueError:
         arguments = command.split()[1:]
     for argument in arguments:
-        name, sign, value = argument.partition("=")
-        if sign:
-            yield value
+        # A user and a password, or a variable and its value, may be told apart by what prints them.
+        yield from (part for part in re.split("[=:]", argument)[1:] if part and not part.startswith("/"))
         if " " in argument:
             yield from _values("sh " + argument)
         elif re.match(r"-\w..", argument):

@@ -87,7 +87,9 @@ def read(window):
 def _minute(window, key, otherwise):
     text = str(window.get(key, otherwise))
     found = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
-    if not found or int(found.group(1)) * 60 + int(found.group(2)) > 1440 or int(found.group(2)) > 59:
+    # A window may end at 24:00, and begins at 00:00 of the day after.
+    last = 1440 if key == "to" else 1439
+    if not found or int(found.group(1)) * 60 + int(found.group(2)) > last or int(found.group(2)) > 59:
         raise Closed(f"{key} is {window.get(key)!r}, and not a time such as \"22:30\" in quotes")
     return int(found.group(1)) * 60 + int(found.group(2))
 

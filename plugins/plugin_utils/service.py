@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.rebootless.ksplice.plugins.module_utils import gates as gate_checks
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
@@ -19,10 +21,7 @@ TAKES_OVER = {"keepalived": "keepalived", "pacemaker": "pacemaker*"}
 
 def canary(name, variables):
     """Whether a host is to go ahead of its kernel build (ksplice_canary)."""
-    try:
-        return boolean(variables.get("ksplice_canary") or False)
-    except TypeError:
-        raise PlanError(f"Host {name}: ksplice_canary is {variables['ksplice_canary']!r}: give true or false.") from None
+    return _truth(name, "ksplice_canary", variables.get("ksplice_canary"))
 
 
 def may_be_discovered(variables):
@@ -200,7 +199,7 @@ def drains(name, variables):
 
 def _no_on(name, variable, one, key):
     """Complain of C(on), which is the truth value true where YAML has it without quotes."""
-    if "on" in one or True in one:
+    if any(found is True or found == "on" for found in one):
         raise PlanError(f"Host {name}: {variable} has the key `on`, which YAML takes for the word true: write {key} in its place.")
 
 
@@ -214,7 +213,7 @@ def gates(name, variables, soak=0):
     result = {place: [] for place in PLACES}
     result.update(hold=dict.fromkeys(PLACES, 0), baseline=[])
     result["hold"]["host"] = int(soak)
-    timeouts = []
+    timeouts, names = [], set()
     for kind in sorted({group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}.intersection(TAKES_OVER)):
         result["peers"].append({"name": f"{kind} on the partner", "unit": TAKES_OVER[kind], "when": "before"})
     for one in given:
@@ -224,32 +223,68 @@ def gates(name, variables, soak=0):
         wrong = [str(key) for key in one if key not in (*CHECK, "run_on", "timeout", "hold", "baseline", "when")]
         wrong += [f"run_on: {place}"] if place not in PLACES else []
         wrong += [f"when: {one['when']}"] if one.get("when", "both") not in ("both", "before", "after") else []
-        wrong += [f"{key}: {one[key]}" for key in ("timeout", "hold") if not str(one.get(key, 0)).isdigit()]
-        if not wrong and len([kind for kind in KINDS if one.get(kind)]) != 1:
+        wrong += [f"{key}: {one[key]}" for key in ("timeout", "hold") if not re.fullmatch("[0-9]+", str(one.get(key, 0)))]
+        wrong += [f"{key}: {one[key]}" for key in ("command", "url", "unit", "address") if key in one and not isinstance(one[key], str)]
+        if not wrong and len([kind for kind in KINDS if kind in one]) != 1:
             wrong = [f"a check of {' and '.join(key for key in one if key in KINDS) or 'nothing'}"]
-        nonsense = gate_checks.mistake({"command": str(one["command"])}) if not wrong and one.get("command") else None
+        allowed = _truth(name, "baseline of ksplice_ha_gates", one.get("baseline"))
+        nonsense = None if wrong else gate_checks.mistake(_typed(name, one))
         if nonsense:
             raise PlanError(f"Host {name}: ksplice_ha_gates has a check that makes no sense: {nonsense}.")
         if wrong:
             raise PlanError(f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, port, unit, "
                             f"and name, run_on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after).")
-        check = {key: one[key] for key in CHECK if key in one}
-        check.setdefault("name", gate_checks.title(dict({"address": "127.0.0.1"}, **check)))
+        check = {key: value for key, value in _typed(name, one).items() if key in CHECK}
+        # No two have one name, by which it is known later which of them was bad before: what is forgiven one is not forgiven the other.
+        title = gate_checks.title(dict({"address": "127.0.0.1"}, **check))
+        check["name"] = next(word for number in range(1, len(given) + 2) for word in [title if number == 1 else f"{title} ({number})"] if word not in names)
+        names.add(check["name"])
         result[place].append(dict(check, when=one.get("when", "both")))
         timeouts.append(int(one.get("timeout", TIMEOUT)))
         result["hold"][place] = max(result["hold"][place], int(one.get("hold", 0)))
-        if one.get("baseline"):
+        if allowed:
             result["baseline"].append(check["name"])
     # They are looked at together, so that the one with the most time has a say.
     result.update(timeout=max(timeouts or [TIMEOUT]), addresses=addresses(variables))
     return result
 
 
+def _typed(name, one):
+    """A check with its numbers as numbers and its name as text."""
+    found = dict(one)
+    if "name" in found:
+        found["name"] = str(found["name"])
+    try:
+        if "port" in found:
+            found["port"] = _number(found["port"])
+        if "status" in found:
+            found["status"] = [_number(status) for status in (found["status"] if isinstance(found["status"], (list, tuple)) else [found["status"]])]
+    except ValueError as error:
+        raise PlanError(f"Host {name}: ksplice_ha_gates has {error} for a number of a check: give ports, and statuses as numbers.") from None
+    return found
+
+
+def _number(value):
+    if isinstance(value, bool) or not re.fullmatch("[0-9]+", str(value)):
+        raise ValueError(repr(value))
+    return int(value)
+
+
+def _truth(name, what, value):
+    try:
+        return boolean(value if value is not None else False)
+    except TypeError:
+        raise PlanError(f"Host {name}: {what} is {value!r}: give true or false.") from None
+
+
 def addresses(variables):
     """The virtual addresses of which exactly one member of the group is to hold each."""
     given = variables.get("ksplice_ha_addresses")
     if given:
-        return [given] if isinstance(given, str) else list(given)
+        found = [given] if isinstance(given, str) else given
+        if not isinstance(found, (list, tuple)) or not all(isinstance(one, str) for one in found):
+            raise PlanError(f"ksplice_ha_addresses is {given!r}: give an IP address, or a list of them.")
+        return list(found)
     return sorted({one for group in (discovered(variables) or {"groups": ()})["groups"] for one in group["addresses"]})
 
 

@@ -107,7 +107,7 @@ def mistake(target):
     if kind is None:
         return "there is no adapter {!r}; there are {}.".format(target["adapter"], ", ".join(sorted(ADAPTERS)))
     given = _given(target)
-    for name, value in sorted(given.items()):
+    for name, value in sorted(given.items(), key=str):
         if name not in kind.OPTIONS:
             return "the adapter {} has no option {}; it has {}.".format(target["adapter"], name, ", ".join(sorted(kind.OPTIONS)))
         if not isinstance(value, str):

@@ -13,21 +13,26 @@ OPTIONS = {"drain": (), "undo": (), "is_active": (), "is_drained": ()}
 REQUIRED = ("drain", "undo")
 
 
+def mistake(given):
+    """What is wrong with the commands, in a sentence, or None."""
+    for name, command in sorted(given.items()):
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            return "The command of {} is none ({}).".format(name, error)
+        if not words:
+            return "The command of {} is blank.".format(name)
+        if bounded.meant_for_a_shell(words):
+            return "The command of {} has {}, which only a shell understands: write sh -c '…'.".format(name, bounded.meant_for_a_shell(words))
+    return None
+
+
 class Adapter:
 
     def __init__(self, machine, options):
         self.machine, self.options = machine, options
         # The number tells commands apart that differ in their arguments only.
         self.key = "custom {} ({:08x})".format((options["drain"].split() or [""])[0], zlib.crc32(options["drain"].encode("utf-8", "surrogateescape")))
-        for name, command in options.items():
-            try:
-                words = shlex.split(command)
-            except ValueError as error:
-                raise Trouble("The command of {} is none ({}).".format(name, error))
-            if bounded.meant_for_a_shell(words):
-                raise Trouble("The command of {} has {}, which only a shell understands: write sh -c '…'.".format(name, bounded.meant_for_a_shell(words)))
-            if not words:
-                raise Trouble("The command of {} is blank.".format(name))
 
     def _ask(self, name, otherwise):
         if not self.options.get(name):
