@@ -9,6 +9,7 @@ is asked anything.
 from __future__ import annotations
 
 import difflib
+import re
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError, budget
 
@@ -24,7 +25,7 @@ RUN = {
     "ksplice_settings": "settings", "ksplice_check": "text", "ksplice_check_hours": "any", "ksplice_image": "truth", "ksplice_retire": "truth",
     "ksplice_enroll_hosts": "text", "ksplice_enroll_fail": "truth", "ksplice_run_kind": "text", "ksplice_report_default": "text",
     "ksplice_drain": "drain", "ksplice_soak": "seconds", "ksplice_wave_soak": "seconds", "ksplice_promote": "truth", "ksplice_self_update": "self_update",
-    "ksplice_stop_file": "text", "ksplice_window": "any", "ksplice_lease_seconds": "count",
+    "ksplice_stop_file": "path", "ksplice_window": "any", "ksplice_lease_seconds": "count",
     "ksplice_timeout": "count", "ksplice_lease_wait": "seconds", "ksplice_drain_timeout": "count",
 }
 CHOICES = {"drain": ("never", "active", "always"), "self_update": ("refuse", "warn", "allow")}
@@ -34,6 +35,9 @@ HOST = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ks
 # Those of them by which one host is treated unlike another; a group and a role it may have under each of its names.
 TREATMENT = ("ksplice_ha_addresses", "ksplice_ha_command", "ksplice_ha_discover", "ksplice_ha_drain", "ksplice_ha_gates", "ksplice_ha_max_unavailable",
              "ksplice_stage")
+# Those of a run that are read once, for all of its hosts.
+ONCE = ("ksplice_drain", "ksplice_ha_groups", "ksplice_max_failures", "ksplice_max_parallel", "ksplice_partial_groups", "ksplice_promote", "ksplice_self_update",
+        "ksplice_soak", "ksplice_stages", "ksplice_stop_file", "ksplice_wave_soak", "ksplice_window")
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0", "y", "n", "t", "f")
 
 
@@ -48,9 +52,11 @@ def check(variables):
             continue
         text = str(value).strip()
         if kind in ("seconds", "number", "count"):
-            if isinstance(value, bool) or not text.isdigit() or (kind == "count" and int(text) < 1):
+            if isinstance(value, bool) or not re.fullmatch("[0-9]+", text) or (kind == "count" and int(text) < 1):
                 what = {"seconds": "seconds, as a number from 0 on", "number": "a number from 0 on", "count": "a number from 1 on"}[kind]
                 raise PlanError(f"{name} is {value!r}: give {what}.")
+        elif kind == "path" and text and not text.startswith("/"):
+            raise PlanError(f"{name} is {value!r}: give an absolute path.")
         elif kind == "truth" and text.lower() not in TRUTHS:
             raise PlanError(f"{name} is {value!r}: give true or false.")
         elif kind == "list" and not (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)):
@@ -64,6 +70,20 @@ def check(variables):
             budget(value, 1)
         elif kind in CHOICES and value not in CHOICES[kind]:
             raise PlanError(f"{name} is {value!r}: give one of {', '.join(CHOICES[kind])}.")
+
+
+def differing(first, variables_of, names):
+    """Complain of a variable of the run that hosts differ in: it is read once, and one of them would get what is meant for another.
+
+    :raises PlanError: in one sentence.
+    """
+    known = {key: variables_of[first].get(key) for key in ONCE}
+    for name in names:
+        variables = variables_of[name]
+        for key in ONCE:
+            if (key in variables or known[key] is not None) and variables.get(key) != known[key]:
+                raise PlanError(f"{key} is one thing for {first} and another for {name}, and a run has one: give all hosts of the run the same, "
+                                "or run once for each (ksplice_hosts).")
 
 
 def misspelt(name, variables):

@@ -35,6 +35,8 @@ def record(variables_of, everyone, in_run, run, state, about):
     :param state: the state of the rollout at its end, or an empty mapping if there was none.
     :param about: C(id), C(started), C(ended) (UTC, ISO 8601), C(who), C(check), C(kind) and C(options).
     """
+    # Whatever a host's variables are: it has its row.
+    variables_of = rollout.Once(variables_of)
     inside, outcomes = set(in_run), (state or {}).get("outcomes") or {}
     wave_of = {name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave}
     began = (state or {}).get("began") or []

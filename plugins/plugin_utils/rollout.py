@@ -15,9 +15,11 @@ role keeps as a fact of the controller and passes back in:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
+from ansible.errors import AnsibleError
 from ansible_collections.rebootless.ksplice.plugins.module_utils import lease as leases
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions, inventory, service, waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options as run_options
@@ -27,15 +29,38 @@ UNREACHABLE = "The host cannot be reached."
 
 
 class Once(dict):
-    """Hosts' variables, those of each host read once: Ansible puts them together anew at every look, which takes a millisecond."""
+    """Hosts' variables, those of each host read once: Ansible puts them together anew at every look, which takes a millisecond.
 
-    def __init__(self, variables_of):
+    :param strict: names of the hosts of which every variable has to be sound. Of any other, one that cannot be filled in is as good as not there.
+    """
+
+    def __init__(self, variables_of, strict=()):
         super().__init__()
-        self.variables_of = variables_of
+        self.variables_of, self.strict = variables_of, set(strict)
 
     def __missing__(self, name):
-        self[name] = self.variables_of[name]
+        found = self.variables_of[name]
+        self[name] = found if name in self.strict else Lenient(found)
         return self[name]
+
+
+class Lenient(Mapping):
+    """The variables of a host that stops nobody."""
+
+    def __init__(self, variables):
+        self.variables = variables
+
+    def __getitem__(self, key):
+        try:
+            return self.variables[key]
+        except AnsibleError as error:
+            raise KeyError(key) from error
+
+    def __iter__(self):
+        return iter(self.variables)
+
+    def __len__(self):
+        return len(self.variables)
 
 
 def host(name, variables, in_run=True, groups=None):
@@ -90,7 +115,7 @@ def ready(variables_of, everyone, in_run, about, sources=()):
     :param sources: of the inventory, as Ansible was given them.
     :returns: C(about), or C(error) with a sentence.
     """
-    variables_of = Once(variables_of)
+    variables_of = Once(variables_of, in_run)
     try:
         if not everyone:
             raise PlanError(inventory.empty(sources))
@@ -107,6 +132,7 @@ def ready(variables_of, everyone, in_run, about, sources=()):
         run_options.check(variables_of[in_run[0]])
         _check_service([Host(name, "unknown") for name in in_run], variables_of, everyone)
         if about.get("options"):
+            run_options.differing(in_run[0], variables_of, in_run)
             _check_plan(variables_of, everyone, in_run, about["options"])
     except PlanError as error:
         return {"error": str(error)}
@@ -141,7 +167,7 @@ def start(variables_of, everyone, in_run, options):
     :returns: the plan as a mapping, with C(error) and no waves in it when it cannot be planned.
     """
     try:
-        run = _plan(Once(variables_of), everyone, in_run, options, {})
+        run = _plan(Once(variables_of, in_run), everyone, in_run, options, {})
     except PlanError as error:
         # The survey is done all the same, and the record tells it.
         run = dict(waves.Plan().as_dict(), hash=None, error=str(error), groups={}, max_failures=0, planned_hosts={})
@@ -175,7 +201,7 @@ def batch(variables_of, everyone, in_batch, options, state, run=None):
     """
     outcomes = dict((state or {}).get("outcomes") or {})
     try:
-        planned = _plan(variables_of, everyone, in_batch, dict(options, partial_groups=True), outcomes, run)
+        planned = _plan(Once(variables_of, in_batch), everyone, in_batch, dict(options, partial_groups=True), outcomes, run)
     except PlanError as error:
         return {"error": str(error), "outcomes": outcomes, "began": (state or {}).get("began") or []}
     hosts = planned.pop("planned_hosts")
@@ -244,7 +270,7 @@ def _known(variables_of, everyone, inside, options):
             if name in inside:
                 raise
             unread[name] = error
-            hosts.append(host(name, variables_of[name], False, ()))
+            hosts.append(Host(name, "unknown", in_run=False))
     waves.groups_of(hosts, named)   # complains of what is not a mapping of lists
     listed = {name for members in named.values() for name in members}
     spoken_of = {group for one in hosts if one.in_run for group in one.groups}.union(group for group, members in named.items() if inside.intersection(members))
@@ -254,10 +280,10 @@ def _known(variables_of, everyone, inside, options):
             raise error
     # What the inventory says wins, and so does what the run says: a machine that is named by it, by whichever of its names, is in no other group for what
     # runs on it.
-    by_hand = {one.name for one in hosts if one.name in listed or variables_of[one.name].get("ksplice_ha_group")}
+    own = {one.name for one in hosts if one.name not in unread and variables_of[one.name].get("ksplice_ha_group")}
+    by_hand = own.union(one.name for one in hosts if one.name in listed)
     machines = {one.host_id for one in hosts if one.host_id and one.name in by_hand}
-    hosts = [replace(one, groups=()) if (one.name in listed or one.host_id in machines) and not variables_of[one.name].get("ksplice_ha_group") else one
-             for one in hosts]
+    hosts = [replace(one, groups=()) if (one.name in listed or one.host_id in machines) and one.name not in own else one for one in hosts]
     hosts, aliases = waves.machines(hosts)
     named = {group: list(dict.fromkeys(aliases.get(name, name) for name in members)) for group, members in named.items()}
     by_hand = {aliases.get(name, name) for name in by_hand}
@@ -293,9 +319,10 @@ def _spare(hosts, variables_of, named):
             of[name].append(group)
     about = {group for one in hosts if one.in_run for group in of[one.name]}
     for one in hosts:
-        limit = variables_of[one.name].get("ksplice_ha_max_unavailable")
+        groups = about.intersection(of[one.name])
+        limit = variables_of[one.name].get("ksplice_ha_max_unavailable") if groups else None
         if limit not in (None, ""):
-            for group in about.intersection(of[one.name]):
+            for group in sorted(groups):
                 if limits.setdefault(group, _integer(limit)) != _integer(limit):
                     raise PlanError(f"Group {group} has two values of ksplice_ha_max_unavailable ({limits[group]} and {limit}, the latter "
                                     f"of host {one.name}): give all its members the same.")
@@ -703,13 +730,14 @@ def _applied(result, taken_at, now, hand=None):
 
 def rehearsal_hosts(variables_of, everyone):
     """What the rehearsal needs to know of each host: its own wishes, and the variables that steer a rollout."""
+    variables_of = Once(variables_of)
     kept = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage")
     return {name: {"rehearsal": variables_of[name].get("ksplice_rehearsal"),
-                   "vars": {key: variables_of[name][key] for key in kept if key in variables_of[name]}} for name in everyone}
+                   "vars": {key: variables_of[name][key] for key in kept if variables_of[name].get(key) is not None}} for name in everyone}
 
 
 def _integer(value):
-    return int(value) if isinstance(value, str) and value.isdigit() else value
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]+", value) else value
 
 
 def _one_line(text, otherwise):

@@ -147,6 +147,12 @@ def groups_of(hosts, named=None, max_unavailable=None):
                 raise PlanError(f"Host {host.name} names the group {group} twice (ksplice_ha_group): name it once.")
             members.setdefault(group, []).append(host.name)
     for group, listed in (named or {}).items():
+        if not isinstance(group, str) or not group:
+            raise PlanError(f"ksplice_ha_groups (rolling_groups) has a group {group!r}: give it a name, in quotes where YAML reads something else.")
+        if isinstance(listed, (list, tuple)) and not in_run.intersection(name for name in listed if isinstance(name, str)):
+            # Of hosts outside of the run, whoever they are.
+            members.setdefault(group, []).extend(name for name in listed if name in names and name not in members[group])
+            continue
         if isinstance(listed, str) or not isinstance(listed, (list, tuple)):
             raise PlanError(f"Group {group} needs a list of hosts (ksplice_ha_groups), not {listed!r}.")
         for name in listed:
