@@ -3,6 +3,7 @@
 """nginx's configuration, read as nginx reads it: words, not lines. Pure but for the reader that it is given."""
 
 import os
+import re
 from collections import namedtuple
 
 BLANK = " \t\r\n"
@@ -20,7 +21,7 @@ class Unreadable(Exception):
 
 
 def servers(read, matching, path, upstream):
-    """The servers of an upstream, in the file at path or in what that includes; None where there is no such upstream.
+    """The servers of each upstream of that name, in the file at path or in what that includes. There may be one for http and one for stream.
 
     :param read: path to the file's text; raises OSError.
     :param matching: pattern to the paths that fit, sorted.
@@ -45,17 +46,12 @@ def servers(read, matching, path, upstream):
         for one in found:
             if one.inside is None:
                 continue
-            if one.words == ["upstream", upstream]:
+            # Without regard to case, as nginx compares them.
+            if len(one.words) == 2 and one.words[0] == "upstream" and one.words[1].lower() == upstream.lower():
                 yield one
             yield from blocks((each for inner in one.inside for each in included(inner, depth)), depth)
-    result = None
-    for block in blocks(statements(path, 0), 0):
-        result = [] if result is None else result
-        for inner in block.inside:
-            for one in included(inner, 0):
-                if one.words[0] == "server" and len(one.words) > 1 and one.inside is None:
-                    result.append(Server(one.words[1], "down" in one.words[2:], one.path, one.line, one.end))
-    return result
+    return [[Server(one.words[1], "down" in one.words[2:], one.path, one.line, one.end) for inner in block.inside for one in included(inner, 0)
+             if one.words[0] == "server" and len(one.words) > 1 and one.inside is None] for block in blocks(statements(path, 0), 0)]
 
 
 def folder(path, matching):
@@ -84,7 +80,7 @@ def parse(text, path):
             continue
         if not words:
             raise Unreadable("{} line {}: there is nothing before {}".format(path, line, kind))
-        one = Statement(words, [] if kind == "{" else None, path, first, at)
+        one = Statement(words, [] if kind in "{L" else None, path, first, at)
         stack[-1].append(one)
         if kind == "{":
             stack.append(one.inside)
@@ -95,8 +91,8 @@ def parse(text, path):
 
 
 def _tokens(text, path):
-    """C((kind, word, line, place)): kind is word, or one of the signs that end a statement or block."""
-    at, line, size = 0, 1, len(text)
+    """C((kind, word, line, place)): kind is word, or one of the signs that end a statement or block; C(L) stands for a whole block of Lua."""
+    at, line, size, last = 0, 1, len(text), ""
     while at < size:
         sign = text[at]
         if sign in BLANK:
@@ -105,14 +101,35 @@ def _tokens(text, path):
         elif sign == "#":
             end = text.find("\n", at)
             at = size if end < 0 else end
+        elif sign == "{" and last.endswith("_by_lua_block"):
+            end = _end_of_lua(text, at)
+            if end is None:
+                raise Unreadable("{} line {}: the block of Lua is not closed".format(path, line))
+            yield "L", None, line, at
+            line += text.count("\n", at, end)
+            at, last = end, ""
         elif sign in ";{}":
             yield sign, None, line, at
-            at += 1
+            at, last = at + 1, ""
         else:
             word, end = _quoted(text, at, path, line) if sign in "\"'" else _bare(text, at)
             yield "word", word, line, at
             line += text.count("\n", at, end)
-            at = end
+            at, last = end, last or word
+
+
+# What braces in Lua do not count in: comments, strings, and those in long brackets.
+LUA = re.compile(r"""--\[(=*)\[.*?\]\1\]|--[^\n]*|\[(=*)\[.*?\]\2\]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{}]""", re.DOTALL)
+
+
+def _end_of_lua(text, at):
+    """Behind the brace that closes the one at a place; None where none does."""
+    depth = 0
+    for found in LUA.finditer(text, at):
+        depth += {"{": 1, "}": -1}.get(found.group(), 0)
+        if not depth:
+            return found.end()
+    return None
 
 
 def _quoted(text, at, path, line):

@@ -34,14 +34,15 @@ class Adapter:
             raise Trouble("{} cannot be read ({}).".format(error.filename or self.file, error.strerror))
         except nginx_config.Unreadable as error:
             raise Trouble("nginx's configuration cannot be understood: {}.".format(error))
-        if found is None:
+        if not found:
             raise Trouble("{} and the files that it includes have no upstream {}.".format(self.file, self.upstream))
-        mine = [one for one in found if one.address in (self.server, self.server + ":80") or one.address.rpartition(":")[0] == self.server]
+        mine = [one for one in sum(found, []) if one.address in (self.server, self.server + ":80") or one.address.rpartition(":")[0] == self.server
+                or one.address + ":80" == self.server]
         if len(mine) != 1:
-            there = ", ".join("{} (line {} of {})".format(one.address, one.line, one.path) for one in mine or found) or "none"
+            there = ", ".join("{} (line {} of {})".format(one.address, one.line, one.path) for one in mine or sum(found, [])) or "none"
             raise Trouble("the upstream {} in {} has {} {}, and there must be one. It has {}.".format(
                 self.upstream, self.file, "no server" if not mine else "{} times the server".format(len(mine)), self.server, there))
-        return found, mine[0]
+        return next(block for block in found if mine[0] in block), mine[0]
 
     def _matching(self, pattern):
         root = self.machine.root

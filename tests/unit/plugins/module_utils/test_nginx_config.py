@@ -19,19 +19,18 @@ def read(path):
 
 def servers(path, upstream):
     found = nginx_config.servers(read, lambda pattern: sorted(glob.glob(pattern)), path, upstream)
-    return None if found is None else [(one.address, one.down) for one in found]
+    return [[(one.address, one.down) for one in block] for block in found]
 
 
 def judged(path, upstream):
     payload = crossplane.parse(path, combine=True, catch_errors=False, check_ctx=False, check_args=False)
-    found = None
+    found = []
 
     def walk(block):
-        nonlocal found
         for one in block:
             if one["directive"] == "upstream" and one["args"] == [upstream] and "block" in one:
-                found = (found or []) + [(server["args"][0], "down" in server["args"][1:]) for server in one["block"]
-                                         if server["directive"] == "server" and server["args"] and "block" not in server]
+                found.append([(server["args"][0], "down" in server["args"][1:]) for server in one["block"]
+                              if server["directive"] == "server" and server["args"] and "block" not in server])
             walk(one.get("block") or [])
     walk(payload["config"][0]["parsed"])
     return found
@@ -49,6 +48,7 @@ CASES = {
                         "upstream shop { server a; }",
     "escapes": "log_format x 'a\\'b{;}' \"c\\\"d\";\nupstream shop { server a\\;b:1; server 'un it:/x y'; }",
     "braces in words": "server { location ~ \"^/a{2};\" { return 200 ab; } }\nupstream shop { server a:1; }",
+    "two of one name": "http { upstream shop { server a; } }\nstream { upstream shop { server b; server c; } }",
     "none": "server { listen 80; }",
     "empty": "upstream shop { }",
 }
@@ -64,7 +64,18 @@ def test_as_nginx_reads_it(tmp_path, name):
 def test_the_case_that_failed(tmp_path):
     path = tmp_path / "pool.conf"
     path.write_text(CASES["parameters on the next lines"])
-    assert servers(str(path), "shop") == [("10.0.0.1:8080", False), ("10.0.0.2:8080", False)]
+    assert servers(str(path), "shop") == [[("10.0.0.1:8080", False), ("10.0.0.2:8080", False)]]
+
+
+def test_blocks_of_lua_are_no_configuration(tmp_path):
+    """The judge takes them for some, as soon as a brace stands in a comment or a string."""
+    path = tmp_path / "pool.conf"
+    lua = "content_by_lua_block { local t = {1} -- it's {\n ngx.say(\"{it's}\", [[}]], [=[ ]] } ]=], '\\'}') --[[ } ]] }"
+    path.write_text("location / { %s }\nupstream shop { server a; }" % lua)
+    assert servers(str(path), "shop") == [[("a", False)]]
+    path.write_text("location / {\n%s }\nupstream shop { server a; }" % lua[:-1])
+    with pytest.raises(nginx_config.Unreadable, match="line 2: the block of Lua is not closed"):
+        servers(str(path), "shop")
 
 
 def test_included_files(tmp_path):
@@ -74,12 +85,12 @@ def test_included_files(tmp_path):
     (tmp_path / "conf.d/pool.conf").write_text("upstream shop { server a; include servers/*; server d down; }")
     (tmp_path / "servers/1").write_text("server b;\n")
     (tmp_path / "servers/2").write_text("server c\ndown;\n")
-    expected = [("a", False), ("b", False), ("c", True), ("d", True)]
+    expected = [[("a", False), ("b", False), ("c", True), ("d", True)]]
     # By the file that the upstream stands in, and by the one that includes it.
     for path in ("conf.d/pool.conf", "nginx.conf"):
         assert servers(str(tmp_path / path), "shop") == expected
     assert judged(str(tmp_path / "nginx.conf"), "shop") == expected
-    assert servers(str(tmp_path / "nginx.conf"), "other") is None
+    assert servers(str(tmp_path / "nginx.conf"), "other") == []
     (tmp_path / "servers/3").write_text("include servers/*;")
     with pytest.raises(nginx_config.Unreadable, match="includes too many files, or itself"):
         servers(str(tmp_path / "nginx.conf"), "shop")
