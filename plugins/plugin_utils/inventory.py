@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 
+import yaml
 from ansible.inventory.manager import IGNORED, InventoryManager, split_host_pattern
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError
@@ -62,6 +63,9 @@ def complaint(sources, files, groups=()):
             kind = _kind(path)
             # What is encrypted needs a password, which only Ansible itself was given.
             asked = kind == "static" or (kind == "asks" and os.path.realpath(path) not in known)
+            mistake = _mistake(path) if kind == "static" else None
+            if mistake:
+                return f"The inventory {path} {mistake}, so that hosts may be missing: correct it."
             if asked and not _is_parsed(manager, path):
                 return (
                     f"The inventory {path} could not be parsed, so that hosts may be missing: correct it, or leave it "
@@ -92,6 +96,52 @@ def _kind(path):
     if head.startswith((b"#!", b"\x7fELF")) or re.search(rb"^plugin[ \t]*:", head, re.MULTILINE):
         return "asks"
     return "static"
+
+
+class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML of which nothing is dropped: a key that stands twice is a mistake."""
+
+
+def _mapping(loader, node):
+    seen = set()
+    for key, _value in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if key.value in seen:
+                raise _Twice(f"line {key.start_mark.line + 1} has {key.value!r} for the second time")
+            seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+class _Twice(Exception):
+    pass
+
+
+_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+# What is tagged, such as a secret, is none of this one's business.
+_Strict.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+
+
+def _mistake(path):
+    """What Ansible would pass over in an inventory in YAML with a warning, as a clause, or None."""
+    if not path.endswith((".yml", ".yaml", ".json")):
+        return None
+    try:
+        with open(path, "rb") as file:
+            document = yaml.load(file, Loader=_Strict)
+    except _Twice as twice:
+        return str(twice)
+    except (OSError, ValueError, yaml.YAMLError):
+        # Then Ansible's own reader says so.
+        return None
+    groups = list(document.items()) if isinstance(document, dict) else []
+    while groups:
+        group, content = groups.pop()
+        for key, value in content.items() if isinstance(content, dict) else ():
+            if key not in ("hosts", "children", "vars"):
+                return f"has {key!r} in the group {group}, where hosts, children and vars are the words that there are"
+            if key == "children" and isinstance(value, dict):
+                groups += value.items()
+    return None
 
 
 def _is_parsed(manager, path):

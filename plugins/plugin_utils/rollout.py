@@ -20,6 +20,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from ansible.errors import AnsibleError
+from jinja2 import Undefined
 from ansible_collections.rebootless.ksplice.plugins.module_utils import lease as leases
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions, inventory, service, waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options as run_options
@@ -52,9 +53,13 @@ class Lenient(Mapping):
 
     def __getitem__(self, key):
         try:
-            return self.variables[key]
+            value = self.variables[key]
         except AnsibleError as error:
             raise KeyError(key) from error
+        # What newer releases of ansible-core give for a template that cannot be filled in.
+        if isinstance(value, Undefined):
+            raise KeyError(key)
+        return value
 
     def __iter__(self):
         return iter(self.variables)
@@ -316,7 +321,7 @@ def _spare(hosts, variables_of, named):
     limits, of = {}, {one.name: list(one.groups) for one in hosts}
     for group, members in (named or {}).items():
         for name in members:
-            of[name].append(group)
+            of.get(name, []).append(group)
     about = {group for one in hosts if one.in_run for group in of[one.name]}
     for one in hosts:
         groups = about.intersection(of[one.name])

@@ -58,6 +58,8 @@ def worth_discovering(variables, survey):
 def names(name, variables):
     """The groups of a host: what the inventory says, or else what was discovered."""
     value = variables.get("ksplice_ha_group")
+    if "{{" in str(value):
+        raise PlanError(f"Host {name}: ksplice_ha_group is the template {value}, which cannot be filled in: define what it names.")
     if value in (None, "", []):
         return tuple(group["name"] for group in (discovered(variables) or {"groups": ()})["groups"])
     if isinstance(value, str):

@@ -73,7 +73,7 @@ def test_blocks_of_lua_are_no_configuration(tmp_path):
     lua = "content_by_lua_block { local t = {1} -- it's {\n ngx.say(\"{it's}\", [[}]], [=[ ]] } ]=], '\\'}') --[[ } ]] }"
     path.write_text("location / { %s }\nupstream shop { server a; }" % lua)
     assert servers(str(path), "shop") == [[("a", False)]]
-    path.write_text("location / {\n%s }\nupstream shop { server a; }" % lua[:-1])
+    path.write_text("location / {\n%s\nupstream shop { server a; }" % lua[:-1])
     with pytest.raises(nginx_config.Unreadable, match="line 2: the block of Lua is not closed"):
         servers(str(path), "shop")
 

@@ -86,6 +86,11 @@ def test_what_of_the_inventory_was_not_read(tmp_path):
         "broken.yml": "[a\n",
         # Ansible keeps what stood before the mistake.
         "half.yml": "all: {hosts: {web3: {}, 'db[1]': {}, web4: {}}}\n",
+        # Ansible warns of these, and goes on without.
+        "misspelt.yml": "all: {hosts: {web1: {}}, childern: {db: {hosts: {db1: {}}}}}\n",
+        "deep.yml": "all: {children: {web: {children: {a: {host: {h1: {}}, hosts: {h2: {}}}}}}}\n",
+        "twice.yml": "all:\n  hosts: {web1: }\n  vars: {x: !vault secret}\n  hosts: {app1: }\n",
+        "anchors.yml": "all: {hosts: {a: &x {y: !vault z, hosts: 1, why: on}, b: {<<: *x}}, children: {web: , db: {vars: {host: 1}}}}\n",
         "again.yml": "all: {hosts: {web1: {x: 1}}}\n",
         "of_others": "[web:vars]\nx=1\n",
         "script.sh": "#!/bin/sh\necho '{}'\n",
@@ -106,13 +111,16 @@ def test_what_of_the_inventory_was_not_read(tmp_path):
     def complaint(*names, files=("good", "half.yml"), groups=("web",)):
         return inventory.complaint([str(tmp_path / name) for name in names], [str(tmp_path / name) for name in files], groups)
 
-    for fine in (["good"], ["folder"], ["good", "again.yml"], ["of_others"], ["good", "script.sh"]):
+    for fine in (["good"], ["folder"], ["anchors.yml"], ["good", "again.yml"], ["of_others"], ["good", "script.sh"]):
         assert complaint(*fine) is None, fine
     assert inventory.complaint(["web1,web2,"], [None]) is None
     # Without a host, that a file cannot be read is all that is known.
     for bad in ("broken.yml", "half.yml", "torn.sh", "plugin.yml", "shared"):
         assert f"{bad} could not be parsed" in complaint("good", bad)
     assert "shared could not be parsed" in complaint("shared", files=["shared"])
+    assert "misspelt.yml has 'childern' in the group all" in complaint("good", "misspelt.yml")
+    assert "deep.yml has 'host' in the group a," in complaint("good", "deep.yml")
+    assert "twice.yml line 4 has 'hosts' for the second time" in complaint("good", "twice.yml")
     # Only Ansible has the password.
     assert complaint("good", "secret") is None
     assert complaint("torn.sh", "plugin.yml", "secret", files=("torn.sh", "plugin.yml", "secret")) is None

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import facts
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, rollout, service
 
 TOP = Path(__file__).resolve().parents[4]
 AT = "2026-11-22T03:00:00Z"
@@ -590,3 +590,50 @@ def test_each_host_is_read_once():
     about = {"options": {"max_parallel": 10, "groups": {"more": ["h1", "h2"]}}}
     assert rollout.ready(hosts, sorted(hosts), sorted(hosts), about) == about and Counted.reads == 20
     assert "error" not in rollout.start(hosts, sorted(hosts), sorted(hosts), about["options"]) and Counted.reads == 40
+
+
+CHECK = {"max_parallel": 10}
+
+
+@pytest.mark.parametrize("hosts, words", [
+    # A variable of the run is read once, and hosts that differ in it would get another's.
+    ({"a": {}, "b": {"ksplice_window": {"from": "00:00"}}}, "ksplice_window is one thing for a and another for b"),
+    ({"a": {"ksplice_drain": "never"}, "b": {"ksplice_drain": "always"}}, "ksplice_drain is one thing for a and another for b"),
+    ({"a": {"ksplice_stop_file": "~/STOP"}}, "ksplice_stop_file is '~/STOP': give an absolute path"),
+    ({"a": {"ksplice_timeout": "\u00b2"}}, "ksplice_timeout is '\u00b2'"),
+    ({"a": {"ksplice_ha_gates": [{"command": True}]}}, "ksplice_ha_gates has command: True"),
+    ({"a": {"ksplice_ha_gates": [{"command": False}]}}, "ksplice_ha_gates has command: False"),
+    ({"a": {"ksplice_ha_gates": [{"command": "x", "timeout": "\u00b2"}]}}, "ksplice_ha_gates has timeout: \u00b2"),
+    ({"a": {"ksplice_ha_gates": [{"command": "x", "baseline": "perhaps"}]}}, "baseline of ksplice_ha_gates is 'perhaps': give true or false"),
+    ({"a": {"ksplice_ha_gates": [{"port": "http"}]}}, "ksplice_ha_gates has 'http' for a number"),
+    ({"a": {"ksplice_ha_gates": [{"port": 99999}]}}, "ports are 1 to 65535"),
+    ({"a": {"ksplice_ha_gates": [{"url": "ftp:/x"}]}}, "a URL begins with http"),
+    ({"a": {"ksplice_ha_gates": [{"port": 80, "status": 200}]}}, "status goes with url only"),
+    ({"a": {"ksplice_ha_drain": [{"adapter": "nginx", False: "lb", "server": "x"}]}}, "has no option False"),
+    ({"a": {"ksplice_ha_drain": [{"adapter": "custom", "drain": True, "undo": "x"}]}}, "drain is True: give a text"),
+    ({"a": {"ksplice_ha_drain": [{"adapter": "custom", "drain": "a | b", "undo": "x"}]}}, "only a shell understands"),
+    ({"a": {"ksplice_ha_drain": [{"adapter": "nginx", "file": "x.conf", "upstream": "u", "server": "s"}]}}, "give an absolute path"),
+    ({"a": {"ksplice_ha_addresses": 5}}, "ksplice_ha_addresses is 5"),
+    ({"a": {"ksplice_stage": "mars"}}, "stage 'mars'"),
+    ({"a": {"ksplice_ha_role": "boss", "ksplice_ha_group": "g"}, "b": {"ksplice_ha_group": "g"}}, "role 'boss'"),
+])
+def test_what_needs_no_answer_of_a_host_is_refused_before_any_is_asked(hosts, words):
+    error = rollout.ready(hosts, sorted(hosts), sorted(hosts), {"options": CHECK})["error"]
+    assert words in error and "\n" not in error
+
+
+@pytest.mark.parametrize("groups, words", [({51: ["a", "b"]}, "has a group 51"), ({"g": ["a", "zz"]}, "names zz, which is not in the inventory"),
+                                           ({"far": ["zz", "zz"], "g": ["a", "b"]}, None)])
+def test_groups_of_the_run(groups, words):
+    about = {"options": dict(CHECK, groups=groups)}
+    found = rollout.ready({"a": {}, "b": {}, "c": {}}, ["a", "b", "c"], ["a", "b"], about)
+    assert words in found["error"] if words else found == about
+
+
+def test_a_check_is_forgiven_by_its_own_name_only():
+    """Two checks that would be called alike: one of them may be bad, the other may not."""
+    gate = service.gates("a", {"ksplice_ha_gates": [{"command": "is app"}, {"command": "is legacy", "baseline": True}, {"port": 443},
+                                                    {"port": 443, "run_on": "peers", "baseline": "yes"}, {"name": 8080, "port": 8080, "baseline": "no"}]})
+    assert gate["baseline"] == ["command is \u2026 (2)", "port 443 of 127.0.0.1 (2)"]
+    assert [one["name"] for one in service.checks(gate, "host", "after", gate["baseline"])] == ["command is \u2026", "port 443 of 127.0.0.1", "8080"]
+    assert service.checks(gate, "peers", "after", gate["baseline"]) == []
