@@ -13,21 +13,21 @@ DEFAULTS = (
     ("/etc/default/keepalived", "DAEMON_ARGS"),
     ("/etc/sysconfig/keepalived", "KEEPALIVED_OPTIONS"),
 )
-# Options that take a word, short and long. An optional word is in the same word as its option.
-WITH_A_WORD = "ufprcbAsiS"
-LONG = {"use-file": "f", "config-id": "i", "namespace": "s"}
-LONG_WITH_A_WORD = (
-    "log-facility",
-    "umask",
-    "pid",
-    "vrrp_pid",
-    "checkers_pid",
-    "bfd_pid",
-    "snmp-agent-socket",
-    "signum",
-    "config-fd",
-)
-OPTIONAL = "tMg"
+# The options of keepalived(8), those of every build: with an argument of their own, with one that may be in the same word, and without. Not all have a letter.
+ARGUMENT, MAYBE, NONE = "argument", "maybe", "none"
+OPTIONS = {
+    ARGUMENT: (
+        ("f", "use-file"), ("S", "log-facility"), ("u", "umask"), ("p", "pid"), ("r", "vrrp_pid"), ("c", "checkers_pid"), ("b", "bfd_pid"),
+        ("A", "snmp-agent-socket"), ("s", "namespace"), ("i", "config-id"), ("", "signum"), ("", "config-fd")),
+    MAYBE: (("g", "log-file"), ("M", "core-dump-pattern"), ("t", "config-test")),
+    NONE: (
+        ("P", "vrrp"), ("C", "check"), ("B", "no_bfd"), ("", "all"), ("l", "log-console"), ("D", "log-detail"), ("", "flush-log-file"),
+        ("G", "no-syslog"), ("X", "release-vips"), ("V", "dont-release-vrrp"), ("I", "dont-release-ipvs"), ("R", "dont-respawn"),
+        ("n", "dont-fork"), ("d", "dump-conf"), ("a", "address-monitoring"), ("x", "snmp"), ("m", "core-dump"), ("L", "mem-check-log"),
+        ("e", "all-config"), ("v", "version"), ("h", "help"), ("T", "genhash")),
+}
+SHORT = {letter: takes for takes, known in OPTIONS.items() for letter, _name in known if letter}
+LONG = {name: (letter, takes) for takes, known in OPTIONS.items() for letter, name in known}
 VRRP = "0070"
 
 # pid: None for one that does not run. config_id, namespace: None where the command line names none. speaks_vrrp: whether it has sockets of VRRP's protocol.
@@ -35,30 +35,45 @@ Keepalived = namedtuple("Keepalived", "pid path config_id namespace speaks_vrrp"
 
 
 def options(words):
-    """The options f, i and s of a command line, by their letters."""
+    """The options with an argument on a command line, by their letters, as getopt_long has them.
+
+    :raises keepalived.Unreadable: where an option is not known: which of the words that follow are its own cannot be told.
+    """
     found, words = {}, iter(words)
     for word in words:
         if word == "--":
             break
         if word.startswith("--"):
-            name, has_value, value = word[2:].partition("=")
-            takes_a_word = [one for one in (*LONG, *LONG_WITH_A_WORD) if one == name] or [
-                one for one in (*LONG, *LONG_WITH_A_WORD) if one.startswith(name)
-            ]
-            if len(takes_a_word) == 1 and not has_value:
-                value = next(words, "")
-            if len(takes_a_word) == 1 and takes_a_word[0] in LONG:
-                found[LONG[takes_a_word[0]]] = value
+            name, sign, value = word[2:].partition("=")
+            letter, takes = _long(name)
+            if sign and takes == NONE:
+                raise keepalived.Unreadable(f"its command line gives --{name} an argument, and it takes none")
+            if takes == ARGUMENT:
+                found[letter] = _argument("--" + name, value if sign else next(words, ""))
         elif word.startswith("-"):
             for at, letter in enumerate(word[1:], 2):
-                if letter in WITH_A_WORD:
-                    value = word[at:] or next(words, "")
-                    if letter in LONG.values():
-                        found[letter] = value
-                    break
-                if letter in OPTIONAL:
+                takes = SHORT.get(letter)
+                if takes is None:
+                    raise keepalived.Unreadable(f"its command line has the option -{letter}, which is not known")
+                if takes == ARGUMENT:
+                    found[letter] = _argument("-" + letter, word[at:] or next(words, ""))
+                if takes != NONE:
                     break
     return found
+
+
+def _long(name):
+    """The letter of a long option and what it takes. The whole name counts before what is short for one."""
+    meant = [name] if name in LONG else [one for one in LONG if one.startswith(name)]
+    if len(meant) != 1:
+        raise keepalived.Unreadable(f"its command line has the option --{name}, which {'may be ' + ' or '.join(sorted(meant)) if meant else 'is not known'}")
+    return LONG[meant[0]]
+
+
+def _argument(option, value):
+    if not value:
+        raise keepalived.Unreadable(f"its command line has the option {option} without its argument")
+    return value
 
 
 def at_rest(machine):
@@ -79,8 +94,15 @@ def at_rest(machine):
                     raise keepalived.Unreadable(
                         f"{path} cannot be understood ({name}: {error})"
                     )
-                return _made(None, options(words), "/", False)
+                return _resting(words, path)
     return _made(None, {}, "/", False)
+
+
+def _resting(words, where):
+    try:
+        return _made(None, options(words), "/", False)
+    except keepalived.Unreadable as error:
+        raise keepalived.Unreadable(f"keepalived, as {where} starts it, could not be read: {error}")
 
 
 def _made(pid, found, folder, speaks_vrrp):
@@ -105,6 +127,8 @@ def of(machine, pid, children):
         elsewhere = os.readlink(here + "/ns/mnt") != os.readlink(
             machine.root + "/proc/self/ns/mnt"
         ) and not _same(here + "/root" + made.path, machine.root + made.path)
+    except keepalived.Unreadable as error:
+        raise keepalived.Unreadable(f"keepalived (process {pid}) could not be read: {error}")
     except OSError as error:
         raise keepalived.Unreadable(
             f"keepalived (process {pid}) cannot be looked at ({error.strerror})"

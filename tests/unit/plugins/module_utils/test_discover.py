@@ -117,11 +117,67 @@ def test_one_that_does_not_run_has_the_words_of_its_service(host):
         (["--use-file", "x", "--config-id=y", "--names", "z"], {"f": "x", "i": "y", "s": "z"}),
         (["-g/f", "-tx", "-p", "-f", "-Mi"], {}),
         (["--pid", "-f", "--log-file=-i", "--", "-f", "x"], {}),
-        (["--dump-conf", "-S", "1", "-f"], {"f": ""}),
     ],
 )
 def test_the_command_line(words, found):
-    assert keepalived_process.options(words) == found
+    told = keepalived_process.options(words)
+    assert {letter: told[letter] for letter in "fis" if letter in told} == found
+
+
+# What keepalived 2.2.7 of Debian says to `keepalived -t` and these words: the file that it looks for, or None where it refuses them.
+SAID = [
+    ("-n --vrrp -f /x", "/x"),
+    ("--snmp -f /x", "/x"),
+    ("--vrrp --use-file=/x", "/x"),
+    ("--check -f /x", "/x"),
+    ("--core-dump -f /x", "/x"),
+    ("--no_bfd -f /x", "/x"),
+    ("--all -f /x", "/x"),
+    ("--all-config -f /x", "/x"),
+    ("--release -f /x", "/x"),
+    ("--use /x", "/x"),
+    ("--config-i y -f /x", "/x"),
+    ("-nP -f/x", "/x"),
+    ("-e -f /x", "/x"),
+    ("-M -f /x", "/x"),
+    ("--core-dump-pattern -f /x", "/x"),
+    ("--config-test -f /x", "/x"),
+    ("-lnsns -f /x", "/x"),
+    ("-p -f -f /x", "/x"),
+    ("-f /y -f /x", "/x"),
+    ("stray -f /x", "/x"),
+    ("--pid -f /x", "/etc/keepalived/keepalived.conf"),
+    ("-- -f /x", "/etc/keepalived/keepalived.conf"),
+    ("--vrr -f /x", None),
+    ("--core -f /x", None),
+    ("--config x -f /x", None),
+    ("--perf -f /x", None),
+    ("--dump-conf=x -f /x", None),
+    ("-Z -f /x", None),
+    ("--use-file=", None),
+    ("--use-file", None),
+    ("-n -f", None),
+]
+
+
+@pytest.mark.parametrize("line, path", SAID)
+def test_the_command_line_is_read_as_keepalived_reads_it(host, line, path):
+    host.process(40, line.split())
+    if path is None:
+        (problem,) = host.discover()["problems"]
+        assert problem.startswith("keepalived (process 40) could not be read: its command line ")
+    else:
+        (one,) = discover.Machine(host.run, host.root).keepaliveds()
+        assert one.path == path
+
+
+def test_options_of_the_service_that_are_not_known_are_a_problem(host):
+    host.write("/etc/keepalived/keepalived.conf", INSTANCE)
+    host.write("/etc/default/keepalived", 'DAEMON_ARGS="--frob /srv/lb.conf"\n')
+    host.answers["systemctl is-enabled keepalived"] = (0, "", "")
+    assert host.discover()["problems"] == [
+        "keepalived, as /etc/default/keepalived starts it, could not be read: its command line has the option --frob, which is not known."
+    ]
 
 
 def test_addresses_are_looked_for_in_the_network_of_keepalived(host):
