@@ -94,16 +94,11 @@ class Machine:
         for path in glob.glob(self.root + "/proc/[0-9]*/comm"):
             pid = path.split("/")[-2]
             try:
-                name = self.read(f"/proc/{pid}/comm").strip()
-                if name.startswith("keepalived"):
-                    # The name is in brackets there, and may hold anything.
-                    found[pid] = name, self.read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1]
+                found[pid] = keepalived_process.look(self, pid)
             except OSError:
                 # It has ended since.
                 continue
-        # Children may have been given names of their own. What looks at keepalived from outside, such as keepalived_exporter, is none.
-        return {pid: [one for one, (_name, its_parent) in found.items() if its_parent == pid]
-                for pid, (name, parent) in sorted(found.items()) if name == "keepalived" and parent not in found}
+        return keepalived_process.parents({pid: told for pid, told in found.items() if told})
 
     def keepaliveds(self):
         """Those keepalived that run on this host, each as a Keepalived. Its children belong to it."""
@@ -161,6 +156,9 @@ def _in_use(machine, unit):
 def _keepalived(machine):
     running = machine.keepaliveds()
     if not running:
+        if keepalived_process.vrrp_sockets(machine):
+            raise keepalived.Unreadable("something on this host speaks VRRP (a raw socket of protocol 112 is open), and no keepalived was found that it "
+                                        "could belong to")
         waiting = keepalived_process.at_rest(machine)
         running = [waiting] if machine.exists(waiting.path) and _in_use(machine, "keepalived") else []
     return [group for one in running for group in _groups(machine, one)]

@@ -29,9 +29,46 @@ OPTIONS = {
 SHORT = {letter: takes for takes, known in OPTIONS.items() for letter, _name in known if letter}
 LONG = {name: (letter, takes) for takes, known in OPTIONS.items() for letter, name in known}
 VRRP = "0070"
+# What keepalived calls its children with process_names. Its configuration may give it and them any other name.
+CHILDREN = ("keepalived_vrrp", "keepalived_ipvs", "keepalived_bfd")
 
 # pid: None for one that does not run. config_id, namespace: None where the command line names none. speaks_vrrp: whether it has sockets of VRRP's protocol.
 Keepalived = namedtuple("Keepalived", "pid path config_id namespace speaks_vrrp")
+
+
+def parents(processes):
+    """The processes of keepalived that are no children of another: process ID to those of its children.
+
+    :param processes: those that C(look) takes for keepalived: process ID to what it tells.
+    """
+    under = {}
+    for pid, (_proven, parent) in processes.items():
+        under.setdefault(parent, []).append(pid)
+
+    def starts_one(pid):
+        return any(processes[one][0] or starts_one(one) for one in under.get(pid, ()))
+
+    # A script of that name which starts keepalived is none itself.
+    known = {pid: parent for pid, (proven, parent) in processes.items() if proven or not starts_one(pid)}
+    return {pid: [one for one in under.get(pid, ()) if one in known] for pid, parent in sorted(known.items()) if parent not in known}
+
+
+def look(machine, pid):
+    """Whether a process is keepalived, or has its name: C((proven, parent)), or None. Proven is what runs keepalived's program.
+
+    :raises OSError: where it has ended since.
+    """
+    name = machine.read(f"/proc/{pid}/comm").strip()
+    program = _link(f"{machine.root}/proc/{pid}/exe") or ""
+    # An upgrade replaces the file under it.
+    deleted = " (deleted)"
+    proven = os.path.basename(program[:-len(deleted)] if program.endswith(deleted) else program) == "keepalived"
+    # What looks at keepalived from outside, such as keepalived_exporter, is none.
+    named = name == "keepalived" or name in CHILDREN or os.path.basename(machine.read(f"/proc/{pid}/cmdline").split("\0")[0]) == "keepalived"
+    if not proven and not named:
+        return None
+    # The name is in brackets there, and may hold anything.
+    return proven, machine.read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1]
 
 
 def options(words):
@@ -117,6 +154,9 @@ def of(machine, pid, children):
     """
     here = f"{machine.root}/proc/{pid}"
     try:
+        name = machine.read(f"/proc/{pid}/comm").strip()
+        if name in CHILDREN and not children:
+            raise keepalived.Unreadable(f"it is {name}, a child of keepalived, and its parent was not found")
         words = machine.read(f"/proc/{pid}/cmdline").split("\0")[1:-1]
         made = _made(
             pid,
@@ -156,14 +196,20 @@ def _same(one, other):
         return False
 
 
-def _speaks_vrrp(machine, pid):
+def vrrp_sockets(machine, folder="/proc"):
+    """The sockets of VRRP's protocol in the network of this host, or of a process by its folder, as C(/proc/PID/fd) has them."""
     sockets = set()
     for name in ("raw", "raw6"):
-        path = f"/proc/{pid}/net/{name}"
+        path = f"{folder}/net/{name}"
         for line in machine.read(path).splitlines()[1:] if machine.exists(path) else ():
             words = line.split()
             if len(words) > 9 and words[1].endswith(":" + VRRP):
                 sockets.add(f"socket:[{words[9]}]")
+    return sockets
+
+
+def _speaks_vrrp(machine, pid):
+    sockets = vrrp_sockets(machine, f"/proc/{pid}")
     folder = f"{machine.root}/proc/{pid}/fd"
     return bool(sockets) and any(
         _link(os.path.join(folder, one)) in sockets for one in os.listdir(folder)

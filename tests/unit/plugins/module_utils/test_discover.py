@@ -52,15 +52,19 @@ class Host:
         vrrp=False,
         name="keepalived",
         network="net:[1]",
+        program="/usr/sbin/keepalived",
+        exe=None,
     ):
         """A keepalived that runs. Its root is the host's own or that of a container."""
         here = "/proc/%d/" % pid
         self.write(here + "comm", name + "\n")
         self.write(here + "stat", "%d (keepalived) S %d 1 1 0 -1 4194560\n" % (pid, parent))
-        self.write(here + "cmdline", "\0".join(["/usr/sbin/keepalived"] + words) + "\0")
+        self.write(here + "cmdline", "\0".join([program] + words) + "\0")
         self.write(here + "net/raw", RAW if vrrp else RAW.split("\n")[0] + "\n")
         self.link(here + "fd/13", "socket:[%d]" % (4711 if vrrp else 4712))
         self.link(here + "cwd", "/")
+        if exe:
+            self.link(here + "exe", exe)
         self.link(here + "ns/mnt", mounts)
         self.link(here + "root", root or self.root)
         self.link(here + "ns/net", network)
@@ -226,8 +230,61 @@ def test_a_service_with_mounts_of_its_own_is_no_container(host):
     host.process(40, [], mounts="mnt:[2]")
     # What looks at keepalived from a container is none.
     root = host.root + "/container"
-    host.process(30, [], mounts="mnt:[3]", root=root, name="keepalived_expo")
+    exporter = "/usr/bin/keepalived_exporter"
+    host.process(30, [], mounts="mnt:[3]", root=root, name="keepalived_expo", program=exporter)
     assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
+
+
+SHELL = "/usr/bin/dash"
+DAEMON = "/usr/sbin/keepalived"
+
+
+@pytest.mark.parametrize("name", ["keepalived.sh", "keepalived"])
+def test_a_script_that_starts_keepalived_is_none(host, name):
+    host.write("/etc/ha/k.conf", INSTANCE)
+    words = ["-n", "-P", "-f", "/etc/ha/k.conf"]
+    host.process(40, ["/opt/" + name], name=name, program="/bin/sh", exe=SHELL)
+    host.process(41, words, parent=40, exe=DAEMON)
+    host.process(42, words, parent=41, vrrp=True, exe=DAEMON)
+    assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
+
+
+@pytest.mark.parametrize("exe", [DAEMON, "/opt/ha/sbin/keepalived (deleted)", None])
+@pytest.mark.parametrize("first, second", [("ha_lb", "ha_vrrp"), ("keepalived", "keepalived_vrrp")])
+def test_keepalived_under_the_names_that_its_configuration_gives_it(host, first, second, exe):
+    host.write("/etc/ha/k.conf", INSTANCE)
+    words = ["-f", "/etc/ha/k.conf"]
+    host.process(40, words, name=first, exe=exe)
+    host.process(41, words, parent=40, vrrp=True, name=second, exe=exe)
+    assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
+    # By its program alone.
+    host.write("/proc/40/cmdline", "ha\0-f\0/etc/ha/k.conf\0")
+    host.write("/proc/41/cmdline", "ha\0-f\0/etc/ha/k.conf\0")
+    if exe:
+        assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
+
+
+def test_a_renamed_program_is_known_by_its_name(host):
+    host.write("/etc/keepalived/keepalived.conf", INSTANCE)
+    host.process(40, [], program="keepalived", exe="/opt/bin/keepalived-2.2.8")
+    host.process(41, [], parent=40, program="keepalived", exe="/opt/bin/keepalived-2.2.8")
+    assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
+
+
+def test_a_child_without_its_parent_could_not_be_read(host):
+    host.process(41, [], name="keepalived_vrrp", vrrp=True, exe=DAEMON)
+    assert host.discover()["problems"] == [
+        "keepalived (process 41) could not be read: it is keepalived_vrrp, a child of keepalived, and its parent was not found."
+    ]
+
+
+def test_vrrp_that_nobody_is_found_to_speak_could_not_be_read(host):
+    host.write("/proc/net/raw", RAW.replace(":0070", ":0001"))
+    assert host.discover()["problems"] == []
+    host.write("/proc/net/raw", RAW)
+    assert host.discover()["problems"] == [
+        "something on this host speaks VRRP (a raw socket of protocol 112 is open), and no keepalived was found that it could belong to."
+    ]
 
 
 def test_a_configuration_in_which_no_instance_is_understood_is_a_problem(host):
