@@ -88,15 +88,23 @@ class Machine:
                 found[destination] = found.get(destination, False) or bool(re.search(r"\bproto (keepalived|18)\b", line))
         return found
 
-    def _parents(self):
-        """The processes of keepalived that are no children of another: process ID to those of its children."""
-        found = {}
+    def processes(self):
+        """The processes that this host shows: process ID and name, of which the kernel keeps 15 characters."""
         for path in glob.glob(self.root + "/proc/[0-9]*/comm"):
             pid = path.split("/")[-2]
             try:
-                found[pid] = keepalived_process.look(self, pid)
+                yield pid, self.read(f"/proc/{pid}/comm").strip()
             except OSError:
                 # It has ended since.
+                continue
+
+    def _parents(self):
+        """The processes of keepalived that are no children of another: process ID to those of its children."""
+        found = {}
+        for pid, name in self.processes():
+            try:
+                found[pid] = keepalived_process.look(self, pid, name)
+            except OSError:
                 continue
         return keepalived_process.parents({pid: told for pid, told in found.items() if told})
 
@@ -148,9 +156,16 @@ def discover(machine, command=None):
             "problems": problems, "host_id": host_id.read(machine.root)}
 
 
-def _in_use(machine, unit):
-    """Whether a service runs here or would at the next boot. What is neither left a configuration that nobody reads."""
-    return any(machine.run_command(["systemctl", verb, unit])[0] in (0, 127) for verb in ("is-active", "is-enabled"))
+def _in_use(machine, unit, untold=True):
+    """Whether a service runs here or would at the next boot. What is neither left a configuration that nobody reads.
+
+    :param untold: the answer where there is no systemctl.
+    """
+    for verb in ("is-active", "is-enabled"):
+        rc = machine.run_command(["systemctl", verb, unit])[0]
+        if rc in (0, 127):
+            return rc == 0 or untold
+    return False
 
 
 def _keepalived(machine):
@@ -184,15 +199,20 @@ def _groups(machine, one):
 
 
 def _pacemaker(machine):
-    if machine.exists(pacemaker.COROSYNC):
-        if not _in_use(machine, "corosync"):
-            return []
+    if machine.exists(pacemaker.COROSYNC) and _in_use(machine, "corosync"):
         name = pacemaker.cluster_name(machine.read(pacemaker.COROSYNC))
-    elif machine.exists(pacemaker.AUTHKEY) and _in_use(machine, "pacemaker_remote"):
+    elif _is_remote(machine):
         name = machine.cluster_name()
     else:
         return []
     return [pacemaker.group(name, machine.crm_mon(), machine.node())]
+
+
+def _is_remote(machine):
+    """Whether this host is a remote node of a cluster, or would be at the next boot."""
+    names = {name[:pacemaker.NAME_LENGTH] for name in pacemaker.REMOTE}
+    # Where nobody can tell of services, the key has to.
+    return any(name in names for _pid, name in machine.processes()) or _in_use(machine, "pacemaker_remote", machine.exists(pacemaker.AUTHKEY))
 
 
 def _command(machine, command):

@@ -53,12 +53,11 @@ def parents(processes):
     return {pid: [one for one in under.get(pid, ()) if one in known] for pid, parent in sorted(known.items()) if parent not in known}
 
 
-def look(machine, pid):
+def look(machine, pid, name):
     """Whether a process is keepalived, or has its name: C((proven, parent)), or None. Proven is what runs keepalived's program.
 
     :raises OSError: where it has ended since.
     """
-    name = machine.read(f"/proc/{pid}/comm").strip()
     program = _link(f"{machine.root}/proc/{pid}/exe") or ""
     # An upgrade replaces the file under it.
     deleted = " (deleted)"

@@ -6,8 +6,13 @@ import xml.etree.ElementTree as ET
 from collections import namedtuple
 
 COROSYNC = "/etc/corosync/corosync.conf"
-# Of a node without corosync, which a full member of the cluster runs by pacemaker_remote. Full members that know such nodes have it too.
+# The daemon of a node without corosync, which a full member of the cluster runs, under its name of now and of before pacemaker 2. Its key may be anywhere, or
+# certificates may be in its place: that it runs, or would at the next boot, is what counts.
+REMOTE = ("pacemaker-remoted", "pacemaker_remoted")
+# Where its key is unless it is told otherwise. Full members that know such nodes have it too.
 AUTHKEY = "/etc/pacemaker/authkey"
+# What the kernel keeps of a process's name.
+NAME_LENGTH = 15
 # What crm_mon calls a resource at rest; anything else is on its way (Starting, Stopping, Promoting, Demoting) or stopped.
 AT_REST = ("Started", "Promoted", "Master", "Unpromoted", "Slave")
 PROMOTED = ("Promoted", "Master")

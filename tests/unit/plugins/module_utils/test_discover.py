@@ -99,7 +99,7 @@ def test_a_keepalived_that_runs_is_asked_whatever_the_service_says(host):
     host.process(40, ["-D", "-f", "/srv/lb.conf", "-igw1"])
     host.process(41, ["-D", "-f", "/srv/lb.conf", "-igw1"], parent=40, vrrp=True)
     assert names(host.discover()) == ["vrrp-8-192.0.2.8", "vrrp-9-192.0.2.9"]
-    assert not any(words.startswith("systemctl") for words in host.asked)
+    assert not any(words.startswith("systemctl") and "keepalived" in words for words in host.asked)
 
 
 def test_one_that_does_not_run_has_the_words_of_its_service(host):
@@ -361,3 +361,33 @@ def test_a_remote_node_whose_cluster_does_not_answer_could_not_be_read(host):
     assert host.discover()["problems"] == [
         "crm_attribute does not tell the name of the cluster (no answer)."
     ]
+
+
+@pytest.mark.parametrize("left_over", [None, "/etc/pacemaker/authkey", "/etc/corosync/corosync.conf"])
+@pytest.mark.parametrize(
+    "sign", ["is-active", "is-enabled", "pacemaker-remoted", "pacemaker_remoted", None]
+)
+def test_a_remote_node_is_one_wherever_its_key_is(host, sign, left_over):
+    """PCMK_authkey_location and certificates are nobody's business here: the daemon is."""
+    if left_over:
+        host.write(left_over, "")
+    host.answers.update(
+        {
+            "crm_mon": (0, XML, ""),
+            "crm_node": (0, "r1\n", ""),
+            "crm_attribute": (0, "shop\n", ""),
+        }
+    )
+    if sign and sign.startswith("is-"):
+        host.answers[f"systemctl {sign} pacemaker_remote"] = (0, "", "")
+    elif sign:
+        host.write("/proc/50/comm", sign[:15] + "\n")
+    assert names(host.discover()) == (["pacemaker-shop-n1"] if sign else [])
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_without_systemctl_the_key_tells_of_a_remote_node(host, key):
+    host.answers["systemctl"] = (127, "", "not found")
+    if key:
+        host.write("/etc/pacemaker/authkey", "secret")
+    assert len(host.discover()["problems"]) == key
