@@ -41,17 +41,34 @@ class Machine:
             return file.read()
 
     def addresses(self):
-        """The addresses on the interfaces of this host, and of the networks that its keepalived is in."""
-        networks = [self.networks()]
-        for pid in self._parents():
+        """The addresses by which this host serves, also in the networks that its keepalived is in."""
+        parents = self._parents()
+
+        def inside(pid):
+            enter = keepalived_process.enter(self, pid)
+            return self.networks(enter) if enter else {}
+
+        def instances(pid):
+            one = keepalived_process.of(self, pid, parents[pid])
+            return keepalived.instances(keepalived.read(keepalived.Source(self.root), one.path, one.config_id))
+
+        networks = [self.networks()] + self._living(parents, inside)
+        # Only there it matters what keepalived puts where.
+        loopback = any(not one.ip.is_loopback for found in networks for one in found.get(keepalived.LOOPBACK, ()))
+        known = [one for found in self._living(parents, instances) for one in found] if loopback else []
+        return {address for found in networks for address in keepalived.served(found, known)}
+
+    def _living(self, pids, look):
+        """What is seen of each process that has not ended meanwhile."""
+        found = []
+        for pid in pids:
             try:
-                enter = keepalived_process.enter(self, pid)
-                networks += [self.networks(enter)] if enter else []
+                found.append(look(pid))
             except keepalived.Unreadable:
                 # With one that has ended since, so have its addresses.
                 if self.exists(f"/proc/{pid}"):
                     raise
-        return {str(one.ip) for found in networks for addresses in found.values() for one in addresses}
+        return found
 
     def networks(self, enter=()):
         """Interface to its addresses, with their prefix lengths and in their order.

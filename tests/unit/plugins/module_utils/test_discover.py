@@ -204,6 +204,43 @@ def test_addresses_are_looked_for_in_the_network_of_keepalived(host):
     ]
 
 
+ON_LO = "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n1: lo    inet 192.0.2.9/32 scope global lo:0\n"
+
+
+@pytest.mark.parametrize(
+    "old, new, role",
+    [
+        ("", "", "standby"),
+        ("192.0.2.9\n", "192.0.2.9/32 dev lo\n", "active"),
+        ("192.0.2.9\n", "192.0.2.9 dev eth0\n", "standby"),
+        ("eth0", "lo", "active"),
+        ("eth0\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9\n", "lo\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9 dev eth0\n", "standby"),
+    ],
+)
+def test_an_address_on_lo_counts_where_keepalived_puts_it_there(host, old, new, role):
+    """Directors of LVS-DR that are real servers too have it there whoever is active."""
+    host.write("/etc/keepalived/keepalived.conf", INSTANCE.replace(old, new) if old else INSTANCE)
+    host.process(40, [])
+    host.answers["ip -o addr"] = (0, ON_LO + ADDRESSES % 11, "")
+    assert host.discover()["role"] == role
+    # Drains and gates look at the same.
+    held = discover.Machine(host.run, host.root).addresses()
+    assert ("192.0.2.9" in held) is (role == "active") and "192.0.2.11" in held
+    host.answers["ip -o addr"] = (0, ON_LO + ADDRESSES % 9, "")
+    assert host.discover()["role"] == "active"
+    assert "192.0.2.9" in discover.Machine(host.run, host.root).addresses()
+
+
+def test_an_own_address_on_lo_is_no_further_member(host):
+    peers = "unicast_peer {\n192.0.2.9\n192.0.2.12\n}\n"
+    text = INSTANCE.replace("virtual_ipaddress {\n192.0.2.9\n}\n", peers)
+    host.write("/etc/keepalived/keepalived.conf", text)
+    host.process(40, [])
+    host.answers["ip -o addr"] = (0, ON_LO, "")
+    (group,) = host.discover()["groups"]
+    assert group["peers"] == ["192.0.2.12"] and group["name"] == "vrrp-9-192.0.2.9"
+
+
 @pytest.mark.parametrize("words", ["net_namespace vpn\n", ""])
 def test_one_that_does_not_run_would_go_into_its_namespace(host, words):
     host.write("/etc/keepalived/keepalived.conf", words + INSTANCE)
