@@ -191,8 +191,9 @@ def _keepalived(machine):
         if keepalived_process.vrrp_sockets(machine):
             raise keepalived.Unreadable("something on this host speaks VRRP (a raw socket of protocol 112 is open), and no keepalived was found that it "
                                         "could belong to")
-        waiting = keepalived_process.at_rest(machine)
-        running = [waiting] if machine.exists(waiting.path) and _in_use(machine, "keepalived") else []
+        waiting = keepalived_process.at_rest(machine) if _in_use(machine, "keepalived") else None
+        # Packages enable it before there is a configuration. One that is named elsewhere is missing.
+        running = [waiting] if waiting and (waiting.path != keepalived.CONFIGURATION or machine.exists(waiting.path)) else []
     return [group for one in running for group in _groups(machine, one)]
 
 

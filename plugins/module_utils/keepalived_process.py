@@ -3,6 +3,7 @@
 """The keepalived that runs on a host: which configuration it was started with, and where."""
 
 import os
+import re
 import shlex
 from collections import namedtuple
 
@@ -113,25 +114,57 @@ def _argument(option, value):
 
 
 def at_rest(machine):
-    """The keepalived that the service would start."""
-    for path, name in DEFAULTS:
-        if machine.exists(path):
-            given = None
-            for line in machine.read(path).splitlines():
-                key, _sign, value = line.strip().partition("=")
-                if key == name:
-                    # The last one counts, as systemd has it.
-                    given = value
-            if given is not None:
-                try:
-                    # As systemd does: quotes around all of it, and words in that.
-                    words = shlex.split(" ".join(shlex.split(given)))
-                except ValueError as error:
-                    raise keepalived.Unreadable(
-                        f"{path} cannot be understood ({name}: {error})"
-                    )
-                return _resting(words, path)
-    return _made(None, {}, "/", False)
+    """The keepalived that the service would start: by the words of its unit with all drop-ins, or of the files that those of distributions take them from.
+
+    :raises keepalived.Unreadable: where the unit starts something else, or its words cannot be told.
+    """
+    _rc, out, _err = machine.run_command(["systemctl", "show", "-p", "ExecStart", "-p", "Environment", "-p", "EnvironmentFiles", "keepalived"])
+    commands = re.findall(r"^ExecStart=\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=", out, flags=re.MULTILINE)
+    if not commands:
+        for path, name in DEFAULTS:
+            given = _assigned(machine, path)
+            if name in given:
+                return _resting(_split(path, given[name]), path)
+        return _resting([], "its service")
+    unit = "the unit keepalived"
+    words = commands[-1].split()
+    if len(commands) > 1 or os.path.basename(words[0]) != "keepalived":
+        raise keepalived.Unreadable(f"{unit} starts `{' '.join(commands[-1].split())}`, so that it could not be read which configuration keepalived has")
+    variables = {}
+    for words_of in re.findall(r"^Environment=(.*)", out, flags=re.MULTILINE):
+        variables.update(word.partition("=")[::2] for word in _split(unit, words_of))
+    for path in re.findall(r"^EnvironmentFiles?=(.*?)(?: \(ignore_errors=\w+\))?$", out, flags=re.MULTILINE):
+        variables.update(_assigned(machine, path))
+    return _resting([one for word in words[1:] for one in _expanded(word, variables, unit)], unit)
+
+
+def _assigned(machine, path):
+    """The variables of a file as systemd reads it: the last of one name counts."""
+    found = {}
+    for line in machine.read(path).splitlines() if machine.exists(path) else ():
+        key, sign, value = line.strip().partition("=")
+        if sign and not key.startswith(("#", ";")):
+            found[key.strip()] = value
+    # Quotes around all of it.
+    return {key: " ".join(_split(f"{path} ({key})", value)) for key, value in found.items()}
+
+
+def _split(where, text):
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise keepalived.Unreadable(f"{where} cannot be understood ({error})")
+
+
+def _expanded(word, variables, where):
+    """The words that systemd makes of one: C($NAME) alone is as many as its value has, C(${NAME}) is a part of one."""
+    alone = re.match(r"\$(\w+)$", word)
+    if alone:
+        return _split(where, variables.get(alone.group(1), ""))
+    text = re.sub(r"\$\{(\w+)\}", lambda found: variables.get(found.group(1), ""), word)
+    if "$" in text or "'" in word or '"' in word:
+        raise keepalived.Unreadable(f"{where} starts keepalived with {word}, which cannot be understood")
+    return [text]
 
 
 def _resting(words, where):

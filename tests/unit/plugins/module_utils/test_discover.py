@@ -272,6 +272,54 @@ def test_a_service_with_mounts_of_its_own_is_no_container(host):
     assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
 
 
+# What `systemctl show -p ExecStart -p Environment -p EnvironmentFiles keepalived` answers.
+UNIT = (
+    "ExecStart={ path=%s ; argv[]=%s ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n"
+    'Environment=NODE=gw1 "MORE=-i gw1"\nEnvironmentFiles=/etc/default/ha (ignore_errors=yes)\n'
+)
+
+
+@pytest.mark.parametrize(
+    "words, missing",
+    [
+        ("-f /srv/lb.conf", None),
+        ("--dont-fork $DAEMON_ARGS", None),
+        ("--dont-fork $MORE --use-file=/srv/${FILE} $NONE", None),
+        ("-i ${NODE} -f /srv/none.conf", "/srv/none.conf cannot be read"),
+        ("-f $(cat /srv/file)", "starts keepalived with $(cat, which cannot be understood"),
+        ("--frob -f /srv/lb.conf", "the unit keepalived starts it, could not be read: its command line has"),
+    ],
+)
+def test_one_that_does_not_run_has_the_words_of_its_unit(host, words, missing):
+    """A drop-in may name another file, of which the defaults of the distribution know nothing."""
+    host.write("/srv/lb.conf", INSTANCE)
+    host.write("/etc/default/keepalived", 'DAEMON_ARGS="-f /elsewhere"\n')
+    host.write("/etc/default/ha", '# DAEMON_ARGS=x\nDAEMON_ARGS="-D -f /srv/lb.conf"\nFILE=lb.conf\n')
+    host.answers["systemctl show"] = (0, UNIT % (DAEMON, f"{DAEMON} {words}"), "")
+    assert host.discover()["problems"] == []
+    host.answers["systemctl is-enabled keepalived"] = (0, "", "")
+    if missing:
+        (problem,) = host.discover()["problems"]
+        assert missing in problem
+    else:
+        assert names(host.discover()) == ["vrrp-9-192.0.2.9"]
+
+
+def test_a_unit_that_starts_a_script_could_not_be_read(host):
+    host.write("/etc/keepalived/keepalived.conf", INSTANCE)
+    host.answers["systemctl show"] = (0, UNIT % ("/opt/ha.sh", "/opt/ha.sh start"), "")
+    host.answers["systemctl is-enabled keepalived"] = (0, "", "")
+    assert host.discover()["problems"] == [
+        "the unit keepalived starts `/opt/ha.sh start`, so that it could not be read which configuration keepalived has."
+    ]
+
+
+def test_one_without_a_configuration_that_was_just_installed_is_none(host):
+    host.answers["systemctl show"] = (0, UNIT % (DAEMON, f"{DAEMON} --dont-fork $DAEMON_ARGS"), "")
+    host.answers["systemctl is-enabled keepalived"] = (0, "", "")
+    assert names(host.discover()) == []
+
+
 SHELL = "/usr/bin/dash"
 DAEMON = "/usr/sbin/keepalived"
 
