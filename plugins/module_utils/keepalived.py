@@ -24,9 +24,10 @@ Statement = namedtuple("Statement", "words inside path line brace end")
 # priority: None where the configuration names none. nopreempt: as it works, which it does not for one that begins as MASTER. places: (path, line) of its
 # priority lines; brace: of the line its block opens on. state: MASTER, BACKUP or None. source: unicast_src_ip or mcast_src_ip. tracks: (kind, name, weight or
 # None) of what it tracks, kind one of script, file, process, interface, bfd. routes: the destinations of its virtual routes. vmac: whether its addresses are on
-# an interface of their own. path, line: where it begins.
+# an interface of their own. loopback: those of its addresses that it puts on lo. path, line: where it begins.
+Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace state source tracks routes vmac loopback "
+                      "path line")
 LOOPBACK = "lo"
-Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace state source tracks routes vmac loopback path line")
 
 # As long as a line may be for keepalived, which reads what is longer as several.
 _LINE = 1023

@@ -214,7 +214,11 @@ ON_LO = "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n1: l
         ("192.0.2.9\n", "192.0.2.9/32 dev lo\n", "active"),
         ("192.0.2.9\n", "192.0.2.9 dev eth0\n", "standby"),
         ("eth0", "lo", "active"),
-        ("eth0\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9\n", "lo\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9 dev eth0\n", "standby"),
+        (
+            "eth0\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9\n",
+            "lo\nvirtual_router_id 9\nvirtual_ipaddress {\n192.0.2.9 dev eth0\n",
+            "standby",
+        ),
     ],
 )
 def test_an_address_on_lo_counts_where_keepalived_puts_it_there(host, old, new, role):
@@ -287,14 +291,19 @@ UNIT = (
         ("--dont-fork $MORE --use-file=/srv/${FILE} $NONE", None),
         ("-i ${NODE} -f /srv/none.conf", "/srv/none.conf cannot be read"),
         ("-f $(cat /srv/file)", "starts keepalived with $(cat, which cannot be understood"),
-        ("--frob -f /srv/lb.conf", "the unit keepalived starts it, could not be read: its command line has"),
+        (
+            "--frob -f /srv/lb.conf",
+            "the unit keepalived starts it, could not be read: its command line has",
+        ),
     ],
 )
 def test_one_that_does_not_run_has_the_words_of_its_unit(host, words, missing):
     """A drop-in may name another file, of which the defaults of the distribution know nothing."""
     host.write("/srv/lb.conf", INSTANCE)
     host.write("/etc/default/keepalived", 'DAEMON_ARGS="-f /elsewhere"\n')
-    host.write("/etc/default/ha", '# DAEMON_ARGS=x\nDAEMON_ARGS="-D -f /srv/lb.conf"\nFILE=lb.conf\n')
+    host.write(
+        "/etc/default/ha", '# DAEMON_ARGS=x\nDAEMON_ARGS="-D -f /srv/lb.conf"\nFILE=lb.conf\n'
+    )
     host.answers["systemctl show"] = (0, UNIT % (DAEMON, f"{DAEMON} {words}"), "")
     assert host.discover()["problems"] == []
     host.answers["systemctl is-enabled keepalived"] = (0, "", "")
@@ -448,7 +457,9 @@ def test_a_remote_node_whose_cluster_does_not_answer_could_not_be_read(host):
     ]
 
 
-@pytest.mark.parametrize("left_over", [None, "/etc/pacemaker/authkey", "/etc/corosync/corosync.conf"])
+@pytest.mark.parametrize(
+    "left_over", [None, "/etc/pacemaker/authkey", "/etc/corosync/corosync.conf"]
+)
 @pytest.mark.parametrize(
     "sign", ["is-active", "is-enabled", "pacemaker-remoted", "pacemaker_remoted", None]
 )
