@@ -58,11 +58,10 @@ done
 nl='
 '
 vrrp=; cluster=
-[ -e "$R/etc/keepalived/keepalived.conf" ] && vrrp=1
-for f in "$R/etc/corosync/corosync.conf" "$R/etc/pacemaker/authkey" "$R"/etc/systemd/system/*/pacemaker_remote.service; do
-  # What is enabled is a link, which leads nowhere from the outside of an emulated host.
-  if [ -e "$f" ] || [ -h "$f" ]; then cluster=1; fi
-done
+# What is enabled is a link, which leads nowhere from the outside of an emulated host.
+there() { for f; do if [ -e "$f" ] || [ -h "$f" ]; then return 0; fi; done; return 1; }
+there "$R/etc/keepalived/keepalived.conf" "$R"/etc/systemd/system/*/keepalived.service && vrrp=1
+there "$R/etc/corosync/corosync.conf" "$R/etc/pacemaker/authkey" "$R"/etc/systemd/system/*/pacemaker_remote.service && cluster=1
 # Its configuration may name keepalived's processes otherwise. Their program is for root to see; to others, and where nothing tells it, it is their first
 # word. The null characters between words some shells leave out.
 exes=

@@ -302,9 +302,11 @@ def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
 @pytest.mark.parametrize("path, target, found", [
     ("proc/40/exe", "/usr/sbin/keepalived", ["keepalived"]), ("proc/40/exe", "/opt/ha/sbin/keepalived (deleted)", ["keepalived"]),
     ("proc/40/exe", "/usr/bin/keepalived_exporter", []), ("proc/40/exe", "/usr/sbin/notkeepalived", []),
+    ("etc/systemd/system/multi-user.target.wants/keepalived.service", "/usr/lib/systemd/system/keepalived.service", ["keepalived"]),
     ("etc/systemd/system/multi-user.target.wants/pacemaker_remote.service", "/usr/lib/systemd/system/pacemaker_remote.service", ["pacemaker"])])
 def test_links_that_may_make_a_host_a_member_of_a_group(make_host, path, target, found):
-    """Of a keepalived whose configuration gives its processes names: process_name, vrrp_process_name."""
+    """Of a keepalived whose configuration gives its processes names (process_name, vrrp_process_name), and of what would run at the next boot with a
+    configuration that is elsewhere."""
     host = make_host()
     for name, words in (("proc/40/comm", "ha_vrrp\n"), (os.path.dirname(path) + "/.", None)):
         os.makedirs(os.path.dirname(host.path(name)), exist_ok=True)
