@@ -41,17 +41,34 @@ class Machine:
             return file.read()
 
     def addresses(self):
-        """The addresses on the interfaces of this host, and of the networks that its keepalived is in."""
-        networks = [self.networks()]
-        for pid in self._parents():
+        """The addresses by which this host serves, also in the networks that its keepalived is in."""
+        parents = self._parents()
+
+        def inside(pid):
+            enter = keepalived_process.enter(self, pid)
+            return self.networks(enter) if enter else {}
+
+        def instances(pid):
+            one = keepalived_process.of(self, pid, parents[pid])
+            return keepalived.instances(keepalived.read(keepalived.Source(self.root), one.path, one.config_id))
+
+        networks = [self.networks()] + self._living(parents, inside)
+        # Only there it matters what keepalived puts where.
+        loopback = any(not one.ip.is_loopback for found in networks for one in found.get(keepalived.LOOPBACK, ()))
+        known = [one for found in self._living(parents, instances) for one in found] if loopback else []
+        return {address for found in networks for address in keepalived.served(found, known)}
+
+    def _living(self, pids, look):
+        """What is seen of each process that has not ended meanwhile."""
+        found = []
+        for pid in pids:
             try:
-                enter = keepalived_process.enter(self, pid)
-                networks += [self.networks(enter)] if enter else []
+                found.append(look(pid))
             except keepalived.Unreadable:
                 # With one that has ended since, so have its addresses.
                 if self.exists(f"/proc/{pid}"):
                     raise
-        return {str(one.ip) for found in networks for addresses in found.values() for one in addresses}
+        return found
 
     def networks(self, enter=()):
         """Interface to its addresses, with their prefix lengths and in their order.
@@ -88,22 +105,25 @@ class Machine:
                 found[destination] = found.get(destination, False) or bool(re.search(r"\bproto (keepalived|18)\b", line))
         return found
 
-    def _parents(self):
-        """The processes of keepalived that are no children of another: process ID to those of its children."""
-        found = {}
+    def processes(self):
+        """The processes that this host shows: process ID and name, of which the kernel keeps 15 characters."""
         for path in glob.glob(self.root + "/proc/[0-9]*/comm"):
             pid = path.split("/")[-2]
             try:
-                name = self.read(f"/proc/{pid}/comm").strip()
-                if name.startswith("keepalived"):
-                    # The name is in brackets there, and may hold anything.
-                    found[pid] = name, self.read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1]
+                yield pid, self.read(f"/proc/{pid}/comm").strip()
             except OSError:
                 # It has ended since.
                 continue
-        # Children may have been given names of their own. What looks at keepalived from outside, such as keepalived_exporter, is none.
-        return {pid: [one for one, (_name, its_parent) in found.items() if its_parent == pid]
-                for pid, (name, parent) in sorted(found.items()) if name == "keepalived" and parent not in found}
+
+    def _parents(self):
+        """The processes of keepalived that are no children of another: process ID to those of its children."""
+        found = {}
+        for pid, name in self.processes():
+            try:
+                found[pid] = keepalived_process.look(self, pid, name)
+            except OSError:
+                continue
+        return keepalived_process.parents({pid: told for pid, told in found.items() if told})
 
     def keepaliveds(self):
         """Those keepalived that run on this host, each as a Keepalived. Its children belong to it."""
@@ -153,16 +173,27 @@ def discover(machine, command=None):
             "problems": problems, "host_id": host_id.read(machine.root)}
 
 
-def _in_use(machine, unit):
-    """Whether a service runs here or would at the next boot. What is neither left a configuration that nobody reads."""
-    return any(machine.run_command(["systemctl", verb, unit])[0] in (0, 127) for verb in ("is-active", "is-enabled"))
+def _in_use(machine, unit, untold=True):
+    """Whether a service runs here or would at the next boot. What is neither left a configuration that nobody reads.
+
+    :param untold: the answer where there is no systemctl.
+    """
+    for verb in ("is-active", "is-enabled"):
+        rc = machine.run_command(["systemctl", verb, unit])[0]
+        if rc in (0, 127):
+            return rc == 0 or untold
+    return False
 
 
 def _keepalived(machine):
     running = machine.keepaliveds()
     if not running:
-        waiting = keepalived_process.at_rest(machine)
-        running = [waiting] if machine.exists(waiting.path) and _in_use(machine, "keepalived") else []
+        if keepalived_process.vrrp_sockets(machine):
+            raise keepalived.Unreadable("something on this host speaks VRRP (a raw socket of protocol 112 is open), and no keepalived was found that it "
+                                        "could belong to")
+        waiting = keepalived_process.at_rest(machine) if _in_use(machine, "keepalived") else None
+        # Packages enable it before there is a configuration. One that is named elsewhere is missing.
+        running = [waiting] if waiting and (waiting.path != keepalived.CONFIGURATION or machine.exists(waiting.path)) else []
     return [group for one in running for group in _groups(machine, one)]
 
 
@@ -186,15 +217,20 @@ def _groups(machine, one):
 
 
 def _pacemaker(machine):
-    if machine.exists(pacemaker.COROSYNC):
-        if not _in_use(machine, "corosync"):
-            return []
+    if machine.exists(pacemaker.COROSYNC) and _in_use(machine, "corosync"):
         name = pacemaker.cluster_name(machine.read(pacemaker.COROSYNC))
-    elif machine.exists(pacemaker.AUTHKEY) and _in_use(machine, "pacemaker_remote"):
+    elif _is_remote(machine):
         name = machine.cluster_name()
     else:
         return []
     return [pacemaker.group(name, machine.crm_mon(), machine.node())]
+
+
+def _is_remote(machine):
+    """Whether this host is a remote node of a cluster, or would be at the next boot."""
+    names = {name[:pacemaker.NAME_LENGTH] for name in pacemaker.REMOTE}
+    # Where nobody can tell of services, the key has to.
+    return any(name in names for _pid, name in machine.processes()) or _in_use(machine, "pacemaker_remote", machine.exists(pacemaker.AUTHKEY))
 
 
 def _command(machine, command):

@@ -24,8 +24,10 @@ Statement = namedtuple("Statement", "words inside path line brace end")
 # priority: None where the configuration names none. nopreempt: as it works, which it does not for one that begins as MASTER. places: (path, line) of its
 # priority lines; brace: of the line its block opens on. state: MASTER, BACKUP or None. source: unicast_src_ip or mcast_src_ip. tracks: (kind, name, weight or
 # None) of what it tracks, kind one of script, file, process, interface, bfd. routes: the destinations of its virtual routes. vmac: whether its addresses are on
-# an interface of their own. path, line: where it begins.
-Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace state source tracks routes vmac path line")
+# an interface of their own. loopback: those of its addresses that it puts on lo. path, line: where it begins.
+Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace state source tracks routes vmac loopback "
+                      "path line")
+LOOPBACK = "lo"
 
 # As long as a line may be for keepalived, which reads what is longer as several.
 _LINE = 1023
@@ -452,7 +454,8 @@ def everywhere(statements):
 
 def _instance(block, strict):
     one = {"interface": None, "router_id": None, "priority": None, "nopreempt": False, "family": None, "addresses": [], "peers": [], "places": [],
-           "state": None, "source": None, "tracks": [], "routes": [], "vmac": False}
+           "state": None, "source": None, "tracks": [], "routes": [], "vmac": False, "loopback": []}
+    lines = []
     # Whether it authenticates by a header of its own, with which keepalived does not begin as MASTER.
     header = False
     for statement in block.inside:
@@ -480,12 +483,14 @@ def _instance(block, strict):
             one["source"] = address(value)
         elif key in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
             one["addresses"] += [found for found in (address(line.words[0]) for line in statement.inside) if found]
+            lines += [line.words for line in statement.inside]
         elif key == "unicast_peer":
             one["peers"] += [found for found in (address(line.words[0]) for line in statement.inside) if found]
         elif key == "virtual_routes":
             one["routes"] += [destination(line.words) for line in statement.inside]
         elif key.startswith("track_") and statement.inside:
             one["tracks"] += [(key[len("track_"):], line.words[0], _weight(line.words)) for line in statement.inside]
+    one["loopback"] = [address(words[0]) for words in lines if (words[words.index("dev") + 1:][:1] if "dev" in words else [one["interface"]]) == [LOOPBACK]]
     owner = one["priority"] == OWNER or (one["priority"] is None and one["state"] == "MASTER")
     begins_as_master = owner if one["state"] is None or strict else one["state"] == "MASTER" and (owner or not header)
     one["nopreempt"] = one["nopreempt"] and not owner and not begins_as_master
@@ -540,6 +545,17 @@ def namespace(statements):
     return next((block.words[1] for block in statements if block.words[0] == "net_namespace" and len(block.words) > 1), None)
 
 
+def served(networks, found):
+    """The addresses by which a host serves. Those on lo real servers have too, behind a director (LVS-DR) that may be their partner in VRRP: they count where
+    keepalived puts them there.
+
+    :param networks: interface to its addresses with their prefix lengths.
+    :param found: the instances of keepalived.
+    """
+    own = {each for one in found for each in one.loopback}
+    return {str(one.ip) for interface, addresses in networks.items() for one in addresses if interface != LOOPBACK or str(one.ip) in own}
+
+
 def groups(statements, held, networks=None, routes=None):
     """The redundancy groups that a host's configuration makes it a member of.
 
@@ -548,7 +564,7 @@ def groups(statements, held, networks=None, routes=None):
     them, or the network that it is on.
 
     :param held: the addresses that the host's interfaces have now. Who holds the address is active, whatever the configuration calls it.
-    :param networks: interface to its addresses with their prefix lengths, in their order.
+    :param networks: interface to its addresses with their prefix lengths, in their order. With them an address on lo is none that is held, see C(served).
     :param routes: destination of each route of now to whether keepalived has put it there.
     """
     known = {}
@@ -556,6 +572,7 @@ def groups(statements, held, networks=None, routes=None):
         if one.router_id is None:
             raise Unreadable(f"{one.path} line {one.line + 1}: the VRRP instance {one.name} has no virtual_router_id from 1 to 255")
         known[one.name] = one
+    serves = held if networks is None else served(networks, known.values())
     together = [[known[name] for name in dict.fromkeys(names) if name in known] for names in synchronised(statements).values()]
     alone = [[one] for one in known.values() if not any(one in group for group in together)]
     result = []
@@ -565,7 +582,7 @@ def groups(statements, held, networks=None, routes=None):
         addresses = sorted({found for one in members for found in one.addresses}, key=_order)
         others = [set(one.peers) - set(held) - {one.source} for one in members]
         result.append({"name": "vrrp-{}-{}".format(router_id, _common([one for one in named if one.router_id == router_id], held, networks or {})),
-                       "kind": "keepalived", "addresses": addresses, "role": _role(addresses, members, held, routes),
+                       "kind": "keepalived", "addresses": addresses, "role": _role(addresses, members, serves, routes),
                        "instances": sorted(one.name for one in members), "peers": sorted(set().union(*others), key=_order),
                        "size": max(len(found) for found in others) + 1 if any(others) else None})
     return sorted(result, key=lambda group: group["name"])

@@ -6,15 +6,20 @@ import xml.etree.ElementTree as ET
 from collections import namedtuple
 
 COROSYNC = "/etc/corosync/corosync.conf"
-# Of a node without corosync, which a full member of the cluster runs by pacemaker_remote. Full members that know such nodes have it too.
+# The daemon of a node without corosync, which a full member of the cluster runs, under its name of now and of before pacemaker 2. Its key may be anywhere, or
+# certificates may be in its place: that it runs, or would at the next boot, is what counts.
+REMOTE = ("pacemaker-remoted", "pacemaker_remoted")
+# Where its key is unless it is told otherwise. Full members that know such nodes have it too.
 AUTHKEY = "/etc/pacemaker/authkey"
-# What crm_mon calls a resource at rest; anything else is on its way (Starting, Stopping, Promoting, Demoting) or stopped.
-AT_REST = ("Started", "Promoted", "Master", "Unpromoted", "Slave")
+# What the kernel keeps of a process's name.
+NAME_LENGTH = 15
+# What crm_mon calls a resource that does its work; anything else waits to be promoted, is on its way (Starting, Stopping, Promoting, Demoting) or stopped.
+SERVING = ("Started", "Promoted", "Master")
 PROMOTED = ("Promoted", "Master")
 # What stands for a remote node: whoever has the connection serves nothing by that.
 CONNECTION = "ocf:pacemaker:remote"
 
-# One instance of a resource. single: whether nothing else does the same work, so that where it runs is where the service is.
+# One instance of a resource. single: whether no other node does the same work, so that where it runs is where the service is.
 Resource = namedtuple("Resource", "name role nodes single")
 
 
@@ -52,23 +57,41 @@ def _parsed(xml):
 def resources(xml):
     """Every instance of every resource, but for fencing devices: where one of those runs says nothing of the service."""
     top = _parsed(xml)
-    several = {id(resource) for clone in top.iterfind(".//clone") for resource in clone.iter("resource")}
-    for bundle in top.iterfind(".//bundle"):
-        if len(bundle.findall("replica")) > 1:
-            several.update(id(resource) for resource in bundle.iter("resource"))
+    shared = _shared(top)
     found = []
     for resource in top.iterfind("./resources//resource"):
         role = resource.get("role") or ""
         if not (resource.get("resource_agent") or "").startswith("stonith:"):
             found.append(Resource(resource.get("id"), role, [node.get("name") for node in resource.iterfind("node")],
-                                  role in PROMOTED or (id(resource) not in several and resource.get("resource_agent") != CONNECTION)))
+                                  role in PROMOTED or (id(resource) not in shared and resource.get("resource_agent") != CONNECTION)))
+    return found
+
+
+def _shared(top):
+    """The instances of clones and bundles whose work is done on another node too, by their identities. All on one node are no redundancy."""
+    guests = {node.get("name"): node.get("id_as_resource") for node in top.iterfind("./nodes/node") if node.get("id_as_resource")}
+    places = {}
+    for resource in top.iterfind("./resources//resource"):
+        places.setdefault(resource.get("id"), []).extend(node.get("name") for node in resource.iterfind("node"))
+    together = {}
+    for clone in top.iterfind(".//clone"):
+        for resource in clone.iter("resource"):
+            # Instances of a globally unique clone have their number in their names.
+            together.setdefault((id(clone), resource.get("id").partition(":")[0]), []).append(resource)
+    for bundle in top.iterfind(".//bundle"):
+        together[id(bundle)] = list(bundle.iter("resource"))
+    found = set()
+    for instances in together.values():
+        on = {name for one in instances for node in one.iterfind("node") for name in places.get(guests.get(node.get("name"))) or [node.get("name")]}
+        if len(on) > 1:
+            found.update(id(one) for one in instances)
     return found
 
 
 def nodes(xml):
     """The nodes of the cluster: name to C(online), C(standby), C(maintenance), C(able) (whether it could take over), C(member) (a node with corosync),
     C(guest) (the resource that it is, if it is one), C(resources) (what runs there) and C(services) (what of it
-    runs nowhere else: resources that are no clones, and promoted instances)."""
+    runs on no other node: resources that are no clones, clones that run on one node only, and promoted instances)."""
     top = _parsed(xml)
     options = top.find("./summary/cluster_options")
     frozen = options is not None and options.get("maintenance-mode") == "true"
@@ -116,7 +139,7 @@ def not_moved(xml, node, services, others):
     if moving:
         return "the cluster is still stopping {}".format(", ".join(moving))
     # The name of a clone's instance stands for all of them: one that was promoted here must be so elsewhere.
-    missing = sorted(set(services) - {one.name for one in known if one.single and one.role in AT_REST and one.nodes})
+    missing = sorted(set(services) - {one.name for one in known if one.role in SERVING and one.nodes})
     return "no other node runs {}".format(", ".join(missing)) if missing else None
 
 

@@ -53,16 +53,36 @@ for f in "$R"/etc/cron.daily/*uptrack* "$R"/etc/cron.daily/*ksplice* "$R"/etc/sy
   [ -e "$f" ] && say scheduled "${f#"$R"}"
 done
 
-# What may make it a member of a redundancy group. A keepalived may have its configuration elsewhere, or in a container; a remote node has no corosync.
-if [ -e "$R/etc/keepalived/keepalived.conf" ]; then say redundancy keepalived
-else
-  for f in "$R"/proc/[0-9]*/comm; do
-    c=
-    { read -r c < "$f"; } 2>/dev/null || :
-    [ "$c" = keepalived ] && { say redundancy keepalived; break; }
-  done
-fi
-if [ -e "$R/etc/corosync/corosync.conf" ] || [ -e "$R/etc/pacemaker/authkey" ]; then say redundancy pacemaker; fi
+# What may make it a member of a redundancy group. A keepalived may have its configuration elsewhere, or in a container; a remote node has no corosync,
+# and its key may be anywhere.
+nl='
+'
+vrrp=; cluster=
+# What is enabled is a link, which leads nowhere from the outside of an emulated host.
+there() { for f; do if [ -e "$f" ] || [ -h "$f" ]; then return 0; fi; done; return 1; }
+there "$R/etc/keepalived/keepalived.conf" "$R"/etc/systemd/system/*/keepalived.service && vrrp=1
+there "$R/etc/corosync/corosync.conf" "$R/etc/pacemaker/authkey" "$R"/etc/systemd/system/*/pacemaker_remote.service && cluster=1
+# Its configuration may name keepalived's processes otherwise. Their program is for root to see; to others, and where nothing tells it, it is their first
+# word. The null characters between words some shells leave out.
+exes=
+[ -n "$vrrp" ] || exes=$(cd "$R/proc" 2>/dev/null && ls -ln [0-9]*/exe 2>/dev/null)
+case $exes$nl in *"/keepalived$nl"*|*"/keepalived (deleted)$nl"*) vrrp=1;; esac
+first=1
+[ "$uid" = 0 ] && case $exes in *' -> '*) first=;; esac
+for f in "$R"/proc/[0-9]*; do
+  [ "$vrrp$cluster" = 11 ] && break
+  c=; w=
+  { read -r c < "$f/comm"; } 2>/dev/null || :
+  [ -n "$first" ] && [ -z "$vrrp" ] && { { read -r w < "$f/cmdline"; } 2>/dev/null || :; }
+  case $c in keepalived|keepalived_vrrp) vrrp=1;; pacemaker-remot*|pacemaker_remot*) cluster=1;; esac
+  case $w in keepalived|keepalived-*|/*/keepalived|/*/keepalived-*) vrrp=1;; esac
+done
+# And whatever it is called, a raw socket of protocol 112 speaks VRRP.
+[ -n "$vrrp" ] || for f in "$R/proc/net/raw" "$R/proc/net/raw6"; do
+  [ -r "$f" ] && while read -r c a c; do case $a in *:0070) vrrp=1;; esac; done < "$f"
+done
+[ -n "$vrrp" ] && say redundancy keepalived
+[ -n "$cluster" ] && say redundancy pacemaker
 
 # What the kernel itself says. The files are 0600: without root there is a directory and no answer.
 stages() {
@@ -293,8 +313,6 @@ tell() {
   '
 }
 
-nl='
-'
 # A command of the agent that is not done in time is told to end, and killed if it does not. Where there is no timeout(1), nobody ends it.
 limited() {
   at_most=$1; shift

@@ -14,7 +14,10 @@ description:
     itself in its name, such as C(vrrp-53-192.0.2.11), or its network, such as C(vrrp-53-192.0.2.0/24).
   - Who holds the address is active, whatever the configuration says of priorities and states. Where keepalived moves routes only, whoever has them is.
     Where it moves nothing that could be seen, the role of the group is null, and the host counts as active.
-  - A keepalived in a container, or one that speaks VRRP while its configuration defines no instance, could not be read, which is a problem.
+    An address on C(lo), as real servers of LVS-DR have it, counts only where keepalived puts it there itself.
+  - In a cluster the node is active that runs what runs on no other node, a clone of which all instances are on it among that.
+  - A keepalived in a container, one that speaks VRRP while its configuration defines no instance, one with an option that is not known, or VRRP of which
+    no keepalived is the speaker, could not be read, which is a problem.
   - Changes nothing. What cannot be understood is in RV(ansible_facts.ha.problems) and is no failure of the task.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes

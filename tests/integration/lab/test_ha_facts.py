@@ -45,6 +45,14 @@ def test_the_role_follows_the_addresses(ha):
     # It would run again after a boot, so that it is still a member.
     assert roles(found["k1"]) == {PAIR: "standby", DATABASE: "standby"} and found["k1"]["role"] == "standby"
     assert roles(found["k2"]) == {PAIR: "active", DATABASE: "active"}
+    # Also where a drop-in of the unit names another file.
+    ha.shell("k1", "cd /etc/keepalived; mv keepalived.conf moved.conf; mkdir /etc/systemd/system/keepalived.service.d; "
+                   "printf '[Service]\\nEnvironment=MORE=-D\\nExecStart=\\nExecStart=/usr/sbin/keepalived -n $MORE -f ${NONE}/etc/keepalived/moved.conf\\n' "
+                   "> /etc/systemd/system/keepalived.service.d/moved.conf; systemctl daemon-reload")
+    try:
+        assert roles(ha.facts("k1")) == {PAIR: "standby", DATABASE: "standby"}
+    finally:
+        ha.shell("k1", "cd /etc/keepalived; mv moved.conf keepalived.conf; rm -r /etc/systemd/system/keepalived.service.d; systemctl daemon-reload")
     ha.run("k1", ["systemctl", "start", "keepalived"])
     ha.until(lambda: ha.held("k1") == {WEB4, WEB6} and ha.held("k2") == {DB}, "the addresses where they were")
 

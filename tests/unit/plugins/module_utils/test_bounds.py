@@ -171,6 +171,13 @@ def in_keepalived(text):
         pass
 
 
+def in_command_line(text):
+    try:
+        keepalived_process.options(text.split("\n"))
+    except keepalived.Unreadable:
+        pass
+
+
 def in_nginx(text):
     try:
         nginx_config.parse(text, "x")
@@ -230,7 +237,7 @@ READERS = {
     "keepalived": in_keepalived,
     "nginx": in_nginx,
     "mentioned": mentioned,
-    "keepalived's command line": lambda text: keepalived_process.options(text.split("\n")),
+    "keepalived's command line": in_command_line,
     "cluster's state": in_cluster,
     "openpgp": in_openpgp,
     "cluster": pacemaker.cluster_name,

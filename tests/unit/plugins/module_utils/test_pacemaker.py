@@ -139,6 +139,29 @@ def test_bundles():
     assert two["n1"]["services"] == set() and two["n1"]["resources"] == {"b-podman-0"}
 
 
+def test_a_clone_that_runs_on_one_node_is_a_service_there():
+    def roles(*resources):
+        return [pacemaker.group("shop", cluster(BOTH, resources), name)["role"] for name in ("n1", "n2")]
+    assert roles(clone("web-clone", resource("web", "n2"), resource("web"))) == ["standby", "active"]
+    assert roles(clone("web-clone", resource("web", "n1"), resource("web", "n2"))) == ["standby", "standby"]
+    # A globally unique one may have all its instances on one node.
+    assert roles(clone("web-clone", resource("web:0", "n1"), resource("web:1", "n1"))) == ["active", "standby"]
+    assert roles(clone("web-clone", resource("web:0", "n1"), resource("web:1", "n2"))) == ["standby", "standby"]
+    # Of a clone of a group each resource counts for itself.
+    assert roles(clone("g-clone", GROUP % (resource("a", "n1"), resource("b", "n1")), GROUP % (resource("a", "n2"), resource("b")))) == ["active", "standby"]
+    # The last copy, promoted or not.
+    assert roles(drbd("n2", None, ("Unpromoted", "Stopped"))) == ["standby", "active"]
+    # What was on one node has moved also where its instances are on several now.
+    spread = cluster(BOTH + [node("n3")], [clone("web-clone", resource("web:0", "n2"), resource("web:1", "n3"))])
+    assert pacemaker.not_moved(spread, "n1", {"web:0", "web:1"}, set()) is None
+
+
+def test_replicas_of_a_bundle_on_one_node_are_a_service_there():
+    replicas = "".join('<replica id="%d">%s</replica>' % (number, resource("b-podman-%d" % number, "n1")) for number in (0, 1))
+    found = pacemaker.nodes(cluster(BOTH, ['<bundle id="b" type="podman">%s</bundle>' % replicas]))
+    assert found["n1"]["services"] == {"b-podman-0", "b-podman-1"} and found["n2"]["services"] == set()
+
+
 @pytest.mark.parametrize("xml, words", [("", "no XML"), ("Connection refused", "no XML"), ("<pacemaker-result><nodes/></pacemaker-result>", "names no node")])
 def test_what_is_no_answer(xml, words):
     with pytest.raises(pacemaker.Unreadable, match=words):
@@ -177,7 +200,8 @@ def stored(name):
 @pytest.mark.parametrize("form", ["xml", "old.xml"])
 @pytest.mark.parametrize("name, services, unable", [
     ("clones", {"node1": {"vip", "web"}, "node3": {"drbd"}}, []),
-    ("standby", {"node1": {"vip", "web"}}, ["node2", "node3"]),
+    # Clones are down to one node there.
+    ("standby", {"node1": {"vip", "web", "watch", "drbd"}}, ["node2", "node3"]),
     ("unclean", {"node1": {"vip", "web"}}, ["node3"]),
     ("maintenance", {}, ["node1", "node2", "node3"]),
     # The promoted replica of the bundle runs in a container on node1, the virtual machine guest1 on node2. The connection to the remote node is no service.

@@ -96,7 +96,7 @@ def test_an_idle_host_starts_few_processes(make_host, tmp_path):
     answer = subprocess.run(["sh", "-c", probe.script("stale", 3600)], env=environment, stdout=subprocess.PIPE,
                             universal_newlines=True, check=True).stdout
     assert facts.facts(answer)["verdict"] == "current"
-    assert sorted(log.read_text().split()) == ["awk", "date", "date"]
+    assert sorted(log.read_text().split()) == ["awk", "date", "date", "ls"]
 
 
 def test_a_stale_host_is_asked_once(make_host):
@@ -276,8 +276,16 @@ def test_a_plan_from_the_future_is_asked_for_again(make_host):
     assert host.read("var/log/uptrack.log").count("run started") == 1
 
 
+RAW = "  sl  local_address rem_address   st\n  18: 00000000:%s 00000000:0000 07 0:0 0:0 0     0        0 4711 2 0 0\n"
+
+
 @pytest.mark.parametrize("path, text, found", [
     ("etc/keepalived/keepalived.conf", "", ["keepalived"]), ("proc/40/comm", "keepalived\n", ["keepalived"]), ("proc/40/comm", "keepalived_expo\n", []),
+    ("proc/40/comm", "keepalived_vrrp\n", ["keepalived"]), ("proc/40/cmdline", "keepalived\0-f\0x\0", ["keepalived"]),
+    ("proc/40/cmdline", "/usr/sbin/keepalived\0-f\0x\0", ["keepalived"]), ("proc/40/cmdline", "/opt/keepalived\0", ["keepalived"]),
+    ("proc/40/cmdline", "tail\0/var/log/keepalived\0", []), ("proc/40/cmdline", "/usr/bin/keepalived_exporter\0", []),
+    ("proc/net/raw", RAW % "0070", ["keepalived"]), ("proc/net/raw6", RAW % "0070", ["keepalived"]), ("proc/net/raw", RAW % "0001", []),
+    ("proc/40/comm", "pacemaker-remot\n", ["pacemaker"]), ("proc/40/comm", "pacemaker_remot\n", ["pacemaker"]),
     ("etc/corosync/corosync.conf", "", ["pacemaker"]), ("etc/pacemaker/authkey", "secret", ["pacemaker"]), ("etc/keepalived/other.conf", "", [])])
 def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
     """Also a keepalived in a container, of which there is nothing but its process, and a remote node."""
@@ -285,5 +293,26 @@ def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
     for name, words in (("proc/39/comm", ""), ("proc/41/comm", "sh\n"), (path, text)):
         os.makedirs(os.path.dirname(host.path(name)), exist_ok=True)
         host.write(name, words)
-    assert host.facts()["redundancy"] == found
+    for shell in SHELLS.values():
+        if shutil.which(shell[0]):
+            assert facts.facts(host.probe("never", shell=shell))["redundancy"] == found
     assert "secret" not in host.probe("never")
+
+
+@pytest.mark.parametrize("path, target, found", [
+    ("proc/40/exe", "/usr/sbin/keepalived", ["keepalived"]), ("proc/40/exe", "/opt/ha/sbin/keepalived (deleted)", ["keepalived"]),
+    ("proc/40/exe", "/usr/bin/keepalived_exporter", []), ("proc/40/exe", "/usr/sbin/notkeepalived", []),
+    ("etc/systemd/system/multi-user.target.wants/keepalived.service", "/usr/lib/systemd/system/keepalived.service", ["keepalived"]),
+    ("etc/systemd/system/multi-user.target.wants/pacemaker_remote.service", "/usr/lib/systemd/system/pacemaker_remote.service", ["pacemaker"])])
+def test_links_that_may_make_a_host_a_member_of_a_group(make_host, path, target, found):
+    """Of a keepalived whose configuration gives its processes names (process_name, vrrp_process_name), and of what would run at the next boot with a
+    configuration that is elsewhere."""
+    host = make_host()
+    for name, words in (("proc/40/comm", "ha_vrrp\n"), (os.path.dirname(path) + "/.", None)):
+        os.makedirs(os.path.dirname(host.path(name)), exist_ok=True)
+        if words:
+            host.write(name, words)
+    os.symlink(target, host.path(path))
+    for shell in SHELLS.values():
+        if shutil.which(shell[0]):
+            assert facts.facts(host.probe("never", shell=shell))["redundancy"] == found
