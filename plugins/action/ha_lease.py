@@ -22,6 +22,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import (
     ledger,
     times,
 )
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import answers
 
 MODULES = (times, files, lease, ledger, lease_task)
 # The modules by their own names, so that they find each other; then the one call. A line of the answer begins with the mark, since a host may say more.
@@ -75,10 +76,15 @@ class ActionModule(ActionBase):
         )
         for line in answer["stdout"].splitlines():
             if line.startswith("@lease "):
-                return dict(result, **json.loads(line[len("@lease ") :]))
+                return dict(result, **self._told(line[len("@lease ") :]))
         if answer["rc"] in (126, 127):
             # No Python where they usually are: the module has more ways to find one.
-            return self._execute_module("rebootless.ksplice.ha_lease", task_vars=task_vars)
+            said = self._execute_module("rebootless.ksplice.ha_lease", task_vars=task_vars)
+            if said.get("unreachable") or said.get("failed"):
+                return dict(
+                    result, **{key: said[key] for key in ("unreachable", "failed", "msg") if key in said}
+                )
+            return dict(result, **self._told(json.dumps(said)))
         words = " ".join((answer["stderr"] or answer["stdout"]).split())[-300:]
         return dict(
             result,
@@ -86,6 +92,19 @@ class ActionModule(ActionBase):
             msg=f"The host gave no answer about its leases (status {answer['rc']}: {words}), so that nobody knows what it has "
             "promised. It needs root and Python 3.6 or later: run with -vvv to see what it said.",
         )
+
+    @staticmethod
+    def _told(text):
+        """What the host answered, and nothing else that it may have put into its answer."""
+        try:
+            said = json.loads(text)
+            if isinstance(said, dict) and said.get("failed"):
+                return {"failed": True, "msg": answers.text(said.get("msg"), "its message")}
+            told = answers.lease(said)
+        except (ValueError, RecursionError) as misfit:
+            words = str(misfit) if isinstance(misfit, answers.Misfit) else "The host's answer about its leases is no JSON."
+            return {"failed": True, "msg": f"{words} Nobody knows what it has promised."}
+        return {key: value for key, value in told.items() if value is not None or key == "refusal"}
 
     def _interpreter(self, task_vars):
         """What the inventory says the host's Python is, if it is one and not a way to look for one."""

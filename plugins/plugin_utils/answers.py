@@ -57,6 +57,10 @@ def text(value, where):
     return value
 
 
+def number_or_text(value, where):
+    return text(value, where) if isinstance(value, str) else number(0, 1 << 64)(value, where)
+
+
 def truth(value, where):
     if not isinstance(value, bool):
         raise Misfit(f"{where} is not true or false")
@@ -165,14 +169,14 @@ UPDATE = mapping(
     id=text, name=optional(text), first_seen=optional(text), age=optional(number(0, 1000 * A_YEAR))
 )
 FAILURE = mapping(
-    id=optional(text), reason=optional(text), advice=optional(text), name=optional(text)
+    id=optional(text),
+    name=optional(text),
+    verb=optional(text),
+    reason=optional(text),
+    processes=optional(listed(listed(optional(number_or_text)))),
+    modules=optional(IDS),
+    advice=optional(text),
 )
-
-
-def anything(value, _where):
-    return value
-
-
 APPLIED = mapping(
     installed=IDS,
     removed=IDS,
@@ -184,7 +188,7 @@ APPLIED = mapping(
     verdict=optional(one_of(*VERDICTS)),
     reason=optional(text),
     error_class=optional(text),
-    failures=optional(listed(anything, 1000)),
+    failures=optional(listed(FAILURE, 1000)),
     left=optional(listed(UPDATE)),
     seconds=optional(number(0, A_YEAR)),
     msg=optional(text),
@@ -194,5 +198,5 @@ APPLIED = mapping(
 GATE = mapping(
     ok=truth,
     checks=listed(mapping(name=text, ok=truth, said=optional(text))),
-    holds=listed(address),
+    holds=listed(text),
 )

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta, timezone
 from ansible.errors import AnsibleError
 from jinja2 import Undefined
 from ansible_collections.rebootless.ksplice.plugins.module_utils import lease as leases
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions, inventory, service, waves
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import answers, conditions, inventory, service, waves
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import options as run_options
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import Host, PlanError
 
@@ -421,7 +421,7 @@ def may_serve(state, name, variables):
     """Whether a host may go back into service: it is well, or it was not and is again with the update taken out."""
     if not state["hands"][name].get("gate"):
         return True
-    taken_back = [result for result in (variables.get("rolling_undo"), variables.get("rolling_put_in")) if result and not result.get("skipped")]
+    taken_back = [result for result in (applied(variables, "rolling_undo"), applied(variables, "rolling_put_in")) if result and not result.get("skipped")]
     return bool(all("after" in result and not result["error_class"] for result in taken_back) and (variables.get("rolling_gate_undone") or {}).get("ok"))
 
 
@@ -526,7 +526,7 @@ def gated(state, wave, variables_of, moment):
 
 
 def _worked(variables):
-    result = variables.get("rolling_apply") or {}
+    result = applied(variables, "rolling_apply")
     # One that says nothing of what is in the kernel afterwards may have done anything.
     return bool(result and not result.get("skipped") and ("after" not in result or result.get("installed") or result.get("removed")))
 
@@ -534,25 +534,54 @@ def _worked(variables):
 def _answers(name, result):
     result = result or {}
     if "results" in result:
-        return [(one.get("peer") or name, one) for one in result["results"] if not one.get("skipped")]
-    return [] if not result or result.get("skipped") else [(name, result)]
+        return [(one.get("peer") or name, _looked(one)) for one in result["results"] if not one.get("skipped")]
+    return [] if not result or result.get("skipped") else [(name, _looked(result))]
+
+
+def _looked(result):
+    """What ha_gate answered, or that it did not answer as it does."""
+    if "checks" not in result:
+        return result
+    try:
+        return answers.gate(result)
+    except answers.Misfit as misfit:
+        return {"msg": str(misfit)}
+
+
+def applied(variables, registered):
+    """What uptrack_apply answered, with what it tells of the kernel only if it told it as it does."""
+    result = variables.get(registered) or {}
+    if "after" not in result or result.get("skipped") or result.get("unreachable"):
+        return result
+    try:
+        return dict(answers.applied(result))
+    except answers.Misfit as misfit:
+        return {"failed": True, "error_class": "unknown", "msg": f"{misfit} What is in its kernel now is not known: look at the host."}
 
 
 def _told(bad):
     return "; ".join(f"{title} ({why})" for title, why in sorted(bad.items()))
 
 
-def stale(answers, wanted, name, looked=None):
+def stale(asked, wanted, name, looked=None):
     """The stale lease that stands in the way by the members' answers, as ha_lease shows it; None where none does, or where a member of the groups cannot
     be reached, as nobody knows then how the group is.
 
     :param wanted: as of lease, for the host of that name.
     :param looked: what the look at the other members of the groups gave.
     """
-    if any(answer.get("unreachable") for answer in answers.values()) or any(one.get("unreachable") for one in (looked or {}).get("results") or ()):
+    if any(answer.get("unreachable") for answer in asked.values()) or any(one.get("unreachable") for one in (looked or {}).get("results") or ()):
         return None
-    found = [entry for answer in answers.values() for entry in answer.get("leases") or () if entry.get("stale")]
-    return found[0] if found and leases.is_taken({"host": name, "groups": wanted["groups"]}, answers) else None
+    found = [entry for answer in asked.values() for entry in answer.get("leases") or () if entry.get("stale")]
+    if not found or not leases.is_taken({"host": name, "groups": wanted["groups"]}, asked):
+        return None
+    # Nobody is asked, put back or let go whom the plan does not know as a member of that very group, whatever a member says.
+    members = {group["name"]: set(group["members"]) for group in wanted["groups"]}
+    for entry in found:
+        known = [group for group in entry["groups"] if members.get(group["name"], set()).issuperset(group["members"])]
+        if any(entry["host"] in group["members"] for group in known):
+            return dict(entry, groups=known)
+    return None
 
 
 def promised(state, wave, variables_of, wishes=None):
@@ -676,7 +705,7 @@ def _came_of(hand, variables, now):
         outcome = {"started": hand["at"], "ended": now, "ok": False, "seen": seen, "verdict": seen["verdict"],
                    "reason": f"Not patched, as it could not be taken out of service: {not_drained}"}
     else:
-        outcome = _applied(variables.get("rolling_apply") or {}, hand["at"], now, hand)
+        outcome = _applied(applied(variables, "rolling_apply"), hand["at"], now, hand)
     if variables.get("rolling_drain") and not (variables["rolling_drain"].get("skipped")):
         outcome["drained"] = [one["what"] for result in variables["rolling_drain"].get("results") or () for one in result.get("drained") or ()]
         outcome["ended"] = now
@@ -691,7 +720,7 @@ def _came_of(hand, variables, now):
 
 def _taken_back(hand, variables, outcome):
     """What became of a host that was not well after the update."""
-    undo, put_in = variables.get("rolling_undo") or {}, variables.get("rolling_put_in") or {}
+    undo, put_in = applied(variables, "rolling_undo"), applied(variables, "rolling_put_in")
     was = outcome.get("installed") or []
     more = {"ok": False, "gate": hand["gate"]}
     # Its task is not to fail, so that what came of it is told by the error's class.

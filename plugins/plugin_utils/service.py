@@ -9,6 +9,7 @@ import re
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.rebootless.ksplice.plugins.module_utils import gates as gate_checks
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import answers
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError
 
 PLACES = ("host", "peers", "controller")
@@ -41,7 +42,11 @@ def discovered(variables):
     for registered in ("ksplice_ha_asked", "rolling_ha_asked"):
         found = ((variables.get(registered) or {}).get("ansible_facts") or {}).get("ha")
         if found is not None:
-            return found
+            try:
+                return answers.groups(found)
+            except answers.Misfit as misfit:
+                # What is not understood is not nothing.
+                return {"groups": [], "role": None, "problems": [str(misfit)], "host_id": None}
     return None
 
 
@@ -299,14 +304,14 @@ def checks(gate, place, moment, forgiven=()):
             if one["when"] in ("both", moment) and not (one["name"] in gate["baseline"] and one["name"] in forgiven)]
 
 
-def gate_result(gate, answers, members, lost):
+def gate_result(gate, looks, members, lost):
     """What the looks through a gate amount to: title to what was wrong.
 
-    :param answers: mapping of place to a list of (host, result of ha_gate).
+    :param looks: mapping of place to a list of (host, result of ha_gate).
     :param lost: members that could not be asked, though it is not this host's fault: a partner that has died since.
     """
     bad, holders = {}, {address: [] for address in gate["addresses"]}
-    for place, results in answers.items():
+    for place, results in looks.items():
         for host, result in results:
             if "checks" not in result and host in lost:
                 continue
@@ -317,8 +322,9 @@ def gate_result(gate, answers, members, lost):
                 if not one["ok"]:
                     bad[one["name"]] = f"{one['said']}, on {host if place != 'controller' else 'the controller'}"
             for address in result["holds"]:
-                holders[address].append(host)
-    asked = {host for place in ("host", "peers") for host, result in answers.get(place, ()) if "checks" in result}
+                if address in holders:
+                    holders[address].append(host)
+    asked = {host for place in ("host", "peers") for host, result in looks.get(place, ()) if "checks" in result}
     if gate["addresses"] and asked.issuperset(set(members) - set(lost)):
         for address, found in holders.items():
             # Where the partner that held it has just died, it is on its way.

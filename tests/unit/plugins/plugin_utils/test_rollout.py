@@ -394,13 +394,20 @@ def test_a_lease_that_could_not_be_taken_over_needs_a_person():
 
 def test_a_stale_lease_is_taken_over_only_when_every_member_can_be_reached():
     wanted = {"groups": [{"name": "p", "members": ["a", "b"], "max_unavailable": 1}]}
-    entry = {"token": "t", "host": "b", "groups": [{"name": "p"}], "stale": True}
+    entry = {"token": "t", "host": "b", "groups": [{"name": "p", "members": ["a", "b"]}], "stale": True}
     answers = {"a": {"granted": False, "refusal": "The run night has b in hand.", "unreachable": False, "leases": [entry]}}
     assert rollout.stale(answers, wanted, "a") == entry
     assert rollout.stale(answers, wanted, "a", {"results": [{"peer": "b", "unreachable": True}]}) is None
     assert rollout.stale(dict(answers, b={"granted": False, "refusal": None, "unreachable": True, "leases": []}), wanted, "a") is None
     granted = {name: dict(GRANTED["a"], leases=[]) for name in "ab"}
     assert rollout.stale(granted, wanted, "a") is None
+    # Whatever a member says: nobody is asked or let go whom the plan does not know as a member of that very group.
+    for foreign in ({"host": "127.0.0.66"}, {"host": "solo"}, {"groups": [{"name": "p", "members": ["a", "b", "127.0.0.66"]}]},
+                    {"groups": [{"name": "other", "members": ["a", "b"]}]}, {"groups": []}):
+        told = {"a": dict(answers["a"], leases=[dict(entry, **foreign)])}
+        assert rollout.stale(told, wanted, "a") is None
+    more = dict(entry, groups=[*entry["groups"], {"name": "ring", "members": ["b", "far"]}])
+    assert rollout.stale({"a": dict(answers["a"], leases=[more])}, wanted, "a")["groups"] == entry["groups"]
     # All have granted, and together they say that it is one too many.
     wide = {"groups": [{"name": "p", "members": ["a", "b", "c"], "max_unavailable": 2}]}
     third = dict(entry, host="c")

@@ -107,7 +107,7 @@ def test_contradictions():
 
 def test_what_was_discovered_takes_a_host_out():
     assert service.drains("a", {}) == []
-    assert service.drains("a", found(group("p", "pacemaker"), group(), group("h", "haproxy"))) == [
+    assert service.drains("a", found(group("p", "pacemaker"), group(), group("h", "command"))) == [
         {"delegate_to": "a", "target": {"adapter": "keepalived"}}, {"delegate_to": "a", "target": {"adapter": "pacemaker"}}]
     assert service.drains("a", found(group(), ksplice_ha_drain=[])) == []
 
