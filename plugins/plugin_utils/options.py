@@ -36,8 +36,8 @@ HOST = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ks
 TREATMENT = ("ksplice_ha_addresses", "ksplice_ha_command", "ksplice_ha_discover", "ksplice_ha_drain", "ksplice_ha_gates", "ksplice_ha_max_unavailable",
              "ksplice_stage")
 # Those of a run that are read once, for all of its hosts.
-ONCE = ("ksplice_drain", "ksplice_ha_groups", "ksplice_max_failures", "ksplice_max_parallel", "ksplice_partial_groups", "ksplice_promote", "ksplice_self_update",
-        "ksplice_soak", "ksplice_stages", "ksplice_stop_file", "ksplice_wave_soak", "ksplice_window")
+ONCE = ("ksplice_drain", "ksplice_ha_groups", "ksplice_max_failures", "ksplice_max_parallel", "ksplice_partial_groups", "ksplice_promote",
+        "ksplice_self_update", "ksplice_soak", "ksplice_stages", "ksplice_stop_file", "ksplice_wave_soak", "ksplice_window")
 TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0", "y", "n", "t", "f")
 
 
