@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError, budget
 
 # Variable of a run -> its kind. docs/running.md and docs/enrollment.md describe them.
@@ -25,7 +26,7 @@ RUN = {
     "ksplice_settings": "settings", "ksplice_check": "text", "ksplice_check_hours": "any", "ksplice_image": "truth", "ksplice_retire": "truth",
     "ksplice_enroll_hosts": "text", "ksplice_enroll_fail": "truth", "ksplice_run_kind": "text", "ksplice_report_default": "text",
     "ksplice_drain": "drain", "ksplice_soak": "seconds", "ksplice_wave_soak": "seconds", "ksplice_promote": "truth", "ksplice_self_update": "self_update",
-    "ksplice_stop_file": "path", "ksplice_window": "any", "ksplice_lease_seconds": "count",
+    "ksplice_stop_file": "path", "ksplice_window": "window", "ksplice_lease_seconds": "count",
     "ksplice_timeout": "count", "ksplice_lease_wait": "seconds", "ksplice_drain_timeout": "count",
 }
 CHOICES = {"drain": ("never", "active", "always"), "self_update": ("refuse", "warn", "allow")}
@@ -55,6 +56,11 @@ def check(variables):
             if isinstance(value, bool) or not re.fullmatch("[0-9]+", text) or (kind == "count" and int(text) < 1):
                 what = {"seconds": "seconds, as a number from 0 on", "number": "a number from 0 on", "count": "a number from 1 on"}[kind]
                 raise PlanError(f"{name} is {value!r}: give {what}.")
+        elif kind == "window" and value not in ("", {}):
+            try:
+                conditions.read(value)
+            except conditions.Closed as error:
+                raise PlanError(f"{name} cannot be understood ({error}): correct it. While it stands so no wave begins.") from None
         elif kind == "path" and text and not text.startswith("/"):
             raise PlanError(f"{name} is {value!r}: give an absolute path.")
         elif kind == "truth" and text.lower() not in TRUTHS:

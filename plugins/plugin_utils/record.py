@@ -121,7 +121,9 @@ def _row(name, variables, in_run, run, outcome, wave, check, began):
                    f"back with ha_drain (state=undone host={name} any_token=true).")
     left = (run.get("left") or {}).get(name)
     if outcome is None:
-        if in_run and left and row["verdict"] in ("behind", "blocked"):
+        if in_run and run.get("error") and row["verdict"] in WORK:
+            row["reason"] = f"Not patched: there is no plan. {run['error']}"
+        elif in_run and left and row["verdict"] in ("behind", "blocked"):
             row["reason"] = left
         elif in_run and wave and not check:
             row.update(reason=_never_reached(name, wave, began), canary=False)
@@ -176,7 +178,8 @@ def _in_hand(lease):
 
 def _events(about, run, hosts, wave_of, outcomes):
     events = [{"at": about["started"], "host": None, "what": f"Run {about['id']} started."}]
-    events += [{"at": about["started"], "host": None, "what": words} for words in [*(run.get("contradictions") or ()), *(run.get("warnings") or ())]]
+    events += [{"at": about["started"], "host": None, "what": words} for words in [*([f"There is no plan: {run['error']}"] if run.get("error") else []),
+               *(run.get("contradictions") or ()), *(run.get("warnings") or ())]]
     for row in hosts:
         if (outcomes.get(row["name"]) or {}).get("took_over"):
             events.append({"at": row["started"] or about["started"], "host": row["name"], "what": outcomes[row["name"]]["took_over"]})
@@ -209,6 +212,8 @@ def lines(document):
 
 def plan_lines(run):
     """The plan as lines: what a person reads before saying yes."""
+    if run.get("error"):
+        return [f"No plan: {run['error']} No host is patched."]
     result = [f"Plan {run['hash']}. Hosts with work: {sum(map(len, run['waves']))}, waves: {len(run['waves'])}."]
     out = [name for name, host in run["planned_hosts"].items() if host["verdict"] in ("unreachable", "unknown")]
     if len(out) > run["max_failures"] and run["waves"]:

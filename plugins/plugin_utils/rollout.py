@@ -331,7 +331,9 @@ def _spare(hosts, variables_of, named):
                 if limits.setdefault(group, _integer(limit)) != _integer(limit):
                     raise PlanError(f"Group {group} has two values of ksplice_ha_max_unavailable ({limits[group]} and {limit}, the latter "
                                     f"of host {one.name}): give all its members the same.")
-    return limits
+    # More than one only where every member says so.
+    silent = {group for one in hosts if variables_of[one.name].get("ksplice_ha_max_unavailable") in (None, "") for group in about.intersection(of[one.name])}
+    return {group: 1 if group in silent and isinstance(limit, int) and limit > 1 else limit for group, limit in limits.items()}
 
 
 def when(at):

@@ -644,3 +644,26 @@ def test_a_check_is_forgiven_by_its_own_name_only():
     assert gate["baseline"] == ["command is \u2026 (2)", "port 443 of 127.0.0.1 (2)"]
     assert [one["name"] for one in service.checks(gate, "host", "after", gate["baseline"])] == ["command is \u2026", "port 443 of 127.0.0.1", "8080"]
     assert service.checks(gate, "peers", "after", gate["baseline"]) == []
+
+
+def test_more_than_one_only_where_every_member_says_so():
+    hosts = {name: surveyed(ksplice_ha_group="g", ksplice_ha_max_unavailable=2) for name in "abcd"}
+    assert rollout.start(hosts, sorted(hosts), sorted(hosts), {})["groups"]["g"]["max_unavailable"] == 2
+    del hosts["c"]["ksplice_ha_max_unavailable"]
+    run = rollout.start(hosts, sorted(hosts), sorted(hosts), {})
+    assert run["groups"]["g"]["max_unavailable"] == 1 and max(map(len, run["waves"])) == 1
+
+
+@pytest.mark.parametrize("window, words", [("", None), ({}, None), ({"from": "22:00", "to": "04:00"}, None), ({"until": "05:00"}, "it has 'until'"),
+                                           ({"timezone": "Europe/Berln"}, "time zone"), ("22:00-05:00", "is no mapping")])
+def test_a_window_that_cannot_be_understood_is_told_before_any_host_is_asked(window, words):
+    found = rollout.ready({"a": {"ksplice_window": window}}, ["a"], ["a"], {"options": CHECK})
+    assert f"ksplice_window cannot be understood ({words}" in found["error"] or words in found["error"] if words else found == {"options": CHECK}
+
+
+def test_without_a_plan_plan_and_record_say_why():
+    hosts = {"a": surveyed(ksplice_ha_group="p"), "b": surveyed(ksplice_ha_group="p")}
+    run = rollout.start(hosts, ["a", "b"], ["a"], {})
+    assert record.plan_lines(run) == [f"No plan: {run['error']} No host is patched."] and "cut in half" in run["error"]
+    document = record.record(hosts, ["a", "b"], ["a"], run, {}, dict(record.about("patch", AT, "me", False, {}), ended=LATER))
+    assert "cut in half" in document["hosts"][0]["reason"] and any("cut in half" in event["what"] for event in document["events"])
