@@ -57,10 +57,6 @@ def text(value, where):
     return value
 
 
-def number_or_text(value, where):
-    return text(value, where) if isinstance(value, str) else number(0, 1 << 64)(value, where)
-
-
 def truth(value, where):
     if not isinstance(value, bool):
         raise Misfit(f"{where} is not true or false")
@@ -173,7 +169,7 @@ FAILURE = mapping(
     name=optional(text),
     verb=optional(text),
     reason=optional(text),
-    processes=optional(listed(listed(optional(number_or_text)))),
+    processes=optional(listed(mapping(name=text, pid=number(0, 1 << 32)))),
     modules=optional(IDS),
     advice=optional(text),
 )

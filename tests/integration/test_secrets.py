@@ -144,7 +144,8 @@ def test_no_password_in_what_is_told_of_checks_drains_and_commands(fleet, syslog
     facts.write_text('#!/bin/sh\necho \'{"groups": [{"name": "g", "role": "standby"}]}\'\n')
     facts.chmod(0o755)
     pair = {"ksplice_ha_command": f"{facts} --token hunter22-facts", "ksplice_rehearsal": {"kernel": "ol9-uek7", "pending": 1}}
-    one = fleet({"a": pair, "b": pair}).make()
+    # The partner has nothing to do: it is looked at only.
+    one = fleet({"a": pair, "b": dict(pair, ksplice_rehearsal={"kernel": "ol9-uek7", "pending": 0})}).make()
     wishes = {
         "ksplice_ha_command": pair["ksplice_ha_command"],
         "ksplice_ha_drain": [{"adapter": "custom", "drain": "sh -c 'echo $0 >>$UPTRACK_LAB_ROOT/trace' hunter22-drain",

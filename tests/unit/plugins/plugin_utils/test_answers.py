@@ -8,6 +8,7 @@ import json
 
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.action import ha_lease
+from ansible_collections.rebootless.ksplice.plugins.module_utils import apply, discover, lease_task
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import answers, rollout, service
 from extent import rounds
 from hypothesis import given, settings
@@ -42,7 +43,7 @@ APPLIED = {
     "verdict": "current",
     "reason": "x",
     "error_class": None,
-    "failures": [{"id": "x", "processes": [["rsyslogd", 812]], "modules": []}],
+    "failures": [{"id": "x", "processes": [{"name": "rsyslogd", "pid": 812}], "modules": []}],
     "seconds": 2.5,
 }
 GATE = {"ok": True, "checks": [{"name": "x", "ok": True, "said": None}], "holds": ["192.0.2.1"]}
@@ -126,3 +127,42 @@ def test_an_address_that_nobody_asked_for():
     gate = dict(service.gates("a", {}), addresses=["192.0.2.1"])
     looks = {"host": [("a", answers.gate(dict(GATE, holds=["192.0.2.1", "198.51.100.9"])))]}
     assert service.gate_result(gate, looks, ["a"], []) == {}
+
+
+@pytest.mark.parametrize(
+    "params, scenario",
+    [
+        ({}, {}),
+        ({}, {"installed": ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]}),
+        ({}, {"failures": [{"id": "bbbbbbb2", "abort": "code_busy", "processes": [["bash", 77]]}]}),
+        ({}, {"failures": [{"id": "bbbbbbb2", "abort": "no_match", "modules": ["evil_mod"]}]}),
+        ({}, {"network": "dns"}),
+        ({}, {"disabled": True}),
+        ({"state": "present", "updates": ["bbbbbbb2"], "exact": True}, {}),
+        ({"state": "absent", "all": True}, {"installed": ["aaaaaaa1", "bbbbbbb2"]}),
+        ({"state": "absent", "all": True}, {"installed": ["aaaaaaa1"], "access_key": "bad"}),
+    ],
+)
+def test_what_the_module_really_answers_comes_through(make_host, params, scenario):
+    """The shapes are the module's, and not what somebody thought they were."""
+    host = make_host(**scenario)
+    try:
+        result = host.apply(retries=0, **params)
+    except apply.Refused as refused:
+        result = dict(refused.result or {}, failed=True)
+    if "after" in result:
+        told = answers.applied(json.loads(json.dumps(result)))
+        assert all(told[key] == result[key] for key in ("installed", "removed", "remaining", "failures", "verdict", "before", "after"))
+    else:
+        assert result["failed"]
+
+
+def test_what_the_ledger_and_discovery_really_answer_comes_through(tmp_path):
+    group = {"name": "g", "members": ["a", "b"], "max_unavailable": 1}
+    wish = {name: option.get("default") for name, option in lease_task.ARGUMENTS.items()}
+    wish.update(state="taken", token="t", run="r", host="a", member="a", groups=[group], reason="x")
+    for state in ("taken", "shown", "renewed", "adopted", "released"):
+        said = lease_task.run(dict(wish, state=state, old_token="t", wait=0), False, str(tmp_path))
+        assert answers.lease(json.loads(json.dumps(said)))["granted"] == said["granted"]
+    machine = discover.Machine(lambda *_words, **_more: (127, "", "none"), str(tmp_path))
+    assert answers.groups(discover.discover(machine)) == dict(discover.discover(machine))
