@@ -24,19 +24,19 @@ Example = namedtuple("Example", "path line language text")
 
 def fenced(path):
     """The blocks of a document between fences."""
-    found, begun = [], None
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        fence = re.match(r"( *)```(\w*)\s*\Z", line)
-        if fence and begun is None:
-            begun = (number + 1, fence.group(2), len(fence.group(1)), [])
-        elif fence:
-            line, language, indent, lines = begun
-            text = "\n".join(one[indent:] for one in lines) + "\n"
-            found.append(Example(path.relative_to(TOP), line, language, text))
-            begun = None
-        elif begun:
-            begun[3].append(line)
-    assert begun is None, f"{path} has a block that is not closed"
+    lines = path.read_text().splitlines()
+    fences = [
+        (number, match)
+        for number, line in enumerate(lines)
+        for match in [re.match(r"( *)```(\w*)\s*\Z", line)]
+        if match
+    ]
+    assert len(fences) % 2 == 0, f"{path} has a block that is not closed"
+    found = []
+    for (begin, fence), (end, _fence) in zip(fences[::2], fences[1::2]):
+        indent = len(fence.group(1))
+        text = "\n".join(line[indent:] for line in lines[begin + 1 : end]) + "\n"
+        found.append(Example(path.relative_to(TOP), begin + 2, fence.group(2), text))
     return found
 
 

@@ -60,7 +60,7 @@ class Host:
         self.write(here + "comm", name + "\n")
         self.write(here + "stat", "%d (keepalived) S %d 1 1 0 -1 4194560\n" % (pid, parent))
         self.write(here + "cmdline", "\0".join([program] + words) + "\0")
-        self.write(here + "net/raw", RAW if vrrp else RAW.split("\n")[0] + "\n")
+        self.write(here + "net/raw", RAW if vrrp else RAW.split("\n", 1)[0] + "\n")
         self.link(here + "fd/13", "socket:[%d]" % (4711 if vrrp else 4712))
         self.link(here + "cwd", "/")
         if exe:

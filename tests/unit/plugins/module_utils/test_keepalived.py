@@ -277,6 +277,21 @@ with open(os.path.join(FIXTURES, "expected.json"), encoding="ascii") as stored:
     EXPECTED = json.load(stored)
 
 
+class WithCarriageReturns(keepalived.Source):
+    """The same files as some editors write them."""
+
+    def lines(self, path):
+        self.files[path] = [line + "\r" for line in super().lines(path)]
+        return self.files[path]
+
+
+def test_line_ends_of_other_systems():
+    source = WithCarriageReturns(os.path.abspath(FIXTURES))
+    (one,) = [one for one in EXPECTED if one["file"] == "includes.conf"]
+    found = keepalived.instances(keepalived.read(source, "/includes.conf", one["id"]))
+    assert [understood(instance) for instance in found] == [dumped(instance) for instance in one["instances"]]
+
+
 @pytest.mark.parametrize("one", EXPECTED, ids=["{file}@{id}".format(**one) for one in EXPECTED])
 def test_instances_are_those_of_keepalived(one):
     source = keepalived.Source(os.path.abspath(FIXTURES))
