@@ -188,7 +188,12 @@ def test_reads_what_pyyaml_writes(
         expected = oracle(text)
     except yaml.YAMLError:
         return  # what PyYAML writes and cannot read itself is nobody's document
-    assert state_yaml.load(text) == (expected, []), text
+    value, unread = state_yaml.load(text)
+    if any(sign in text for sign in "\x85\u2028\u2029"):
+        # Line breaks that only YAML 1.1 knows: what is not read as PyYAML reads it is told.
+        assert value == expected or unread, text
+    else:
+        assert (value, unread) == (expected, []), text
 
 
 @pytest.mark.parametrize(
