@@ -42,8 +42,6 @@ def gate(said):
 def _checked(module, shape, said):
     try:
         return shape(said, "the answer")
-    except RecursionError:
-        raise Misfit(f"The host's answer is not as {module} gives it: it is too deep.") from None
     except Misfit as misfit:
         raise Misfit(f"The host's answer is not as {module} gives it: {misfit}.") from None
 
@@ -54,6 +52,13 @@ def _checked(module, shape, said):
 def text(value, where):
     if not isinstance(value, str) or len(value) > LONGEST:
         raise Misfit(f"{where} is no text of at most {LONGEST} characters")
+    return value
+
+
+def notes(value, where):
+    """What whoever renews a lease writes into it; nothing here reads it."""
+    if not isinstance(value, dict):
+        raise Misfit(f"{where} is not a mapping")
     return value
 
 
@@ -125,6 +130,7 @@ ENTRY = mapping(
     groups=listed(GROUP),
     reason=text,
     phase=text,
+    marks=optional(notes),
     seconds=number(0, A_YEAR),
     took=listed(text),
     taken_at=optional(text),

@@ -45,6 +45,8 @@ def hosts_of(names, groups=()):
         manager.add_host("member of " + group, group)
     for name in names:
         manager.add_host(name)
+    # So that the group of all has them.
+    manager.reconcile_inventory()
     return manager
 
 
