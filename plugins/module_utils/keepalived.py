@@ -23,7 +23,8 @@ OWNER = 255
 Statement = namedtuple("Statement", "words inside path line brace end")
 # priority: None where the configuration names none. nopreempt: as it works, which it does not for one that begins as MASTER. places: (path, line) of its
 # priority lines; brace: of the line its block opens on. state: MASTER, BACKUP or None. source: unicast_src_ip or mcast_src_ip. routes: the
-# destinations of its virtual routes. vmac: whether its addresses are on an interface of their own. loopback: those of its addresses that it puts on lo. path, line: where it begins.
+# destinations of its virtual routes. vmac: whether its addresses are on an interface of their own. loopback: those of its addresses that it
+# puts on lo. path, line: where it begins.
 Instance = namedtuple("Instance", "name interface router_id priority nopreempt family addresses peers places brace state source routes vmac loopback "
                       "path line")
 LOOPBACK = "lo"

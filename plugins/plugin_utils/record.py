@@ -25,7 +25,7 @@ def about(kind, started, who, check, options):
     return {"id": ident, "kind": kind, "started": started, "ended": None, "who": who or getpass.getuser(), "check": bool(check), "options": options}
 
 
-def record(variables_of, everyone, in_run, run, state, about):
+def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     """The record of a run.
 
     :param variables_of: mapping of host name to its variables.
@@ -34,13 +34,14 @@ def record(variables_of, everyone, in_run, run, state, about):
     :param run: the plan, as of rollout.start.
     :param state: the state of the rollout at its end, or an empty mapping if there was none.
     :param about: C(id), C(started), C(ended) (UTC, ISO 8601), C(who), C(check), C(kind) and C(options).
+    :param given_up: hosts that Ansible asks no more, since a task on them failed or they could not be reached.
     """
     # Whatever a host's variables are: it has its row.
     variables_of = rollout.Once(variables_of)
     inside, outcomes = set(in_run), (state or {}).get("outcomes") or {}
     wave_of = {name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave}
     began = (state or {}).get("began") or []
-    hosts = [_row(name, variables_of[name], name in inside, run, outcomes.get(name), wave_of.get(name), bool(about["check"]), began)
+    hosts = [_row(name, variables_of[name], name in inside, run, outcomes.get(name), wave_of.get(name), bool(about["check"]), began, set(given_up))
              for name in sorted(everyone, key=natural)]
     _tell_aliases(hosts, run.get("aliases"))
     verdicts = {verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"]) for verdict in VERDICTS}
@@ -74,7 +75,7 @@ def _tell_aliases(rows, aliases):
                        reason=f"Another name of {row['alias_of']}: both have the same machine ID and boot ID. Its row tells what happened.")
 
 
-def _row(name, variables, in_run, run, outcome, wave, check, began):
+def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
     survey = rollout.survey_of(variables)
     kernel = survey["kernel"]
     row = {
@@ -126,7 +127,7 @@ def _row(name, variables, in_run, run, outcome, wave, check, began):
         elif in_run and left and row["verdict"] in ("behind", "blocked"):
             row["reason"] = left
         elif in_run and wave and not check:
-            row.update(reason=_never_reached(name, wave, began), canary=False)
+            row.update(reason=_never_reached(name, wave, began, given_up), canary=False)
         return row
     row["canary"] = outcome.get("canary", False)
     if not outcome["taken"]:
@@ -157,14 +158,16 @@ def _row(name, variables, in_run, run, outcome, wave, check, began):
     return row
 
 
-def _never_reached(name, wave, began):
-    """Why a host of the plan was never taken in hand, by which hosts the role was handed."""
+def _never_reached(name, wave, began, given_up):
+    """Why a host of the plan was never taken in hand, by which hosts the role was handed and which Ansible has given up."""
+    if name in given_up:
+        return "Not patched: Ansible had given this host up, as a task on it failed or it could not be reached. The output of the run says which."
     if wave > len(began):
-        return f"Not patched: the run ended before wave {wave}."
+        none = "" if began else " No wave was begun at all: Ansible found no host of the plan by its name, or was stopped."
+        return f"Not patched: the run ended before wave {wave}.{none}"
     if any(name in batch for batch in began):
         return f"Not patched: wave {wave} began and broke off before this host was taken in hand."
-    return (f"Not patched: Ansible began wave {wave} without this host, which it had given up in an earlier play or could not find by its name. "
-            "Its output tells more.")
+    return f"Not patched: Ansible began wave {wave} without this host, as it did not find it by its name. Rename the host, or report this."
 
 
 def _in_hand(lease):

@@ -205,12 +205,12 @@ def batch(variables_of, everyone, in_batch, options, state, run=None):
         read, since reading those of thousands of hosts for every wave would cost more than the waves.
     """
     outcomes = dict((state or {}).get("outcomes") or {})
+    began = [*((state or {}).get("began") or ()), list(in_batch)]
     try:
         planned = _plan(Once(variables_of, in_batch), everyone, in_batch, dict(options, partial_groups=True), outcomes, run)
     except PlanError as error:
-        return {"error": str(error), "outcomes": outcomes, "began": (state or {}).get("began") or []}
+        return {"error": str(error), "outcomes": outcomes, "began": began}
     hosts = planned.pop("planned_hosts")
-    began = [*((state or {}).get("began") or ()), list(in_batch)]
     for known, left in ((run["planned_hosts"], run["left"]) if run else ({}, {}), (hosts, planned["left"])):
         for name, why in left.items():
             outcomes.setdefault(name, {"taken": False, "ok": known[name]["verdict"] not in ("unreachable", "unknown"), "reason": why,

@@ -154,7 +154,8 @@ times = st.integers(0, 1440).map(lambda minute: f"{minute // 60:02}:{minute % 60
 
 
 @settings(max_examples=rounds(300), deadline=None)
-@given(st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)), times.filter(lambda text: text != "24:00"), times, st.sets(st.sampled_from(conditions.DAYS), min_size=1),
+@given(st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)), times.filter(lambda text: text != "24:00"), times,
+       st.sets(st.sampled_from(conditions.DAYS), min_size=1),
        st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]))
 def test_against_the_days_on_which_it_opens(moment, begins, ends, days, zone):
     """The same asked the other way round: does a window that opened today or yesterday reach until now, by the clock on the wall?"""

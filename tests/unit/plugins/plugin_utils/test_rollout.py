@@ -667,3 +667,24 @@ def test_without_a_plan_plan_and_record_say_why():
     assert record.plan_lines(run) == [f"No plan: {run['error']} No host is patched."] and "cut in half" in run["error"]
     document = record.record(hosts, ["a", "b"], ["a"], run, {}, dict(record.about("patch", AT, "me", False, {}), ended=LATER))
     assert "cut in half" in document["hosts"][0]["reason"] and any("cut in half" in event["what"] for event in document["events"])
+
+
+@pytest.mark.parametrize("began, given_up, words", [
+    ([], [], "the run ended before wave 1. No wave was begun at all"), ([["b"]], ["a"], "Ansible had given this host up"),
+    ([["a", "b"]], [], "broke off before this host was taken in hand"), ([["b"]], [], "did not find it by its name")])
+def test_a_host_of_the_plan_that_was_never_reached_says_what_was_seen(began, given_up, words):
+    hosts = {"a": surveyed(), "b": surveyed(build="k2")}
+    run = rollout.start(hosts, ["a", "b"], ["a", "b"], {})
+    assert run["waves"] == [["a", "b"]]
+    about = dict(record.about("patch", AT, "me", False, {}), ended=LATER)
+    document = record.record(hosts, ["a", "b"], ["a", "b"], run, {"outcomes": {}, "began": began}, about, given_up)
+    row = document["hosts"][0]
+    assert words in row["reason"] and row["attention"] and not row["canary"] and document["summary"]["attention"] == ["a", "b"]
+
+
+def test_a_run_that_ended_early_says_so():
+    hosts = {"a": surveyed(), "b": surveyed()}
+    run = rollout.start(hosts, ["a", "b"], ["a", "b"], {})
+    about = dict(record.about("patch", AT, "me", False, {}), ended=LATER)
+    document = record.record(hosts, ["a", "b"], ["a", "b"], run, {"outcomes": {}, "began": [["a"]]}, about, ["a"])
+    assert document["hosts"][1]["reason"] == "Not patched: the run ended before wave 2."
