@@ -57,14 +57,14 @@ def pytest_terminal_summary(terminalreporter):
     for cost, nodeid in sorted(costs, reverse=True)[
         : int(os.environ.get("KSPLICE_TEST_COSTS") or 5)
     ]:
-        terminalreporter.write_line("{:7.1f} s CPU  {}".format(cost, nodeid))
+        terminalreporter.write_line(f"{cost:7.1f} s CPU  {nodeid}")
 
 
 def pytest_unconfigure(config):
     """Of a test that was cut off pytest does not show what it had printed."""
     for item in at_work:
         if getattr(config, "interrupted", False):
-            print("\nLast output of {}:".format(item.nodeid))
+            print(f"\nLast output of {item.nodeid}:")
             print(*[text for _when, _stream, text in item._report_sections], sep="\n")
 
 

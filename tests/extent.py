@@ -29,5 +29,5 @@ def seed(variable):
     """What random moments come from: the number in an environment variable, to play a failure again, or the day's own. It is printed, for pytest to show
     when the test fails."""
     found = int(os.environ.get(variable) or datetime.date.today().strftime("%Y%m%d"))
-    print("\n{}={} plays these moments again".format(variable, found))
+    print(f"\n{variable}={found} plays these moments again")
     return found

@@ -25,13 +25,32 @@ OTHERS = {"fw1": "behind", "fw2": "unreachable", "batch3": "blocked"}
 
 def rehearse():
     """Run the playbook; its exit status comes back."""
-    environment = dict(os.environ, ANSIBLE_CONFIG=os.path.join(TOP, "ansible.cfg"), ANSIBLE_NOCOWS="1", ANSIBLE_DISPLAY_SKIPPED_HOSTS="false",
-                       ANSIBLE_LOCALHOST_WARNING="false")
+    environment = dict(
+        os.environ,
+        ANSIBLE_CONFIG=os.path.join(TOP, "ansible.cfg"),
+        ANSIBLE_NOCOWS="1",
+        ANSIBLE_DISPLAY_SKIPPED_HOSTS="false",
+        ANSIBLE_LOCALHOST_WARNING="false",
+    )
     return subprocess.call(
-        [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "rebootless.ksplice.rehearse", "-i", INVENTORY,
-         "-e", json.dumps({"ksplice_rehearsal_directory": os.path.join(RESULT, "fleet"), "ksplice_report_directory": RESULT,
-                           "ksplice_rehearsal_enroll": True, "ksplice_max_parallel": 6})],
-        env=environment, stdin=subprocess.DEVNULL)
+        [
+            os.path.join(os.path.dirname(sys.executable), "ansible-playbook"),
+            "rebootless.ksplice.rehearse",
+            "-i",
+            INVENTORY,
+            "-e",
+            json.dumps(
+                {
+                    "ksplice_rehearsal_directory": os.path.join(RESULT, "fleet"),
+                    "ksplice_report_directory": RESULT,
+                    "ksplice_rehearsal_enroll": True,
+                    "ksplice_max_parallel": 6,
+                }
+            ),
+        ],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def wrong(record, status):
@@ -43,18 +62,39 @@ def wrong(record, status):
             found.append(sentence)
 
     rows = {row["name"]: row for row in record["hosts"]}
-    demand(status == 2, f"the rollout ended with status {status} in place of 2, which says that hosts need a person")
-    demand(len(record["hosts"]) == len(rows) == 24, f"the record has {len(record['hosts'])} rows for 24 hosts")
+    demand(
+        status == 2,
+        f"the rollout ended with status {status} in place of 2, which says that hosts need a person",
+    )
+    demand(
+        len(record["hosts"]) == len(rows) == 24,
+        f"the record has {len(record['hosts'])} rows for 24 hosts",
+    )
     for name, row in rows.items():
         expected = OTHERS.get(name, "current")
-        demand(row["verdict"] == expected, f"{name} is {row['verdict']} in place of {expected}: {row['reason']}")
+        demand(
+            row["verdict"] == expected,
+            f"{name} is {row['verdict']} in place of {expected}: {row['reason']}",
+        )
         if expected == "current":
             latest = LATEST["el9uek" if "el9uek" in row["kernel_booted"] else "el8uek"]
-            demand(row["kernel_after"] == latest, f"{name} runs {row['kernel_after']} in place of {latest}")
+            demand(
+                row["kernel_after"] == latest,
+                f"{name} runs {row['kernel_after']} in place of {latest}",
+            )
             demand(not row["remaining"], f"{name} still has {row['remaining']} waiting")
-    demand("fw2" in rows["fw1"]["reason"], f"fw1 is not left alone for the sake of fw2: {rows['fw1']['reason']}")
-    demand(len(rows["batch3"]["installed"]) == 2, f"batch3 took {rows['batch3']['installed']} in place of two of its three updates")
-    demand("rsyslogd" in rows["batch3"]["reason"], f"batch3 does not say what stands in the way: {rows['batch3']['reason']}")
+    demand(
+        "fw2" in rows["fw1"]["reason"],
+        f"fw1 is not left alone for the sake of fw2: {rows['fw1']['reason']}",
+    )
+    demand(
+        len(rows["batch3"]["installed"]) == 2,
+        f"batch3 took {rows['batch3']['installed']} in place of two of its three updates",
+    )
+    demand(
+        "rsyslogd" in rows["batch3"]["reason"],
+        f"batch3 does not say what stands in the way: {rows['batch3']['reason']}",
+    )
 
     builds = {}
     for number, wave in enumerate(record["plan"]["waves"]):
@@ -65,16 +105,39 @@ def wrong(record, status):
             builds.setdefault(rows[name]["kernel_booted"], []).append((number, name))
     for build, places in builds.items():
         first = [name for number, name in places if number == places[0][0]]
-        demand(len(first) == 1 and rows[first[0]]["canary"], f"the build {build} has no single canary: {first}")
+        demand(
+            len(first) == 1 and rows[first[0]]["canary"],
+            f"the build {build} has no single canary: {first}",
+        )
     for group, known in record["plan"]["groups"].items():
-        taken = sorted(((rows[name]["started"], rows[name]["ended"], name) for name in known["members"] if rows[name]["started"]))
+        taken = sorted(
+            (
+                (rows[name]["started"], rows[name]["ended"], name)
+                for name in known["members"]
+                if rows[name]["started"]
+            )
+        )
         for (_start, end, one), (start, _end, other) in zip(taken, taken[1:]):
             demand(end <= start, f"{one} and {other} of {group} were in hand at the same time")
-    for active, standby in (("lb1", "lb2"), ("lb4", "lb3"), ("db1", "db2"), ("db4", "db3"), ("mail1", "mail2"),
-                            ("etcd1", "etcd2"), ("etcd1", "etcd3")):
-        demand(rows[standby]["ended"] and rows[active]["started"] and rows[standby]["ended"] <= rows[active]["started"],
-               f"{active} (active) was not patched after {standby} (standby)")
-    demand(record["summary"]["attention"] == ["batch3", "fw1", "fw2"], f"the hosts that need a person are {record['summary']['attention']}")
+    for active, standby in (
+        ("lb1", "lb2"),
+        ("lb4", "lb3"),
+        ("db1", "db2"),
+        ("db4", "db3"),
+        ("mail1", "mail2"),
+        ("etcd1", "etcd2"),
+        ("etcd1", "etcd3"),
+    ):
+        demand(
+            rows[standby]["ended"]
+            and rows[active]["started"]
+            and rows[standby]["ended"] <= rows[active]["started"],
+            f"{active} (active) was not patched after {standby} (standby)",
+        )
+    demand(
+        record["summary"]["attention"] == ["batch3", "fw1", "fw2"],
+        f"the hosts that need a person are {record['summary']['attention']}",
+    )
     return found
 
 
@@ -87,19 +150,27 @@ def main():
     status = rehearse()
     seconds = time.monotonic() - began
     if not os.path.exists(path):
-        sys.exit(f"The demo went wrong: the rehearsal ended with status {status} and left no record.")
+        sys.exit(
+            f"The demo went wrong: the rehearsal ended with status {status} and left no record."
+        )
     with open(path, encoding="utf-8") as file:
         record = json.load(file)
     found = wrong(record, status)
     summary = record["summary"]
-    print(f"\nDemo: {summary['hosts']} hosts in {seconds:.0f} s, " + ", ".join(
-        f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count)
-        + f"; {summary['patched']} patched in {len(record['plan']['waves'])} waves, {summary['cves_fixed']} CVEs fixed.")
+    print(
+        f"\nDemo: {summary['hosts']} hosts in {seconds:.0f} s, "
+        + ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count)
+        + f"; {summary['patched']} patched in {len(record['plan']['waves'])} waves, {summary['cves_fixed']} CVEs fixed."
+    )
     print(f"Record: {os.path.relpath(path, os.getcwd())}")
     print(f"Report: {os.path.relpath(os.path.join(RESULT, 'report.html'), os.getcwd())}")
     if found:
-        sys.exit("The record does not show what the scenario must lead to:\n  " + "\n  ".join(found))
-    print("The record shows what the scenario must lead to (the three hosts that failed above are meant to).")
+        sys.exit(
+            "The record does not show what the scenario must lead to:\n  " + "\n  ".join(found)
+        )
+    print(
+        "The record shows what the scenario must lead to (the three hosts that failed above are meant to)."
+    )
 
 
 if __name__ == "__main__":

@@ -15,14 +15,13 @@ import zlib
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.rebootless.ksplice.plugins.module_utils import (
-    files,
+from ansible_collections.rebootless.ksplice.plugins.module_utils import files, times
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
     lease,
     lease_task,
     ledger,
-    times,
 )
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import answers
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema
 
 MODULES = (times, files, lease, ledger, lease_task)
 # The modules by their own names, so that they find each other; then the one call. A line of the answer begins with the mark, since a host may say more.
@@ -82,7 +81,8 @@ class ActionModule(ActionBase):
             said = self._execute_module("rebootless.ksplice.ha_lease", task_vars=task_vars)
             if said.get("unreachable") or said.get("failed"):
                 return dict(
-                    result, **{key: said[key] for key in ("unreachable", "failed", "msg") if key in said}
+                    result,
+                    **{key: said[key] for key in ("unreachable", "failed", "msg") if key in said},
                 )
             return dict(result, **self._told(json.dumps(said)))
         words = " ".join((answer["stderr"] or answer["stdout"]).split())[-300:]
@@ -99,10 +99,14 @@ class ActionModule(ActionBase):
         try:
             said = json.loads(text)
             if isinstance(said, dict) and said.get("failed"):
-                return {"failed": True, "msg": answers.text(said.get("msg"), "its message")}
-            told = answers.lease(said)
+                return {"failed": True, "msg": schema.text(said.get("msg"), "its message")}
+            told = schema.lease(said)
         except (ValueError, RecursionError) as misfit:
-            words = str(misfit) if isinstance(misfit, answers.Misfit) else "The host's answer about its leases is no JSON."
+            words = (
+                str(misfit)
+                if isinstance(misfit, schema.Misfit)
+                else "The host's answer about its leases is no JSON."
+            )
             return {"failed": True, "msg": f"{words} Nobody knows what it has promised."}
         return {key: value for key, value in told.items() if value is not None or key == "refusal"}
 

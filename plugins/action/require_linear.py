@@ -8,7 +8,6 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-
     TRANSFERS_FILES = False
     _VALID_ARGS = frozenset()
 
@@ -16,6 +15,10 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         strategy = self._task.get_play().strategy
         if strategy not in ("linear", "ansible.builtin.linear"):
-            return dict(result, failed=True, msg=f"The play uses the strategy {strategy}, with which hosts do not wait for each other, so that "
-                        "two of a redundancy group could be in hand at once. Use strategy: linear (Ansible's default). No host was touched.")
+            return dict(
+                result,
+                failed=True,
+                msg=f"The play uses the strategy {strategy}, with which hosts do not wait for each other, so that "
+                "two of a redundancy group could be in hand at once. Use strategy: linear (Ansible's default). No host was touched.",
+            )
         return dict(result, changed=False)

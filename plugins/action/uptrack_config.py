@@ -11,7 +11,8 @@ import base64
 import shlex
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.rebootless.ksplice.plugins.module_utils import enroll, enrollment, secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils import redact
+from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import enroll, enrollment
 
 MODULE = "rebootless.ksplice.uptrack_config"
 APPLY, FACTS = "rebootless.ksplice.uptrack_apply", "rebootless.ksplice.uptrack_facts"
@@ -27,12 +28,11 @@ class Failed(Exception):
     """A step failed; the words are the module's own."""
 
     def __init__(self, what, result):
-        super().__init__(f"{what}: {secrets.mask(_words(result), [])}")
+        super().__init__(f"{what}: {redact.mask(_words(result), [])}")
         self.result = result
 
 
 class ActionModule(ActionBase):
-
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False
@@ -74,16 +74,34 @@ class ActionModule(ActionBase):
         result.update(told, changed=changed or bool(steps), changed_keys=sorted(keys), steps=steps)
         if self._task.args.get("state") == "absent":
             result.update(removed=removed, loaded=[])
-        result.update({name: value for name, value in (("diff", diffs), ("warnings", warnings)) if value})
+        result.update(
+            {name: value for name, value in (("diff", diffs), ("warnings", warnings)) if value}
+        )
         return result
 
     def _failure(self, told, steps):
         """The failed result, after taking back what was brought in."""
-        failed = {name: told[name] for name in ("failed", "unreachable", "msg", "exception", "module_stdout", "module_stderr") if name in told}
+        failed = {
+            name: told[name]
+            for name in (
+                "failed",
+                "unreachable",
+                "msg",
+                "exception",
+                "module_stdout",
+                "module_stderr",
+            )
+            if name in told
+        }
         if not self._undo:
             return dict(failed, changed=False, steps=[])
         if told.get("unreachable"):
-            return dict(failed, changed=True, steps=steps, msg=f"{told.get('msg', '')} It had been done before: {'; '.join(steps)}.")
+            return dict(
+                failed,
+                changed=True,
+                steps=steps,
+                msg=f"{told.get('msg', '')} It had been done before: {'; '.join(steps)}.",
+            )
         left = []
         for words, undo in reversed(self._undo):
             try:
@@ -92,13 +110,30 @@ class ActionModule(ActionBase):
                 left.append(f"{words} ({wrong})")
         words = str(told.get("msg", "The module failed.")).replace(" Nothing was changed.", "")
         if left:
-            return dict(failed, changed=True, steps=steps, msg=f"{words} This could not be taken back: {'; '.join(left)}.")
-        return dict(failed, changed=False, steps=[], msg=f"{words} What had been brought in before was taken back: {'; '.join(steps)}.")
+            return dict(
+                failed,
+                changed=True,
+                steps=steps,
+                msg=f"{words} This could not be taken back: {'; '.join(left)}.",
+            )
+        return dict(
+            failed,
+            changed=False,
+            steps=[],
+            msg=f"{words} What had been brought in before was taken back: {'; '.join(steps)}.",
+        )
 
     def _with_passwords(self, need):
         """A need with the addresses that the task gave: in what a module answers, those that have a password in them are hidden."""
-        given = {"url": self._task.args.get("repository_url"), "key": self._task.args.get("repository_key")}
-        return dict(need, **{name: value for name, value in given.items() if value}) if need["what"] == "repository" else need
+        given = {
+            "url": self._task.args.get("repository_url"),
+            "key": self._task.args.get("repository_key"),
+        }
+        return (
+            dict(need, **{name: value for name, value in given.items() if value})
+            if need["what"] == "repository"
+            else need
+        )
 
     # ---- what a need takes --------------------------------------------------------------------------------------------
 
@@ -113,34 +148,81 @@ class ActionModule(ActionBase):
         mode = "0600" if enrollment.has_password(need["url"]) else "0644"
         if need["kind"] == "apt":
             self._python_debian()
-            self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))
+            self._undo.append(
+                (f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous))
+            )
             self._make_private(need["file"], mode)
-            self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.deb822_repository", name=enrollment.NAME, types="deb",
-                       mode=mode, uris=need["url"], suites=need["suite"], components=need["component"], signed_by=key)
+            self._step(
+                f"The repository {enrollment.NAME} could not be written",
+                "ansible.builtin.deb822_repository",
+                name=enrollment.NAME,
+                types="deb",
+                mode=mode,
+                uris=need["url"],
+                suites=need["suite"],
+                components=need["component"],
+                signed_by=key,
+            )
             return [f"repository {enrollment.NAME} set up"]
-        self._undo.append((f"the key {need['key_file']}", lambda: self._yum_key_back(need, previous)))
-        self._step("The directory of the key could not be made", "ansible.builtin.file", path=need["key_file"].rpartition("/")[0], state="directory",
-                   mode="0755")
+        self._undo.append(
+            (f"the key {need['key_file']}", lambda: self._yum_key_back(need, previous))
+        )
+        self._step(
+            "The directory of the key could not be made",
+            "ansible.builtin.file",
+            path=need["key_file"].rpartition("/")[0],
+            state="directory",
+            mode="0755",
+        )
         self._copy(need["key_file"], key)
-        self._step("The key of the repository could not be imported", "ansible.builtin.rpm_key", key=need["key_file"], fingerprint=need["fingerprint"])
-        self._undo.append((f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous)))
+        self._step(
+            "The key of the repository could not be imported",
+            "ansible.builtin.rpm_key",
+            key=need["key_file"],
+            fingerprint=need["fingerprint"],
+        )
+        self._undo.append(
+            (f"the repository {enrollment.NAME}", lambda: self._repository_back(need, previous))
+        )
         self._make_private(need["file"], mode)
-        self._step(f"The repository {enrollment.NAME} could not be written", "ansible.builtin.yum_repository", name=enrollment.NAME, file=enrollment.NAME,
-                   mode=mode, description="Ksplice Uptrack", baseurl=need["url"], gpgcheck=True, gpgkey=f"file://{need['key_file']}", enabled=True)
+        self._step(
+            f"The repository {enrollment.NAME} could not be written",
+            "ansible.builtin.yum_repository",
+            name=enrollment.NAME,
+            file=enrollment.NAME,
+            mode=mode,
+            description="Ksplice Uptrack",
+            baseurl=need["url"],
+            gpgcheck=True,
+            gpgkey=f"file://{need['key_file']}",
+            enabled=True,
+        )
         return [f"repository {enrollment.NAME} set up"]
 
     def _make_private(self, path, mode):
         """Give a file its mode before there is a password in it; the modules that write it keep the mode that it has, and give a new one the usual."""
         if mode != "0644":
-            self._step(f"{path} could not be written", "ansible.builtin.copy", dest=path, content="", mode=mode, force=False)
+            self._step(
+                f"{path} could not be written",
+                "ansible.builtin.copy",
+                dest=path,
+                content="",
+                mode=mode,
+                force=False,
+            )
             self._step(f"{path} could not be written", "ansible.builtin.file", path=path, mode=mode)
 
     def _key(self, need):
         if "-----BEGIN PGP" in need["key"]:
             return need["key"]
-        got = self._call("ansible.builtin.uri", url=need["key"], return_content=True, timeout=TIMEOUT)
+        got = self._call(
+            "ansible.builtin.uri", url=need["key"], return_content=True, timeout=TIMEOUT
+        )
         if got.get("failed"):
-            raise Failed(f"The key of the repository could not be fetched from {secrets.without_user(need['key'])}", got)
+            raise Failed(
+                f"The key of the repository could not be fetched from {redact.without_user(need['key'])}",
+                got,
+            )
         return got.get("content", "")
 
     def _bring_agent(self, need, told):
@@ -154,7 +236,14 @@ class ActionModule(ActionBase):
     def _switch(self, need, told, names):
         """Exchange the editions. Removing the old one would take its updates out of the kernel, so that the agent is disabled meanwhile."""
         was_disabled = told["disabled"]
-        self._step("uptrack.conf could not be kept", "ansible.builtin.copy", src=CONF, dest=KEPT, remote_src=True, mode="preserve")
+        self._step(
+            "uptrack.conf could not be kept",
+            "ansible.builtin.copy",
+            src=CONF,
+            dest=KEPT,
+            remote_src=True,
+            mode="preserve",
+        )
         if not was_disabled:
             self._copy(FLAG, "rebootless.ksplice exchanges the editions of the agent.\n", "0640")
         try:
@@ -162,14 +251,23 @@ class ActionModule(ActionBase):
         finally:
             if not was_disabled:
                 self._call("ansible.builtin.file", path=FLAG, state="absent")
-            self._call("ansible.builtin.copy", src=KEPT, dest=CONF, remote_src=True, mode="preserve")
+            self._call(
+                "ansible.builtin.copy", src=KEPT, dest=CONF, remote_src=True, mode="preserve"
+            )
             self._call("ansible.builtin.file", path=KEPT, state="absent")
         done = [f"package {names} installed in place of {', '.join(need['remove'])}"]
         missing = self._missing(told["loaded"])
         if missing:
-            put = self._execute_module(module_name=APPLY, module_args={"state": "present", "updates": missing}, task_vars=self._vars)
+            put = self._execute_module(
+                module_name=APPLY,
+                module_args={"state": "present", "updates": missing},
+                task_vars=self._vars,
+            )
             if put.get("failed"):
-                raise Failed(f"The edition was exchanged, but {', '.join(missing)} has left the kernel and could not be put back", put)
+                raise Failed(
+                    f"The edition was exchanged, but {', '.join(missing)} has left the kernel and could not be put back",
+                    put,
+                )
             done.append(f"updates put back into the kernel: {', '.join(missing)}")
         return done
 
@@ -179,8 +277,14 @@ class ActionModule(ActionBase):
             return []
         seen = self._execute_module(module_name=FACTS, module_args={}, task_vars=self._vars)
         if seen.get("failed"):
-            raise Failed("The edition was exchanged, but nobody could look whether the updates are in the kernel still", seen)
-        now = [update["id"] for update in seen["ansible_facts"]["uptrack"]["updates"]["installed"] or ()]
+            raise Failed(
+                "The edition was exchanged, but nobody could look whether the updates are in the kernel still",
+                seen,
+            )
+        now = [
+            update["id"]
+            for update in seen["ansible_facts"]["uptrack"]["updates"]["installed"] or ()
+        ]
         return [ident for ident in loaded if ident not in now]
 
     def _bring_updates(self, need, told):
@@ -196,13 +300,25 @@ class ActionModule(ActionBase):
             self._yum(words, "remove", "--disablerepo=*", *need["packages"])
             return [f"packages removed: {', '.join(need['packages'])}"]
         more = {"purge": True} if need["kind"] == "apt" else {"disablerepo": "*"}
-        self._step(words, self._manager(need), name=need["packages"], state="absent", lock_timeout=TIMEOUT, **more)
+        self._step(
+            words,
+            self._manager(need),
+            name=need["packages"],
+            state="absent",
+            lock_timeout=TIMEOUT,
+            **more,
+        )
         return [f"packages removed: {', '.join(need['packages'])}"]
 
     def _bring_forget(self, need, told):
         words = f"The repository {enrollment.NAME} could not be taken away"
         if need["kind"] == "yum" and need["fingerprint"]:
-            self._step(words, "ansible.builtin.rpm_key", key=need["fingerprint"].lower()[-8:], state="absent")
+            self._step(
+                words,
+                "ansible.builtin.rpm_key",
+                key=need["fingerprint"].lower()[-8:],
+                state="absent",
+            )
         for path in (need["file"], need["key_file"]):
             self._step(words, "ansible.builtin.file", path=path, state="absent")
         self._clean(need)
@@ -218,22 +334,41 @@ class ActionModule(ActionBase):
         words = f"{', '.join(need['packages'])} could not be installed"
         if need["old_yum"]:
             # Its install brings the latest, and swap exchanges in one transaction.
-            self._yum(words, *(["swap", *need["remove"][:1]] if erase else ["install"]), *need["packages"])
+            self._yum(
+                words, *(["swap", *need["remove"][:1]] if erase else ["install"]), *need["packages"]
+            )
             return
-        more = {"update_cache": True, "update_cache_retries": 2} if need["kind"] == "apt" else {"allowerasing": erase, "update_cache": latest}
-        self._step(words, self._manager(need), name=need["packages"], state="latest" if latest else "present", lock_timeout=TIMEOUT, **more)
+        more = (
+            {"update_cache": True, "update_cache_retries": 2}
+            if need["kind"] == "apt"
+            else {"allowerasing": erase, "update_cache": latest}
+        )
+        self._step(
+            words,
+            self._manager(need),
+            name=need["packages"],
+            state="latest" if latest else "present",
+            lock_timeout=TIMEOUT,
+            **more,
+        )
 
     def _yum(self, words, *arguments):
-        self._shell(words, " ".join(["yum", "-q", "-y", *(shlex.quote(word) for word in arguments)]))
+        self._shell(
+            words, " ".join(["yum", "-q", "-y", *(shlex.quote(word) for word in arguments)])
+        )
 
     def _agent_away(self, need, told):
         """Without the package manager's repositories and caches, as one of them may be what failed."""
-        names = " ".join(shlex.quote(name) for name in enrollment.PACKAGES if name not in told["packages"])
+        names = " ".join(
+            shlex.quote(name) for name in enrollment.PACKAGES if name not in told["packages"]
+        )
         if need["kind"] == "apt":
             script = f'for p in {names}; do if dpkg -s "$p" >/dev/null 2>&1; then dpkg --purge --force-depends "$p" || exit 1; fi; done'
         else:
             script = f'for p in {names}; do if rpm -q "$p" >/dev/null 2>&1; then rpm -e --nodeps "$p" || exit 1; fi; done'
-        traces = " ".join(pattern for pattern in enroll.TRACES if pattern not in told["previous"]["traces"])
+        traces = " ".join(
+            pattern for pattern in enroll.TRACES if pattern not in told["previous"]["traces"]
+        )
         self._shell("not removed", f"{script}; rm -rf -- {traces}")
 
     def _shell(self, what, script):
@@ -241,8 +376,12 @@ class ActionModule(ActionBase):
 
     def _python_debian(self):
         """deb822_repository reads and writes with that library."""
-        self._step("python3-debian, which ansible.builtin.deb822_repository needs, could not be installed", "ansible.builtin.apt", name="python3-debian",
-                   state="present")
+        self._step(
+            "python3-debian, which ansible.builtin.deb822_repository needs, could not be installed",
+            "ansible.builtin.apt",
+            name="python3-debian",
+            state="present",
+        )
 
     def _repository_back(self, need, previous):
         self._file_back(need["file"], previous["repository_file"])
@@ -250,22 +389,40 @@ class ActionModule(ActionBase):
 
     def _clean(self, need):
         """Without what the package manager keeps of a repository that is gone. The patterns are for the shell, what is in them is not."""
-        patterns = " ".join("*".join(shlex.quote(part) for part in pattern.split("*")) for pattern in enrollment.cached(need))
+        patterns = " ".join(
+            "*".join(shlex.quote(part) for part in pattern.split("*"))
+            for pattern in enrollment.cached(need)
+        )
         self._shell("What the package manager keeps could not be removed", f"rm -rf -- {patterns}")
 
     def _yum_key_back(self, need, previous):
         if not previous["key_imported"]:
-            self._step("not removed", "ansible.builtin.rpm_key", key=need["fingerprint"].replace(" ", "").lower()[-8:], state="absent")
+            self._step(
+                "not removed",
+                "ansible.builtin.rpm_key",
+                key=need["fingerprint"].replace(" ", "").lower()[-8:],
+                state="absent",
+            )
         self._file_back(need["key_file"], previous["key_file"])
 
     def _file_back(self, path, kept):
         if kept is None:
             self._step("not removed", "ansible.builtin.file", path=path, state="absent")
         else:
-            self._copy(path, base64.b64decode(kept["content"]).decode("utf-8", "surrogateescape"), kept["mode"])
+            self._copy(
+                path,
+                base64.b64decode(kept["content"]).decode("utf-8", "surrogateescape"),
+                kept["mode"],
+            )
 
     def _copy(self, path, text, mode="0644"):
-        self._step(f"{path} could not be written", "ansible.builtin.copy", dest=path, content=text, mode=mode)
+        self._step(
+            f"{path} could not be written",
+            "ansible.builtin.copy",
+            dest=path,
+            content=text,
+            mode=mode,
+        )
 
     def _step(self, what, module, /, **arguments):
         self._last = self._call(module, **arguments)
@@ -281,13 +438,22 @@ class ActionModule(ActionBase):
         task.no_log = True
         action = None
         if module in ("ansible.builtin.copy", "ansible.builtin.uri"):
-            action = self._shared_loader_obj.action_loader.get(module, task=task, connection=self._connection, play_context=self._play_context,
-                                                               loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj)
+            action = self._shared_loader_obj.action_loader.get(
+                module,
+                task=task,
+                connection=self._connection,
+                play_context=self._play_context,
+                loader=self._loader,
+                templar=self._templar,
+                shared_loader_obj=self._shared_loader_obj,
+            )
         if action:
             return action.run(task_vars=self._vars)
         own, self._task = self._task, task
         try:
-            return self._execute_module(module_name=module, module_args=arguments, task_vars=self._vars)
+            return self._execute_module(
+                module_name=module, module_args=arguments, task_vars=self._vars
+            )
         finally:
             self._task = own
 
@@ -305,6 +471,12 @@ def _announced(need):
 
 def _words(result):
     """One line of what a module said."""
-    text = " ".join(str(result.get("msg") or result.get("module_stderr") or "it gave no reason").split())
-    more = " ".join(str(one) for one in result.get("failures") or result.get("results") or [] if isinstance(one, str))
+    text = " ".join(
+        str(result.get("msg") or result.get("module_stderr") or "it gave no reason").split()
+    )
+    more = " ".join(
+        str(one)
+        for one in result.get("failures") or result.get("results") or []
+        if isinstance(one, str)
+    )
     return f"{text} {more}".strip().rstrip(".")[:600] + "."

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, probe
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts, probe
 
 
 class ActionModule(ActionBase):
-
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = True
@@ -24,13 +23,21 @@ class ActionModule(ActionBase):
         checked = ArgumentSpecValidator(facts.ARGUMENTS).validate(self._task.args)
         if checked.error_messages:
             words = "; ".join(message.rstrip(".") for message in checked.error_messages)
-            return dict(result, failed=True, msg=f"uptrack_facts cannot take these arguments: {words}. Nothing was asked.")
+            return dict(
+                result,
+                failed=True,
+                msg=f"uptrack_facts cannot take these arguments: {words}. Nothing was asked.",
+            )
         if self._task.async_val:
-            return self._execute_module("rebootless.ksplice.uptrack_facts", task_vars=task_vars, wrap_async=True)
+            return self._execute_module(
+                "rebootless.ksplice.uptrack_facts", task_vars=task_vars, wrap_async=True
+            )
         arguments = checked.validated_parameters
         answer = self._low_level_execute_command(probe.script(*facts.refresh(arguments)))
         seen = facts.facts(answer["stdout"], arguments["max_age"])
         if answer["rc"] and seen["agent"]["installed"] is None:
             # The shell, or what gives it root, would not: its own words say more than ours.
-            seen["reason"] += f" It ended with status {answer['rc']}: {' '.join((answer['stderr'] or answer['stdout']).split())[:300]}"
+            seen["reason"] += (
+                f" It ended with status {answer['rc']}: {' '.join((answer['stderr'] or answer['stdout']).split())[:300]}"
+            )
         return dict(result, changed=False, ansible_facts={"uptrack": seen})

@@ -34,7 +34,6 @@ from ansible.plugins.connection.local import Connection as LocalConnection
 
 
 class Connection(LocalConnection):
-
     transport = "rebootless.ksplice.rehearsal"
 
     def _root(self):
@@ -43,13 +42,17 @@ class Connection(LocalConnection):
         if root is None:
             if self._play_context.remote_addr == "localhost":
                 return None
-            raise AnsibleConnectionFailure("This host has no emulated host (ksplice_rehearsal_root is not set): run the playbook "
-                                           "rebootless.ksplice.rehearse over its inventory. The host itself was not touched.")
+            raise AnsibleConnectionFailure(
+                "This host has no emulated host (ksplice_rehearsal_root is not set): run the playbook "
+                "rebootless.ksplice.rehearse over its inventory. The host itself was not touched."
+            )
         if os.path.exists(os.path.join(root, "unreachable")):
             raise AnsibleConnectionFailure("The rehearsal plays this host as unreachable.")
         if not os.path.isdir(os.path.join(root, "var/lib/uptrack-lab")):
-            raise AnsibleConnectionFailure(f"{root} holds no emulated host: run the playbook rebootless.ksplice.rehearse again. "
-                                           "The host itself was not touched.")
+            raise AnsibleConnectionFailure(
+                f"{root} holds no emulated host: run the playbook rebootless.ksplice.rehearse again. "
+                "The host itself was not touched."
+            )
         return root
 
     def exec_command(self, cmd, in_data=None, sudoable=True):

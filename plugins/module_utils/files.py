@@ -35,7 +35,11 @@ def replace(path, text, mode=0o600, lossy=False):
     if old and not stat.S_ISREG(old.st_mode):
         raise OSError(errno.EINVAL, "it is not a plain file", path)
     if old and old.st_nlink > 1 and not lossy:
-        raise Lossy(errno.EMLINK, "it has {} names (hard links), and the others would keep the old text".format(old.st_nlink), path)
+        raise Lossy(
+            errno.EMLINK,
+            f"it has {old.st_nlink} names (hard links), and the others would keep the old text",
+            path,
+        )
     _write(real, text, mode, real if old else None, lossy)
 
 
@@ -89,7 +93,9 @@ def _take_over(old, handle, lossy):
                 os.setxattr(handle, name, wanted[name])
             except OSError as error:
                 if not lossy:
-                    raise Lossy(error.errno, "its attribute {} cannot be kept ({})".format(name, error.strerror), old)
+                    raise Lossy(
+                        error.errno, f"its attribute {name} cannot be kept ({error.strerror})", old
+                    )
 
 
 def _attributes(file):

@@ -3,7 +3,7 @@
 """A module whose arguments are commands and addresses of the operator's."""
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils import secrets
+from ansible_collections.rebootless.ksplice.plugins.module_utils import redact
 
 COMMANDS = ("command", "drain", "undo", "is_active", "is_drained")
 
@@ -15,7 +15,7 @@ class QuietModule(AnsibleModule):
     """
 
     def _log_invocation(self):
-        self.log("Invoked with {}".format(shown(self.params)))
+        self.log(f"Invoked with {shown(self.params)}")
 
     def exit_json(self, **result):
         super().exit_json(invocation={"module_args": shown(self.params)}, **result)
@@ -31,5 +31,11 @@ def shown(value, key=None):
     if isinstance(value, list):
         return [shown(inner, key) for inner in value]
     if isinstance(value, str):
-        return secrets.told(value) if key in COMMANDS else secrets.address(value) if key == "url" else secrets.mask(value, [])
+        return (
+            redact.told(value)
+            if key in COMMANDS
+            else redact.address(value)
+            if key == "url"
+            else redact.mask(value, [])
+        )
     return value

@@ -172,15 +172,17 @@ left:
 
 import os
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import discover
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import book
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import drains
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups as ha_groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.quiet_module import QuietModule
 
 
 def main():
-    module = QuietModule(argument_spec=book.ARGUMENTS, required_if=book.REQUIRED_IF, supports_check_mode=True)
-    machine = discover.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
-    result = book.run(machine, module.params, module.check_mode)
+    module = QuietModule(
+        argument_spec=drains.ARGUMENTS, required_if=drains.REQUIRED_IF, supports_check_mode=True
+    )
+    machine = ha_groups.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
+    result = drains.run(machine, module.params, module.check_mode)
     result["done"] = not result["failed"]
     if result.pop("failed"):
         module.fail_json(**result)

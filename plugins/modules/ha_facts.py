@@ -95,14 +95,17 @@ ansible_facts:
 
 import os
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import bounded, discover
+from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups as ha_groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.quiet_module import QuietModule
 
 
 def main():
-    module = QuietModule(argument_spec=discover.ARGUMENTS, supports_check_mode=True)
-    run = bounded.commands(module.run_command, module.params["timeout"])
-    found = discover.discover(discover.Machine(run, os.environ.get("UPTRACK_LAB_ROOT", "")), module.params["command"])
+    module = QuietModule(argument_spec=ha_groups.ARGUMENTS, supports_check_mode=True)
+    run = commands.with_timeout(module.run_command, module.params["timeout"])
+    found = ha_groups.discover(
+        ha_groups.Machine(run, os.environ.get("UPTRACK_LAB_ROOT", "")), module.params["command"]
+    )
     module.exit_json(ansible_facts={"ha": found})
 
 

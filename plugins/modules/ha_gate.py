@@ -108,22 +108,29 @@ seconds:
 
 import os
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import discover, gates, keepalived, ledger
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks as ha_checks
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups as ha_groups
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived
 from ansible_collections.rebootless.ksplice.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import ledger
 
 
 def main():
-    module = QuietModule(argument_spec=gates.ARGUMENTS, supports_check_mode=True)
-    machine = discover.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
+    module = QuietModule(argument_spec=ha_checks.ARGUMENTS, supports_check_mode=True)
+    machine = ha_groups.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
     try:
         if not module.check_mode:
-            gates.begin(machine, module.params["lease"])
-        result = gates.run(machine, dict(module.params, lease=None) if module.check_mode else module.params)
-    except (gates.Wrong, keepalived.Unreadable, ledger.Broken) as error:
+            ha_checks.begin(machine, module.params["lease"])
+        result = ha_checks.run(
+            machine, dict(module.params, lease=None) if module.check_mode else module.params
+        )
+    except (ha_checks.Wrong, keepalived.Unreadable, ledger.Broken) as error:
         module.fail_json(msg=str(error))
     bad = ["{} ({})".format(one["name"], one["said"]) for one in result["checks"] if not one["ok"]]
     if bad and module.params["fail"]:
-        module.fail_json(msg="Not well after {} s: {}.".format(result["seconds"], "; ".join(bad)), **result)
+        module.fail_json(
+            msg="Not well after {} s: {}.".format(result["seconds"], "; ".join(bad)), **result
+        )
     module.exit_json(**result)
 
 

@@ -152,13 +152,19 @@ adopted:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils import ledger, lease_task
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease_task, ledger
 
 
 def main():
-    module = AnsibleModule(argument_spec=lease_task.ARGUMENTS, required_if=lease_task.REQUIRED_IF, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=lease_task.ARGUMENTS,
+        required_if=lease_task.REQUIRED_IF,
+        supports_check_mode=True,
+    )
     try:
-        result = lease_task.run(module.params, module.check_mode, os.environ.get("UPTRACK_LAB_ROOT", ""))
+        result = lease_task.run(
+            module.params, module.check_mode, os.environ.get("UPTRACK_LAB_ROOT", "")
+        )
     except ledger.Broken as broken:
         module.fail_json(msg=str(broken))
     module.exit_json(**result)

@@ -36,7 +36,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main():
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.fail_json(msg="require_linear runs on the controller: its action plugin was not found. Install the collection as a whole.")
+    module.fail_json(
+        msg="require_linear runs on the controller: its action plugin was not found. Install the collection as a whole."
+    )
 
 
 if __name__ == "__main__":

@@ -270,22 +270,36 @@ import platform
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils.apply import ARGUMENTS, Agent, Refused, apply
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.apply import (
+    ARGUMENTS,
+    Agent,
+    Refused,
+    apply,
+)
 
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     started = time.monotonic()
     try:
-        result = apply(Agent(module.run_command), module.params, module.check_mode,
-                       host=platform.node(), sleep=time.sleep, clock=time.monotonic)
+        result = apply(
+            Agent(module.run_command),
+            module.params,
+            module.check_mode,
+            host=platform.node(),
+            sleep=time.sleep,
+            clock=time.monotonic,
+        )
     except Refused as refused:
         module.fail_json(**dict(refused.result, msg=str(refused), error_class=refused.error_class))
     result["seconds"] = round(time.monotonic() - started, 3)
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     if module._diff:
-        result["diff"] = {"before": lines(result["before"]["updates"]), "after": lines(result["after"]["updates"])}
+        result["diff"] = {
+            "before": lines(result["before"]["updates"]),
+            "after": lines(result["after"]["updates"]),
+        }
     if result.pop("failed"):
         module.fail_json(**result)
     module.exit_json(**result)

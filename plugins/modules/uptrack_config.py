@@ -366,7 +366,11 @@ backup_file:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils import configure, enroll, enrollment
+from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import (
+    configure,
+    enroll,
+    enrollment,
+)
 
 
 def main():

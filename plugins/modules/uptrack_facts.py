@@ -257,13 +257,17 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, probe
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts, probe
 
 
 def main():
     module = AnsibleModule(argument_spec=facts.ARGUMENTS, supports_check_mode=True)
-    _rc, out, _err = module.run_command(["/bin/sh", "-c", probe.script(*facts.refresh(module.params))])
-    module.exit_json(changed=False, ansible_facts={"uptrack": facts.facts(out, module.params["max_age"])})
+    _rc, out, _err = module.run_command(
+        ["/bin/sh", "-c", probe.script(*facts.refresh(module.params))]
+    )
+    module.exit_json(
+        changed=False, ansible_facts={"uptrack": facts.facts(out, module.params["max_age"])}
+    )
 
 
 if __name__ == "__main__":

@@ -52,9 +52,18 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main():
-    module = AnsibleModule(argument_spec={"directory": {"type": "path", "required": True}, "record": {"type": "dict"}, "template": {"type": "path"}},
-                           required_together=[("record", "template")], supports_check_mode=True)
-    module.fail_json(msg="write_report runs on the controller: its action plugin was not found. Install the collection as a whole.")
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "record": {"type": "dict"},
+            "template": {"type": "path"},
+        },
+        required_together=[("record", "template")],
+        supports_check_mode=True,
+    )
+    module.fail_json(
+        msg="write_report runs on the controller: its action plugin was not found. Install the collection as a whole."
+    )
 
 
 if __name__ == "__main__":

@@ -9,20 +9,44 @@ import uuid
 from datetime import datetime, timezone
 
 import jinja2
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout, service
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import WORK, Host, machines, natural
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
+    WORK,
+    Host,
+    machines,
+    natural,
+)
 
 SCHEMA = 1
 # What is true of a machine, by whichever name it is called.
-SHARED = ("kernel_booted", "kernel_before", "kernel_after", "kernel_on_disk", "remaining", "cves_open", "still_drained", "lease", "self_update", "checked_at")
+SHARED = (
+    "kernel_booted",
+    "kernel_before",
+    "kernel_after",
+    "kernel_on_disk",
+    "remaining",
+    "cves_open",
+    "still_drained",
+    "lease",
+    "self_update",
+    "checked_at",
+)
 
 
 def about(kind, started, who, check, options):
     """What the record says of the run itself. The id is its time and eight random digits, so that no two runs share one."""
     ident = started.replace("-", "").replace(":", "") + "-" + uuid.uuid4().hex[:8]
-    return {"id": ident, "kind": kind, "started": started, "ended": None, "who": who or getpass.getuser(), "check": bool(check), "options": options}
+    return {
+        "id": ident,
+        "kind": kind,
+        "started": started,
+        "ended": None,
+        "who": who or getpass.getuser(),
+        "check": bool(check),
+        "options": options,
+    }
 
 
 def record(variables_of, everyone, in_run, run, state, about, given_up=()):
@@ -39,12 +63,29 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     # Whatever a host's variables are: it has its row.
     variables_of = rollout.Once(variables_of)
     inside, outcomes = set(in_run), (state or {}).get("outcomes") or {}
-    wave_of = {name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave}
+    wave_of = {
+        name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave
+    }
     began = (state or {}).get("began") or []
-    hosts = [_row(name, variables_of[name], name in inside, run, outcomes.get(name), wave_of.get(name), bool(about["check"]), began, set(given_up))
-             for name in sorted(everyone, key=natural)]
+    hosts = [
+        _row(
+            name,
+            variables_of[name],
+            name in inside,
+            run,
+            outcomes.get(name),
+            wave_of.get(name),
+            bool(about["check"]),
+            began,
+            set(given_up),
+        )
+        for name in sorted(everyone, key=natural)
+    ]
     _tell_aliases(hosts, run.get("aliases"))
-    verdicts = {verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"]) for verdict in VERDICTS}
+    verdicts = {
+        verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"])
+        for verdict in VERDICTS
+    }
     return {
         "schema": SCHEMA,
         "run": {key: about[key] for key in ("id", "kind", "started", "ended", "who", "check")},
@@ -52,11 +93,15 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         "plan": {key: run.get(key) for key in ("hash", "waves", "canaries", "groups")},
         "hosts": hosts,
         "events": _events(about, run, hosts, wave_of, outcomes),
-        "summary": {"hosts": len(hosts), "aliases": sum(bool(row["alias_of"]) for row in hosts), "verdicts": verdicts,
-                    "patched": sum(bool(row["installed"] or row["removed"]) for row in hosts),
-                    "attention": [row["name"] for row in hosts if row["attention"]],
-                    "cves_fixed": len({cve for row in hosts for cve in row["cves_fixed"]}),
-                    "cves_open": len({cve for row in hosts for cve in row["cves_open"] or ()})},
+        "summary": {
+            "hosts": len(hosts),
+            "aliases": sum(bool(row["alias_of"]) for row in hosts),
+            "verdicts": verdicts,
+            "patched": sum(bool(row["installed"] or row["removed"]) for row in hosts),
+            "attention": [row["name"] for row in hosts if row["attention"]],
+            "cves_fixed": len({cve for row in hosts for cve in row["cves_fixed"]}),
+            "cves_open": len({cve for row in hosts for cve in row["cves_open"] or ()}),
+        },
     }
 
 
@@ -66,13 +111,18 @@ def _tell_aliases(rows, aliases):
     :param aliases: as the plan has them; None where there was none, and whoever answered as the same machine is one.
     """
     if aliases is None:
-        _hosts, aliases = machines([Host(row["name"], row["verdict"], host_id=row["host_id"]) for row in rows])
+        _hosts, aliases = machines(
+            [Host(row["name"], row["verdict"], host_id=row["host_id"]) for row in rows]
+        )
     by_name = {row["name"]: row for row in rows}
     for row in rows:
         row["alias_of"] = aliases.get(row["name"])
         if row["alias_of"]:
-            row.update({key: by_name[row["alias_of"]][key] for key in ("verdict", *SHARED)}, attention=False,
-                       reason=f"Another name of {row['alias_of']}: both have the same machine ID and boot ID. Its row tells what happened.")
+            row.update(
+                {key: by_name[row["alias_of"]][key] for key in ("verdict", *SHARED)},
+                attention=False,
+                reason=f"Another name of {row['alias_of']}: both have the same machine ID and boot ID. Its row tells what happened.",
+            )
 
 
 def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
@@ -81,10 +131,14 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
     row = {
         "name": name,
         "verdict": survey["verdict"],
-        "reason": survey["reason"] if in_run else "Not asked: outside this run (--limit, or its hosts).",
-        "groups": sorted(group for group, known in (run.get("groups") or {}).items() if name in known["members"]),
+        "reason": survey["reason"]
+        if in_run
+        else "Not asked: outside this run (--limit, or its hosts).",
+        "groups": sorted(
+            group for group, known in (run.get("groups") or {}).items() if name in known["members"]
+        ),
         "host_id": survey.get("host_id"),
-        "role": service.role(variables),
+        "role": ha_settings.role(variables),
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,
         "canary": name in (run.get("canaries") or ()),
@@ -94,7 +148,9 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
         "kernel_on_disk": kernel.get("on_disk"),
         "installed": [],
         "removed": [],
-        "remaining": None if survey["updates"]["available"] is None else [update["id"] for update in survey["updates"]["available"]],
+        "remaining": None
+        if survey["updates"]["available"] is None
+        else [update["id"] for update in survey["updates"]["available"]],
         "cves_fixed": [],
         "cves_open": survey["cves"]["open"],
         "deferred": [],
@@ -108,7 +164,8 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
         "started": None,
         "ended": None,
         # Whoever could not be looked at; and, where patching was the point, whoever still has something waiting.
-        "attention": in_run and survey["verdict"] in ("unreachable", "unknown") + (() if check or not run else WORK),
+        "attention": in_run
+        and survey["verdict"] in ("unreachable", "unknown") + (() if check or not run else WORK),
     }
     if in_run and survey.get("lease"):
         row["reason"] += f" {_in_hand(survey['lease'])}"
@@ -117,9 +174,12 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
     out = [mark["what"] for mark in survey.get("drained") or () if mark["host"] == name]
     if in_run and out and not survey.get("lease"):
         # Somebody ended its lease by hand, and nobody will come and put it back.
-        row.update(attention=True, still_drained=True,
-                   reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has it in hand: look at it, and put it "
-                   f"back with ha_drain (state=undone host={name} any_token=true).")
+        row.update(
+            attention=True,
+            still_drained=True,
+            reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has it in hand: look at it, and put it "
+            f"back with ha_drain (state=undone host={name} any_token=true).",
+        )
     left = (run.get("left") or {}).get(name)
     if outcome is None:
         if in_run and run.get("error") and row["verdict"] in WORK:
@@ -136,20 +196,38 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
         row["attention"] |= bool(survey.get("lease")) or not outcome["ok"]
         row["still_drained"] = outcome.get("still_drained", False)
         return row
-    row.update(still_drained=outcome.get("still_drained", False), drained=outcome.get("drained") or [])
+    row.update(
+        still_drained=outcome.get("still_drained", False), drained=outcome.get("drained") or []
+    )
     if outcome.get("seen"):
         # Nothing was done to its kernel: what is known is from the last look.
         seen = outcome["seen"]
-        row.update({key: outcome[key] for key in ("verdict", "reason", "started", "ended")}, attention=not outcome["ok"], cves_open=seen["cves"]["open"],
-                   kernel_after=seen["kernel"]["effective"],
-                   remaining=None if seen["updates"]["available"] is None else [update["id"] for update in seen["updates"]["available"]])
+        row.update(
+            {key: outcome[key] for key in ("verdict", "reason", "started", "ended")},
+            attention=not outcome["ok"],
+            cves_open=seen["cves"]["open"],
+            kernel_after=seen["kernel"]["effective"],
+            remaining=None
+            if seen["updates"]["available"] is None
+            else [update["id"] for update in seen["updates"]["available"]],
+        )
         return row
     before, after = outcome.get("before") or {}, outcome.get("after") or {}
-    row.update(verdict=outcome["verdict"], reason=outcome["reason"], started=outcome["started"], ended=outcome["ended"],
-               attention=not outcome["ok"], failures=outcome.get("failures") or [])
+    row.update(
+        verdict=outcome["verdict"],
+        reason=outcome["reason"],
+        started=outcome["started"],
+        ended=outcome["ended"],
+        attention=not outcome["ok"],
+        failures=outcome.get("failures") or [],
+    )
     row.update({key: outcome.get(key) or [] for key in ("deferred", "undone")})
     if after:
-        row.update(kernel_before=before.get("effective"), kernel_after=after.get("effective"), cves_open=outcome["cves_open"])
+        row.update(
+            kernel_before=before.get("effective"),
+            kernel_after=after.get("effective"),
+            cves_open=outcome["cves_open"],
+        )
         for key in ("installed", "removed", "remaining", "cves_fixed"):
             row[key] = outcome[key]
     else:
@@ -163,7 +241,11 @@ def _never_reached(name, wave, began, given_up):
     if name in given_up:
         return "Not patched: Ansible had given this host up, as a task on it failed or it could not be reached. The output of the run says which."
     if wave > len(began):
-        none = "" if began else " No wave was begun at all: Ansible found no host of the plan by its name, or was stopped."
+        none = (
+            ""
+            if began
+            else " No wave was begun at all: Ansible found no host of the plan by its name, or was stopped."
+        )
         return f"Not patched: the run ended before wave {wave}.{none}"
     if any(name in batch for batch in began):
         return f"Not patched: wave {wave} began and broke off before this host was taken in hand."
@@ -175,22 +257,48 @@ def _in_hand(lease):
     if lease["run"] is None:
         return lease["reason"]
     whom = "it" if lease["own"] else f"its partner {lease['host']}"
-    return (f"The run {lease['run']} has {whom} in hand ({lease['reason']}, {lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds "
-            f"before{': it has died or lost its way, and the host may be out of service' if lease['stale'] else ''}.")
+    return (
+        f"The run {lease['run']} has {whom} in hand ({lease['reason']}, {lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds "
+        f"before{': it has died or lost its way, and the host may be out of service' if lease['stale'] else ''}."
+    )
 
 
 def _events(about, run, hosts, wave_of, outcomes):
     events = [{"at": about["started"], "host": None, "what": f"Run {about['id']} started."}]
-    events += [{"at": about["started"], "host": None, "what": words} for words in [*([f"There is no plan: {run['error']}"] if run.get("error") else []),
-               *(run.get("contradictions") or ()), *(run.get("warnings") or ())]]
+    events += [
+        {"at": about["started"], "host": None, "what": words}
+        for words in [
+            *([f"There is no plan: {run['error']}"] if run.get("error") else []),
+            *(run.get("contradictions") or ()),
+            *(run.get("warnings") or ()),
+        ]
+    ]
     for row in hosts:
         if (outcomes.get(row["name"]) or {}).get("took_over"):
-            events.append({"at": row["started"] or about["started"], "host": row["name"], "what": outcomes[row["name"]]["took_over"]})
+            events.append(
+                {
+                    "at": row["started"] or about["started"],
+                    "host": row["name"],
+                    "what": outcomes[row["name"]]["took_over"],
+                }
+            )
         if row["started"]:
-            events.append({"at": row["started"], "host": row["name"], "what": f"Taken in hand in wave {wave_of.get(row['name'], '-')}."})
+            events.append(
+                {
+                    "at": row["started"],
+                    "host": row["name"],
+                    "what": f"Taken in hand in wave {wave_of.get(row['name'], '-')}.",
+                }
+            )
             events.append({"at": row["ended"], "host": row["name"], "what": row["reason"]})
         elif row["verdict"] not in ("current",):
-            events.append({"at": (outcomes.get(row["name"]) or {}).get("at") or about["started"], "host": row["name"], "what": row["reason"]})
+            events.append(
+                {
+                    "at": (outcomes.get(row["name"]) or {}).get("at") or about["started"],
+                    "host": row["name"],
+                    "what": row["reason"],
+                }
+            )
     events.sort(key=lambda event: event["at"])
     events.append({"at": about["ended"], "host": None, "what": f"Run {about['id']} ended."})
     return events
@@ -199,16 +307,27 @@ def _events(about, run, hosts, wave_of, outcomes):
 def lines(document):
     """The record as a few lines for the end of a run."""
     summary, result = document["summary"], []
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count)
+    counts = ", ".join(
+        f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count
+    )
     if summary["aliases"]:
         counts += f", {summary['aliases']} another name of one of these"
     result.append(f"{summary['hosts']} hosts: {counts}.")
     if document["run"]["kind"] == "rehearsal":
-        result.append("This was a rehearsal: the hosts are emulated, and nothing of this happened to the hosts of the inventory.")
+        result.append(
+            "This was a rehearsal: the hosts are emulated, and nothing of this happened to the hosts of the inventory."
+        )
     if document["run"]["kind"] != "status":
-        result.append(f"Patched in this run: {summary['patched']}. CVEs fixed: {summary['cves_fixed']}, still open somewhere: {summary['cves_open']}.")
+        result.append(
+            f"Patched in this run: {summary['patched']}. CVEs fixed: {summary['cves_fixed']}, still open somewhere: {summary['cves_open']}."
+        )
     for row in document["hosts"]:
-        if row["verdict"] != "current" or row["attention"] or row["alias_of"] or (row["lease"] and not row["started"]):
+        if (
+            row["verdict"] != "current"
+            or row["attention"]
+            or row["alias_of"]
+            or (row["lease"] and not row["started"])
+        ):
             result.append(f"{row['name']}: {row['verdict']}. {row['reason']}")
     return result
 
@@ -217,17 +336,33 @@ def plan_lines(run):
     """The plan as lines: what a person reads before saying yes."""
     if run.get("error"):
         return [f"No plan: {run['error']} No host is patched."]
-    result = [f"Plan {run['hash']}. Hosts with work: {sum(map(len, run['waves']))}, waves: {len(run['waves'])}."]
-    out = [name for name, host in run["planned_hosts"].items() if host["verdict"] in ("unreachable", "unknown")]
+    result = [
+        f"Plan {run['hash']}. Hosts with work: {sum(map(len, run['waves']))}, waves: {len(run['waves'])}."
+    ]
+    out = [
+        name
+        for name, host in run["planned_hosts"].items()
+        if host["verdict"] in ("unreachable", "unknown")
+    ]
     if len(out) > run["max_failures"] and run["waves"]:
-        result.append(f"No wave will start: {len(out)} hosts cannot be reached or checked, and max_failures allows {run['max_failures']}.")
-    result += [f"Note: {words}" for words in [*(run.get("contradictions") or ()), *(run.get("warnings") or ())]]
+        result.append(
+            f"No wave will start: {len(out)} hosts cannot be reached or checked, and max_failures allows {run['max_failures']}."
+        )
+    result += [
+        f"Note: {words}"
+        for words in [*(run.get("contradictions") or ()), *(run.get("warnings") or ())]
+    ]
     canaries = set(run["canaries"])
 
     def told(name):
         groups = [group for group, known in run["groups"].items() if name in known["members"]]
-        words = groups + [word for word in (run["planned_hosts"][name]["role"], "canary" if name in canaries else None) if word]
+        words = groups + [
+            word
+            for word in (run["planned_hosts"][name]["role"], "canary" if name in canaries else None)
+            if word
+        ]
         return f"{name} ({', '.join(words)})" if words else name
+
     for number, wave in enumerate(run["waves"], 1):
         result.append(f"Wave {number}: " + ", ".join(map(told, wave)))
     for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0])):
@@ -241,7 +376,9 @@ def page(document, template):
 
     :param template: text of a Jinja template; everything put into it is escaped.
     """
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     cves = {}
     for row in document["hosts"]:
         for cve in row["cves_fixed"]:
@@ -249,8 +386,14 @@ def page(document, template):
         for cve in row["cves_open"] or ():
             cves.setdefault(cve, {"fixed": [], "open": []})["open"].append(row["name"])
     return environment.from_string(template).render(
-        record=document, timeline=timeline(document), verdicts=VERDICTS,
-        cves=[dict(hosts, cve=cve) for cve, hosts in sorted(cves.items(), key=lambda item: natural(item[0]))])
+        record=document,
+        timeline=timeline(document),
+        verdicts=VERDICTS,
+        cves=[
+            dict(hosts, cve=cve)
+            for cve, hosts in sorted(cves.items(), key=lambda item: natural(item[0]))
+        ],
+    )
 
 
 def timeline(document, width=860, row_height=20):
@@ -258,7 +401,9 @@ def timeline(document, width=860, row_height=20):
     rows = [row for row in document["hosts"] if row["started"]]
     if not rows:
         return None
-    rows.sort(key=lambda row: (not row["groups"], row["groups"], row["started"], natural(row["name"])))
+    rows.sort(
+        key=lambda row: (not row["groups"], row["groups"], row["started"], natural(row["name"]))
+    )
     first = min(_seconds(row["started"]) for row in rows)
     last = max(max(_seconds(row["ended"]) for row in rows), first + 1)
     scale = width / (last - first)
@@ -271,13 +416,41 @@ def timeline(document, width=860, row_height=20):
             bands.append({"y": number * row_height, "height": row_height, "group": group})
         previous = group
         x = (_seconds(row["started"]) - first) * scale
-        bars.append({"name": row["name"], "group": group, "role": row["role"], "wave": row["wave"], "canary": row["canary"],
-                     "ok": not row["attention"], "x": round(x, 1), "y": number * row_height,
-                     "width": round(max((_seconds(row["ended"]) - _seconds(row["started"])) * scale, 2), 1),
-                     "started": row["started"], "ended": row["ended"], "reason": row["reason"]})
-    ticks = [{"x": round(width * part / 4, 1), "at": datetime.fromtimestamp(first + (last - first) * part / 4, timezone.utc).strftime("%H:%M:%S")}
-             for part in range(5)]
-    return {"bars": bars, "bands": bands, "ticks": ticks, "width": width, "height": len(rows) * row_height, "row": row_height}
+        bars.append(
+            {
+                "name": row["name"],
+                "group": group,
+                "role": row["role"],
+                "wave": row["wave"],
+                "canary": row["canary"],
+                "ok": not row["attention"],
+                "x": round(x, 1),
+                "y": number * row_height,
+                "width": round(
+                    max((_seconds(row["ended"]) - _seconds(row["started"])) * scale, 2), 1
+                ),
+                "started": row["started"],
+                "ended": row["ended"],
+                "reason": row["reason"],
+            }
+        )
+    ticks = [
+        {
+            "x": round(width * part / 4, 1),
+            "at": datetime.fromtimestamp(first + (last - first) * part / 4, timezone.utc).strftime(
+                "%H:%M:%S"
+            ),
+        }
+        for part in range(5)
+    ]
+    return {
+        "bars": bars,
+        "bands": bands,
+        "ticks": ticks,
+        "width": width,
+        "height": len(rows) * row_height,
+        "row": row_height,
+    }
 
 
 def _seconds(at):

@@ -14,6 +14,8 @@ from fleets import Fleet  # noqa: E402
 @pytest.fixture
 def fleet(tmp_path):
     """fleet({host: variables}, **variables of all): a fleet that is not made yet."""
+
     def make(hosts, **variables):
         return Fleet(tmp_path, hosts, **variables)
+
     return make

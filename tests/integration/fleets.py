@@ -42,11 +42,19 @@ class Run:
 
     def host_tasks(self, host, own=True):
         """The names of a host's tasks; with own, without those that the controller did once in its place."""
-        return [event["task"] for event in self.events if event["host"] == host
-                and not (own and (event["run_once"] or event["delegated"] == "localhost"))]
+        return [
+            event["task"]
+            for event in self.events
+            if event["host"] == host
+            and not (own and (event["run_once"] or event["delegated"] == "localhost"))
+        ]
 
     def result(self, task, host):
-        return next(event["result"] for event in self.events if event["host"] == host and event["task"].endswith(task))
+        return next(
+            event["result"]
+            for event in self.events
+            if event["host"] == host and event["task"].endswith(task)
+        )
 
 
 class Fleet:
@@ -81,39 +89,94 @@ class Fleet:
         events = self.directory / "events.jsonl"
         if events.exists():
             events.unlink()
-        environment = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="false", ANSIBLE_HOST_KEY_CHECKING="false",
-                           ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "callbacks"), ANSIBLE_CALLBACKS_ENABLED="test_events",
-                           ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
-                           ANSIBLE_TEST_EVENTS=str(events), PWD=str(self.directory), COLUMNS="400", **(env or {}))
-        done = subprocess.run([str(word) for word in argv], cwd=self.directory, env=environment, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600, check=False)
+        environment = dict(
+            os.environ,
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_LOCALHOST_WARNING="false",
+            ANSIBLE_HOST_KEY_CHECKING="false",
+            ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "callbacks"),
+            ANSIBLE_CALLBACKS_ENABLED="test_events",
+            ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
+            ANSIBLE_TEST_EVENTS=str(events),
+            PWD=str(self.directory),
+            COLUMNS="400",
+            **(env or {}),
+        )
+        done = subprocess.run(
+            [str(word) for word in argv],
+            cwd=self.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=600,
+            check=False,
+        )
         # Whatever a test is about: the planted key is in no output, result, or record.
-        for what in (done.stdout, events.read_text() if events.exists() else "", *(path.read_text() for path in self.report.glob("*"))):
+        for what in (
+            done.stdout,
+            events.read_text() if events.exists() else "",
+            *(path.read_text() for path in self.report.glob("*")),
+        ):
             assert KEY not in what
         lines = events.read_text().splitlines() if events.exists() else []
         return Run(done, [json.loads(line) for line in lines])
 
     def rehearse(self, *more, **variables):
-        extra = dict(ksplice_rehearsal_directory=str(self.made), ksplice_report_directory=str(self.report), **variables)
-        return self.command("ansible-playbook", "rebootless.ksplice.rehearse", "-i", self.inventory, "-e", json.dumps(extra), *more)
+        extra = dict(
+            ksplice_rehearsal_directory=str(self.made),
+            ksplice_report_directory=str(self.report),
+            **variables,
+        )
+        return self.command(
+            "ansible-playbook",
+            "rebootless.ksplice.rehearse",
+            "-i",
+            self.inventory,
+            "-e",
+            json.dumps(extra),
+            *more,
+        )
 
     def make(self):
         """Make the emulated hosts and do nothing with them, as the playbook does."""
-        wish = {"directory": str(self.made), "enrolled": True, "python": sys.executable,
-                "hosts": rehearsal_hosts(self.hosts, list(self.hosts))}
-        done = subprocess.run([sys.executable, str(TOP / "extensions/lab/rehearsal/fleet.py")], input=json.dumps(wish), text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        wish = {
+            "directory": str(self.made),
+            "enrolled": True,
+            "python": sys.executable,
+            "hosts": rehearsal_hosts(self.hosts, list(self.hosts)),
+        }
+        done = subprocess.run(
+            [sys.executable, str(TOP / "extensions/lab/rehearsal/fleet.py")],
+            input=json.dumps(wish),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout
         return self
 
     def play(self, playbook, *more, **variables):
         """A playbook of the collection, by name, or a play as data, over the emulated hosts."""
-        extra = dict(dict(ksplice_report_directory=str(self.report), ksplice_retries=0, ksplice_retry_delay=0, rolling_lease_wait=0), **variables)
+        extra = dict(
+            dict(
+                ksplice_report_directory=str(self.report),
+                ksplice_retries=0,
+                ksplice_retry_delay=0,
+                rolling_lease_wait=0,
+            ),
+            **variables,
+        )
         if not isinstance(playbook, str):
             path = self.directory / "play.yml"
             path.write_text(yaml.safe_dump(playbook, sort_keys=False))
             playbook = path
-        return self.command("ansible-playbook", playbook, "-i", self.emulated, "-e", json.dumps(extra), *more)
+        return self.command(
+            "ansible-playbook", playbook, "-i", self.emulated, "-e", json.dumps(extra), *more
+        )
 
     def record(self):
         return json.loads((self.report / "record.json").read_text())
@@ -123,8 +186,11 @@ class Fleet:
 
     def kernel(self, host):
         """The IDs that a host's emulated kernel holds."""
-        return sorted(Path(path).parent.name for path in glob.glob(str(self.root(host) / "sys/kernel/ksplice/*/stage"))
-                      if Path(path).read_text() == "applied\n")
+        return sorted(
+            Path(path).parent.name
+            for path in glob.glob(str(self.root(host) / "sys/kernel/ksplice/*/stage"))
+            if Path(path).read_text() == "applied\n"
+        )
 
     def kernels(self):
         return {name: self.kernel(name) for name in self.names}

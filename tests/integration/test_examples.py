@@ -15,18 +15,36 @@ sys.path.insert(0, str(TOP / "tests/unit/examples"))
 from examples import all_of, commands  # noqa: E402
 
 # What an emulated host has not: that CVE, and packages that could be removed.
-TELLS = {"cves=CVE-2026-12345": "No update for CVE-2026-12345", "ksplice.retire": "The kernel or the agent is still there"}
-ELSEWHERE = ("ansible-playbook -i INVENTORY", "ansible-playbook -i build/lab", "ansible all -m uptrack")
+TELLS = {
+    "cves=CVE-2026-12345": "No update for CVE-2026-12345",
+    "ksplice.retire": "The kernel or the agent is still there",
+}
+ELSEWHERE = (
+    "ansible-playbook -i INVENTORY",
+    "ansible-playbook -i build/lab",
+    "ansible all -m uptrack",
+)
 
 
 def runnable():
-    found = [command for block in all_of("console") for command in commands(block) if shlex.split(command)[0] in ("ansible", "ansible-playbook")]
+    found = [
+        command
+        for block in all_of("console")
+        for command in commands(block)
+        if shlex.split(command)[0] in ("ansible", "ansible-playbook")
+    ]
     # Retiring comes last: nothing is left to look at afterwards.
-    return sorted((one for one in found if not one.startswith(ELSEWHERE)), key=lambda one: "retire" in one)
+    return sorted(
+        (one for one in found if not one.startswith(ELSEWHERE)), key=lambda one: "retire" in one
+    )
 
 
 def test_the_commands_of_the_documents(tmp_path):
-    (inventory,) = [yaml.safe_load(block.text) for block in all_of("yaml") if block.text.startswith("# inventory.yml")]
+    (inventory,) = [
+        yaml.safe_load(block.text)
+        for block in all_of("yaml")
+        if block.text.startswith("# inventory.yml")
+    ]
     one = Fleet(tmp_path, inventory["all"]["hosts"], **inventory["all"]["vars"])
     (tmp_path / "vault.yml").write_text(yaml.safe_dump({"ksplice_access_key": KEY}))
     # Where a rehearsal puts its hosts, and what the documents say of that.
@@ -38,4 +56,6 @@ def test_the_commands_of_the_documents(tmp_path):
             words[words.index("inventory.yml")] = str(one.emulated)
         run = one.command(*words, env={"ANSIBLE_INVENTORY": str(one.emulated)})
         expected = next((told for part, told in TELLS.items() if part in command), None)
-        assert (run.status != 0) == bool(expected) and (expected or "") in run.output, f"{command}\n{run.output}"
+        assert (run.status != 0) == bool(expected) and (expected or "") in run.output, (
+            f"{command}\n{run.output}"
+        )

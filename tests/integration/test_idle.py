@@ -17,7 +17,12 @@ IDLE = {"kernel": "ol9-uek7", "pending": 0}
 @pytest.mark.parametrize("playbook", ["patch", again("status")])
 def test_an_idle_host_is_one_host_task_and_no_run_of_the_agent(fleet, playbook):
     names = [f"h{number}" for number in range(1, 7)]
-    one = fleet({name: {"ksplice_ha_group": f"g{number // 2}", "ksplice_rehearsal": IDLE} for number, name in enumerate(names)})
+    one = fleet(
+        {
+            name: {"ksplice_ha_group": f"g{number // 2}", "ksplice_rehearsal": IDLE}
+            for number, name in enumerate(names)
+        }
+    )
     one.make()
     runs = {name: one.agent_runs(name) for name in names}
     run = one.play(f"rebootless.ksplice.{playbook}")
@@ -26,12 +31,23 @@ def test_an_idle_host_is_one_host_task_and_no_run_of_the_agent(fleet, playbook):
         assert run.host_tasks(name) == ["Ask every host how its kernel stands"], name
         assert one.agent_runs(name) == runs[name]
     # All that the controller does beside it, whatever the number of hosts; two of these are for groups that nobody named.
-    assert len([event for event in run.events if event["run_once"] or event["delegated"] == "localhost"]) < 18
+    assert (
+        len(
+            [
+                event
+                for event in run.events
+                if event["run_once"] or event["delegated"] == "localhost"
+            ]
+        )
+        < 18
+    )
     assert {row["verdict"] for row in one.rows().values()} == {"current"}
 
 
 def test_a_host_with_work_has_few_tasks_and_idle_ones_beside_it_still_one(fleet):
-    one = fleet({**{name: {"ksplice_rehearsal": IDLE} for name in ("i1", "i2")}, **pair("p", "p1", "p2")})
+    one = fleet(
+        {**{name: {"ksplice_rehearsal": IDLE} for name in ("i1", "i2")}, **pair("p", "p1", "p2")}
+    )
     one.make()
     run = one.play("rebootless.ksplice.patch")
     assert run.status == 0, run.output
@@ -43,39 +59,107 @@ def test_a_host_with_work_has_few_tasks_and_idle_ones_beside_it_still_one(fleet)
 def test_the_survey_needs_no_python_on_the_host(fleet):
     one = fleet(alone("a"))
     one.make()
-    run = one.command("ansible", "all", "-i", one.emulated, "-m", "rebootless.ksplice.uptrack_facts", "-e", "ansible_python_interpreter=/nowhere/python")
+    run = one.command(
+        "ansible",
+        "all",
+        "-i",
+        one.emulated,
+        "-m",
+        "rebootless.ksplice.uptrack_facts",
+        "-e",
+        "ansible_python_interpreter=/nowhere/python",
+    )
     assert run.status == 0 and '"verdict": "behind"' in run.output
-    run = one.command("ansible", "all", "-i", one.emulated, "-m", "ansible.builtin.ping", "-e", "ansible_python_interpreter=/nowhere/python")
+    run = one.command(
+        "ansible",
+        "all",
+        "-i",
+        one.emulated,
+        "-m",
+        "ansible.builtin.ping",
+        "-e",
+        "ansible_python_interpreter=/nowhere/python",
+    )
     assert run.status != 0
 
 
 def test_module_action_plugin_async_and_fact_gathering_give_the_same_facts(fleet):
-    scenarios = {path.stem: json.loads(path.read_text()) for path in (TOP / "extensions/lab/agent/scenarios").glob("*.json")}
+    scenarios = {
+        path.stem: json.loads(path.read_text())
+        for path in (TOP / "extensions/lab/agent/scenarios").glob("*.json")
+    }
     if not ALL:
-        scenarios = {name: scenarios[name] for name in ("hundred_pending", "half_applied", "odd_names", "enhanced_user_space")}
+        scenarios = {
+            name: scenarios[name]
+            for name in ("hundred_pending", "half_applied", "odd_names", "enhanced_user_space")
+        }
     scenarios.update(no_agent={"agent": False}, no_root={"user": "other"}, plain={})
-    one = fleet({name: {"ksplice_rehearsal": {"scenario": scenario}} for name, scenario in scenarios.items()})
+    one = fleet(
+        {
+            name: {"ksplice_rehearsal": {"scenario": scenario}}
+            for name, scenario in scenarios.items()
+        }
+    )
     one.make()
-    run = one.play([
-        {"name": "Action plugin", "hosts": "all", "gather_facts": False, "tasks": [
-            {"rebootless.ksplice.uptrack_facts": None, "register": "carried", "name": "carried"}]},
-        {"name": "Module", "hosts": "all", "gather_facts": False, "tasks": [
-            {"rebootless.ksplice.uptrack_facts": None, "async": 60, "poll": 1, "register": "waited", "name": "waited"}]},
-        {"name": "Gathering", "hosts": "all", "gather_facts": True, "vars": {"ansible_facts_modules": ["rebootless.ksplice.uptrack_facts"]},
-         "tasks": [{"name": "gathered", "ansible.builtin.debug": {"msg": "{{ ansible_facts['uptrack'] }}"}}]},
-    ])
+    run = one.play(
+        [
+            {
+                "name": "Action plugin",
+                "hosts": "all",
+                "gather_facts": False,
+                "tasks": [
+                    {
+                        "rebootless.ksplice.uptrack_facts": None,
+                        "register": "carried",
+                        "name": "carried",
+                    }
+                ],
+            },
+            {
+                "name": "Module",
+                "hosts": "all",
+                "gather_facts": False,
+                "tasks": [
+                    {
+                        "rebootless.ksplice.uptrack_facts": None,
+                        "async": 60,
+                        "poll": 1,
+                        "register": "waited",
+                        "name": "waited",
+                    }
+                ],
+            },
+            {
+                "name": "Gathering",
+                "hosts": "all",
+                "gather_facts": True,
+                "vars": {"ansible_facts_modules": ["rebootless.ksplice.uptrack_facts"]},
+                "tasks": [
+                    {
+                        "name": "gathered",
+                        "ansible.builtin.debug": {"msg": "{{ ansible_facts['uptrack'] }}"},
+                    }
+                ],
+            },
+        ]
+    )
     assert run.status == 0, run.output
 
     def plain(facts):
         # What goes on with time: the age, and the sentence that tells it.
-        return json.dumps(dict(facts, checked_age=None, reason=facts["reason"].split(";")[0]), sort_keys=True)
+        return json.dumps(
+            dict(facts, checked_age=None, reason=facts["reason"].split(";")[0]), sort_keys=True
+        )
+
     for name in one.names:
         carried = plain(run.result("carried", name)["ansible_facts"]["uptrack"])
         assert carried == plain(run.result("waited", name)["ansible_facts"]["uptrack"])
         assert carried == plain(run.result("gathered", name)["msg"])
 
 
-@pytest.mark.parametrize("module", ["uptrack_apply", again("uptrack_facts"), again("uptrack_config")])
+@pytest.mark.parametrize(
+    "module", ["uptrack_apply", again("uptrack_facts"), again("uptrack_config")]
+)
 def test_ad_hoc_by_full_name(fleet, module):
     one = fleet(dict(alone("a", "b"), **pair("p", "c", "d")))
     one.make()
@@ -83,13 +167,25 @@ def test_ad_hoc_by_full_name(fleet, module):
     assert run.status == 0, run.output
     if module == "uptrack_apply":
         assert all(one.patched_when(name) for name in one.names)
-        again = one.command("ansible", "all", "-i", one.emulated, "-m", f"rebootless.ksplice.{module}")
+        again = one.command(
+            "ansible", "all", "-i", one.emulated, "-m", f"rebootless.ksplice.{module}"
+        )
         assert again.status == 0 and "CHANGED" not in again.output
 
 
-@pytest.mark.parametrize("module", ["uptrack_facts", again("uptrack_apply"), again("uptrack_config")])
+@pytest.mark.parametrize(
+    "module", ["uptrack_facts", again("uptrack_apply"), again("uptrack_config")]
+)
 def test_ad_hoc_by_plain_name_from_the_checkout(fleet, module):
     one = fleet(alone("a", "b")).make()
-    run = one.command("ansible", "all", "-i", one.emulated, "-m", module, env={"ANSIBLE_CONFIG": str(TOP / "ansible.cfg")})
+    run = one.command(
+        "ansible",
+        "all",
+        "-i",
+        one.emulated,
+        "-m",
+        module,
+        env={"ANSIBLE_CONFIG": str(TOP / "ansible.cfg")},
+    )
     assert run.status == 0, run.output
     assert (module == "uptrack_apply") == all(one.patched_when(name) for name in one.names)

@@ -11,9 +11,11 @@ import pytest
 from fleets import again
 
 BEHIND = {"kernel": "ol9-uek7", "pending": 12}  # all there are: its kernel is empty
-PAIR = {"b1": {"ksplice_ha_group": "b", "ksplice_ha_role": "active", "ksplice_rehearsal": BEHIND},
-        "b2": {"ksplice_ha_group": "b", "ksplice_ha_role": "standby", "ksplice_rehearsal": BEHIND},
-        "alone": {"ksplice_rehearsal": BEHIND}}
+PAIR = {
+    "b1": {"ksplice_ha_group": "b", "ksplice_ha_role": "active", "ksplice_rehearsal": BEHIND},
+    "b2": {"ksplice_ha_group": "b", "ksplice_ha_role": "standby", "ksplice_rehearsal": BEHIND},
+    "alone": {"ksplice_rehearsal": BEHIND},
+}
 GROUP = [{"name": "b", "members": ["b1", "b2"], "max_unavailable": 1}]
 
 
@@ -29,8 +31,20 @@ def ledger(fleet, host):
 
 def lease(fleet, host, members, seconds, token="t1"):
     """Somebody else's run takes a host in hand, as far as the members named."""
-    tasks = [{"rebootless.ksplice.ha_lease": {"state": "taken", "token": token, "run": "somebody", "host": host, "member": "{{ inventory_hostname }}",
-                                              "groups": GROUP, "seconds": seconds, "reason": "patching by night"}}]
+    tasks = [
+        {
+            "rebootless.ksplice.ha_lease": {
+                "state": "taken",
+                "token": token,
+                "run": "somebody",
+                "host": host,
+                "member": "{{ inventory_hostname }}",
+                "groups": GROUP,
+                "seconds": seconds,
+                "reason": "patching by night",
+            }
+        }
+    ]
     run = fleet.play([{"hosts": ",".join(members), "gather_facts": False, "tasks": tasks}])
     assert run.status == 0, run.output
 
@@ -42,7 +56,9 @@ def test_a_rollout_takes_leases_and_leaves_none(pair):
     assert all(pair.kernel(name) for name in pair.names)
     for name in ("b1", "b2"):
         book = ledger(pair, name)
-        assert book["leases"] == [] and len(book["ended"]) == 2, "each of the two was promised by both, once"
+        assert book["leases"] == [] and len(book["ended"]) == 2, (
+            "each of the two was promised by both, once"
+        )
     assert not (pair.root("alone") / "var/lib/rebootless-ksplice/leases.json").exists()
 
 
@@ -55,22 +71,51 @@ def test_another_run_has_the_partner_in_hand(pair, limit):
     assert run.status == 2
     assert pair.kernel("b1") == [] and pair.kernel("b2") == []
     row = pair.rows()["b1"]
-    assert "The run somebody has b2 in hand (patching by night" in row["reason"] and row["verdict"] == "behind"
+    assert (
+        "The run somebody has b2 in hand (patching by night" in row["reason"]
+        and row["verdict"] == "behind"
+    )
     assert bool(pair.kernel("alone")) is (limit is None)
-    assert [entry["token"] for entry in ledger(pair, "b1")["leases"]] == ["t1"], "the other run's lease stays"
+    assert [entry["token"] for entry in ledger(pair, "b1")["leases"]] == ["t1"], (
+        "the other run's lease stays"
+    )
 
 
 def test_a_command_by_hand_beside_a_run(pair):
     lease(pair, "b2", ["b1", "b2"], 600)
     for name in ("b1", "b2"):
-        run = pair.command("ansible", name, "-i", pair.emulated, "-m", "rebootless.ksplice.uptrack_apply")
-        assert run.status != 0 and "The run somebody has b2 in hand" in run.output and "Nothing was changed" in run.output
+        run = pair.command(
+            "ansible", name, "-i", pair.emulated, "-m", "rebootless.ksplice.uptrack_apply"
+        )
+        assert (
+            run.status != 0
+            and "The run somebody has b2 in hand" in run.output
+            and "Nothing was changed" in run.output
+        )
         assert pair.kernel(name) == []
     shown = pair.command("ansible", "b1", "-i", pair.emulated, "-m", "rebootless.ksplice.ha_lease")
     assert "patching by night" in shown.output
-    broken = pair.command("ansible", "b1", "-i", pair.emulated, "-m", "rebootless.ksplice.ha_lease", "-a", "state=broken reason=looked")
+    broken = pair.command(
+        "ansible",
+        "b1",
+        "-i",
+        pair.emulated,
+        "-m",
+        "rebootless.ksplice.ha_lease",
+        "-a",
+        "state=broken reason=looked",
+    )
     assert broken.status == 0 and ledger(pair, "b1")["leases"] == []
-    nothing = pair.command("ansible", "b1", "-i", pair.emulated, "-m", "rebootless.ksplice.ha_lease", "-a", "state=broken")
+    nothing = pair.command(
+        "ansible",
+        "b1",
+        "-i",
+        pair.emulated,
+        "-m",
+        "rebootless.ksplice.ha_lease",
+        "-a",
+        "state=broken",
+    )
     assert nothing.status != 0 and "reason" in nothing.output
 
 
@@ -85,7 +130,9 @@ def test_what_a_dead_run_left_is_taken_over(pair, members):
     assert "was in hand of somebody" in run.output and "its lease was taken over" in run.output
     assert all(pair.kernel(name) for name in pair.names)
     for name in ("b1", "b2"):
-        assert ledger(pair, name)["leases"] == [] and "t1" in [token for token, _at in ledger(pair, name)["ended"]]
+        assert ledger(pair, name)["leases"] == [] and "t1" in [
+            token for token, _at in ledger(pair, name)["ended"]
+        ]
 
 
 @pytest.mark.thorough
@@ -93,6 +140,7 @@ def test_a_stale_lease_is_not_free_while_its_agent_is_at_work(pair):
     lease(pair, "b2", ["b1", "b2"], 1)
     emulated = pair.root("b2") / "var/lib/uptrack/lock"
     import fcntl
+
     with open(emulated, "a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         time.sleep(2.5)
@@ -107,18 +155,32 @@ def test_a_ledger_that_cannot_be_read(pair):
     path.parent.mkdir(parents=True)
     path.write_text("{")
     run = pair.play("rebootless.ksplice.patch")
-    assert run.status == 2 and pair.kernel("b1") == [] and pair.kernel("b2") == [] and pair.kernel("alone")
-    assert "nobody knows what this host has promised" in pair.rows()["b1"]["reason"] and path.read_text() == "{"
+    assert (
+        run.status == 2
+        and pair.kernel("b1") == []
+        and pair.kernel("b2") == []
+        and pair.kernel("alone")
+    )
+    assert (
+        "nobody knows what this host has promised" in pair.rows()["b1"]["reason"]
+        and path.read_text() == "{"
+    )
 
 
 @pytest.mark.thorough
 def test_two_rollouts_at_once(pair):
     """From two controllers: never both of the pair, and in the end all is patched by one or the other, or told."""
     import threading
+
     results = []
 
     def roll(number):
-        results.append(pair.other(number).play("rebootless.ksplice.patch", ksplice_retries=3, ksplice_retry_delay=1))
+        results.append(
+            pair.other(number).play(
+                "rebootless.ksplice.patch", ksplice_retries=3, ksplice_retry_delay=1
+            )
+        )
+
     threads = [threading.Thread(target=roll, args=(number,)) for number in (1, 2)]
     for thread in threads:
         thread.start()

@@ -10,7 +10,13 @@ from fleets import UEK6, again, alone, pair
 
 
 def naive(serial=None, **more):
-    play = {"name": "A play of somebody's own", "hosts": "all", "gather_facts": False, "roles": ["rebootless.ksplice.rolling"], **more}
+    play = {
+        "name": "A play of somebody's own",
+        "hosts": "all",
+        "gather_facts": False,
+        "roles": ["rebootless.ksplice.rolling"],
+        **more,
+    }
     if serial is not None:
         play["serial"] = serial
     return [play]
@@ -35,16 +41,18 @@ def test_waves_of_one_batch_go_in_their_order_whoever_answers_first(fleet):
     for name, role in (("p1", "active"), ("p2", "standby"), ("q1", "active"), ("q2", "standby")):
         hosts[name]["ksplice_ha_role"] = role
     one = fleet(hosts).make()
-    for name in ("p1", "p2"):   # slow to answer
+    for name in ("p1", "p2"):  # slow to answer
         binaries = one.root(name) / "usr/bin"
         (binaries / "real").mkdir()
         (binaries / "uname").rename(binaries / "real/uname")
-        (binaries / "uname").write_text(f"#!/bin/sh\nsleep 0.7\nexec '{binaries}/real/uname' \"$@\"\n")
+        (binaries / "uname").write_text(
+            f"#!/bin/sh\nsleep 0.7\nexec '{binaries}/real/uname' \"$@\"\n"
+        )
         (binaries / "uname").chmod(0o755)
     run = one.play(naive())
     assert run.status == 0, run.output
     started = {name: one.patched_when(name)[0][0] for name in one.names}
-    assert started["p2"] < min(started[name] for name in ("p1", "q1", "q2")), started   # the canary
+    assert started["p2"] < min(started[name] for name in ("p1", "q1", "q2")), started  # the canary
     assert started["q2"] < started["q1"], started
 
 
@@ -69,12 +77,22 @@ def test_a_strategy_without_lockstep_is_refused(fleet, strategy):
     assert run.status == 2 and "Use strategy: linear" in run.output and one.kernels() == before
 
 
-@pytest.mark.parametrize("serial, dead, keywords", [
-    (None, "p1", {}), again(None, "p2", {}), again(1, "p1", {}), again(1, "p2", {}), again(2, "p2", {}),
-    # With these Ansible goes on to the partner: what the role says must hold, or the play ends.
-    (1, "p1", {"any_errors_fatal": True}), again(2, "p1", {"max_fail_percentage": 0}),
-])
-def test_the_partner_of_an_unreachable_host_is_left_alone_in_a_naive_play(fleet, serial, dead, keywords):
+@pytest.mark.parametrize(
+    "serial, dead, keywords",
+    [
+        (None, "p1", {}),
+        again(None, "p2", {}),
+        again(1, "p1", {}),
+        again(1, "p2", {}),
+        again(2, "p2", {}),
+        # With these Ansible goes on to the partner: what the role says must hold, or the play ends.
+        (1, "p1", {"any_errors_fatal": True}),
+        again(2, "p1", {"max_fail_percentage": 0}),
+    ],
+)
+def test_the_partner_of_an_unreachable_host_is_left_alone_in_a_naive_play(
+    fleet, serial, dead, keywords
+):
     one = fleet({**pair("p", "p1", "p2"), **alone("s1")})
     one.make()
     (one.root(dead) / "unreachable").touch()
@@ -94,7 +112,11 @@ def test_the_partner_of_an_unreachable_host_is_left_alone_and_the_budget_counts_
     assert run.status == 2
     rows = one.rows()
     assert rows["p1"]["verdict"] == "unreachable" and rows["p1"]["attention"]
-    assert rows["p2"]["verdict"] == "behind" and "p1 of its group p" in rows["p2"]["reason"] and one.patched_when("p2") == []
+    assert (
+        rows["p2"]["verdict"] == "behind"
+        and "p1 of its group p" in rows["p2"]["reason"]
+        and one.patched_when("p2") == []
+    )
     assert rows["s1"]["verdict"] == rows["s2"]["verdict"] == rows["s3"]["verdict"] == "current"
 
     # The same with a budget that the unreachable host alone uses up.
@@ -113,9 +135,15 @@ def test_a_host_lost_in_the_middle_is_in_doubt_and_its_partner_is_left_alone(fle
     one.change("p1", seconds_per_update=1.0)
     play = naive(1)
     play[0]["hosts"] = "p1,p2,s1"
-    play[0]["pre_tasks"] = [{"name": "Pull the plug in a moment", "ansible.builtin.shell":
-                             f"(sleep 2.5; touch {one.root('p1')}/unreachable) >/dev/null 2>&1 &",
-                             "delegate_to": "localhost", "when": "inventory_hostname == 'p1'", "changed_when": True}]
+    play[0]["pre_tasks"] = [
+        {
+            "name": "Pull the plug in a moment",
+            "ansible.builtin.shell": f"(sleep 2.5; touch {one.root('p1')}/unreachable) >/dev/null 2>&1 &",
+            "delegate_to": "localhost",
+            "when": "inventory_hostname == 'p1'",
+            "changed_when": True,
+        }
+    ]
     run = one.play(play, rolling_max_failures=1)
     assert one.patched_when("p2") == [], run.output
     assert one.patched_when("s1"), run.output
@@ -138,8 +166,11 @@ def test_half_a_group_outside_limit_is_refused_unless_told(fleet):
 @pytest.mark.thorough
 def test_a_failed_host_stops_its_pair_and_not_the_others(fleet):
     hosts = {**pair("p", "p1", "p2"), **pair("q", "q1", "q2"), **alone("a1")}
-    hosts["p1"] = {"ksplice_ha_group": "p", "ksplice_ha_role": "standby",
-                   "ksplice_rehearsal": {"kernel": "ol9-uek7", "pending": 3, "blocked_by": "no_match"}}
+    hosts["p1"] = {
+        "ksplice_ha_group": "p",
+        "ksplice_ha_role": "standby",
+        "ksplice_rehearsal": {"kernel": "ol9-uek7", "pending": 3, "blocked_by": "no_match"},
+    }
     hosts["p2"]["ksplice_ha_role"] = "active"
     one = fleet(hosts)
     run = one.rehearse(ksplice_max_failures=2, ksplice_max_parallel=3)

@@ -17,18 +17,30 @@ from fleets import TOP, UEK6, alone, pair
 
 @pytest.mark.thorough
 def test_the_demo_shows_what_its_scenario_must_lead_to():
-    done = subprocess.run([sys.executable, str(TOP / "extensions/lab/demo.py")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False, timeout=600)
+    done = subprocess.run(
+        [sys.executable, str(TOP / "extensions/lab/demo.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout
     assert "Report: " in done.stdout
     page = (TOP / "build/demo/report.html").read_text()
-    assert "http://" not in page and "https://" not in page and "src=" not in page and "@import" not in page
+    assert (
+        "http://" not in page
+        and "https://" not in page
+        and "src=" not in page
+        and "@import" not in page
+    )
 
 
 @pytest.mark.thorough
 def test_the_demo_fails_when_the_record_is_wrong(fleet, tmp_path):
     sys.path.insert(0, str(TOP / "extensions/lab"))
     import demo
+
     one = fleet({})
     one.inventory = TOP / "extensions/lab/rehearsal/demo.yml"
     one.rehearse(ksplice_max_parallel=6)
@@ -46,20 +58,32 @@ def test_the_demo_fails_when_the_record_is_wrong(fleet, tmp_path):
 def test_the_hosts_of_the_inventory_are_never_contacted(fleet):
     contacts = []
     with socket.create_server(("127.0.0.1", 0)) as server:
+
         def listen():
             while True:
                 try:
                     contacts.append(server.accept())
                 except OSError:
                     return
+
         threading.Thread(target=listen, daemon=True).start()
-        address = {"ansible_host": "127.0.0.1", "ansible_port": server.getsockname()[1], "ansible_connection": "ssh",
-                   "ansible_become": True, "ansible_become_method": "sudo", "ansible_python_interpreter": "/nowhere"}
-        hosts = {name: dict(variables, **address) for name, variables in pair("p", "a", "b").items()}
+        address = {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": server.getsockname()[1],
+            "ansible_connection": "ssh",
+            "ansible_become": True,
+            "ansible_become_method": "sudo",
+            "ansible_python_interpreter": "/nowhere",
+        }
+        hosts = {
+            name: dict(variables, **address) for name, variables in pair("p", "a", "b").items()
+        }
         one = fleet(hosts)
         assert one.rehearse().status == 0
         assert one.record()["run"]["kind"] == "rehearsal"
-        assert one.rehearse("-e", "ansible_connection=ssh").output.count("No host was contacted") >= 1
+        assert (
+            one.rehearse("-e", "ansible_connection=ssh").output.count("No host was contacted") >= 1
+        )
         server.shutdown(socket.SHUT_RDWR)
     assert contacts == [] and {row["verdict"] for row in one.rows().values()} == {"current"}
 
@@ -74,7 +98,11 @@ def test_the_same_inventory_rehearses_the_same(fleet):
     assert len(os.listdir(one.made / "hosts")) == 5
 
     def scenarios():
-        return {path.parent.parent.parent.parent.name: path.read_text() for path in one.made.glob("hosts/*/var/lib/uptrack-lab/scenario.json")}
+        return {
+            path.parent.parent.parent.parent.name: path.read_text()
+            for path in one.made.glob("hosts/*/var/lib/uptrack-lab/scenario.json")
+        }
+
     before = scenarios()
     assert one.make() and scenarios() == before and len(before) == 5
 
@@ -98,7 +126,9 @@ def test_check_mode_plans_and_changes_nothing(fleet):
     assert run.status == 0, run.output
     assert "(canary)" in run.output and one.kernels() == before
     record = one.record()
-    assert record["run"]["check"] and sorted(name for wave in record["plan"]["waves"] for name in wave) == ["a", "b", "c", "d"]
+    assert record["run"]["check"] and sorted(
+        name for wave in record["plan"]["waves"] for name in wave
+    ) == ["a", "b", "c", "d"]
     real = one.play("rebootless.ksplice.patch")
     assert real.status == 0 and one.record()["plan"]["hash"] == record["plan"]["hash"]
 
@@ -108,12 +138,21 @@ def test_two_builds_have_a_canary_each_and_a_failed_one_stops_its_build(fleet):
     hosts = dict(alone("a1", "a2", "a3"), **alone("b1", "b2", **UEK6))
     one = fleet(hosts)
     one.make()
-    last = json.loads((one.root("a1") / "var/lib/uptrack-lab/scenario.json").read_text())["updates"][-1]["id"]
+    last = json.loads((one.root("a1") / "var/lib/uptrack-lab/scenario.json").read_text())[
+        "updates"
+    ][-1]["id"]
     one.change("a1", failures=[{"id": last, "abort": "no_match", "modules": ["falcon_lsm"]}])
     run = one.play("rebootless.ksplice.patch", ksplice_max_failures=5)
     assert run.status == 2
     rows = one.rows()
-    assert rows["a1"]["canary"] and rows["a1"]["verdict"] == "blocked" and "falcon_lsm" in rows["a1"]["reason"]
-    assert rows["a2"]["verdict"] == rows["a3"]["verdict"] == "behind" and "a1, the canary" in rows["a2"]["reason"]
+    assert (
+        rows["a1"]["canary"]
+        and rows["a1"]["verdict"] == "blocked"
+        and "falcon_lsm" in rows["a1"]["reason"]
+    )
+    assert (
+        rows["a2"]["verdict"] == rows["a3"]["verdict"] == "behind"
+        and "a1, the canary" in rows["a2"]["reason"]
+    )
     assert rows["b1"]["verdict"] == rows["b2"]["verdict"] == "current"
     assert one.patched_when("a2") == [] == one.patched_when("a3")

@@ -26,7 +26,9 @@ def over_ssh(fleet, tmp_path):
         pytest.skip("sshd is not installed: apt-get install openssh-server")
     one = fleet(alone("a", pending=3)).make()
     for name in ("host_key", "key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True
+        )
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = tmp_path / "sshd_config"
@@ -45,7 +47,9 @@ SetEnv UPTRACK_LAB_ROOT={one.root("a")}
     made_here = not Path("/run/sshd").exists()
     if made_here and getpass.getuser() == "root":
         Path("/run/sshd").mkdir(mode=0o755, parents=True)
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE, text=True
+    )
     try:
         for _attempt in range(100):
             try:
@@ -54,11 +58,27 @@ SetEnv UPTRACK_LAB_ROOT={one.root("a")}
             except OSError:
                 time.sleep(0.1)
         inventory = tmp_path / "ssh.yml"
-        inventory.write_text(yaml.safe_dump({"all": {"hosts": {"a": {
-            "ansible_host": "127.0.0.1", "ansible_port": port, "ansible_user": getpass.getuser(), "ansible_connection": "ssh",
-            "ansible_become": False, "ansible_ssh_private_key_file": str(tmp_path / "key"), "ansible_remote_tmp": str(tmp_path / "tmp"),
-            "ansible_ssh_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=no",
-            "ansible_python_interpreter": sys.executable}}}}))
+        inventory.write_text(
+            yaml.safe_dump(
+                {
+                    "all": {
+                        "hosts": {
+                            "a": {
+                                "ansible_host": "127.0.0.1",
+                                "ansible_port": port,
+                                "ansible_user": getpass.getuser(),
+                                "ansible_connection": "ssh",
+                                "ansible_become": False,
+                                "ansible_ssh_private_key_file": str(tmp_path / "key"),
+                                "ansible_remote_tmp": str(tmp_path / "tmp"),
+                                "ansible_ssh_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=no",
+                                "ansible_python_interpreter": sys.executable,
+                            }
+                        }
+                    }
+                }
+            )
+        )
         yield one, inventory
     finally:
         server.terminate()
@@ -68,19 +88,48 @@ SetEnv UPTRACK_LAB_ROOT={one.root("a")}
 @pytest.mark.every_core
 def test_a_terminal_changes_nothing(over_ssh):
     one, inventory = over_ssh
-    plain = one.command("ansible", "all", "-i", one.emulated, "-m", "rebootless.ksplice.uptrack_facts")
+    plain = one.command(
+        "ansible", "all", "-i", one.emulated, "-m", "rebootless.ksplice.uptrack_facts"
+    )
     for how in ("true", "false"):
-        run = one.command("ansible", "all", "-i", inventory, "-m", "rebootless.ksplice.uptrack_facts", "-e", f"ansible_ssh_use_tty={how}")
+        run = one.command(
+            "ansible",
+            "all",
+            "-i",
+            inventory,
+            "-m",
+            "rebootless.ksplice.uptrack_facts",
+            "-e",
+            f"ansible_ssh_use_tty={how}",
+        )
         assert run.status == 0 and '"verdict": "behind"' in run.output, run.output
-        seen, expected = (result.events[0]["result"]["ansible_facts"]["uptrack"] for result in (run, plain))
+        seen, expected = (
+            result.events[0]["result"]["ansible_facts"]["uptrack"] for result in (run, plain)
+        )
         assert seen["updates"] == expected["updates"] and seen["kernel"] == expected["kernel"]
 
 
 @pytest.mark.thorough
 def test_survey_needs_no_python_and_a_run_patches(over_ssh):
     one, inventory = over_ssh
-    run = one.command("ansible", "all", "-i", inventory, "-m", "rebootless.ksplice.uptrack_facts", "-e", "ansible_python_interpreter=/nowhere")
+    run = one.command(
+        "ansible",
+        "all",
+        "-i",
+        inventory,
+        "-m",
+        "rebootless.ksplice.uptrack_facts",
+        "-e",
+        "ansible_python_interpreter=/nowhere",
+    )
     assert run.status == 0 and '"verdict": "behind"' in run.output, run.output
-    run = one.command("ansible-playbook", "-i", inventory, "rebootless.ksplice.patch", "-e", f"ksplice_report_directory={one.report}")
+    run = one.command(
+        "ansible-playbook",
+        "-i",
+        inventory,
+        "rebootless.ksplice.patch",
+        "-e",
+        f"ksplice_report_directory={one.report}",
+    )
     assert run.status == 0, run.output
     assert one.patched_when("a") and one.rows()["a"]["verdict"] == "current"

@@ -60,14 +60,23 @@ class Check:
 
     def run(self) -> Result:
         log = LOGS / (re.sub(r"[^\w.]+", "-", self.name) + ".log")
-        files = {f"KSPLICE_TEST_{what}": str(log.with_suffix(f".{what.lower()}")) for what in ("STACK", "NAME")}
+        files = {
+            f"KSPLICE_TEST_{what}": str(log.with_suffix(f".{what.lower()}"))
+            for what in ("STACK", "NAME")
+        }
         with open(log, "w", encoding="utf-8") as out:
             said = supervised(self.command, self.space, out, self.limit, files)
         result = Result(self.name, log, said["wall"], said["user"] + said["system"])
         if said["cut_off"]:
-            result.cut_off = f"cut off after {self.limit} s" + (f", in {said['test']}" if said["test"] else "")
+            result.cut_off = f"cut off after {self.limit} s" + (
+                f", in {said['test']}" if said["test"] else ""
+            )
         if self.tells:
-            result.told = [line for line in log.read_text(errors="replace").splitlines() if re.match(self.tells, line)]
+            result.told = [
+                line
+                for line in log.read_text(errors="replace").splitlines()
+                if re.match(self.tells, line)
+            ]
         if self.junit:
             result.count(sorted(self.space.collection.glob(self.junit)))
         else:
@@ -98,9 +107,14 @@ class Result:
             skip = case.find("skipped")
             if skip is not None:
                 reason = skip.get("message") or ""
-                if reason in ("", "collection skipped"):  # pytest's word for a whole file: why stands in the text
+                if reason in (
+                    "",
+                    "collection skipped",
+                ):  # pytest's word for a whole file: why stands in the text
                     reason = skip.text or "no reason given"
-                if reason != "No tests applicable.":  # sanity's word for: no file of that kind in the collection
+                if (
+                    reason != "No tests applicable."
+                ):  # sanity's word for: no file of that kind in the collection
                     self.skipped[reason] += 1
             elif case.find("failure") is not None or case.find("error") is not None:
                 self.failed += 1
@@ -136,8 +150,14 @@ class Space:
         (RUN.directory / name).mkdir()
         config = self.root / "ansible.cfg"
         config.touch()  # an empty one: neither the checkout's nor the user's counts
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "GIT_", "MAKE", "PYTHON"))}
-        folders = [p for p in os.environ.get("PATH", os.defpath).split(":") if Path(p).name != "shims"]
+        self.env = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("ANSIBLE_", "GIT_", "MAKE", "PYTHON"))
+        }
+        folders = [
+            p for p in os.environ.get("PATH", os.defpath).split(":") if Path(p).name != "shims"
+        ]
         self.env.update(
             HOME=str(self.home),
             PATH=":".join([str(venv / "bin"), *folders]),
@@ -159,7 +179,16 @@ class Space:
 def copy_checkout(to: Path) -> None:
     """What git would commit now, as a git tree of its own: ansible-test and reuse ask git what belongs to the project."""
     # Any owner will do: CI may run as another user than the one that cloned.
-    listing = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
     names = subprocess.run(listing, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
         source = ROOT / name
@@ -189,8 +218,19 @@ def supervised(command: list[str], space: Space, out, seconds: int, env: dict[st
     print("$", " ".join(command), file=out, flush=True)
     result = Path(out.name).with_suffix(".json")
     process = subprocess.Popen(
-        [sys.executable, "-B", str(ROOT / "tests" / "tools" / "supervise.py"), str(result), str(seconds), *command],
-        cwd=space.collection, env={**space.env, **env}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+        [
+            sys.executable,
+            "-B",
+            str(ROOT / "tests" / "tools" / "supervise.py"),
+            str(result),
+            str(seconds),
+            *command,
+        ],
+        cwd=space.collection,
+        env={**space.env, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     running.add(process)
@@ -200,37 +240,71 @@ def supervised(command: list[str], space: Space, out, seconds: int, env: dict[st
         running.discard(process)
     if result.exists():
         return json.loads(result.read_text())
-    return {"status": status or 1, "user": 0.0, "system": 0.0, "wall": 0.0, "cut_off": False, "test": ""}
+    return {
+        "status": status or 1,
+        "user": 0.0,
+        "system": 0.0,
+        "wall": 0.0,
+        "cut_off": False,
+        "test": "",
+    }
 
 
 # The groups. Each gives its checks for this machine, and adds to `lacking` what it cannot do here.
+
 
 def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     core = newest(found)
     space = Space("lint", make_venv(VENVS / "lint", core.python, "lint.txt", core.requirement))
     files = space.collection
     target = oldest_target()
-    old = [p for p in ("plugins/modules", "plugins/module_utils", "extensions/lab/agent") if (files / p).exists()]
+    old = [
+        p
+        for p in ("plugins/modules", "plugins/module_utils", "extensions/lab/agent")
+        if (files / p).exists()
+    ]
     checks = {
         "yamllint": ["yamllint", "--strict", "."],
         "reuse": ["reuse", "lint", "--lines"],
         "antsibull-changelog": ["antsibull-changelog", "lint"],
-        f"vermin at {target}": ["vermin", f"--target={target}-", "--no-tips", "--violations", "--eval-annotations", *old],
-        "antsibull-docs": [
-            "antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=all",
-            "--disallow-unknown-collection-refs", ".",
+        f"vermin at {target}": [
+            "vermin",
+            f"--target={target}-",
+            "--no-tips",
+            "--violations",
+            "--eval-annotations",
+            *old,
         ],
-        "ansible-lint": ["ansible-lint", "--offline", "--profile", "production", "--strict", "--nocolor"],
+        "antsibull-docs": [
+            "antsibull-docs",
+            "lint-collection-docs",
+            "--plugin-docs",
+            "--validate-collection-refs=all",
+            "--disallow-unknown-collection-refs",
+            ".",
+        ],
+        "ansible-lint": [
+            "ansible-lint",
+            "--offline",
+            "--profile",
+            "production",
+            "--strict",
+            "--nocolor",
+        ],
     }
     # What Galaxy does with the tarball. ansible-lint it runs too, without the rules that the line above has; here once is enough.
     space.env["GALAXY_IMPORTER_RUN_ANSIBLE_LINT"] = str(ALL)
-    checks["galaxy-importer"] = ["sh", "-euc", f"""
+    checks["galaxy-importer"] = [
+        "sh",
+        "-euc",
+        f"""
         ansible-galaxy collection build --output-path '{space.root}'
         python -m galaxy_importer.main '{space.root}'/*.tar.gz >'{space.root}/import.log' 2>&1 || {{ cat '{space.root}/import.log'; exit 1; }}
         cat '{space.root}/import.log'
         grep -q 'Importer processing completed successfully' '{space.root}/import.log'
         ! grep -E '^(WARNING|ERROR|CRITICAL)' '{space.root}/import.log'
-    """]
+    """,
+    ]
     space.env["PATH"] = f"{space.venv / 'bin'}:{space.env['PATH']}"
     slow = ("ansible-lint", "antsibull-docs", "galaxy-importer")
     result = []
@@ -245,8 +319,14 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
 
 
 def shell_scripts(folder: Path) -> list[str]:
-    tracked = subprocess.run(["git", "ls-files"], cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return [f for f in tracked.splitlines() if re.match(rb"#!.*\b(ba)?sh\b", (folder / f).read_bytes()[:40])]
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=folder, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    return [
+        f
+        for f in tracked.splitlines()
+        if re.match(rb"#!.*\b(ba)?sh\b", (folder / f).read_bytes()[:40])
+    ]
 
 
 def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -255,11 +335,25 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     checks = []
     new, old, target = newest(found), found["oldest"], oldest_target()
     space = Space("units-newest", environment(new))
-    checks.append(pytest(f"units: core {new.version}, Python {new.python}", space, ["tests/unit"], quiet=600 if ALL else 150))
+    checks.append(
+        pytest(
+            f"units: core {new.version}, Python {new.python}",
+            space,
+            ["tests/unit"],
+            quiet=600 if ALL else 150,
+        )
+    )
     if old and old is not new:
         space = Space("units-oldest", environment(old))
         folders = ["tests/unit/plugins"] if ALL else ["tests/unit/plugins/plugin_utils"]
-        checks.append(pytest(f"units: core {old.version}, Python {old.python}", space, [*folders, *NOT_TWICE], quiet=400 if ALL else 30))
+        checks.append(
+            pytest(
+                f"units: core {old.version}, Python {old.python}",
+                space,
+                [*folders, *NOT_TWICE],
+                quiet=400 if ALL else 30,
+            )
+        )
     if old and old.target == target:
         space = Space("units-target", make_venv(VENVS / "target", target, f"units-{target}.txt"))
         # Only core's own package: the rest of the controller's site-packages is too new for this Python.
@@ -268,15 +362,30 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         package = next(environment(old).glob("lib/python*/site-packages/ansible"))
         (library / "ansible").symlink_to(package)
         space.env["PYTHONPATH"] += f":{library}"
-        folders = [str(p.relative_to(space.collection)) for p in sorted(space.collection.glob("tests/unit/plugins/module*"))]
-        checks.append(pytest(f"units: target code, Python {target}", space, [*folders, *NOT_TWICE], quiet=500 if ALL else 90))
+        folders = [
+            str(p.relative_to(space.collection))
+            for p in sorted(space.collection.glob("tests/unit/plugins/module*"))
+        ]
+        checks.append(
+            pytest(
+                f"units: target code, Python {target}",
+                space,
+                [*folders, *NOT_TWICE],
+                quiet=500 if ALL else 90,
+            )
+        )
     else:
-        lacking.append(f"units: target code on Python {target}: not on this machine. pyenv install {target}")
+        lacking.append(
+            f"units: target code on Python {target}: not on this machine. pyenv install {target}"
+        )
     return checks
 
 
 # Pure exploration of the same functions: the newest Python does it, for all.
-NOT_TWICE = [f"--ignore=tests/unit/plugins/module_utils/test_{name}.py" for name in ("lease", "lease_at_random", "bounds")]
+NOT_TWICE = [
+    f"--ignore=tests/unit/plugins/module_utils/test_{name}.py"
+    for name in ("lease", "lease_at_random", "bounds")
+]
 
 
 def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -309,27 +418,49 @@ def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check
     for core in filter(None, found.values()):
         space = Space(f"integration-{core.name}", environment(core))
         name = f"integration: core {core.version}, Python {core.python}"
-        paths = ["tests/integration", "--ignore=tests/integration/lab", "--ignore=tests/integration/fire"]
+        paths = [
+            "tests/integration",
+            "--ignore=tests/integration/lab",
+            "--ignore=tests/integration/fire",
+        ]
         if core is not newest(found):
             paths = [f"tests/integration/{file}" for file in ON_EVERY_CORE]
             if not ALL:
                 paths += ["-m", "every_core"]
-        checks.append(pytest(name, space, paths, quiet=1500 if ALL else 260 if core is newest(found) else 60))
+        checks.append(
+            pytest(name, space, paths, quiet=1500 if ALL else 260 if core is newest(found) else 60)
+        )
     return checks
 
 
 def fleet(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
-    return [on_real_hosts("fleet", "real hosts in namespaces", "tests/integration/lab", found, quiet=900 if ALL else 300)]
+    return [
+        on_real_hosts(
+            "fleet",
+            "real hosts in namespaces",
+            "tests/integration/lab",
+            found,
+            quiet=900 if ALL else 300,
+        )
+    ]
 
 
 def fire(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     kills = int(os.environ.get("FIRE_KILLS") or 0)
-    check = on_real_hosts("fire", "real pairs under fire", "tests/integration/fire", found, quiet=(1200 if ALL else 320) + 20 * kills)
+    check = on_real_hosts(
+        "fire",
+        "real pairs under fire",
+        "tests/integration/fire",
+        found,
+        quiet=(1200 if ALL else 320) + 20 * kills,
+    )
     check.tells = r"(pair [a-d]: |the random moments|-+ \S+test_)"
     return [check]
 
 
-def on_real_hosts(name: str, what: str, folder: str, found: dict[str, Core | None], quiet: int) -> Check:
+def on_real_hosts(
+    name: str, what: str, folder: str, found: dict[str, Core | None], quiet: int
+) -> Check:
     """One core is enough: what differs between them are not the hosts. The trees of the hosts are kept from run to run."""
     core = newest(found)
     space = Space(name, environment(core))
@@ -354,7 +485,9 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         command += ["--controller", f"origin:python={core.python}"]
         if core is not newest(found) and not ALL:
             # What an older core sees that the newest does not: whether it can load and document the plugins, and whether its Pythons can.
-            command += [word for name in ("ansible-doc", "compile", "import") for word in ("--test", name)]
+            command += [
+                word for name in ("ansible-doc", "compile", "import") for word in ("--test", name)
+            ]
         # ansible-test looks for python3.6 and the like on PATH.
         pythons = space.root / "pythons"
         pythons.mkdir()
@@ -363,7 +496,9 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
             command += ["--target-python", target]
             (pythons / f"python{target}").symlink_to(find_python(target))
         name = f"sanity: core {core.version}, Python {' '.join(targets)}"
-        checks.append(Check(name, command, space, quiet=400 if ALL else 110, junit="tests/output/junit/*.xml"))
+        checks.append(
+            Check(name, command, space, quiet=400 if ALL else 110, junit="tests/output/junit/*.xml")
+        )
     return checks
 
 
@@ -371,18 +506,36 @@ def keep_pips(space: Space) -> None:
     """Every pip that this ansible-test wants, and the stand-in for its get-pip script, where it looks for them."""
     cache = space.home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    source = next(space.venv.glob("lib/python*/site-packages/ansible_test/_internal/python_requirements.py"))
+    source = next(
+        space.venv.glob("lib/python*/site-packages/ansible_test/_internal/python_requirements.py")
+    )
     for version in re.findall(r"\bpip='([\d.]+)'", source.read_text()):
-        shutil.copy(ROOT / "tests" / "tools" / "get_pip.py", cache / f"get_pip_{version.replace('.', '_')}.py")
+        shutil.copy(
+            ROOT / "tests" / "tools" / "get_pip.py",
+            cache / f"get_pip_{version.replace('.', '_')}.py",
+        )
         if not list(cache.glob(f"pip-{version}-*.whl")):
             command = [space.program("python"), "-m", "pip", "download", "--quiet", "--no-deps"]
             # Some are for an older Python than the one that fetches them.
-            command += ["--only-binary=:all:", "--ignore-requires-python", "--dest", str(cache), f"pip=={version}"]
+            command += [
+                "--only-binary=:all:",
+                "--ignore-requires-python",
+                "--dest",
+                str(cache),
+                f"pip=={version}",
+            ]
             subprocess.run(command, check=True)
 
 
 def pytest(name: str, space: Space, paths: list[str], quiet: int) -> Check:
-    command = [space.program("python"), "-m", "pytest", "--quiet", "--durations=5", "--junitxml=tests/output/pytest.xml"]
+    command = [
+        space.program("python"),
+        "-m",
+        "pytest",
+        "--quiet",
+        "--durations=5",
+        "--junitxml=tests/output/pytest.xml",
+    ]
     command.append(f"--basetemp={space.env['TMPDIR']}/t")
     return Check(name, command + paths, space, quiet, junit="tests/output/pytest.xml")
 
@@ -409,13 +562,22 @@ GROUPS = {
 def main(names: list[str]) -> int:
     start = time.monotonic()
     found = cores()
-    lacking = [f"core {name}: no Python for it here, see tests/cores.ini" for name, core in found.items() if not core]
+    lacking = [
+        f"core {name}: no Python for it here, see tests/cores.ini"
+        for name, core in found.items()
+        if not core
+    ]
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
     with ThreadPoolExecutor(JOBS) as pool:
-        checks = [c for group in pool.map(lambda name: GROUPS[name](found, lacking), names) for c in group]
-        print(f"Environments and copies are made ({time.monotonic() - start:.1f} s, {cpu_seconds():.1f} s CPU). Running {len(checks)} checks;"
-              f" their time limits are {sum(check.limit for check in checks) / 60:.0f} minutes in sum.", flush=True)
+        checks = [
+            c for group in pool.map(lambda name: GROUPS[name](found, lacking), names) for c in group
+        ]
+        print(
+            f"Environments and copies are made ({time.monotonic() - start:.1f} s, {cpu_seconds():.1f} s CPU). Running {len(checks)} checks;"
+            f" their time limits are {sum(check.limit for check in checks) / 60:.0f} minutes in sum.",
+            flush=True,
+        )
         results = []
         try:
             for done in as_completed([pool.submit(check.run) for check in checks]):
@@ -443,15 +605,19 @@ def summary(results: list[Result], lacking: list[str], seconds: float) -> int:
     print("\nSummary")
     for result in sorted(results, key=lambda one: one.name):
         print(" ", result)
-    skipped = [f"{r.name}: {number} x {reason}" for r in results for reason, number in r.skipped.items()]
+    skipped = [
+        f"{r.name}: {number} x {reason}" for r in results for reason, number in r.skipped.items()
+    ]
     if lacking or skipped:
         print("\nSkipped on this machine")
         for line in lacking + skipped:
             print(" ", line)
     failed = sum(r.failed for r in results)
     whole = cpu_seconds()
-    print(f"\nLogs are in {LOGS.relative_to(ROOT)}. {whole:.0f} s CPU in all ({whole / 60:.1f} minutes),"
-          f" {whole - sum(r.cpu for r in results):.0f} of them for environments and copies; {seconds:.0f} s by the clock.")
+    print(
+        f"\nLogs are in {LOGS.relative_to(ROOT)}. {whole:.0f} s CPU in all ({whole / 60:.1f} minutes),"
+        f" {whole - sum(r.cpu for r in results):.0f} of them for environments and copies; {seconds:.0f} s by the clock."
+    )
     print(f"{sum(r.passed for r in results)} passed, {failed} failed")
     return 1 if failed else 0
 
@@ -464,7 +630,10 @@ def one_at_a_time():
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Another run of the tests is at work in this checkout: waiting for its end.", flush=True)
+            print(
+                "Another run of the tests is at work in this checkout: waiting for its end.",
+                flush=True,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         RUN.begin()
         for line in leftovers.remove(RUN):

@@ -16,7 +16,10 @@ def main() -> None:
     make_venv(BUILD / "venv", core.python, "env.txt", core.requirement)
     # Among the environment's own packages, where Ansible looks too: a collections_path in ansible.cfg would also be where
     # `ansible-galaxy collection install` puts things.
-    for place in (BUILD / "venv" / "lib" / f"python{core.python}" / "site-packages", BUILD / "collections"):
+    for place in (
+        BUILD / "venv" / "lib" / f"python{core.python}" / "site-packages",
+        BUILD / "collections",
+    ):
         link = place / "ansible_collections" / "rebootless" / "ksplice"
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.is_symlink():
@@ -24,7 +27,9 @@ def main() -> None:
         elif link.exists():
             shutil.rmtree(link)
         link.symlink_to(os.path.relpath(ROOT, link.parent))
-    print(f"build/venv has ansible-core {core.version} on Python {core.python}, and this checkout as its collection rebootless.ksplice")
+    print(
+        f"build/venv has ansible-core {core.version} on Python {core.python}, and this checkout as its collection rebootless.ksplice"
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 
 here, name = os.path.split(os.path.abspath(__file__))
 version = os.path.splitext(name)[0].replace("get_pip_", "").replace("_", ".")
-wheel = glob.glob(os.path.join(here, "pip-{0}-*.whl".format(version)))[0]
+wheel = glob.glob(os.path.join(here, f"pip-{version}-*.whl"))[0]
 arguments = [a for a in sys.argv[1:] if a not in ("--no-setuptools", "--no-wheel")]
 sys.path.insert(0, wheel)
 sys.argv = ["pip", "install", wheel] + arguments

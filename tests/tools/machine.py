@@ -77,7 +77,9 @@ def find_python(version: str) -> Path | None:
     pyenv's shims stand on PATH under every version's name but start only the selected one: its folders are read instead.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    folders = [Path(p) for p in os.environ.get("PATH", "").split(":") if p and Path(p).name != "shims"]
+    folders = [
+        Path(p) for p in os.environ.get("PATH", "").split(":") if p and Path(p).name != "shims"
+    ]
     folders += [Path("/usr/local/bin"), Path("/usr/bin")]
     folders += sorted(pyenv.glob(f"versions/{version}.*/bin"), key=_numbers, reverse=True)
     for folder in folders:
@@ -100,7 +102,9 @@ def make_venv(path: Path, python: str, requirements: str, *packages: str) -> Pat
     """The virtual environment at `path`, made anew only when what should be in it has changed."""
     interpreter = find_python(python)
     if not interpreter:
-        raise Missing(f"Python {python} is not on this machine. Install it with pyenv, for example.")
+        raise Missing(
+            f"Python {python} is not on this machine. Install it with pyenv, for example."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [REQUIREMENTS / requirements, REQUIREMENTS / "env.txt"]
     wish = "\n".join([str(path), str(interpreter), *packages, *(f.read_text() for f in files)])
@@ -112,13 +116,26 @@ def make_venv(path: Path, python: str, requirements: str, *packages: str) -> Pat
             return path
         shutil.rmtree(path, ignore_errors=True)
         _run(str(interpreter), "-m", "venv", str(path))
-        _run(str(path / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-             *packages, "-r", str(files[0]))
+        _run(
+            str(path / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *packages,
+            "-r",
+            str(files[0]),
+        )
         stamp.write_text(wish)
     return path
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode:
-        raise Missing(f"Cannot make a virtual environment: {' '.join(command)} failed:\n{done.stdout}")
+        raise Missing(
+            f"Cannot make a virtual environment: {' '.join(command)} failed:\n{done.stdout}"
+        )

@@ -8,6 +8,7 @@ As a program:
     emulated_host.py check SCENARIO...                     look for mistakes in scenarios
     emulated_host.py hold-lock ROOT SECONDS                hold the agent's lock for a while
 """
+
 import json
 import os
 import shutil
@@ -19,8 +20,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
-from uptrack_lab import agent, config as configs, kernel as kernels, options as opts  # noqa: E402
-from uptrack_lab import scenario as scenarios, scenario_check, server, texts, world as w  # noqa: E402
+from uptrack_lab import agent, scenario_check, server, texts  # noqa: E402
+from uptrack_lab import config as configs
+from uptrack_lab import kernel as kernels
+from uptrack_lab import options as opts
+from uptrack_lab import scenario as scenarios  # noqa: E402
+from uptrack_lab import world as w
 
 ScenarioError = scenarios.ScenarioError
 
@@ -79,13 +84,16 @@ def install_program(program_dir, interpreter=None):
         return program
     import importlib.util
     import py_compile
+
     package = os.path.join(program_dir, PACKAGE)
     os.makedirs(package, exist_ok=True)
     for name in sorted(os.listdir(os.path.join(HERE, PACKAGE))):
         if name.endswith(".py"):
             with open(os.path.join(HERE, PACKAGE, name), encoding="utf-8") as stream:
                 is_new = _put(os.path.join(package, name), stream.read(), 0o644)
-            if is_new or not os.path.exists(importlib.util.cache_from_source(os.path.join(package, name))):
+            if is_new or not os.path.exists(
+                importlib.util.cache_from_source(os.path.join(package, name))
+            ):
                 py_compile.compile(os.path.join(package, name), doraise=True)
     with open(os.path.join(HERE, PROGRAM), encoding="utf-8") as stream:
         _put(program, shebang(interpreter) + stream.read(), 0o755)
@@ -95,11 +103,11 @@ def install_program(program_dir, interpreter=None):
 
 def shebang(interpreter):
     """-S and -E: neither site packages nor the caller's environment, which also makes the start twice as quick."""
-    line = "#!%s -SE\n" % interpreter
+    line = f"#!{interpreter} -SE\n"
     if len(line) <= LONGEST_SHEBANG and " " not in interpreter:
         return line
     # Too long for the kernel: a few words that are a command to sh and a text to Python.
-    return "#!/bin/sh\n'''exec' \"%s\" -SE \"$0\" \"$@\"\n' '''\n" % interpreter
+    return f"#!/bin/sh\n'''exec' \"{interpreter}\" -SE \"$0\" \"$@\"\n' '''\n"
 
 
 def _put(path, text, mode):
@@ -116,6 +124,7 @@ def _put(path, text, mode):
 
 # ---- a host ----------------------------------------------------------------------------------------------------------
 
+
 def read_scenario(scenario):
     """A checked scenario from a mapping or from the path of a file; and as it was written."""
     if isinstance(scenario, dict):
@@ -124,7 +133,7 @@ def read_scenario(scenario):
         with open(scenario, "rb") as stream:
             raw = scenario_check.parse_json(stream.read().decode("utf-8"), scenario)
     except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError("%s: cannot be read: %s" % (scenario, error))
+        raise ScenarioError(f"{scenario}: cannot be read: {error}")
     return scenario_check.check(raw, scenario), raw
 
 
@@ -138,11 +147,15 @@ def create_host(root, scenario, program_dir):
     program = install_program(program_dir)
     world = w.World(root)
     if world.exists(w.SCENARIO):
-        raise FileExistsError("%s: there is a host already; take it away first" % world.path(w.SCENARIO))
+        raise FileExistsError(
+            f"{world.path(w.SCENARIO)}: there is a host already; take it away first"
+        )
     now = time.time()
     world.write(w.SCENARIO, json.dumps(raw, indent=1) + "\n")
     world.write(w.STATE, json.dumps({"created": now}) + "\n")
-    if not world.is_machine:  # a machine has its kernel's files and commands already, and they are not ours
+    if (
+        not world.is_machine
+    ):  # a machine has its kernel's files and commands already, and they are not ours
         _make_kernel(world, checked)
         _link_commands(world, checked, program)
     if has_agent(checked):
@@ -176,8 +189,12 @@ def _make_kernel(world, scenario):
     if not os.path.exists(world.path("etc/machine-id")):
         world.write("etc/machine-id", agent.new_uuid().replace("-", "") + "\n", 0o444)
     world.write("proc/sys/kernel/osrelease", kernel["release"] + "\n")
-    world.write("proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz-%s ro%s\n" % (
-        kernel["release"], " nouptrack" if scenario["nouptrack"] else ""))
+    world.write(
+        "proc/cmdline",
+        "BOOT_IMAGE=/boot/vmlinuz-{} ro{}\n".format(
+            kernel["release"], " nouptrack" if scenario["nouptrack"] else ""
+        ),
+    )
     for one in [kernel] + [other["kernel"] for other in scenario["other_kernels"]]:
         world.write("boot/vmlinuz-" + one["release"], "")
 
@@ -199,7 +216,12 @@ def _link_commands(world, scenario, program):
 
 
 def _make_agent_files(world, scenario):
-    for folder, mode in (("etc/uptrack", 0o750), (w.CACHE, 0o750), (w.LIB, 0o755), ("var/log", 0o755)):
+    for folder, mode in (
+        ("etc/uptrack", 0o750),
+        (w.CACHE, 0o750),
+        (w.LIB, 0o755),
+        ("var/log", 0o755),
+    ):
         os.makedirs(world.path(folder), exist_ok=True)
         os.chmod(world.path(folder), mode)
     world.write(w.CONFIG, config_text(scenario), 0o640)
@@ -225,7 +247,10 @@ def config_text(scenario):
         return given
     text = SHIPPED_CONFIG.format(key=planted_key(scenario))
     if scenario["network"] == "proxy" and not (given.get("Network") or {}).get("https_proxy"):
-        given = dict(given, Network=dict(given.get("Network") or {}, https_proxy="http://proxy.example.com:3128"))
+        given = dict(
+            given,
+            Network=dict(given.get("Network") or {}, https_proxy="http://proxy.example.com:3128"),
+        )
     for section, settings in given.items():
         for key, value in settings.items():
             text = _with_setting(text, section, key, value)
@@ -236,16 +261,21 @@ def _with_setting(text, section, key, value):
     """The file with one setting changed, added, or (None) taken out."""
     if isinstance(value, bool):
         value = "yes" if value else "no"
-    new = [] if value is None else [("%s = %s" % (key, value)).rstrip()]
+    new = [] if value is None else [(f"{key} = {value}").rstrip()]
     lines = text.split("\n")
-    header = "[%s]" % section
+    header = f"[{section}]"
     if header not in lines:
-        return text if value is None else "%s\n%s\n%s\n" % (text, header, new[0])
+        return text if value is None else f"{text}\n{header}\n{new[0]}\n"
     start = lines.index(header) + 1
-    end = next((place for place in range(start, len(lines)) if lines[place].startswith("[")), len(lines))
+    end = next(
+        (place for place in range(start, len(lines)) if lines[place].startswith("[")), len(lines)
+    )
     for place in range(start, end):
-        if lines[place].lstrip("#").split("=")[0].strip().lower() == key.lower() and "=" in lines[place]:
-            return "\n".join(lines[:place] + new + lines[place + 1:])
+        if (
+            lines[place].lstrip("#").split("=")[0].strip().lower() == key.lower()
+            and "=" in lines[place]
+        ):
+            return "\n".join(lines[:place] + new + lines[place + 1 :])
     while end > start and not lines[end - 1]:
         end -= 1
     return "\n".join(lines[:end] + new + lines[end:])
@@ -291,12 +321,13 @@ def _pretend_check(world, scenario, when, created):
 
 # ---- later in its life -----------------------------------------------------------------------------------------------
 
+
 def load_host(root):
     """The scenario a host plays now, as written."""
     world = w.World(root)
     text = world.read(w.SCENARIO)
     if text is None:
-        raise ScenarioError("%s: there is no host" % world.path(w.SCENARIO))
+        raise ScenarioError(f"{world.path(w.SCENARIO)}: there is no host")
     return scenario_check.parse_json(text, world.path(w.SCENARIO))
 
 
@@ -349,12 +380,22 @@ def with_kernel(raw, kernel):
     others = list(raw.get("other_kernels", []))
     known = [other for other in others if other["kernel"]["release"] == release]
     if not known and isinstance(kernel, str):
-        raise ScenarioError("other_kernels: there is no kernel '%s'" % release)
+        raise ScenarioError(f"other_kernels: there is no kernel '{release}'")
     chosen = known[0] if known else {"kernel": kernel, "unsupported": True}
     others = [other for other in others if other is not chosen]
-    old = {"kernel": raw["kernel"], "updates": raw.get("updates", []), "unsupported": raw.get("unsupported", False)}
-    result = dict(raw, kernel=chosen["kernel"], updates=chosen.get("updates", []),
-                  unsupported=chosen.get("unsupported", False), other_kernels=others + [old], installed=[])
+    old = {
+        "kernel": raw["kernel"],
+        "updates": raw.get("updates", []),
+        "unsupported": raw.get("unsupported", False),
+    }
+    result = dict(
+        raw,
+        kernel=chosen["kernel"],
+        updates=chosen.get("updates", []),
+        unsupported=chosen.get("unsupported", False),
+        other_kernels=others + [old],
+        installed=[],
+    )
     here = {update["id"] for update in result["updates"]}
     result["failures"] = [one for one in raw.get("failures", []) if one["id"] in here]
     return result
@@ -362,9 +403,16 @@ def with_kernel(raw, kernel):
 
 def _run_agent(world, stage):
     import subprocess
+
     environment = dict(os.environ, **{w.ROOT_VARIABLE: world.root or "/"})
-    done = subprocess.run([world.path("usr/sbin/uptrack-upgrade"), stage], env=environment, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = subprocess.run(
+        [world.path("usr/sbin/uptrack-upgrade"), stage],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
@@ -381,6 +429,7 @@ def applied(root):
 def effective_value(root):
     """Release of the effective kernel as the agent has it on file; None if that is not known."""
     from uptrack_lab import effective
+
     scenario = scenario_check.check(load_host(root))
     kernel = effective.read(w.World(root), scenario["kernel"])
     return kernel["release"] if kernel else None
@@ -388,13 +437,14 @@ def effective_value(root):
 
 # ---- by hand ---------------------------------------------------------------------------------------------------------
 
+
 def main(arguments):
     try:
         if len(arguments) in (3, 4) and arguments[0] == "create":
             root = os.path.abspath(arguments[1])
             program_dir = arguments[3] if len(arguments) == 4 else root + ".program"
             create_host(root, arguments[2], program_dir)
-            print("%s=%s %s/usr/sbin/uptrack-upgrade -n" % (w.ROOT_VARIABLE, root, root))
+            print(f"{w.ROOT_VARIABLE}={root} {root}/usr/sbin/uptrack-upgrade -n")
             return 0
         if len(arguments) in (2, 3) and arguments[0] == "reboot":
             results = reboot_host(arguments[1], *arguments[2:])
@@ -409,7 +459,7 @@ def main(arguments):
             hold_lock(arguments[1], float(arguments[2]))
             return 0
     except (ScenarioError, FileExistsError, ValueError) as error:
-        sys.stderr.write("%s\n" % error)
+        sys.stderr.write(f"{error}\n")
         return 1
     sys.stderr.write(__doc__)
     return 2

@@ -6,11 +6,13 @@ Called as uptrack-upgrade, uptrack-install, uptrack-remove, uptrack-show, uptrac
 as that command does, for the host whose files are below $UPTRACK_LAB_ROOT.  This file stays tiny on purpose: Python
 compiles the started file on every run, but keeps the compiled form of the package beside it.
 """
+
 import sys
 
 
 def main(argv):
     from uptrack_lab import cli
+
     return cli.main(argv)
 
 

@@ -10,6 +10,7 @@ As a program (root):
 
 Hosts share the machine's kernel and clock. What they call their kernel, and what the emulated agent puts into it, is their own.
 """
+
 import fcntl
 import json
 import os
@@ -26,17 +27,29 @@ for folder in (HERE, os.path.join(LAB, "packages"), os.path.join(LAB, "agent")):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
-import build  # noqa: E402
 import emulated_host  # noqa: E402
 import kernels  # noqa: E402
 import tree  # noqa: E402
 
+import build  # noqa: E402
+
 KEY = "0123456789abcdef" * 4  # the access key that the emulated service takes
 CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
-COMMANDS = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "rpmbuild": "rpm", "createrepo_c": "createrepo-c", "gpg": "gnupg",
-            "apt-ftparchive": "apt-utils", "dpkg-deb": "dpkg", "ip": "iproute2", "nc": "netcat-openbsd", "gcc": "gcc", "openssl": "openssl",
-            "nsenter": "util-linux",
-            "ssh-keygen": "openssh-client"}
+COMMANDS = {
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
+    "rpmbuild": "rpm",
+    "createrepo_c": "createrepo-c",
+    "gpg": "gnupg",
+    "apt-ftparchive": "apt-utils",
+    "dpkg-deb": "dpkg",
+    "ip": "iproute2",
+    "nc": "netcat-openbsd",
+    "gcc": "gcc",
+    "openssl": "openssl",
+    "nsenter": "util-linux",
+    "ssh-keygen": "openssh-client",
+}
 READY_WITHIN = 90  # seconds, on a busy machine
 
 
@@ -45,9 +58,13 @@ def problems():
     found = []
     if os.geteuid() != 0:
         found.append("it needs root")
-    missing = sorted({package for command, package in COMMANDS.items() if not shutil.which(command)})
+    missing = sorted(
+        {package for command, package in COMMANDS.items() if not shutil.which(command)}
+    )
     if missing:
-        found.append(f"programs are missing: apt-get install -y --no-install-recommends {' '.join(missing)}")
+        found.append(
+            f"programs are missing: apt-get install -y --no-install-recommends {' '.join(missing)}"
+        )
     if not os.path.exists("/etc/apt/sources.list.d/debian.sources"):
         found.append("it is not Debian with /etc/apt/sources.list.d/debian.sources")
     if not _cgroups():
@@ -57,13 +74,19 @@ def problems():
 
 def _cgroups():
     """The hierarchies in which every host gets a group of its own: processes of one must not be stopped with those of another."""
-    usable = [path for path in CGROUPS[:2] if os.access(os.path.join(path, "cgroup.procs"), os.W_OK)]
-    return usable or [path for path in CGROUPS[2:] if os.access(os.path.join(path, "cgroup.procs"), os.W_OK)]
+    usable = [
+        path for path in CGROUPS[:2] if os.access(os.path.join(path, "cgroup.procs"), os.W_OK)
+    ]
+    return usable or [
+        path for path in CGROUPS[2:] if os.access(os.path.join(path, "cgroup.procs"), os.W_OK)
+    ]
 
 
 def cache_directory():
     """Where trees and packages are kept: $LAB_CACHE, or build/lab of the checkout."""
-    return os.path.abspath(os.environ.get("LAB_CACHE") or os.path.join(LAB, "..", "..", "build", "lab"))
+    return os.path.abspath(
+        os.environ.get("LAB_CACHE") or os.path.join(LAB, "..", "..", "build", "lab")
+    )
 
 
 class Fleet:
@@ -73,7 +96,7 @@ class Fleet:
     :param prefix: begins the names of its namespaces, mounts and control groups, so that several fleets can be up.
     """
 
-    connect_timeout = 10    # seconds that ssh waits for a host
+    connect_timeout = 10  # seconds that ssh waits for a host
 
     def __init__(self, directory=None, prefix="lab"):
         self.directory = directory or os.path.join(cache_directory(), f"fleet-{prefix}")
@@ -119,9 +142,13 @@ class Fleet:
             raise SystemExit(f"No fleet can be brought up here: {'; '.join(wrong)}.")
         for name, what in hosts.items():
             if what.get("flavour") not in tree.FLAVOURS:
-                raise SystemExit(f"Host {name} has the flavour {what.get('flavour')!r}: there are {', '.join(tree.FLAVOURS)}. Nothing was started.")
+                raise SystemExit(
+                    f"Host {name} has the flavour {what.get('flavour')!r}: there are {', '.join(tree.FLAVOURS)}. Nothing was started."
+                )
         if self.leftovers():
-            raise SystemExit(f"A fleet {self.prefix} is up, or something is left of one: take it down first. Nothing was started.")
+            raise SystemExit(
+                f"A fleet {self.prefix} is up, or something is left of one: take it down first. Nothing was started."
+            )
         os.makedirs(cache_directory(), exist_ok=True)
         with open(os.path.join(cache_directory(), "lock"), "w", encoding="utf-8") as lock:
             # Two fleets that come up at once make what they share once.
@@ -136,8 +163,14 @@ class Fleet:
             raise
 
     def _bring_up(self, hosts, lowers):
-        tree.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], "The fleet's ssh key could not be made")
-        addresses = {name: f"10.77.{number // 200}.{number % 200 + 1}" for number, name in enumerate(hosts, 1)}
+        tree.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key],
+            "The fleet's ssh key could not be made",
+        )
+        addresses = {
+            name: f"10.77.{number // 200}.{number % 200 + 1}"
+            for number, name in enumerate(hosts, 1)
+        }
         described = {name: dict(what, address=addresses[name]) for name, what in hosts.items()}
         tree.put(self.directory, "hosts.json", json.dumps(described, indent=1))
         self._share(addresses)
@@ -147,7 +180,16 @@ class Fleet:
         self._limits()
         for name in hosts:
             self.start(name)
-        self.in_controller([sys.executable, "-B", os.path.join(LAB, "packages", "serve.py"), self.packages, build.ADDRESS, "443"])
+        self.in_controller(
+            [
+                sys.executable,
+                "-B",
+                os.path.join(LAB, "packages", "serve.py"),
+                self.packages,
+                build.ADDRESS,
+                "443",
+            ]
+        )
         self.inventory()
         self.wait(list(hosts))
 
@@ -156,12 +198,26 @@ class Fleet:
         shared = os.path.join(self.directory, "shared")
         certificate = _read(os.path.join(self.packages, "pki/ca.crt"))
         # The bundle for curl and GnuTLS, the hashed name for OpenSSL: what update-ca-certificates would do, without its two seconds.
-        bundle = os.path.join(tree.prepare(cache_directory())["debian"][0], "etc/ssl/certs/ca-certificates.crt")
+        bundle = os.path.join(
+            tree.prepare(cache_directory())["debian"][0], "etc/ssl/certs/ca-certificates.crt"
+        )
         tree.put(shared, "etc/ssl/certs/ca-certificates.crt", _read(bundle) + certificate)
-        digest = tree.run(["openssl", "x509", "-noout", "-hash", "-in", os.path.join(self.packages, "pki/ca.crt")], "The certificate could not be read").strip()
+        digest = tree.run(
+            [
+                "openssl",
+                "x509",
+                "-noout",
+                "-hash",
+                "-in",
+                os.path.join(self.packages, "pki/ca.crt"),
+            ],
+            "The certificate could not be read",
+        ).strip()
         tree.put(shared, f"etc/ssl/certs/{digest}.0", certificate)
         names = {"localhost": "127.0.0.1", build.SERVER: build.ADDRESS, **addresses}
-        tree.put(shared, "etc/hosts", "".join(f"{address} {name}\n" for name, address in names.items()))
+        tree.put(
+            shared, "etc/hosts", "".join(f"{address} {name}\n" for name, address in names.items())
+        )
         tree.put(shared, "root/.ssh/authorized_keys", _read(self.key + ".pub"), 0o600)
         for path in ("root", "root/.ssh"):
             os.chmod(os.path.join(shared, path), 0o700)
@@ -170,23 +226,48 @@ class Fleet:
         """A bridge in a namespace of its own; controller and hosts on it. The machine's own network sees nothing of it."""
         switch = self.namespace("sw")
         for name in ["sw", "ctl", *addresses]:
-            tree.run(["ip", "netns", "add", self.namespace(name)], "A network namespace could not be made")
-        lines = ["link set lo up", "link add br0 type bridge mcast_snooping 0 forward_delay 0 stp_state 0", "link set br0 up"]
+            tree.run(
+                ["ip", "netns", "add", self.namespace(name)],
+                "A network namespace could not be made",
+            )
+        lines = [
+            "link set lo up",
+            "link add br0 type bridge mcast_snooping 0 forward_delay 0 stp_state 0",
+            "link set br0 up",
+        ]
         for number, name in enumerate(["ctl", *addresses]):
-            lines += [f"link add v{number} type veth peer name eth0 netns {self.namespace(name)}", f"link set v{number} master br0 up"]
+            lines += [
+                f"link add v{number} type veth peer name eth0 netns {self.namespace(name)}",
+                f"link set v{number} master br0 up",
+            ]
         _batch(switch, lines)
         for name, address in {"ctl": build.ADDRESS, **addresses}.items():
-            _batch(self.namespace(name), ["link set lo up", f"addr add {address}/16 dev eth0", "link set eth0 up"])
+            _batch(
+                self.namespace(name),
+                ["link set lo up", f"addr add {address}/16 dev eth0", "link set eth0 up"],
+            )
 
     def _mount(self, name, lower, what):
         for part in ("upper", "work", "root"):
             os.makedirs(self.path(name, part))
         layers = ":".join([os.path.join(self.directory, "shared"), *lower])
-        tree.run(["mount", "-t", "overlay", f"{self.prefix}-{name}", "-o",
-                  f"lowerdir={layers},upperdir={self.path(name, 'upper')},workdir={self.path(name, 'work')}",
-                  self.root(name)], f"The file system of {name} could not be mounted")
+        tree.run(
+            [
+                "mount",
+                "-t",
+                "overlay",
+                f"{self.prefix}-{name}",
+                "-o",
+                f"lowerdir={layers},upperdir={self.path(name, 'upper')},workdir={self.path(name, 'work')}",
+                self.root(name),
+            ],
+            f"The file system of {name} could not be mounted",
+        )
         root = self.root(name)
-        kernel = kernels.KERNELS[what.get("kernel") or (what["flavour"] if what["flavour"] in kernels.KERNELS else "ubuntu")]
+        kernel = kernels.KERNELS[
+            what.get("kernel")
+            or (what["flavour"] if what["flavour"] in kernels.KERNELS else "ubuntu")
+        ]
         tree.put(root, "etc/hostname", name + "\n")
         # A fresh one each: what is made from it must not be the same on all hosts.
         tree.put(root, "etc/machine-id", os.urandom(16).hex() + "\n", 0o444)
@@ -194,7 +275,10 @@ class Fleet:
         for path, text in what.get("files", {}).items():
             tree.put(root, path.lstrip("/"), text)
         if what.get("services"):
-            tree.run(["systemctl", f"--root={root}", "enable", "-q", *what["services"]], f"{', '.join(what['services'])} could not be enabled on {name}")
+            tree.run(
+                ["systemctl", f"--root={root}", "enable", "-q", *what["services"]],
+                f"{', '.join(what['services'])} could not be enabled on {name}",
+            )
         if what.get("agent"):
             self._install(name, what["agent"])
 
@@ -204,8 +288,15 @@ class Fleet:
         names = kernel["kernel"]
         tree.put(root, "etc/lab-kernel", f"{names['release']}\n{names['version']}\n")
         tree.put(root, f"boot/vmlinuz-{names['release']}", "")
-        described = {"kernel": names, "updates": kernel["updates"], "client": {"version": build.VERSION, "edition": "online"}, "sysfs_layout": "module",
-                     "accepted_keys": [KEY], "cron_sleep": 0, **(scenario or {})}
+        described = {
+            "kernel": names,
+            "updates": kernel["updates"],
+            "client": {"version": build.VERSION, "edition": "online"},
+            "sysfs_layout": "module",
+            "accepted_keys": [KEY],
+            "cron_sleep": 0,
+            **(scenario or {}),
+        }
         emulated_host.read_scenario(described)
         tree.put(root, "var/lib/uptrack-lab/scenario.json", json.dumps(described, indent=1))
 
@@ -216,21 +307,41 @@ class Fleet:
     def _install(self, name, packages):
         """Packages that a host has from its first boot on, enrolled."""
         family = "deb" if self.hosts()[name]["flavour"] in ("debian", "ubuntu") else "rpm"
-        folder = os.path.join(self.packages, "www/apt/pool" if family == "deb" else
-                              "www/rpms/el10" if self.hosts()[name]["flavour"] == "ol10" else "www/rpms/el")
-        files = [next(file for file in sorted(os.listdir(folder)) if file.startswith(f"{package}{'_' if family == 'deb' else '-1'}")) for package in packages]
+        folder = os.path.join(
+            self.packages,
+            "www/apt/pool"
+            if family == "deb"
+            else "www/rpms/el10"
+            if self.hosts()[name]["flavour"] == "ol10"
+            else "www/rpms/el",
+        )
+        files = [
+            next(
+                file
+                for file in sorted(os.listdir(folder))
+                if file.startswith(f"{package}{'_' if family == 'deb' else '-1'}")
+            )
+            for package in packages
+        ]
         for file in files:
             shutil.copy(os.path.join(folder, file), os.path.join(self.root(name), "tmp", file))
         install = ["dpkg", "-i"] if family == "deb" else ["rpm", "-i", "--nosignature", "--nodeps"]
-        tree.run(["chroot", self.root(name), *install, *(f"/tmp/{file}" for file in files)], f"{', '.join(packages)} could not be installed on {name}")
+        tree.run(
+            ["chroot", self.root(name), *install, *(f"/tmp/{file}" for file in files)],
+            f"{', '.join(packages)} could not be installed on {name}",
+        )
         conf = os.path.join(self.root(name), "etc/uptrack/uptrack.conf")
         tree.put("/", conf.lstrip("/"), _read(conf).replace("INSERT_ACCESS_KEY", KEY), 0o640)
 
     @staticmethod
     def _limits():
         """Above some twenty hosts, of all fleets together, systemd runs out of what the machine grants (what is raised stays so until the machine boots)."""
-        for name, value in (("fs/inotify/max_user_instances", 8192), ("fs/inotify/max_user_watches", 1048576), ("kernel/keys/maxkeys", 4000),
-                            ("kernel/keys/maxbytes", 400000)):
+        for name, value in (
+            ("fs/inotify/max_user_instances", 8192),
+            ("fs/inotify/max_user_watches", 1048576),
+            ("kernel/keys/maxkeys", 4000),
+            ("kernel/keys/maxbytes", 400000),
+        ):
             path = f"/proc/sys/{name}"
             if int(_read(path)) < value:
                 with open(path, "w", encoding="utf-8") as file:
@@ -242,15 +353,35 @@ class Fleet:
         """Switch a host on. It starts again when it reboots itself."""
         for group in self._groups(name):
             os.makedirs(group, exist_ok=True)
-        command = ["systemd-nspawn", "-q", "-D", self.root(name), "--boot", "--register=no", "--keep-unit",
-                   f"--network-namespace-path=/run/netns/{self.namespace(name)}",
-                   f"--machine={name}", f"--hostname={name}", "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE", "--link-journal=no", "--resolv-conf=off",
-                   "--timezone=off", "--console=read-only", "--tmpfs=/sys/module:mode=0755"]
-        self._background(name, ["bash", "-c", 'while :; do "$@"; [ $? = 133 ] || break; done', name, *command], self.path(name, "console"))
+        command = [
+            "systemd-nspawn",
+            "-q",
+            "-D",
+            self.root(name),
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            f"--network-namespace-path=/run/netns/{self.namespace(name)}",
+            f"--machine={name}",
+            f"--hostname={name}",
+            "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE",
+            "--link-journal=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--console=read-only",
+            "--tmpfs=/sys/module:mode=0755",
+        ]
+        self._background(
+            name,
+            ["bash", "-c", 'while :; do "$@"; [ $? = 133 ] || break; done', name, *command],
+            self.path(name, "console"),
+        )
 
     def in_controller(self, command):
         """Start a process in the controller's network that ends with the fleet; its number comes back."""
-        return self._background("ctl", self.enter() + command, os.path.join(self.directory, "controller.log"))
+        return self._background(
+            "ctl", self.enter() + command, os.path.join(self.directory, "controller.log")
+        )
 
     def _background(self, name, command, log):
         groups = self._groups(name)
@@ -258,7 +389,12 @@ class Fleet:
             os.makedirs(group, exist_ok=True)
         join = "; ".join(f"echo $$ > {group}/cgroup.procs" for group in groups)
         with open(log, "ab") as output:
-            return subprocess.Popen(["setsid", "bash", "-c", f'{join}; exec "$@"', "lab", *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output).pid
+            return subprocess.Popen(
+                ["setsid", "bash", "-c", f'{join}; exec "$@"', "lab", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            ).pid
 
     def _groups(self, name):
         return [os.path.join(path, f"rebootless-{self.prefix}", name) for path in _cgroups()]
@@ -272,7 +408,10 @@ class Fleet:
         """The number, on the machine, of the host's first process."""
         for line in _processes(self._groups(name)):
             try:
-                if _read(f"/proc/{line}/comm").strip() == "systemd" and _read(f"/proc/{line}/status").split("NSpid:")[1].split()[1] == "1":
+                if (
+                    _read(f"/proc/{line}/comm").strip() == "systemd"
+                    and _read(f"/proc/{line}/status").split("NSpid:")[1].split()[1] == "1"
+                ):
                     return line
             except (OSError, IndexError):
                 continue
@@ -280,37 +419,103 @@ class Fleet:
 
     def run(self, name, command, check=True):
         """Run a command on a host, past its network; (status, output)."""
-        words = ["nsenter", "-t", str(self.pid(name)), "-m", "-u", "-i", "-n", "-p", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *command]
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace", check=False)
+        words = [
+            "nsenter",
+            "-t",
+            str(self.pid(name)),
+            "-m",
+            "-u",
+            "-i",
+            "-n",
+            "-p",
+            "env",
+            "-i",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            *command,
+        ]
+        done = subprocess.run(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            check=False,
+        )
         if check and done.returncode:
-            raise AssertionError(f"{name}: {command} ended with {done.returncode}: {done.stdout[-2000:]}")
+            raise AssertionError(
+                f"{name}: {command} ended with {done.returncode}: {done.stdout[-2000:]}"
+            )
         return done.returncode, done.stdout
 
     def cable(self, name, plugged):
         """Pull a host's network cable, or plug it in."""
         number = list(self.hosts()).index(name) + 1
-        tree.run(["ip", "-n", self.namespace("sw"), "link", "set", f"v{number}", "up" if plugged else "down"], f"The cable of {name} could not be moved")
+        tree.run(
+            [
+                "ip",
+                "-n",
+                self.namespace("sw"),
+                "link",
+                "set",
+                f"v{number}",
+                "up" if plugged else "down",
+            ],
+            f"The cable of {name} could not be moved",
+        )
 
     def wait(self, names, seconds=READY_WITHIN):
         """Wait until every sshd answers; SystemExit names who does not."""
         addresses = {name: self.hosts()[name]["address"] for name in names}
-        done = subprocess.run(self.enter() + [sys.executable, "-B", os.path.abspath(__file__), "answer", str(seconds), json.dumps(addresses)],
-                              stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            self.enter()
+            + [
+                sys.executable,
+                "-B",
+                os.path.abspath(__file__),
+                "answer",
+                str(seconds),
+                json.dumps(addresses),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
         if done.returncode:
-            raise SystemExit(f"After {seconds} s no answer from: {done.stdout.strip()}. Their consoles: {self.path('NAME', 'console')}")
+            raise SystemExit(
+                f"After {seconds} s no answer from: {done.stdout.strip()}. Their consoles: {self.path('NAME', 'console')}"
+            )
 
     def inventory(self):
         """Write the inventory; its path comes back. Ansible runs outside of the fleet's network and gets in through the controller's namespace."""
         proxy = " ".join(self.enter() + ["nc", "%h", "%p"])
-        hosts = {name: dict(what.get("vars", {}), ansible_host=what["address"]) for name, what in self.hosts().items()}
+        hosts = {
+            name: dict(what.get("vars", {}), ansible_host=what["address"])
+            for name, what in self.hosts().items()
+        }
         path = os.path.join(self.directory, "inventory.json")
-        tree.put("/", path.lstrip("/"), json.dumps({"all": {"hosts": hosts, "vars": {
-            "ansible_user": "root", "ansible_ssh_private_key_file": self.key, "ansible_python_interpreter": "/usr/bin/python3",
-            # A path of a control socket must be short.
-            "ansible_control_path_dir": f"/tmp/{self.prefix}-cp",
-            "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
-                                       f"-o LogLevel=ERROR -o ConnectTimeout={self.connect_timeout}"}}},
-            indent=1))
+        tree.put(
+            "/",
+            path.lstrip("/"),
+            json.dumps(
+                {
+                    "all": {
+                        "hosts": hosts,
+                        "vars": {
+                            "ansible_user": "root",
+                            "ansible_ssh_private_key_file": self.key,
+                            "ansible_python_interpreter": "/usr/bin/python3",
+                            # A path of a control socket must be short.
+                            "ansible_control_path_dir": f"/tmp/{self.prefix}-cp",
+                            "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
+                            f"-o LogLevel=ERROR -o ConnectTimeout={self.connect_timeout}",
+                        },
+                    }
+                },
+                indent=1,
+            ),
+        )
         return path
 
     # ---- down ----
@@ -319,17 +524,25 @@ class Fleet:
         """What there is of this fleet on the machine: processes, mounts, namespaces, control groups, files."""
         groups = [os.path.join(path, f"rebootless-{self.prefix}") for path in _cgroups()]
         found = [f"process {pid}" for pid in _processes(groups)]
-        found += [f"mount {path}" for path in self._mounts()] + [f"namespace {name}" for name in self._namespaces()]
+        found += [f"mount {path}" for path in self._mounts()] + [
+            f"namespace {name}" for name in self._namespaces()
+        ]
         found += [f"control group {path}" for path in groups if os.path.exists(path)]
         return found + ([f"directory {self.directory}"] if os.path.exists(self.directory) else [])
 
     def _mounts(self):
         inside = os.path.join(self.directory, "")
-        return [line.split()[4] for line in _read("/proc/self/mountinfo").splitlines() if line.split()[4].startswith(inside)]
+        return [
+            line.split()[4]
+            for line in _read("/proc/self/mountinfo").splitlines()
+            if line.split()[4].startswith(inside)
+        ]
 
     def _namespaces(self):
         try:
-            return sorted(name for name in os.listdir("/run/netns") if name.startswith(self.prefix + "-"))
+            return sorted(
+                name for name in os.listdir("/run/netns") if name.startswith(self.prefix + "-")
+            )
         except FileNotFoundError:
             return []
 
@@ -350,10 +563,19 @@ class Fleet:
 
 # ---- small things ------------------------------------------------------------------------------------------------------
 
+
 def _batch(namespace, lines):
-    done = subprocess.run(["ip", "-n", namespace, "-batch", "-"], input="\n".join(lines) + "\n", stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        ["ip", "-n", namespace, "-batch", "-"],
+        input="\n".join(lines) + "\n",
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        raise SystemExit(f"The network of {namespace} could not be made: {' '.join(done.stderr.split())}")
+        raise SystemExit(
+            f"The network of {namespace} could not be made: {' '.join(done.stderr.split())}"
+        )
 
 
 def _processes(groups):
@@ -420,10 +642,15 @@ def described(words):
     """The hosts of a command line: names with flavours, or how many."""
     if len(words) <= 1 and (words or ["4"])[0].isdigit():
         mix = ("ubuntu", "ubuntu", "ol9", "ol9")
-        return {f"h{number + 1}": {"flavour": mix[number % len(mix)]} for number in range(int((words or ["4"])[0]))}
+        return {
+            f"h{number + 1}": {"flavour": mix[number % len(mix)]}
+            for number in range(int((words or ["4"])[0]))
+        }
     wrong = [word for word in words if word.count(":") != 1]
     if wrong:
-        raise SystemExit(f"{wrong[0]!r} is not NAME:FLAVOUR, such as web1:ubuntu. Nothing was started.")
+        raise SystemExit(
+            f"{wrong[0]!r} is not NAME:FLAVOUR, such as web1:ubuntu. Nothing was started."
+        )
     return {name: {"flavour": flavour} for name, flavour in (word.split(":") for word in words)}
 
 
@@ -433,7 +660,9 @@ def main(arguments):
     if command == "up":
         begun = time.monotonic()
         fleet.up(described(rest))
-        print(f"{len(fleet.hosts())} hosts answer after {time.monotonic() - begun:.1f} s. Their inventory: {fleet.inventory()}")
+        print(
+            f"{len(fleet.hosts())} hosts answer after {time.monotonic() - begun:.1f} s. Their inventory: {fleet.inventory()}"
+        )
         print(f"The emulated service takes the access key {KEY}.")
     elif command == "down":
         there = fleet.leftovers()
@@ -441,9 +670,22 @@ def main(arguments):
         print(f"Taken away: {len(there)} things." if there else "There was nothing to take away.")
     elif command == "status":
         for name, what in fleet.hosts().items():
-            missing = subprocess.run(fleet.enter() + [sys.executable, "-B", os.path.abspath(__file__), "answer", "1", json.dumps({name: what["address"]})],
-                                     stdout=subprocess.DEVNULL, check=False).returncode
-            print(f"{name}\t{what['flavour']}\t{what['address']}\t{'no answer' if missing else 'answers'}")
+            missing = subprocess.run(
+                fleet.enter()
+                + [
+                    sys.executable,
+                    "-B",
+                    os.path.abspath(__file__),
+                    "answer",
+                    "1",
+                    json.dumps({name: what["address"]}),
+                ],
+                stdout=subprocess.DEVNULL,
+                check=False,
+            ).returncode
+            print(
+                f"{name}\t{what['flavour']}\t{what['address']}\t{'no answer' if missing else 'answers'}"
+            )
     elif command == "exec" and len(rest) > 1:
         status, output = fleet.run(rest[0], rest[1:], check=False)
         sys.stdout.write(output)

@@ -7,6 +7,7 @@ As a program:  build.py DIRECTORY      build, or do nothing when everything ther
 What it makes below DIRECTORY: `www/` (what serve.py serves), `pki/` (a private certification authority and the server's
 certificate), `fingerprint` and `other-fingerprint` (of the repositories' key, and of a key that is not theirs).
 """
+
 import hashlib
 import json
 import os
@@ -27,7 +28,14 @@ import scriptlets  # noqa: E402
 PROGRAM = "/usr/lib/uptrack-lab"
 VERSION = "1.2.80"
 # Releases of the distributions that a repository is made for, as the vendor's directories are called (reference 3.3).
-YUM_TREES = {"ol/7": "el", "ol/8": "el", "ol/9": "el", "centos/8": "el", "rhel/9": "el", "ol/10": "el10"}
+YUM_TREES = {
+    "ol/7": "el",
+    "ol/8": "el",
+    "ol/9": "el",
+    "centos/8": "el",
+    "rhel/9": "el",
+    "ol/10": "el10",
+}
 CODENAMES = ("jammy", "bookworm")
 # Name and address of the server of the repositories in a fleet.
 SERVER, ADDRESS = "lab-repo", "10.77.255.1"
@@ -66,35 +74,103 @@ def _digest():
 
 # ---- what is in the packages (reference 3.1, 1.1, 2.3 to 2.5; what it leaves open: README.md) --------------------------
 
+
 def packages(family, el10=False):
     """The packages of one distribution family (`rpm` or `deb`) as mappings for the two builders."""
-    config = {"/etc/uptrack/uptrack.conf": emulated_host.SHIPPED_CONFIG.format(key="INSERT_ACCESS_KEY")}
+    config = {
+        "/etc/uptrack/uptrack.conf": emulated_host.SHIPPED_CONFIG.format(key="INSERT_ACCESS_KEY")
+    }
 
     def agent(name, edition, conflicts, requires=()):
-        return {"name": name, "version": VERSION, "files": _program(edition), "config": config, "conflicts": conflicts, "requires": requires,
-                "links": _links(with_ksplice=el10), "scripts": scriptlets.agent(family, edition, PROGRAM)}
+        return {
+            "name": name,
+            "version": VERSION,
+            "files": _program(edition),
+            "config": config,
+            "conflicts": conflicts,
+            "requires": requires,
+            "links": _links(with_ksplice=el10),
+            "scripts": scriptlets.agent(family, edition, PROGRAM),
+        }
 
-    tools = {"name": "ksplice-tools", "version": VERSION, "links": {} if el10 else {"/usr/bin/ksplice": f"{PROGRAM}/uptrack_agent.py"}}
+    tools = {
+        "name": "ksplice-tools",
+        "version": VERSION,
+        "links": {} if el10 else {"/usr/bin/ksplice": f"{PROGRAM}/uptrack_agent.py"},
+    }
     if el10:
-        found = [agent("ksplice", "online", ["ksplice-offline"]), agent("ksplice-offline", "offline", ["ksplice"])]
+        found = [
+            agent("ksplice", "online", ["ksplice-offline"]),
+            agent("ksplice-offline", "offline", ["ksplice"]),
+        ]
     else:
-        found = [agent("uptrack", "online", ["uptrack-offline", "ksplice-offline"]), agent("uptrack-offline", "offline", ["uptrack", "ksplice"]), tools,
-                 {"name": "ksplice", "version": VERSION, "requires": ["uptrack", "ksplice-tools"], "conflicts": ["ksplice-offline"]},
-                 {"name": "ksplice-offline", "version": VERSION, "requires": ["uptrack-offline", "ksplice-tools"], "conflicts": ["ksplice"]}]
+        found = [
+            agent("uptrack", "online", ["uptrack-offline", "ksplice-offline"]),
+            agent("uptrack-offline", "offline", ["uptrack", "ksplice"]),
+            tools,
+            {
+                "name": "ksplice",
+                "version": VERSION,
+                "requires": ["uptrack", "ksplice-tools"],
+                "conflicts": ["ksplice-offline"],
+            },
+            {
+                "name": "ksplice-offline",
+                "version": VERSION,
+                "requires": ["uptrack-offline", "ksplice-tools"],
+                "conflicts": ["ksplice"],
+            },
+        ]
     found.append({"name": "ksplice-known-exploit-detection", "version": VERSION})
-    for kernel in (kernels.KERNELS[name] for name in (["ubuntu"] if family == "deb" else ["ol10"] if el10 else ["ol7", "ol9", "ol9-next", "centos8"])):
+    for kernel in (
+        kernels.KERNELS[name]
+        for name in (
+            ["ubuntu"]
+            if family == "deb"
+            else ["ol10"]
+            if el10
+            else ["ol7", "ol9", "ol9-next", "centos8"]
+        )
+    ):
         # An older and a newer package, as they follow each other in a repository.
-        for date, count in (("20261101", len(kernel["updates"]) - 1), ("20261112", len(kernel["updates"]))):
+        for date, count in (
+            ("20261101", len(kernel["updates"]) - 1),
+            ("20261112", len(kernel["updates"])),
+        ):
             text = json.dumps({"date": date, "updates": kernel["updates"][:count]}, indent=1) + "\n"
             release = kernel["kernel"]["release"]
-            found.append({"name": f"uptrack-updates-{release}", "version": date, "files": {f"/var/lib/uptrack-lab/updates-{release}.json": text},
-                          "scripts": scriptlets.updates(family), "requires": ["/usr/sbin/uptrack-upgrade"] if family == "rpm" else []})
-    return [dict({"files": {}, "config": {}, "links": {}, "conflicts": [], "requires": [], "scripts": {}}, **one) for one in found]
+            found.append(
+                {
+                    "name": f"uptrack-updates-{release}",
+                    "version": date,
+                    "files": {f"/var/lib/uptrack-lab/updates-{release}.json": text},
+                    "scripts": scriptlets.updates(family),
+                    "requires": ["/usr/sbin/uptrack-upgrade"] if family == "rpm" else [],
+                }
+            )
+    return [
+        dict(
+            {
+                "files": {},
+                "config": {},
+                "links": {},
+                "conflicts": [],
+                "requires": [],
+                "scripts": {},
+            },
+            **one,
+        )
+        for one in found
+    ]
 
 
 def _program(edition):
     """The agent's program; the file `edition` beside it says which edition the package made it."""
-    files = {f"{PROGRAM}/edition": edition + "\n", f"{PROGRAM}/uptrack_agent.py": "#!/usr/bin/python3 -SE\n" + _read(os.path.join(AGENT, "uptrack_agent.py"))}
+    files = {
+        f"{PROGRAM}/edition": edition + "\n",
+        f"{PROGRAM}/uptrack_agent.py": "#!/usr/bin/python3 -SE\n"
+        + _read(os.path.join(AGENT, "uptrack_agent.py")),
+    }
     for name in sorted(os.listdir(os.path.join(AGENT, "uptrack_lab"))):
         if name.endswith(".py"):
             files[f"{PROGRAM}/uptrack_lab/{name}"] = _read(os.path.join(AGENT, "uptrack_lab", name))
@@ -103,11 +179,17 @@ def _program(edition):
 
 
 def _links(with_ksplice):
-    names = [f"/usr/sbin/{name}" for name in emulated_host.SBIN_COMMANDS] + ["/usr/bin/uptrack-uname"]
-    return {name: f"{PROGRAM}/uptrack_agent.py" for name in names + (["/usr/bin/ksplice"] if with_ksplice else [])}
+    names = [f"/usr/sbin/{name}" for name in emulated_host.SBIN_COMMANDS] + [
+        "/usr/bin/uptrack-uname"
+    ]
+    return {
+        name: f"{PROGRAM}/uptrack_agent.py"
+        for name in names + (["/usr/bin/ksplice"] if with_ksplice else [])
+    }
 
 
 # ---- rpm --------------------------------------------------------------------------------------------------------------
+
 
 def _yum(work, www, signer):
     for flavour in ("el", "el10"):
@@ -119,12 +201,18 @@ def _yum(work, www, signer):
     for tree, flavour in YUM_TREES.items():
         path = os.path.join(www, "yum/uptrack", tree)
         os.makedirs(path)
-        os.symlink(os.path.relpath(os.path.join(www, "rpms", flavour), path), os.path.join(path, "x86_64"))
+        os.symlink(
+            os.path.relpath(os.path.join(www, "rpms", flavour), path), os.path.join(path, "x86_64")
+        )
     _write(os.path.join(www, "yum/RPM-GPG-KEY-ksplice"), signer.public)
     # For refusals: the agent's package without a signature.
     unsigned = os.path.join(www, "unsigned")
     os.makedirs(unsigned)
-    _rpms(os.path.join(work, "unsigned"), [one for one in packages("rpm") if one["name"] == "uptrack"], unsigned)
+    _rpms(
+        os.path.join(work, "unsigned"),
+        [one for one in packages("rpm") if one["name"] == "uptrack"],
+        unsigned,
+    )
     _createrepo(unsigned, signer)
 
 
@@ -135,19 +223,56 @@ def _rpms(work, wanted, target):
         _put_files(root, package)
         spec = os.path.join(work, f"{number}", "package.spec")
         _write(spec, _spec(package, root))
-        _run(["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", "--define", f"_rpmdir {target}", "--define", "_rpmfilename %{NVRA}.rpm",
-              "--define", "_build_id_links none", "--define", "__os_install_post %{nil}", "--define", "_binary_payload w1.gzdio", spec])
+        _run(
+            [
+                "rpmbuild",
+                "-bb",
+                "--quiet",
+                "--define",
+                f"_topdir {top}",
+                "--define",
+                f"_rpmdir {target}",
+                "--define",
+                "_rpmfilename %{NVRA}.rpm",
+                "--define",
+                "_build_id_links none",
+                "--define",
+                "__os_install_post %{nil}",
+                "--define",
+                "_binary_payload w1.gzdio",
+                spec,
+            ]
+        )
 
 
 def _spec(package, root):
-    lines = [f"Name: {package['name']}", f"Version: {package['version']}", "Release: 0", "Summary: Emulated Ksplice package", "License: GPL-3.0-or-later",
-             "BuildArch: noarch", "AutoReqProv: no"]
-    lines += [f"Conflicts: {other}" for other in package["conflicts"]] + [f"Requires: {other}" for other in package["requires"]]
-    lines += ["%description", "Part of the lab of rebootless.ksplice. It patches nothing.", "%install", f"cp -a {root}/. %{{buildroot}}/"]
+    lines = [
+        f"Name: {package['name']}",
+        f"Version: {package['version']}",
+        "Release: 0",
+        "Summary: Emulated Ksplice package",
+        "License: GPL-3.0-or-later",
+        "BuildArch: noarch",
+        "AutoReqProv: no",
+    ]
+    lines += [f"Conflicts: {other}" for other in package["conflicts"]] + [
+        f"Requires: {other}" for other in package["requires"]
+    ]
+    lines += [
+        "%description",
+        "Part of the lab of rebootless.ksplice. It patches nothing.",
+        "%install",
+        f"cp -a {root}/. %{{buildroot}}/",
+    ]
     for when, script in package["scripts"].items():
         lines += [f"%{when}", script]
-    lines += ["%files"] + [f"%config(noreplace) %attr(0640, root, root) {path}" for path in package["config"]]
-    lines += [f"%attr({'0755' if path.endswith('uptrack_agent.py') else '0644'}, root, root) {path}" for path in package["files"]] + list(package["links"])
+    lines += ["%files"] + [
+        f"%config(noreplace) %attr(0640, root, root) {path}" for path in package["config"]
+    ]
+    lines += [
+        f"%attr({'0755' if path.endswith('uptrack_agent.py') else '0644'}, root, root) {path}"
+        for path in package["files"]
+    ] + list(package["links"])
     if package["config"]:
         lines.append("%dir %attr(0750, root, root) /etc/uptrack")
     return "\n".join(lines) + "\n"
@@ -159,6 +284,7 @@ def _createrepo(directory, signer):
 
 
 # ---- deb --------------------------------------------------------------------------------------------------------------
+
 
 def _apt(work, www, signer):
     apt = os.path.join(www, "apt")
@@ -180,9 +306,14 @@ def _apt(work, www, signer):
 
 def _deb(work, package, pool):
     _put_files(work, package)
-    control = [f"Package: {package['name']}", f"Version: {package['version']}", "Architecture: all",
-               "Maintainer: rebootless.ksplice contributors <lab@example.com>",
-               "Description: Emulated Ksplice package", " Part of the lab of rebootless.ksplice. It patches nothing."]
+    control = [
+        f"Package: {package['name']}",
+        f"Version: {package['version']}",
+        "Architecture: all",
+        "Maintainer: rebootless.ksplice contributors <lab@example.com>",
+        "Description: Emulated Ksplice package",
+        " Part of the lab of rebootless.ksplice. It patches nothing.",
+    ]
     if package["conflicts"]:
         control.insert(3, "Conflicts: " + ", ".join(package["conflicts"]))
     if package["requires"]:
@@ -193,23 +324,54 @@ def _deb(work, package, pool):
         os.chmod(os.path.join(work, "etc/uptrack"), 0o750)
     for when, script in package["scripts"].items():
         _write(os.path.join(work, "DEBIAN", when), f"#!/bin/sh\nset -e\n{script}\n", 0o755)
-    _run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", work, os.path.join(pool, f"{package['name']}_{package['version']}_all.deb")])
+    _run(
+        [
+            "dpkg-deb",
+            "--root-owner-group",
+            "-Zgzip",
+            "-z1",
+            "-b",
+            work,
+            os.path.join(pool, f"{package['name']}_{package['version']}_all.deb"),
+        ]
+    )
 
 
 def _suite(apt, codename, listing, signer):
     for arch in ("amd64", "all"):
         _write(os.path.join(apt, f"dists/{codename}/ksplice/binary-{arch}/Packages"), listing)
     folder = os.path.join(apt, "dists", codename)
-    options = [f"APT::FTPArchive::Release::{key}={value}" for key, value in (
-        ("Origin", "Ksplice"), ("Label", "Ksplice"), ("Suite", codename), ("Codename", codename), ("Components", "ksplice"), ("Architectures", "amd64 all"))]
-    release = _run(["apt-ftparchive"] + [word for option in options for word in ("-o", option)] + ["release", folder])
+    options = [
+        f"APT::FTPArchive::Release::{key}={value}"
+        for key, value in (
+            ("Origin", "Ksplice"),
+            ("Label", "Ksplice"),
+            ("Suite", codename),
+            ("Codename", codename),
+            ("Components", "ksplice"),
+            ("Architectures", "amd64 all"),
+        )
+    ]
+    release = _run(
+        ["apt-ftparchive"]
+        + [word for option in options for word in ("-o", option)]
+        + ["release", folder]
+    )
     _write(os.path.join(folder, "Release"), release)
     signer.clear(os.path.join(folder, "Release"), os.path.join(folder, "InRelease"))
 
 
 def _put_files(root, package):
     for path, text in list(package["files"].items()) + list(package["config"].items()):
-        _write(root + path, text, 0o640 if path in package["config"] else 0o755 if path.endswith("uptrack_agent.py") else 0o644)
+        _write(
+            root + path,
+            text,
+            0o640
+            if path in package["config"]
+            else 0o755
+            if path.endswith("uptrack_agent.py")
+            else 0o644,
+        )
     for path, target in package["links"].items():
         os.makedirs(os.path.dirname(root + path), exist_ok=True)
         if not os.path.lexists(root + path):
@@ -217,6 +379,7 @@ def _put_files(root, package):
 
 
 # ---- keys -------------------------------------------------------------------------------------------------------------
+
 
 class Signer:
     """A gpg key of its own, made for this build."""
@@ -226,15 +389,43 @@ class Signer:
         os.makedirs(home, 0o700)
         self._gpg("--quick-gen-key", "--passphrase", "", name, "rsa3072", "sign", "never")
         listing = self._gpg("--list-keys", "--with-colons")
-        self.fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+        self.fingerprint = next(
+            line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:")
+        )
         self.public = self._gpg("--armor", "--export")
 
     def _gpg(self, *arguments):
-        return _run(["gpg", "--homedir", self.home, "--batch", "--quiet", "--yes", "--pinentry-mode", "loopback", *arguments])
+        return _run(
+            [
+                "gpg",
+                "--homedir",
+                self.home,
+                "--batch",
+                "--quiet",
+                "--yes",
+                "--pinentry-mode",
+                "loopback",
+                *arguments,
+            ]
+        )
 
     def sign_rpms(self, directory):
-        rpms = sorted(os.path.join(directory, name) for name in os.listdir(directory) if name.endswith(".rpm"))
-        _run(["rpmsign", "--define", "__gpg /usr/bin/gpg", "--define", f"_gpg_name {self.name}", "--define", f"_gpg_path {self.home}", "--addsign", *rpms])
+        rpms = sorted(
+            os.path.join(directory, name) for name in os.listdir(directory) if name.endswith(".rpm")
+        )
+        _run(
+            [
+                "rpmsign",
+                "--define",
+                "__gpg /usr/bin/gpg",
+                "--define",
+                f"_gpg_name {self.name}",
+                "--define",
+                f"_gpg_path {self.home}",
+                "--addsign",
+                *rpms,
+            ]
+        )
 
     def detach(self, path):
         self._gpg("--detach-sign", "--armor", path)
@@ -246,22 +437,83 @@ class Signer:
 def _pki(directory):
     """A certification authority, and a certificate of the server from it."""
     os.makedirs(directory)
-    ca, key, request = (os.path.join(directory, name) for name in ("ca.crt", "server.key", "server.csr"))
-    _run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=Lab CA", "-keyout", os.path.join(directory, "ca.key"),
-          "-out", ca])
-    _run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={SERVER}", "-keyout", key, "-out", request])
+    ca, key, request = (
+        os.path.join(directory, name) for name in ("ca.crt", "server.key", "server.csr")
+    )
+    _run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=Lab CA",
+            "-keyout",
+            os.path.join(directory, "ca.key"),
+            "-out",
+            ca,
+        ]
+    )
+    _run(
+        [
+            "openssl",
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            f"/CN={SERVER}",
+            "-keyout",
+            key,
+            "-out",
+            request,
+        ]
+    )
     extensions = os.path.join(directory, "extensions")
     _write(extensions, f"subjectAltName=DNS:{SERVER},IP:{ADDRESS},IP:127.0.0.1\n")
-    _run(["openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", os.path.join(directory, "ca.key"), "-CAcreateserial", "-days", "30",
-          "-extfile", extensions, "-out", os.path.join(directory, "server.crt")])
+    _run(
+        [
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-CA",
+            ca,
+            "-CAkey",
+            os.path.join(directory, "ca.key"),
+            "-CAcreateserial",
+            "-days",
+            "30",
+            "-extfile",
+            extensions,
+            "-out",
+            os.path.join(directory, "server.crt"),
+        ]
+    )
 
 
 # ---- small things ------------------------------------------------------------------------------------------------------
 
+
 def _run(command, cwd=None):
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)[:200]} ended with {done.returncode}: {done.stderr.strip()[-1500:]}")
+        raise SystemExit(
+            f"{' '.join(command)[:200]} ended with {done.returncode}: {done.stderr.strip()[-1500:]}"
+        )
     return done.stdout
 
 

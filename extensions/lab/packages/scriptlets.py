@@ -16,22 +16,33 @@ WantedBy=multi-user.target
 
 # The early stage runs before there is a network, the late one when there is. A stage that fails must not fail the boot.
 UNITS = {
-    "/usr/lib/systemd/system/uptrack.service": _UNIT % (
-        "Ksplice Uptrack, early", "Before=network-pre.target\nWants=network-pre.target\n",
-        "ExecStart=-/usr/sbin/uptrack-upgrade --init\nExecStop=-/usr/sbin/uptrack-upgrade --shutdown --no-network\n"),
-    "/usr/lib/systemd/system/uptrack-late.service": _UNIT % (
-        "Ksplice Uptrack, late", "After=network.target uptrack.service\n", "ExecStart=-/usr/sbin/uptrack-upgrade --late-init\n"),
+    "/usr/lib/systemd/system/uptrack.service": _UNIT
+    % (
+        "Ksplice Uptrack, early",
+        "Before=network-pre.target\nWants=network-pre.target\n",
+        "ExecStart=-/usr/sbin/uptrack-upgrade --init\nExecStop=-/usr/sbin/uptrack-upgrade --shutdown --no-network\n",
+    ),
+    "/usr/lib/systemd/system/uptrack-late.service": _UNIT
+    % (
+        "Ksplice Uptrack, late",
+        "After=network.target uptrack.service\n",
+        "ExecStart=-/usr/sbin/uptrack-upgrade --late-init\n",
+    ),
 }
 
 _ENABLE = "systemctl enable -q uptrack.service uptrack-late.service || :\n"
 _DISABLE = "systemctl disable -q uptrack.service uptrack-late.service || :\n"
-_CRON = ("/usr/bin/python3 -SE -c 'import sys; sys.path.insert(0, \"%s\"); from uptrack_lab import agent, world; "
-         "agent.write_crontab(world.World(\"/\"))'\n")
+_CRON = (
+    '/usr/bin/python3 -SE -c \'import sys; sys.path.insert(0, "%s"); from uptrack_lab import agent, world; '
+    'agent.write_crontab(world.World("/"))\'\n'
+)
 # Whoever removes the package wants the updates out of the kernel, too; whether they come out is not the package's business.
 _UNINSTALL = 'if [ "$(uptrack-show --count --no-network 2>/dev/null)" != 0 ]; then uptrack-remove --uninstall >/dev/null 2>&1 || :; fi\n'
-_APPLY = ("if ! grep -Eiq '^skip_apply_after_pkg_install[ ]*[=:][ ]*(1|yes|true|on)' /etc/uptrack/uptrack.conf; then\n"
-          "  uptrack-upgrade -y --all || :\n"
-          "fi\n")
+_APPLY = (
+    "if ! grep -Eiq '^skip_apply_after_pkg_install[ ]*[=:][ ]*(1|yes|true|on)' /etc/uptrack/uptrack.conf; then\n"
+    "  uptrack-upgrade -y --all || :\n"
+    "fi\n"
+)
 
 
 def agent(family, edition, program):
@@ -41,12 +52,19 @@ def agent(family, edition, program):
     if family == "rpm":
         # Of two packages that are exchanged the new one comes before the old one goes: what the old one takes away
         # must not be what the new one brought.
-        return {"post": cron or ":", "posttrans": _ENABLE, "preun": f'if [ "$1" = 0 ]; then\n{_UNINSTALL}{_DISABLE}fi',
-                "postun": f'if [ "$1" = 0 ] && [ ! -e {program}/edition ]; then\n{away}rm -f /etc/cron.d/uptrack\nfi\n'
-                          f'if [ -e {program}/edition ] && grep -q offline {program}/edition; then rm -f /etc/cron.d/uptrack; fi'}
-    return {"postinst": f'if [ "$1" = configure ]; then\n{_ENABLE}{cron}:\nfi', "prerm": f'if [ "$1" = remove ]; then\n{_UNINSTALL}{_DISABLE}fi',
-            "postrm": f'case "$1" in remove|purge|disappear)\nif [ ! -e {program}/edition ]; then\n{away}fi\nrm -f /etc/cron.d/uptrack\n;; esac\n'
-                      'if [ "$1" = purge ]; then rm -rf /etc/uptrack; fi'}
+        return {
+            "post": cron or ":",
+            "posttrans": _ENABLE,
+            "preun": f'if [ "$1" = 0 ]; then\n{_UNINSTALL}{_DISABLE}fi',
+            "postun": f'if [ "$1" = 0 ] && [ ! -e {program}/edition ]; then\n{away}rm -f /etc/cron.d/uptrack\nfi\n'
+            f"if [ -e {program}/edition ] && grep -q offline {program}/edition; then rm -f /etc/cron.d/uptrack; fi",
+        }
+    return {
+        "postinst": f'if [ "$1" = configure ]; then\n{_ENABLE}{cron}:\nfi',
+        "prerm": f'if [ "$1" = remove ]; then\n{_UNINSTALL}{_DISABLE}fi',
+        "postrm": f'case "$1" in remove|purge|disappear)\nif [ ! -e {program}/edition ]; then\n{away}fi\nrm -f /etc/cron.d/uptrack\n;; esac\n'
+        'if [ "$1" = purge ]; then rm -rf /etc/uptrack; fi',
+    }
 
 
 def updates(family):

@@ -7,6 +7,7 @@ As a program:  serve.py DIRECTORY ADDRESS PORT
 `DIRECTORY/requests.log` gets a line for each request. A file `DIRECTORY/trouble.json` says what goes wrong from now on:
 `{"from": 3, "status": 503}` answers so from the third request on, counted from when the file was written.
 """
+
 import functools
 import http.server
 import json
@@ -35,7 +36,6 @@ class Trouble:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-
     def __init__(self, *arguments, trouble, log, **more):
         self.trouble, self.log = trouble, log
         super().__init__(*arguments, **more)
@@ -53,13 +53,21 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def main(directory, address, port):
-    handler = functools.partial(Handler, directory=os.path.join(directory, "www"), trouble=Trouble(os.path.join(directory, "trouble.json")),
-                                log=os.path.join(directory, "requests.log"))
+    handler = functools.partial(
+        Handler,
+        directory=os.path.join(directory, "www"),
+        trouble=Trouble(os.path.join(directory, "trouble.json")),
+        log=os.path.join(directory, "requests.log"),
+    )
     server = http.server.ThreadingHTTPServer((address, int(port)), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(os.path.join(directory, "pki/server.crt"), os.path.join(directory, "pki/server.key"))
+    context.load_cert_chain(
+        os.path.join(directory, "pki/server.crt"), os.path.join(directory, "pki/server.key")
+    )
     # The handshake in the thread of its request, so that one that hangs does not hold up the others.
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
     server.serve_forever()
 
 

@@ -119,7 +119,7 @@ def parse(arguments):
                 )
             )
     if os.path.exists(options.output):
-        parser.error("{} is there already. Nothing was run or written.".format(options.output))
+        parser.error(f"{options.output} is there already. Nothing was run or written.")
     return options
 
 
@@ -128,9 +128,7 @@ def find(root, command):
         if os.access(root + folder + "/" + command, os.X_OK):
             return root + folder + "/" + command
     sys.exit(
-        "There is no {} on this host. What ran before it has run; nothing was written.".format(
-            command
-        )
+        f"There is no {command} on this host. What ran before it has run; nothing was written."
     )
 
 
@@ -224,17 +222,15 @@ class Mask:
         text = re.sub(r"://[^/@\s]*@", "://masked@", text)
         for pattern, instead in PATTERNS:
             text = re.sub(pattern, instead, text)
-        return re.sub(
-            "(?<![:.\\w]){0}*:[0-9a-fA-F:]+(?![:\\w])".format(HEX), documentation_address, text
-        )
+        return re.sub(f"(?<![:.\\w]){HEX}*:[0-9a-fA-F:]+(?![:\\w])", documentation_address, text)
 
 
 # Numbers of one host, wherever they stand. Not those of a version: an address stands alone.
 PATTERNS = (
-    ("(?<!{0}){0}{{8}}-(?:{0}{{4}}-){{3}}{0}{{12}}(?!{0})".format(HEX), UUID),
-    ("(?<!{0}){0}{{32,}}(?!{0})".format(HEX), KEY),
+    (f"(?<!{HEX}){HEX}{{8}}-(?:{HEX}{{4}}-){{3}}{HEX}{{12}}(?!{HEX})", UUID),
+    (f"(?<!{HEX}){HEX}{{32,}}(?!{HEX})", KEY),
     (r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", "masked@example.com"),
-    ("(?<![:\\w])(?:{0}{{2}}:){{5}}{0}{{2}}(?![:\\w])".format(HEX), "00:00:00:00:00:00"),
+    (f"(?<![:\\w])(?:{HEX}{{2}}:){{5}}{HEX}{{2}}(?![:\\w])", "00:00:00:00:00:00"),
     (r"(?<![\w.-])(?!127\.)\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\w)", "192.0.2.1"),
     (r"(?i)\bip-\d{1,3}(?:-\d{1,3}){3}\b", "ip-192-0-2-1"),
     (

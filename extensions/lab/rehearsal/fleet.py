@@ -30,14 +30,32 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 import emulated_host  # noqa: E402
 
 KERNELS = {
-    "ol9-uek7": {"release": "5.15.0-302.167.6.el9uek.x86_64", "version": "#2 SMP Tue Oct 29 17:10:51 PDT 2024", "machine": "x86_64"},
-    "ol8-uek6": {"release": "5.4.17-2136.330.7.1.el8uek.x86_64", "version": "#3 SMP Mon Apr 1 11:51:57 PDT 2024", "machine": "x86_64"},
+    "ol9-uek7": {
+        "release": "5.15.0-302.167.6.el9uek.x86_64",
+        "version": "#2 SMP Tue Oct 29 17:10:51 PDT 2024",
+        "machine": "x86_64",
+    },
+    "ol8-uek6": {
+        "release": "5.4.17-2136.330.7.1.el8uek.x86_64",
+        "version": "#3 SMP Mon Apr 1 11:51:57 PDT 2024",
+        "machine": "x86_64",
+    },
 }
 UPDATES_A_KERNEL = 12
-SUBJECTS = ("Use-after-free in the network scheduler", "Out-of-bounds read in the NVMe driver", "Privilege escalation in io_uring",
-            "Denial-of-service in the SMB client", "Information leak in the VirtIO driver", "Memory corruption in the page cache",
-            "Null pointer dereference in netfilter", "Double free in the RDMA core", "Integer overflow in the XFS filesystem",
-            "Race condition in the TTY layer", "Deadlock in the block layer", "Improved fix for a missing check in BPF")
+SUBJECTS = (
+    "Use-after-free in the network scheduler",
+    "Out-of-bounds read in the NVMe driver",
+    "Privilege escalation in io_uring",
+    "Denial-of-service in the SMB client",
+    "Information leak in the VirtIO driver",
+    "Memory corruption in the page cache",
+    "Null pointer dereference in netfilter",
+    "Double free in the RDMA core",
+    "Integer overflow in the XFS filesystem",
+    "Race condition in the TTY layer",
+    "Deadlock in the block layer",
+    "Improved fix for a missing check in BPF",
+)
 KEYS = ("kernel", "pending", "unreachable", "blocked_by", "scenario")
 ACCESS_KEY = hashlib.sha256(b"rehearsal").hexdigest()
 
@@ -72,11 +90,16 @@ def catalogue(kernel):
     updates = [{"id": ident(kernel, 0), "name": "Known exploit detection."}]
     for place in range(1, UPDATES_A_KERNEL):
         cve = f"CVE-2026-{10000 + number(str(place)) % 40000}"
-        updates.append({
-            "id": ident(kernel, place),
-            "name": f"{cve}: {SUBJECTS[place % len(SUBJECTS)]}.",
-            "effective": {"release": f"{release}{dash}{int(first) + place}{dot}{rest}", "version": kernel["version"]},
-        })
+        updates.append(
+            {
+                "id": ident(kernel, place),
+                "name": f"{cve}: {SUBJECTS[place % len(SUBJECTS)]}.",
+                "effective": {
+                    "release": f"{release}{dash}{int(first) + place}{dot}{rest}",
+                    "version": kernel["version"],
+                },
+            }
+        )
     return updates
 
 
@@ -85,28 +108,46 @@ def scenario(name, wishes, enrolled):
     for key in wishes:
         if key not in KEYS:
             meant = difflib.get_close_matches(str(key), KEYS, 1)
-            raise Mistake(f"Host {name}: ksplice_rehearsal has no key {key!r}"
-                          f"{f' (did you mean {meant[0]}?)' if meant else ''}; there are {', '.join(KEYS)}.")
+            raise Mistake(
+                f"Host {name}: ksplice_rehearsal has no key {key!r}"
+                f"{f' (did you mean {meant[0]}?)' if meant else ''}; there are {', '.join(KEYS)}."
+            )
     kernel = wishes.get("kernel") or sorted(KERNELS)[number(name, "kernel") % len(KERNELS)]
     if isinstance(kernel, str):
         if kernel not in KERNELS:
-            raise Mistake(f"Host {name}: ksplice_rehearsal names the kernel {kernel!r}; give one of {', '.join(sorted(KERNELS))}, "
-                          "or a mapping with release and version.")
+            raise Mistake(
+                f"Host {name}: ksplice_rehearsal names the kernel {kernel!r}; give one of {', '.join(sorted(KERNELS))}, "
+                "or a mapping with release and version."
+            )
         kernel = KERNELS[kernel]
-    if not isinstance(kernel, dict) or not isinstance(kernel.get("release"), str) or not isinstance(kernel.get("version"), str):
-        raise Mistake(f"Host {name}: the kernel of ksplice_rehearsal needs release and version, as uname -r and uname -v say them.")
+    if (
+        not isinstance(kernel, dict)
+        or not isinstance(kernel.get("release"), str)
+        or not isinstance(kernel.get("version"), str)
+    ):
+        raise Mistake(
+            f"Host {name}: the kernel of ksplice_rehearsal needs release and version, as uname -r and uname -v say them."
+        )
     try:
         updates = catalogue(kernel)
     except ValueError:
-        raise Mistake(f"Host {name}: no updates can be made up for the kernel {kernel['release']!r}: give them in scenario.updates.") from None
+        raise Mistake(
+            f"Host {name}: no updates can be made up for the kernel {kernel['release']!r}: give them in scenario.updates."
+        ) from None
     pending = wishes.get("pending", number(name, "pending") % 5)
-    if isinstance(pending, bool) or not isinstance(pending, int) or not 0 <= pending <= len(updates):
-        raise Mistake(f"Host {name}: pending of ksplice_rehearsal is {pending!r}; give a number from 0 to {len(updates)}.")
+    if (
+        isinstance(pending, bool)
+        or not isinstance(pending, int)
+        or not 0 <= pending <= len(updates)
+    ):
+        raise Mistake(
+            f"Host {name}: pending of ksplice_rehearsal is {pending!r}; give a number from 0 to {len(updates)}."
+        )
     result = {
         "kernel": dict(kernel),
         "hostname": name.split(".")[0].replace("/", "-") or None,
         "updates": updates,
-        "installed": [update["id"] for update in updates[:len(updates) - pending]],
+        "installed": [update["id"] for update in updates[: len(updates) - pending]],
         "checked": "-600s" if enrolled else None,
         "accepted_keys": [ACCESS_KEY],
         "seconds_per_update": 0.1,
@@ -115,7 +156,13 @@ def scenario(name, wishes, enrolled):
     if not enrolled:
         result["config"] = {"Auth": {"accesskey": "INSERT_ACCESS_KEY"}}
     if wishes.get("blocked_by"):
-        result["failures"] = [{"id": updates[-1]["id"], "abort": wishes["blocked_by"], "processes": [["rsyslogd", 812]]}]
+        result["failures"] = [
+            {
+                "id": updates[-1]["id"],
+                "abort": wishes["blocked_by"],
+                "processes": [["rsyslogd", 812]],
+            }
+        ]
     own = wishes.get("scenario") or {}
     if not isinstance(own, dict):
         raise Mistake(f"Host {name}: scenario of ksplice_rehearsal needs a mapping, not {own!r}.")
@@ -130,8 +177,14 @@ def make(wish):
     directory = os.path.abspath(wish["directory"])
     marker = os.path.join(directory, ".rehearsal-fleet")
     # The playbook has its own temporary files there already.
-    if os.path.isdir(directory) and set(os.listdir(directory)) - {"tmp", "report"} and not os.path.exists(marker):
-        raise Mistake(f"{directory} is not empty and holds no rehearsal fleet: name another directory (ksplice_rehearsal_directory).")
+    if (
+        os.path.isdir(directory)
+        and set(os.listdir(directory)) - {"tmp", "report"}
+        and not os.path.exists(marker)
+    ):
+        raise Mistake(
+            f"{directory} is not empty and holds no rehearsal fleet: name another directory (ksplice_rehearsal_directory)."
+        )
     # First look at everything, then touch anything.
     scenarios = {}
     for name, host in wish["hosts"].items():
@@ -152,12 +205,21 @@ def make(wish):
         emulated_host.create_host(roots[name], scenarios[name], os.path.join(directory, "program"))
         if (host.get("rehearsal") or {}).get("unreachable"):
             open(os.path.join(roots[name], "unreachable"), "w", encoding="utf-8").close()
-    inventory = {"all": {
-        "hosts": {name: dict(host.get("vars") or {}, ksplice_rehearsal_root=roots[name]) for name, host in wish["hosts"].items()},
-        "vars": {"ansible_connection": "rebootless.ksplice.rehearsal", "ansible_become": False,
-                 "ansible_python_interpreter": wish["python"], "ansible_remote_tmp": os.path.join(directory, "tmp"),
-                 "ansible_async_dir": os.path.join(directory, "async")},
-    }}
+    inventory = {
+        "all": {
+            "hosts": {
+                name: dict(host.get("vars") or {}, ksplice_rehearsal_root=roots[name])
+                for name, host in wish["hosts"].items()
+            },
+            "vars": {
+                "ansible_connection": "rebootless.ksplice.rehearsal",
+                "ansible_become": False,
+                "ansible_python_interpreter": wish["python"],
+                "ansible_remote_tmp": os.path.join(directory, "tmp"),
+                "ansible_async_dir": os.path.join(directory, "async"),
+            },
+        }
+    }
     with open(os.path.join(directory, "inventory.yml"), "w", encoding="utf-8") as file:
         # JSON is YAML.
         json.dump(inventory, file, indent=1)

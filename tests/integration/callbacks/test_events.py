@@ -18,16 +18,26 @@ from ansible.plugins.callback import CallbackBase
 
 
 class CallbackModule(CallbackBase):
-
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "test_events"
 
     def _write(self, result, what):
         with open(os.environ["ANSIBLE_TEST_EVENTS"], "a", encoding="utf-8") as file:
-            file.write(json.dumps({"what": what, "host": result._host.get_name(), "task": result._task.get_name(),
-                                   "delegated": result._task.delegate_to, "run_once": bool(result._task.run_once),
-                                   "result": result._result}, default=str) + "\n")
+            file.write(
+                json.dumps(
+                    {
+                        "what": what,
+                        "host": result._host.get_name(),
+                        "task": result._task.get_name(),
+                        "delegated": result._task.delegate_to,
+                        "run_once": bool(result._task.run_once),
+                        "result": result._result,
+                    },
+                    default=str,
+                )
+                + "\n"
+            )
 
     def v2_runner_on_ok(self, result):
         self._write(result, "ok")

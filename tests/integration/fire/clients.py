@@ -8,6 +8,7 @@ Every pair's virtual address is asked 25 times a second, each time by a fresh co
 asked five times a second. Each answer is one line of JSON in LOG: `at` (seconds), `whom` (pair or host), `ok`, `said` (the host that answered, or what went
 wrong), `took`.
 """
+
 import asyncio
 import json
 import signal
@@ -39,7 +40,19 @@ async def once(log, kind, whom, address):
         ok, said = False, "no answer in time"
     except OSError as error:
         ok, said = False, str(error)
-    log.write(json.dumps({"at": round(begun, 3), "kind": kind, "whom": whom, "ok": ok, "said": said, "took": round(time.time() - begun, 3)}) + "\n")
+    log.write(
+        json.dumps(
+            {
+                "at": round(begun, 3),
+                "kind": kind,
+                "whom": whom,
+                "ok": ok,
+                "said": said,
+                "took": round(time.time() - begun, 3),
+            }
+        )
+        + "\n"
+    )
 
 
 async def go_on(log, kind, whom, address, stop):
@@ -58,7 +71,13 @@ async def main(path, pairs, hosts):
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with open(path, "w", encoding="utf-8", buffering=1) as log:
-        await asyncio.gather(*(go_on(log, kind, whom, address, stop) for kind, whole in (("pair", pairs), ("host", hosts)) for whom, address in whole.items()))
+        await asyncio.gather(
+            *(
+                go_on(log, kind, whom, address, stop)
+                for kind, whole in (("pair", pairs), ("host", hosts))
+                for whom, address in whole.items()
+            )
+        )
 
 
 asyncio.run(main(sys.argv[1], *map(json.loads, sys.argv[2:])))

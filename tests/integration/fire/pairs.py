@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Four pairs of real hosts with keepalived and nginx, and what belongs to a fire test: clients, faults, a way back to where everything began."""
+
 from __future__ import annotations
 
 import json
@@ -35,7 +36,9 @@ INCLUDED = """
 ! the instances are in files of their own
 include conf.d/*.conf
 """
-UNICAST = PLAIN.replace("    virtual_ipaddress", "    unicast_peer {{\n        {peer}\n    }}\n    virtual_ipaddress")
+UNICAST = PLAIN.replace(
+    "    virtual_ipaddress", "    unicast_peer {{\n        {peer}\n    }}\n    virtual_ipaddress"
+)
 SYNCED = """
 global_defs {{
     vrrp_version 3
@@ -79,24 +82,40 @@ def keepalived(name, addresses):
     """The files of a host's keepalived. The first of each pair has the higher priority, so that it is active when nothing is wrong."""
     pair, first = name[0], name[1] == "1"
     peer = PAIRS[pair][first]
-    text = CONFIGURATIONS[pair].format(pair=pair, state="MASTER" if first else "BACKUP", router=50 + list(PAIRS).index(pair), priority=150 if first else 100,
-                                       address=ADDRESSES[pair], peer=addresses[peer])
+    text = CONFIGURATIONS[pair].format(
+        pair=pair,
+        state="MASTER" if first else "BACKUP",
+        router=50 + list(PAIRS).index(pair),
+        priority=150 if first else 100,
+        address=ADDRESSES[pair],
+        peer=addresses[peer],
+    )
     if pair == "c":
-        return {"/etc/keepalived/keepalived.conf": INCLUDED, "/etc/keepalived/conf.d/web.conf": text}
+        return {
+            "/etc/keepalived/keepalived.conf": INCLUDED,
+            "/etc/keepalived/conf.d/web.conf": text,
+        }
     return {"/etc/keepalived/keepalived.conf": text}
 
 
 class Pairs(real_hosts.Lab):
     """The fleet, and a control node of it that can be killed."""
 
-    connect_timeout = 5     # a host that is cut off is asked several times over
+    connect_timeout = 5  # a host that is cut off is asked several times over
     controls: list = []
 
     def describe(self):
         addresses = {name: f"10.77.0.{number + 1}" for number, name in enumerate(HOSTS, 1)}
-        return {name: {"flavour": FLAVOURS[name[0]], "agent": ["uptrack"], "services": ["keepalived", "nginx"],
-                       "scenario": {"seconds_per_update": 0.3},
-                       "files": {**keepalived(name, addresses), "/var/www/html/index.html": name}} for name in HOSTS}
+        return {
+            name: {
+                "flavour": FLAVOURS[name[0]],
+                "agent": ["uptrack"],
+                "services": ["keepalived", "nginx"],
+                "scenario": {"seconds_per_update": 0.3},
+                "files": {**keepalived(name, addresses), "/var/www/html/index.html": name},
+            }
+            for name in HOSTS
+        }
 
     # ---- a control node ------------------------------------------------------------------------------------------------
 
@@ -107,19 +126,44 @@ class Pairs(real_hosts.Lab):
         if not isinstance(playbook, str):
             (folder / "play.yml").write_text(json.dumps(playbook))
             playbook = str(folder / "play.yml")
-        settings = {"ksplice_report_directory": str(folder), "ksplice_retries": 0, "ksplice_retry_delay": 1, "ksplice_max_failures": 0,
-                    "ksplice_lease_seconds": 6, "ksplice_lease_wait": 30, "ksplice_drain_timeout": 30, **variables}
-        command = ["ansible-playbook", playbook, "-i", self.inventory(), "-e", json.dumps(settings), *more]
+        settings = {
+            "ksplice_report_directory": str(folder),
+            "ksplice_retries": 0,
+            "ksplice_retry_delay": 1,
+            "ksplice_max_failures": 0,
+            "ksplice_lease_seconds": 6,
+            "ksplice_lease_wait": 30,
+            "ksplice_drain_timeout": 30,
+            **variables,
+        }
+        command = [
+            "ansible-playbook",
+            playbook,
+            "-i",
+            self.inventory(),
+            "-e",
+            json.dumps(settings),
+            *more,
+        ]
         self.controls.append(Control(command, folder, self.environment(folder)))
         return self.controls[-1]
 
     def environment(self, folder):
         # Control sockets of its own each: those of a control node that is killed die with it.
-        return dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_PIPELINING="true", ANSIBLE_LOCALHOST_WARNING="false", ANSIBLE_FORKS="20",
-                    ANSIBLE_LOAD_CALLBACK_PLUGINS="true", ANSIBLE_CALLBACK_PLUGINS=str(HERE.parent / "callbacks"), ANSIBLE_CALLBACKS_ENABLED="test_events",
-                    ANSIBLE_TEST_EVENTS=str(folder / "events.jsonl"), PWD=str(folder),
-                    # Without the last two Ansible waits for a host whose cable was cut for as long as TCP does: a quarter of an hour.
-                    ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=3 -o ServerAliveCountMax=3")
+        return dict(
+            os.environ,
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_PIPELINING="true",
+            ANSIBLE_LOCALHOST_WARNING="false",
+            ANSIBLE_FORKS="20",
+            ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
+            ANSIBLE_CALLBACK_PLUGINS=str(HERE.parent / "callbacks"),
+            ANSIBLE_CALLBACKS_ENABLED="test_events",
+            ANSIBLE_TEST_EVENTS=str(folder / "events.jsonl"),
+            PWD=str(folder),
+            # Without the last two Ansible waits for a host whose cable was cut for as long as TCP does: a quarter of an hour.
+            ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=3 -o ServerAliveCountMax=3",
+        )
 
     def patch(self, number=1, *more, **variables):
         return self.start_control(number, "rebootless.ksplice.patch", *more, **variables).wait()
@@ -132,7 +176,20 @@ class Pairs(real_hosts.Lab):
         path.unlink(missing_ok=True)
         addresses = {pair: ADDRESSES[pair] for pair in pairs}
         own = {name: what["address"] for name, what in self.hosts().items() if name in hosts}
-        return Clients(self, path, self.in_controller([sys.executable, "-B", str(HERE / "clients.py"), str(path), json.dumps(addresses), json.dumps(own)]))
+        return Clients(
+            self,
+            path,
+            self.in_controller(
+                [
+                    sys.executable,
+                    "-B",
+                    str(HERE / "clients.py"),
+                    str(path),
+                    json.dumps(addresses),
+                    json.dumps(own),
+                ]
+            ),
+        )
 
     # ---- looking at the hosts, past the collection ---------------------------------------------------------------------
 
@@ -146,13 +203,21 @@ class Pairs(real_hosts.Lab):
 
     def patched(self, names=tuple(HOSTS)):
         """Those of the hosts whose kernels have every update there is."""
-        return [name for name in names if set(real_hosts.ids(KERNELS[name[0]])) == set(self.loaded(name))]
+        return [
+            name
+            for name in names
+            if set(real_hosts.ids(KERNELS[name[0]])) == set(self.loaded(name))
+        ]
 
     def holders(self, pair):
         """Who of a pair, as far as it is switched on, holds its address now."""
         found = []
         for name in PAIRS[pair]:
-            if self.is_on(name) and f" {ADDRESSES[pair]}/" in self.run(name, ["ip", "-o", "-4", "addr", "show", "dev", "eth0"], check=False)[1]:
+            if (
+                self.is_on(name)
+                and f" {ADDRESSES[pair]}/"
+                in self.run(name, ["ip", "-o", "-4", "addr", "show", "dev", "eth0"], check=False)[1]
+            ):
                 found.append(name)
         return found
 
@@ -175,11 +240,20 @@ class Pairs(real_hosts.Lab):
                 self.start(name)
         self.wait(list(names))
         for name in names:
-            self.change_scenario(name, seconds_per_update=seconds, failures=None, updates=self.first_updates(name))
+            self.change_scenario(
+                name, seconds_per_update=seconds, failures=None, updates=self.first_updates(name)
+            )
             conf = keepalived(name, addresses)
-            here = all((Path(self.root(name)) / path.lstrip("/")).read_text() == text for path, text in conf.items())
-            words = ["rm -rf /sys/module/ksplice_* /var/lib/rebootless-ksplice /var/log/uptrack.log* /var/cache/uptrack/Linux /var/cache/uptrack/results",
-                     "rm -f /etc/systemd/system/keepalived.service.d/broken.conf /tmp/unwell", "systemctl unmask -q keepalived", "systemctl daemon-reload"]
+            here = all(
+                (Path(self.root(name)) / path.lstrip("/")).read_text() == text
+                for path, text in conf.items()
+            )
+            words = [
+                "rm -rf /sys/module/ksplice_* /var/lib/rebootless-ksplice /var/log/uptrack.log* /var/cache/uptrack/Linux /var/cache/uptrack/results",
+                "rm -f /etc/systemd/system/keepalived.service.d/broken.conf /tmp/unwell",
+                "systemctl unmask -q keepalived",
+                "systemctl daemon-reload",
+            ]
             if not here:
                 for path, text in conf.items():
                     (Path(self.root(name)) / path.lstrip("/")).write_text(text)
@@ -201,7 +275,9 @@ class Pairs(real_hosts.Lab):
         """Wait until the first of each pair holds its address alone."""
         until = time.monotonic() + seconds
         while True:
-            wrong = {pair: self.holders(pair) for pair in pairs if self.holders(pair) != [PAIRS[pair][0]]}
+            wrong = {
+                pair: self.holders(pair) for pair in pairs if self.holders(pair) != [PAIRS[pair][0]]
+            }
             if not wrong:
                 return
             assert time.monotonic() < until, f"the addresses did not settle: {wrong}"
@@ -217,8 +293,15 @@ class Control:
         for left in (folder / "record.json", folder / "events.jsonl"):
             left.unlink(missing_ok=True)
         with open(self.path, "w", encoding="utf-8") as output:
-            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                            start_new_session=True)
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def wait(self, seconds=400):
         self.status = self.process.wait(timeout=seconds)
@@ -248,7 +331,6 @@ class Control:
 
 
 class Clients:
-
     def __init__(self, fleet, path, pid):
         self.fleet, self.path, self.pid = fleet, path, pid
         until = time.monotonic() + 30
@@ -260,4 +342,6 @@ class Clients:
         """End them; what they saw comes back."""
         os.kill(self.pid, signal.SIGTERM)
         time.sleep(1.5)
-        return watcher.Seen(json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}"))
+        return watcher.Seen(
+            json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")
+        )

@@ -5,6 +5,7 @@
 In every scenario: no moment with two members of a pair in hand, by the agents' own logs, and at every moment a member that serves. Failed requests of the
 clients are counted and printed.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -55,14 +56,20 @@ def fire(pairs, *names, wounded=(), seconds=0.3):
     assert not both, f"two members of a pair were in hand at once: {both}"
     for pair, both_members in chosen.items():
         assert what.seen.rate(pair) >= 20, "the clients ask too seldom to see anything"
-        assert not what.seen.unserved(both_members), f"nobody of {pair} served in these seconds: {what.seen.unserved(both_members)}"
+        assert not what.seen.unserved(both_members), (
+            f"nobody of {pair} served in these seconds: {what.seen.unserved(both_members)}"
+        )
         if pair in wounded:
             # Three to four advertisement intervals, of a second at most; and what a busy machine takes.
             assert what.seen.longest_gap(pair) < 10, "nobody took the address over"
         else:
             # What a move of the address itself costs is said, with numbers, in docs/rolling.md.
-            assert what.seen.unexplained(pair) == [], "a request failed although a member that serves had the address"
-            assert len(what.seen.failed(pair)) <= len(what.seen.moves(pair)), "more was cut than what was under way"
+            assert what.seen.unexplained(pair) == [], (
+                "a request failed although a member that serves had the address"
+            )
+            assert len(what.seen.failed(pair)) <= len(what.seen.moves(pair)), (
+                "more was cut than what was under way"
+            )
 
 
 def until(what, wanted, seconds=120):
@@ -76,7 +83,9 @@ def until(what, wanted, seconds=120):
 def in_hand(pairs, name):
     """Whether the host's kernel is being changed, by its agent's log."""
     log = pairs.log_of(name)
-    return log.count("EVENT: apply begin") > 0 and log.rfind("EVENT: run ended") < log.rfind("EVENT: apply begin")
+    return log.count("EVENT: apply begin") > 0 and log.rfind("EVENT: run ended") < log.rfind(
+        "EVENT: apply begin"
+    )
 
 
 def all_is_well(pairs, hosts):
@@ -104,8 +113,14 @@ def test_a_clean_run(pairs):
     spans = pairs.spans()
     for pair, (first, second) in ((pair, PAIRS[pair]) for pair in chosen):
         assert spans[second][-1][1] <= spans[first][0][0], "the standby goes first"
-        assert what.seen.servers(pair) == [first, second, first], "the active one was out of service while it was patched, and came back"
-        assert run.rows[first]["role"] == "active" and run.rows[second]["role"] == "standby" and run.rows[first]["drained"] == ["keepalived"]
+        assert what.seen.servers(pair) == [first, second, first], (
+            "the active one was out of service while it was patched, and came back"
+        )
+        assert (
+            run.rows[first]["role"] == "active"
+            and run.rows[second]["role"] == "standby"
+            and run.rows[first]["drained"] == ["keepalived"]
+        )
 
 
 class Operator(threading.Thread):
@@ -128,7 +143,9 @@ class Operator(threading.Thread):
         while len(self.moments) < self.kills:
             if self.pairs.patched(PAIRS[self.pair]) == list(PAIRS[self.pair]):
                 self.take_out()
-            control = self.pairs.start_control(self.number, "rebootless.ksplice.patch", *limit(*PAIRS[self.pair]))
+            control = self.pairs.start_control(
+                self.number, "rebootless.ksplice.patch", *limit(*PAIRS[self.pair])
+            )
             moment = round(self.dice.uniform(0.5, long), 2)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 control.process.wait(timeout=moment)
@@ -139,16 +156,28 @@ class Operator(threading.Thread):
                 # It was done before its moment came: the moments are drawn from as long as a run takes here.
                 long = time.time() - control.begun
         for _try in range(4):
-            control = self.pairs.start_control(self.number, "rebootless.ksplice.patch", *limit(*PAIRS[self.pair])).wait()
+            control = self.pairs.start_control(
+                self.number, "rebootless.ksplice.patch", *limit(*PAIRS[self.pair])
+            ).wait()
             self.output = control.output
             if control.status == 0:
                 return
-        raise AssertionError(f"pair {self.pair} never came to an end after kills at {self.moments}: {self.output[-3000:]}")
+        raise AssertionError(
+            f"pair {self.pair} never came to an end after kills at {self.moments}: {self.output[-3000:]}"
+        )
 
     def take_out(self):
         """Take everything out again by hand, one after the other, so that there is something to roll."""
         for name in PAIRS[self.pair]:
-            until(f"the agent of {name} is done", lambda one=name: self.pairs.run(one, ["pgrep", "-f", "uptrack-(upgrade|install)"], check=False)[0] != 0)
+            until(
+                f"the agent of {name} is done",
+                lambda one=name: (
+                    self.pairs.run(one, ["pgrep", "-f", "uptrack-(upgrade|install)"], check=False)[
+                        0
+                    ]
+                    != 0
+                ),
+            )
         for name in PAIRS[self.pair]:
             self.pairs.run(name, ["uptrack-remove", "--all", "-y"])
 
@@ -161,14 +190,25 @@ def test_a_clean_run_that_takes_nobody_out_of_service(pairs):
         run = pairs.patch(1, *limit(*members(chosen)), ksplice_drain="never")
     assert run.status == 0, run.output[-4000:]
     all_is_well(pairs, members(chosen))
-    assert all(what.seen.failed(pair) == [] and what.seen.servers(pair) == [PAIRS[pair][FIRST]] for pair in chosen)
+    assert all(
+        what.seen.failed(pair) == [] and what.seen.servers(pair) == [PAIRS[pair][FIRST]]
+        for pair in chosen
+    )
 
 
 def test_the_control_node_is_killed_at_random_moments_and_started_again(pairs, seed):
     chosen = some(*PAIRS)
     with fire(pairs, *chosen):
-        operators = [Operator(pairs, pair, f"-{pair}", KILLS // len(chosen) + (number < KILLS % len(chosen)), random.Random(seed + number))
-                     for number, pair in enumerate(chosen)]
+        operators = [
+            Operator(
+                pairs,
+                pair,
+                f"-{pair}",
+                KILLS // len(chosen) + (number < KILLS % len(chosen)),
+                random.Random(seed + number),
+            )
+            for number, pair in enumerate(chosen)
+        ]
         for one in operators:
             one.start()
         for one in operators:
@@ -206,7 +246,9 @@ def test_cables_are_cut(pairs):
     chosen = ("c", "d") if ALL else ("c",)
     hosts = members(chosen)
     with fire(pairs, *chosen, wounded="d"):
-        control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(*hosts), ksplice_max_failures=4)
+        control = pairs.start_control(
+            1, "rebootless.ksplice.patch", *limit(*hosts), ksplice_max_failures=4
+        )
         until(f"{lost} is in hand", lambda: in_hand(pairs, lost))
         pairs.cable(lost, False)
         if "d" in chosen:
@@ -219,9 +261,15 @@ def test_cables_are_cut(pairs):
             pairs.cable(serving, True)
     rows = control.rows
     assert control.status == 2, control.output[-3000:]
-    assert rows[lost]["verdict"] == "unreachable" and rows[lost]["still_drained"] and rows[lost]["attention"], rows[lost]
+    assert (
+        rows[lost]["verdict"] == "unreachable"
+        and rows[lost]["still_drained"]
+        and rows[lost]["attention"]
+    ), rows[lost]
     assert "STILL OUT OF SERVICE" in rows[lost]["reason"]
-    assert [lease["host"] for lease in pairs.leases(kept)] == [lost], "its partner goes on protecting it"
+    assert [lease["host"] for lease in pairs.leases(kept)] == [lost], (
+        "its partner goes on protecting it"
+    )
     # Time goes by, the lease gets stale, somebody starts the rollout again.
     for _try in range(2):
         run = pairs.patch(1, *limit(*hosts))
@@ -234,7 +282,14 @@ def test_cables_are_cut(pairs):
 def test_both_members_in_one_wave_of_a_naive_play(pairs):
     chosen = some("a", "c")
     hosts = members(chosen)
-    play = [{"name": "A play of somebody's own", "hosts": hosts, "gather_facts": False, "roles": ["rebootless.ksplice.rolling"]}]
+    play = [
+        {
+            "name": "A play of somebody's own",
+            "hosts": hosts,
+            "gather_facts": False,
+            "roles": ["rebootless.ksplice.rolling"],
+        }
+    ]
     with fire(pairs, *chosen, seconds=1.5):
         run = pairs.start_control(1, play, rolling_max_failures=0).wait()
     assert run.status == 0, run.output[-3000:]
@@ -245,10 +300,17 @@ def test_two_rollouts_at_once(pairs):
     chosen = some("a", "d")
     hosts = members(chosen)
     with fire(pairs, *chosen, seconds=1.5):
-        controls = [pairs.start_control(number, "rebootless.ksplice.patch", *limit(*hosts), ksplice_lease_seconds=60) for number in (1, 2)]
+        controls = [
+            pairs.start_control(
+                number, "rebootless.ksplice.patch", *limit(*hosts), ksplice_lease_seconds=60
+            )
+            for number in (1, 2)
+        ]
         for control in controls:
             control.wait()
-    assert 0 in [control.status for control in controls], [control.output[-3000:] for control in controls]
+    assert 0 in [control.status for control in controls], [
+        control.output[-3000:] for control in controls
+    ]
     all_is_well(pairs, hosts)
 
 
@@ -257,12 +319,27 @@ def test_two_slices_that_each_see_one_member_of_every_pair(pairs):
     hosts = members(chosen)
     with fire(pairs, *chosen, seconds=2.5):
         refused = pairs.patch(1, *limit(*(PAIRS[pair][FIRST] for pair in chosen)))
-        assert refused.status == 2 and "is cut in half" in refused.output and pairs.patched(hosts) == []
-        controls = [pairs.start_control(number, "rebootless.ksplice.patch", *limit(*(PAIRS[pair][number] for pair in chosen)), ksplice_partial_groups=True,
-                                        ksplice_lease_seconds=60, ksplice_lease_wait=60) for number in (FIRST, SECOND)]
+        assert (
+            refused.status == 2
+            and "is cut in half" in refused.output
+            and pairs.patched(hosts) == []
+        )
+        controls = [
+            pairs.start_control(
+                number,
+                "rebootless.ksplice.patch",
+                *limit(*(PAIRS[pair][number] for pair in chosen)),
+                ksplice_partial_groups=True,
+                ksplice_lease_seconds=60,
+                ksplice_lease_wait=60,
+            )
+            for number in (FIRST, SECOND)
+        ]
         for control in controls:
             control.wait()
-    assert [control.status for control in controls] == [0, 0], [control.output[-3000:] for control in controls]
+    assert [control.status for control in controls] == [0, 0], [
+        control.output[-3000:] for control in controls
+    ]
     all_is_well(pairs, hosts)
 
 
@@ -271,20 +348,45 @@ def test_a_command_by_hand_beside_a_rollout(pairs):
     first, second = PAIRS["a"]
     words = {}
     with fire(pairs, "a") as what:
-        control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(first, second), ksplice_lease_seconds=60)
+        control = pairs.start_control(
+            1, "rebootless.ksplice.patch", *limit(first, second), ksplice_lease_seconds=60
+        )
         for name, in_it in ((first, second), (second, first)):
             until(f"{in_it} is in hand", lambda one=in_it: in_hand(pairs, one))
-            done = subprocess.run(["ansible", name, "-i", pairs.inventory(), "-m", "rebootless.ksplice.uptrack_apply", "-a", "lock_timeout=0"],
-                                  env=pairs.environment(control.folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                  check=False)
+            done = subprocess.run(
+                [
+                    "ansible",
+                    name,
+                    "-i",
+                    pairs.inventory(),
+                    "-m",
+                    "rebootless.ksplice.uptrack_apply",
+                    "-a",
+                    "lock_timeout=0",
+                ],
+                env=pairs.environment(control.folder),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
             words[name] = done.stdout
         control.wait()
     assert control.status == 0, control.output[-3000:]
     for name, in_it in ((first, second), (second, first)):
-        assert f"has {in_it} in hand (patching" in words[name] and "seconds ago" in words[name] and control.record["run"]["id"] in words[name], words[name]
+        assert (
+            f"has {in_it} in hand (patching" in words[name]
+            and "seconds ago" in words[name]
+            and control.record["run"]["id"] in words[name]
+        ), words[name]
     all_is_well(pairs, (first, second))
     spans = pairs.spans()
-    assert spans[second][-1][1] <= spans[first][0][0] and what.seen.servers("a") == [first, second, first], "standby first, and back in service"
+    assert spans[second][-1][1] <= spans[first][0][0] and what.seen.servers("a") == [
+        first,
+        second,
+        first,
+    ], "standby first, and back in service"
 
 
 def test_the_update_that_will_not_go_in(pairs):
@@ -293,13 +395,22 @@ def test_the_update_that_will_not_go_in(pairs):
     hosts = members(("a", "b", *another_build))
     with fire(pairs, "a", "b", *another_build):
         blocked = real_hosts.ids(KERNELS["a"])[1]
-        pairs.change_scenario(second, failures=[{"id": blocked, "abort": "code_busy", "processes": [["rsyslogd", 812]]}])
+        pairs.change_scenario(
+            second,
+            failures=[{"id": blocked, "abort": "code_busy", "processes": [["rsyslogd", 812]]}],
+        )
         run = pairs.patch(1, *limit(*hosts), ksplice_max_failures=2)
     assert run.status == 2
     rows = run.rows
-    assert rows[second]["verdict"] == "blocked" and "rsyslogd" in rows[second]["reason"] and len(rows[second]["installed"]) == 1
+    assert (
+        rows[second]["verdict"] == "blocked"
+        and "rsyslogd" in rows[second]["reason"]
+        and len(rows[second]["installed"]) == 1
+    )
     assert f"{second} of its group" in rows[first]["reason"] or "canary" in rows[first]["reason"]
-    assert all("canary of its kernel build" in rows[name]["reason"] for name in PAIRS["b"]), "what failed on the canary is tried on no other of its build"
+    assert all("canary of its kernel build" in rows[name]["reason"] for name in PAIRS["b"]), (
+        "what failed on the canary is tried on no other of its build"
+    )
     assert pairs.patched(hosts) == members(another_build), "another build has nothing to do with it"
     for name in hosts:
         assert pairs.leases(name) == [] and pairs.marks(name) == []
@@ -310,15 +421,32 @@ def test_the_gate_that_fails_after_the_apply(pairs):
     hosts = [*PAIRS["a"], *PAIRS["b"]]
     bad = real_hosts.ids(KERNELS["a"])[-1]
     with fire(pairs, "a", "b"):
-        run = pairs.patch(1, *limit(*hosts), ksplice_max_failures=3, ksplice_ha_gates=[
-            {"name": "the service is well", "command": f"sh -c '[ $(hostname) != {first} ] || [ ! -e /sys/module/ksplice_{bad} ]'", "timeout": 2}])
+        run = pairs.patch(
+            1,
+            *limit(*hosts),
+            ksplice_max_failures=3,
+            ksplice_ha_gates=[
+                {
+                    "name": "the service is well",
+                    "command": f"sh -c '[ $(hostname) != {first} ] || [ ! -e /sys/module/ksplice_{bad} ]'",
+                    "timeout": 2,
+                }
+            ],
+        )
     assert run.status == 2
     row = run.rows[first]
-    assert "the service is well" in row["reason"] and set(row["undone"]) == set(real_hosts.ids(KERNELS["a"])) and row["installed"] == [] and row["attention"]
+    assert (
+        "the service is well" in row["reason"]
+        and set(row["undone"]) == set(real_hosts.ids(KERNELS["a"]))
+        and row["installed"] == []
+        and row["attention"]
+    )
     assert pairs.loaded(first) == [], "what this run installed is out again"
     assert pairs.patched([second]) == [second]
     left = [name for name in PAIRS["b"] if name not in pairs.patched(PAIRS["b"])]
-    assert left and all(f"{first} was not well after what it was given" in run.rows[name]["reason"] for name in left), "not applied again by this run"
+    assert left and all(
+        f"{first} was not well after what it was given" in run.rows[name]["reason"] for name in left
+    ), "not applied again by this run"
     assert pairs.holders("a") == [first], "it is back in service"
     for name in hosts:
         assert pairs.leases(name) == [] and pairs.marks(name) == []
@@ -329,22 +457,47 @@ def test_keepalived_that_does_not_come_back(pairs):
     others = ("c",) if ALL else ()
     hosts = members(("d", *others))
     with fire(pairs, "d", *others):
-        control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(*hosts), ksplice_drain_timeout=8)
+        control = pairs.start_control(
+            1, "rebootless.ksplice.patch", *limit(*hosts), ksplice_drain_timeout=8
+        )
         until(f"{first} is in hand", lambda: in_hand(pairs, first))
-        pairs.run(first, ["sh", "-c", "mkdir -p /etc/systemd/system/keepalived.service.d; "
-                                      "printf '[Service]\\nExecStartPre=/bin/false\\n' >/etc/systemd/system/keepalived.service.d/broken.conf; "
-                                      "systemctl daemon-reload; systemctl stop keepalived"])
+        pairs.run(
+            first,
+            [
+                "sh",
+                "-c",
+                "mkdir -p /etc/systemd/system/keepalived.service.d; "
+                "printf '[Service]\\nExecStartPre=/bin/false\\n' >/etc/systemd/system/keepalived.service.d/broken.conf; "
+                "systemctl daemon-reload; systemctl stop keepalived",
+            ],
+        )
         control.wait()
     assert control.status == 2
     row = control.rows[first]
-    assert row["still_drained"] and row["attention"] and "STILL OUT OF SERVICE" in row["reason"] and "keepalived" in row["reason"], row
+    assert (
+        row["still_drained"]
+        and row["attention"]
+        and "STILL OUT OF SERVICE" in row["reason"]
+        and "keepalived" in row["reason"]
+    ), row
     assert pairs.holders("d") == [second]
-    assert [lease["host"] for lease in pairs.leases(second)] == [first], "nobody takes the one that serves"
+    assert [lease["host"] for lease in pairs.leases(second)] == [first], (
+        "nobody takes the one that serves"
+    )
     by_hand = [{"rebootless.ksplice.uptrack_apply": {"state": "absent", "all": True}}]
-    refused = pairs.start_control(2, [{"hosts": second, "gather_facts": False, "tasks": by_hand}]).wait()
+    refused = pairs.start_control(
+        2, [{"hosts": second, "gather_facts": False, "tasks": by_hand}]
+    ).wait()
     assert refused.status == 2 and f"has {first} in hand" in refused.output
     # Somebody mends it; the next rollout takes over and puts it back.
-    pairs.run(first, ["sh", "-c", "rm /etc/systemd/system/keepalived.service.d/broken.conf; systemctl daemon-reload; systemctl reset-failed keepalived; :"])
+    pairs.run(
+        first,
+        [
+            "sh",
+            "-c",
+            "rm /etc/systemd/system/keepalived.service.d/broken.conf; systemctl daemon-reload; systemctl reset-failed keepalived; :",
+        ],
+    )
     time.sleep(7)
     run = pairs.patch(1, *limit(*hosts))
     assert run.status == 0, run.output[-3000:]

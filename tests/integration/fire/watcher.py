@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The watcher: what the agents' own logs and the clients saw. It knows nothing of the collection. Pure."""
+
 from __future__ import annotations
 
 import re
@@ -35,8 +36,13 @@ def together(spans_of, groups):
     found = []
     for group, members in groups.items():
         for number, one in enumerate(members):
-            for other in members[number + 1:]:
-                found += [(group, one, a, other, b) for a in spans_of[one] for b in spans_of[other] if a[0] < b[1] and b[0] < a[1]]
+            for other in members[number + 1 :]:
+                found += [
+                    (group, one, a, other, b)
+                    for a in spans_of[one]
+                    for b in spans_of[other]
+                    if a[0] < b[1] and b[0] < a[1]
+                ]
     return found
 
 
@@ -68,13 +74,23 @@ class Seen:
     def moves(self, pair):
         """When the address moved: (last answer of the one before it, first answer of the other after it)."""
         good = [line for line in self.of(pair) if line["ok"]]
-        return [(one["at"], other["at"]) for one, other in zip(good, good[1:]) if one["said"] != other["said"]]
+        return [
+            (one["at"], other["at"])
+            for one, other in zip(good, good[1:])
+            if one["said"] != other["said"]
+        ]
 
     def unexplained(self, pair):
         """The failed requests that were not under way while the address moved. VRRP moves an address and not the connections that are open at that moment,
         so that those are cut, however it is done."""
-        return [line for line in self.failed(pair)
-                if not any(line["at"] <= after and before <= line["at"] + line["took"] for before, after in self.moves(pair))]
+        return [
+            line
+            for line in self.failed(pair)
+            if not any(
+                line["at"] <= after and before <= line["at"] + line["took"]
+                for before, after in self.moves(pair)
+            )
+        ]
 
     def longest_gap(self, pair):
         """The longest time without an answer through the virtual address, in seconds."""
@@ -91,6 +107,8 @@ class Seen:
         return [second for second, answers in sorted(seconds.items())[1:-1] if not any(answers)]
 
     def summary(self, groups):
-        return "; ".join(f"pair {pair}: {len(self.of(pair))} requests ({self.rate(pair):.0f}/s), {len(self.failed(pair))} failed, longest gap "
-                         f"{self.longest_gap(pair):.2f} s, served by {' '.join(self.servers(pair))}" for pair in groups) + "".join(
-                             f"\n  {pair}: {line}" for pair in groups for line in self.failed(pair)[:3])
+        return "; ".join(
+            f"pair {pair}: {len(self.of(pair))} requests ({self.rate(pair):.0f}/s), {len(self.failed(pair))} failed, longest gap "
+            f"{self.longest_gap(pair):.2f} s, served by {' '.join(self.servers(pair))}"
+            for pair in groups
+        ) + "".join(f"\n  {pair}: {line}" for pair in groups for line in self.failed(pair)[:3])

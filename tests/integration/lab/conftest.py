@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The fleet of the tests. Where the machine cannot have one they are skipped, with the reason."""
+
 from __future__ import annotations
 
 import sys
@@ -15,12 +16,22 @@ from real_hosts import PREFIX, Lab, fleets  # noqa: E402
 
 # Every host has one test, or a chain of tests, to itself: what one changes nobody else meets.
 HOSTS = {
-    "life-ubuntu": {"flavour": "ubuntu"}, "life-ol9": {"flavour": "ol9"}, "life-ol10": {"flavour": "ol10"}, "life-centos": {"flavour": "centos8"},
+    "life-ubuntu": {"flavour": "ubuntu"},
+    "life-ol9": {"flavour": "ol9"},
+    "life-ol10": {"flavour": "ol10"},
+    "life-centos": {"flavour": "centos8"},
     "life-ol7": {"flavour": "ol7"},
-    "switch-ubuntu": {"flavour": "ubuntu", "agent": ["uptrack"]}, "switch-ol9": {"flavour": "ol9", "agent": ["uptrack"]},
-    "bad-ubuntu": {"flavour": "ubuntu"}, "bad-ol9": {"flavour": "ol9"}, "platform": {"flavour": "ol9"},
-    "stranger": {"flavour": "debian", "files": {"/usr/lib/os-release": 'ID=slackware\nPRETTY_NAME="Slackware 15.0"\n'}},
-    "role-ubuntu": {"flavour": "ubuntu"}, "role-ol9": {"flavour": "ol9"},
+    "switch-ubuntu": {"flavour": "ubuntu", "agent": ["uptrack"]},
+    "switch-ol9": {"flavour": "ol9", "agent": ["uptrack"]},
+    "bad-ubuntu": {"flavour": "ubuntu"},
+    "bad-ol9": {"flavour": "ol9"},
+    "platform": {"flavour": "ol9"},
+    "stranger": {
+        "flavour": "debian",
+        "files": {"/usr/lib/os-release": 'ID=slackware\nPRETTY_NAME="Slackware 15.0"\n'},
+    },
+    "role-ubuntu": {"flavour": "ubuntu"},
+    "role-ol9": {"flavour": "ol9"},
     "boot": {"flavour": "ol9", "agent": ["uptrack"]},
 }
 if not ALL:
@@ -60,6 +71,8 @@ def ha():
 @pytest.fixture
 def config():
     """A task of uptrack_config."""
+
     def task(**options):
         return [{"name": "Configure", "rebootless.ksplice.uptrack_config": options}]
+
     return task

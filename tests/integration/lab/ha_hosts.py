@@ -6,6 +6,7 @@
 - p1, p2: pacemaker. The group shop (an address and a slow database) likes p1 better, the fencing device p2.
 - lb: haproxy on port 80 and nginx on port 8090, both before the servers a and b on ports 8081 and 8082.
 """
+
 from __future__ import annotations
 
 import copy
@@ -66,28 +67,42 @@ vrrp_instance web6
     }
 }
 """
-DATABASE = """vrrp_instance db {
+DATABASE = (
+    """vrrp_instance db {
     state MASTER
     interface eth0
     virtual_router_id 53
     priority %(db)d
     authentication {
         auth_type PASS
-        auth_pass """ + AUTH_PASS + """
+        auth_pass """
+    + AUTH_PASS
+    + """
     }
     virtual_ipaddress {
         10.77.50.3/16
     }
 }
 """
+)
 
 
 def keepalived(name):
     other = "k2" if name == "k1" else "k1"
-    values = {"name": name, "web": 150 if name == "k1" else 50, "db": 50 if name == "k1" else 150, "own4": ADDRESS[name][0], "own6": ADDRESS[name][1],
-              "other4": ADDRESS[other][0], "other6": ADDRESS[other][1]}
-    return {"/etc/keepalived/keepalived.conf": KEEPALIVED % values, "/etc/keepalived/conf.d/10-web.conf": WEB % values,
-            "/etc/keepalived/conf.d/20-db.conf": DATABASE % values}
+    values = {
+        "name": name,
+        "web": 150 if name == "k1" else 50,
+        "db": 50 if name == "k1" else 150,
+        "own4": ADDRESS[name][0],
+        "own6": ADDRESS[name][1],
+        "other4": ADDRESS[other][0],
+        "other6": ADDRESS[other][1],
+    }
+    return {
+        "/etc/keepalived/keepalived.conf": KEEPALIVED % values,
+        "/etc/keepalived/conf.d/10-web.conf": WEB % values,
+        "/etc/keepalived/conf.d/20-db.conf": DATABASE % values,
+    }
 
 
 COROSYNC = """totem {
@@ -219,11 +234,18 @@ server {
     }
 }
 """
-BALANCER = {"/etc/haproxy/haproxy.cfg": HAPROXY, "/etc/nginx/conf.d/pool.conf": POOL, "/opt/server.py": SERVER, "/opt/client.py": CLIENT}
+BALANCER = {
+    "/etc/haproxy/haproxy.cfg": HAPROXY,
+    "/etc/nginx/conf.d/pool.conf": POOL,
+    "/opt/server.py": SERVER,
+    "/opt/client.py": CLIENT,
+}
 
 HOSTS = {
-    "k1": {"flavour": "debian", "files": keepalived("k1")}, "k2": {"flavour": "debian", "files": keepalived("k2")},
-    "p1": {"flavour": "debian", "files": CLUSTER}, "p2": {"flavour": "debian", "files": CLUSTER},
+    "k1": {"flavour": "debian", "files": keepalived("k1")},
+    "k2": {"flavour": "debian", "files": keepalived("k2")},
+    "p1": {"flavour": "debian", "files": CLUSTER},
+    "p2": {"flavour": "debian", "files": CLUSTER},
     "lb": {"flavour": "debian", "files": BALANCER},
 }
 
@@ -234,17 +256,47 @@ class HaLab(Lab):
     def begin(self):
         self.down()
         self.up(HOSTS)
-        assert [self.hosts()[name]["address"] for name in ("k1", "k2", "p1", "p2")] == [ADDRESS["k1"][0], ADDRESS["k2"][0], "10.77.0.4", "10.77.0.5"]
+        assert [self.hosts()[name]["address"] for name in ("k1", "k2", "p1", "p2")] == [
+            ADDRESS["k1"][0],
+            ADDRESS["k2"][0],
+            "10.77.0.4",
+            "10.77.0.5",
+        ]
         for name in ("p1", "p2"):
-            self.shell(name, "chown -R hacluster:haclient /var/lib/pacemaker/cib; chmod 600 /var/lib/pacemaker/cib/cib.xml; "
-                             "systemctl enable -q corosync pacemaker; systemctl start --no-block corosync pacemaker")
+            self.shell(
+                name,
+                "chown -R hacluster:haclient /var/lib/pacemaker/cib; chmod 600 /var/lib/pacemaker/cib/cib.xml; "
+                "systemctl enable -q corosync pacemaker; systemctl start --no-block corosync pacemaker",
+            )
         for name in ("k1", "k2"):
-            self.shell(name, f"ip addr add {ADDRESS[name][1]}/64 dev eth0 nodad; systemctl enable -q --now keepalived")
-        self.shell("lb", "mkdir -p /run/haproxy; for s in a:8081 b:8082; do systemd-run -q --unit=web-${s%:*} python3 /opt/server.py ${s%:*} ${s#*:}; done; "
-                         "rm -f /etc/nginx/sites-enabled/default; systemctl start haproxy nginx")
-        self.until(lambda: self.states() == {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}, "the cluster", 40)
-        self.until(lambda: self.held("k1") == {WEB4, WEB6} and self.held("k2") == {DB}, "keepalived", 20)
-        self.until(lambda: self.shell("lb", "curl -sf 127.0.0.1:80 && curl -sf 127.0.0.1:8090", check=False) in ("aa", "ab", "ba", "bb"), "the balancers", 10)
+            self.shell(
+                name,
+                f"ip addr add {ADDRESS[name][1]}/64 dev eth0 nodad; systemctl enable -q --now keepalived",
+            )
+        self.shell(
+            "lb",
+            "mkdir -p /run/haproxy; for s in a:8081 b:8082; do systemd-run -q --unit=web-${s%:*} python3 /opt/server.py ${s%:*} ${s#*:}; done; "
+            "rm -f /etc/nginx/sites-enabled/default; systemctl start haproxy nginx",
+        )
+        self.until(
+            lambda: (
+                self.states()
+                == {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}
+            ),
+            "the cluster",
+            40,
+        )
+        self.until(
+            lambda: self.held("k1") == {WEB4, WEB6} and self.held("k2") == {DB}, "keepalived", 20
+        )
+        self.until(
+            lambda: (
+                self.shell("lb", "curl -sf 127.0.0.1:80 && curl -sf 127.0.0.1:8090", check=False)
+                in ("aa", "ab", "ba", "bb")
+            ),
+            "the balancers",
+            10,
+        )
 
     def shell(self, name, words, check=True):
         return self.run(name, ["sh", "-c", words], check=check)[1]
@@ -258,19 +310,32 @@ class HaLab(Lab):
 
     def held(self, name):
         """Which of the virtual addresses a host has."""
-        return set(re.findall(r"inet6? ([0-9a-f:.]+)/", self.shell(name, "ip -o addr show eth0"))) & {WEB4, WEB6, DB}
+        return set(
+            re.findall(r"inet6? ([0-9a-f:.]+)/", self.shell(name, "ip -o addr show eth0"))
+        ) & {WEB4, WEB6, DB}
 
     def states(self):
         """Where the cluster's resources are up and at rest."""
         words = self.shell("p1", "crm_mon -1 --output-as=xml", check=False)
-        return {name: sorted(set(re.findall(rf'<resource id="{name}"[^>]* role="Started"[^>]*>\s*<node name="(\w+)"', words)))
-                for name in ("vip", "db", "watch", "fence")}
+        return {
+            name: sorted(
+                set(
+                    re.findall(
+                        rf'<resource id="{name}"[^>]* role="Started"[^>]*>\s*<node name="(\w+)"',
+                        words,
+                    )
+                )
+            )
+            for name in ("vip", "db", "watch", "fence")
+        }
 
     def standby(self, name):
         return self.shell("p1", f"crm_attribute -t nodes -N {name} -n standby -G -q -d off").strip()
 
     def haproxy(self, command):
-        return self.shell("lb", f"echo '{command}' | socat - UNIX-CONNECT:/run/haproxy/admin.sock").strip()
+        return self.shell(
+            "lb", f"echo '{command}' | socat - UNIX-CONNECT:/run/haproxy/admin.sock"
+        ).strip()
 
     def admin_state(self, server):
         """What haproxy says was done to a server: 0 nothing, 1 maintenance, 8 drain."""
@@ -278,43 +343,75 @@ class HaLab(Lab):
         return next(int(row[6]) for row in rows if len(row) > 6 and row[3] == server)
 
     def marks(self, name):
-        return json.loads(self.shell(name, "cat /var/lib/rebootless-ksplice/drained.json 2>/dev/null || echo '[]'"))
+        return json.loads(
+            self.shell(
+                name, "cat /var/lib/rebootless-ksplice/drained.json 2>/dev/null || echo '[]'"
+            )
+        )
 
     def ha(self, host, module, *steps):
         """The results of tasks of one module, one for each mapping of options; text between them is for the shell, and must not fail."""
-        tasks = [{"ansible.builtin.shell": one} if isinstance(one, str) else {f"rebootless.ksplice.{module}": dict(one), "ignore_errors": True}
-                 for one in steps]
+        tasks = [
+            {"ansible.builtin.shell": one}
+            if isinstance(one, str)
+            else {f"rebootless.ksplice.{module}": dict(one), "ignore_errors": True}
+            for one in steps
+        ]
         run = self.ansible([host], tasks)
-        assert len(run.events) == len(steps) and run.status == 0 and "Traceback" not in run.output, run.output[-3000:]
-        assert AUTH_PASS not in run.output and not any(AUTH_PASS in json.dumps(event) for event in run.events)
-        return [dict(event["result"], failed=event["what"] == "failed") for step, event in zip(steps, run.events) if not isinstance(step, str)]
+        assert (
+            len(run.events) == len(steps) and run.status == 0 and "Traceback" not in run.output
+        ), run.output[-3000:]
+        assert AUTH_PASS not in run.output and not any(
+            AUTH_PASS in json.dumps(event) for event in run.events
+        )
+        return [
+            dict(event["result"], failed=event["what"] == "failed")
+            for step, event in zip(steps, run.events)
+            if not isinstance(step, str)
+        ]
 
     def facts(self, host, **options):
         return self.ha(host, "ha_facts", options)[0]["ansible_facts"]["ha"]
 
     def drain(self, host, *targets, of=None, token="run-1", **options):
-        return self.ha(host, "ha_drain", dict({"state": "drained", "host": of or host, "token": token, "targets": list(targets)}, **options))[0]
+        return self.ha(
+            host,
+            "ha_drain",
+            dict(
+                {"state": "drained", "host": of or host, "token": token, "targets": list(targets)},
+                **options,
+            ),
+        )[0]
 
     def undo(self, host, of=None, token="run-1", **options):
-        return self.ha(host, "ha_drain", dict({"state": "undone", "host": of or host, "token": token}, **options))[0]
+        return self.ha(
+            host,
+            "ha_drain",
+            dict({"state": "undone", "host": of or host, "token": token}, **options),
+        )[0]
 
     def beside(self):
         """The same hosts, for a second run of Ansible at the same time."""
         other = copy.copy(self)
         other.directory = os.path.join(self.directory, "beside")
         os.makedirs(other.directory, exist_ok=True)
-        Path(other.directory, "hosts.json").write_text(Path(self.directory, "hosts.json").read_text())
+        Path(other.directory, "hosts.json").write_text(
+            Path(self.directory, "hosts.json").read_text()
+        )
         return other
 
     def meanwhile(self, host, *targets, **options):
         """Begin to drain; what comes back is called to wait for the result."""
         found = []
-        thread = threading.Thread(target=lambda: found.append(self.beside().drain(host, *targets, **options)))
+        thread = threading.Thread(
+            target=lambda: found.append(self.beside().drain(host, *targets, **options))
+        )
         thread.start()
 
         def wait(seconds):
             thread.join(seconds)
             return found[0] if found else None
+
         return wait
 
 
@@ -326,7 +423,10 @@ class Traffic:
 
     def __enter__(self):
         self.begun = time.time()
-        self.lab.shell("lb", f"systemd-run -q --unit={self.unit} python3 /opt/client.py {self.port} /run/{self.unit}.log")
+        self.lab.shell(
+            "lb",
+            f"systemd-run -q --unit={self.unit} python3 /opt/client.py {self.port} /run/{self.unit}.log",
+        )
         self.lab.until(lambda: self.now() == ["a", "b"], "traffic over both servers")
         return self
 
@@ -350,5 +450,7 @@ class Traffic:
         failed = [one for one in answers if one[1] not in ("a", "b")]
         assert failed == [], f"{len(failed)} of {len(answers)}: {failed[:5]}"
         seconds = answers[-1][0] - answers[0][0]
-        assert len(answers) > 20 * seconds, f"{len(answers)} requests in {seconds:.1f} s are too few"
+        assert len(answers) > 20 * seconds, (
+            f"{len(answers)} requests in {seconds:.1f} s are too few"
+        )
         return len(answers)

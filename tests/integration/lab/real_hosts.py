@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Real hosts for the tests: systemd, sshd, dnf and apt, in namespaces of this machine; and Ansible over them."""
+
 from __future__ import annotations
 
 import json
@@ -19,7 +20,10 @@ import fleet as fleets  # noqa: E402
 import kernels  # noqa: E402
 
 # One for each checkout: two may run their tests on one machine, and each takes away what an earlier run of its own left (tests/tools/leftovers.py).
-PREFIX = os.environ.get("KSPLICE_TEST_PREFIX") or f"ksplice-{zlib.crc32(fleets.cache_directory().encode()):08x}"
+PREFIX = (
+    os.environ.get("KSPLICE_TEST_PREFIX")
+    or f"ksplice-{zlib.crc32(fleets.cache_directory().encode()):08x}"
+)
 # In no output of Ansible, whatever a test is about.
 KEY = fleets.KEY
 
@@ -33,36 +37,116 @@ class Lab(fleets.Fleet):
         if isinstance(tasks, str):
             command = ["ansible-playbook", tasks, "-l", ",".join(hosts)]
         else:
-            path.write_text(yaml.safe_dump([dict({"hosts": list(hosts), "gather_facts": False, "tasks": tasks}, **(play or {}))], sort_keys=False))
+            path.write_text(
+                yaml.safe_dump(
+                    [
+                        dict(
+                            {"hosts": list(hosts), "gather_facts": False, "tasks": tasks},
+                            **(play or {}),
+                        )
+                    ],
+                    sort_keys=False,
+                )
+            )
             command = ["ansible-playbook", str(path)]
-        command += ["-i", self.inventory(), "-e", json.dumps(variables)] + (["--check", "--diff"] if check else []) + (["-" + "v" * verbose] if verbose else [])
+        command += (
+            ["-i", self.inventory(), "-e", json.dumps(variables)]
+            + (["--check", "--diff"] if check else [])
+            + (["-" + "v" * verbose] if verbose else [])
+        )
         results = Path(self.directory) / "results.jsonl"
         results.unlink(missing_ok=True)
-        environment = dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_PIPELINING="true", ANSIBLE_LOCALHOST_WARNING="false", ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
-                           ANSIBLE_CALLBACK_PLUGINS=str(TOP / "tests/integration/callbacks"), ANSIBLE_CALLBACKS_ENABLED="test_events",
-                           ANSIBLE_TEST_EVENTS=str(results),
-                           ANSIBLE_FORKS="20", ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=120s")
-        done = subprocess.run(command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True,
-                              errors="replace", timeout=600, check=False)
-        events = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+        environment = dict(
+            os.environ,
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_PIPELINING="true",
+            ANSIBLE_LOCALHOST_WARNING="false",
+            ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
+            ANSIBLE_CALLBACK_PLUGINS=str(TOP / "tests/integration/callbacks"),
+            ANSIBLE_CALLBACKS_ENABLED="test_events",
+            ANSIBLE_TEST_EVENTS=str(results),
+            ANSIBLE_FORKS="20",
+            ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=120s",
+        )
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=600,
+            check=False,
+        )
+        events = (
+            [json.loads(line) for line in results.read_text().splitlines()]
+            if results.exists()
+            else []
+        )
         assert KEY not in done.stdout and not any(KEY in json.dumps(event) for event in events)
         return Run(done, events)
 
     def traces(self, name):
         """What a host has of Ksplice: files, packages, trusted keys, updates in the kernel. Without what the emulated service keeps there."""
-        files = self.run(name, ["find", "/etc", "/usr", "/var", "/sys/module", "-not", "-path", "/var/lib/uptrack-lab*", "-not", "-path",
-                                "/var/lib/dpkg/info/*", "(",
-                                "-iname", "*uptrack*", "-o", "-iname", "*ksplice*", "-o", "-name", "*lab-repo*", ")"])[1].split()
-        rpms = self.run(name, ["rpm", "-qa", "uptrack*", "ksplice*", "gpg-pubkey*"], check=False)[1].split()
-        debs = [line for line in self.run(name, ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", "uptrack*", "ksplice*"],
-                                          check=False)[1].splitlines()
-                if not line.endswith("not-installed") and "no packages found" not in line]
+        files = self.run(
+            name,
+            [
+                "find",
+                "/etc",
+                "/usr",
+                "/var",
+                "/sys/module",
+                "-not",
+                "-path",
+                "/var/lib/uptrack-lab*",
+                "-not",
+                "-path",
+                "/var/lib/dpkg/info/*",
+                "(",
+                "-iname",
+                "*uptrack*",
+                "-o",
+                "-iname",
+                "*ksplice*",
+                "-o",
+                "-name",
+                "*lab-repo*",
+                ")",
+            ],
+        )[1].split()
+        rpms = self.run(name, ["rpm", "-qa", "uptrack*", "ksplice*", "gpg-pubkey*"], check=False)[
+            1
+        ].split()
+        debs = [
+            line
+            for line in self.run(
+                name,
+                [
+                    "dpkg-query",
+                    "-W",
+                    "-f",
+                    "${Package} ${db:Status-Status}\n",
+                    "uptrack*",
+                    "ksplice*",
+                ],
+                check=False,
+            )[1].splitlines()
+            if not line.endswith("not-installed") and "no packages found" not in line
+        ]
         return sorted(files) + sorted(rpms) + sorted(debs)
 
     def loaded(self, name):
         """The updates that the host's kernel says it has."""
-        words = self.run(name, ["sh", "-c", "for f in /sys/module/ksplice_*/ksplice/stage; do [ -e $f ] && echo $f $(cat $f); done; :"])[1]
+        words = self.run(
+            name,
+            [
+                "sh",
+                "-c",
+                "for f in /sys/module/ksplice_*/ksplice/stage; do [ -e $f ] && echo $f $(cat $f); done; :",
+            ],
+        )[1]
         return sorted(re.findall(r"ksplice_(\w+)/ksplice/stage applied", words))
 
     def agent_log(self, name):
@@ -71,10 +155,18 @@ class Lab(fleets.Fleet):
     def vendor(self, name):
         """Options of uptrack_config for the lab's repository."""
         flavour = self.hosts()[name]["flavour"]
-        tree = "apt/" if flavour == "ubuntu" else f"yum/uptrack/{'centos' if flavour == 'centos8' else 'ol'}/$releasever/$basearch/"
+        tree = (
+            "apt/"
+            if flavour == "ubuntu"
+            else f"yum/uptrack/{'centos' if flavour == 'centos8' else 'ol'}/$releasever/$basearch/"
+        )
         key = "apt/ksplice-archive.asc" if flavour == "ubuntu" else "yum/RPM-GPG-KEY-ksplice"
-        return {"repository": "vendor", "repository_url": f"https://lab-repo/{tree}", "repository_key": f"https://lab-repo/{key}",
-                "repository_key_fingerprint": self.fingerprint}
+        return {
+            "repository": "vendor",
+            "repository_url": f"https://lab-repo/{tree}",
+            "repository_key": f"https://lab-repo/{key}",
+            "repository_key_fingerprint": self.fingerprint,
+        }
 
     @property
     def fingerprint(self):
@@ -89,7 +181,6 @@ class Lab(fleets.Fleet):
 
 
 class Run:
-
     def __init__(self, done, events):
         self.status, self.output, self.events = done.returncode, done.stdout, events
 
@@ -98,7 +189,11 @@ class Run:
         return [event["result"] for event in self.events if event["host"] == host][number]
 
     def msg(self, host):
-        return next(event["result"].get("msg", "") for event in reversed(self.events) if event["host"] == host and event["what"] == "failed")
+        return next(
+            event["result"].get("msg", "")
+            for event in reversed(self.events)
+            if event["host"] == host and event["what"] == "failed"
+        )
 
 
 def ids(kernel):

@@ -4,6 +4,7 @@
 
 A client asks the balancers for something some 40 times a second meanwhile, on a fresh connection each time: not one request may fail.
 """
+
 from __future__ import annotations
 
 import json
@@ -42,13 +43,30 @@ CONF = "/etc/keepalived/keepalived.conf"
 
 def vrrp(name, number, *lines, check=""):
     """An instance with the address 10.77.60.NUMBER."""
-    return "\n".join([f"vrrp_instance {name} {{", "    interface eth0", f"    virtual_router_id {number}", "    advert_int 1",
-                      *(f"    {line}" for line in lines), "    virtual_ipaddress {", f"        10.77.60.{number}/16", "    }", check + "}", ""])
+    return "\n".join(
+        [
+            f"vrrp_instance {name} {{",
+            "    interface eth0",
+            f"    virtual_router_id {number}",
+            "    advert_int 1",
+            *(f"    {line}" for line in lines),
+            "    virtual_ipaddress {",
+            f"        10.77.60.{number}/16",
+            "    }",
+            check + "}",
+            "",
+        ]
+    )
 
 
 def virtual(lab, name, where=""):
     """The numbers of the addresses that a host has of those instances."""
-    return sorted(int(number) for number in re.findall(r"inet 10\.77\.60\.(\d+)/", lab.shell(name, f"{where} ip -o addr show")))
+    return sorted(
+        int(number)
+        for number in re.findall(
+            r"inet 10\.77\.60\.(\d+)/", lab.shell(name, f"{where} ip -o addr show")
+        )
+    )
 
 
 def serving(lab, name):
@@ -58,6 +76,7 @@ def serving(lab, name):
 @pytest.fixture
 def vrrps(ha):
     """Gives both hosts a configuration of their own, and k1 the addresses; what was there before comes back."""
+
     def begin(first, second, addresses, where=""):
         for name in ("k1", "k2"):
             ha.shell(name, "systemctl stop keepalived; rm -rf /etc/keepalived/conf.d")
@@ -66,13 +85,16 @@ def vrrps(ha):
             # The first to start has the addresses, whatever its priority.
             ha.until(lambda: virtual(ha, "k1", where) == addresses, "the addresses with k1")
         return ha
+
     yield begin
     left = ha.marks("k1") + ha.marks("k2")
     for name in ("k1", "k2"):
         for path, text in keepalived(name).items():
             ha.shell(name, f"mkdir -p $(dirname {path}); cat > {path} <<'X'\n{text}X")
         ha.shell(name, f"rm -f {BOOK}; systemctl restart keepalived")
-    ha.until(lambda: ha.held("k1") == {WEB4, WEB6} and ha.held("k2") == {DB}, "keepalived as it was")
+    ha.until(
+        lambda: ha.held("k1") == {WEB4, WEB6} and ha.held("k2") == {DB}, "keepalived as it was"
+    )
     assert left == []
 
 
@@ -114,13 +136,36 @@ TRACK = "    track_script {\n        chk_app\n    }\n    track_interface {\n    
 def test_a_living_holder_hands_over_by_its_priority(vrrps):
     """A priority that depends on the host, state MASTER that cancels nopreempt, checks that add to the priority, a definition of several
     lines, a list of peers with this host in it, no address, one line for two things."""
+
     def text(first):
-        return SCRIPT + "@k1 $PRIO=150\n@k2 $PRIO=120\n" + MANY + vrrp("by_id", 71, "state BACKUP", "priority $PRIO") + vrrp(
-            "master", 82, "state MASTER", "nopreempt", f"priority {100 if first else 90}") + vrrp(
-            "lifted", 66, "state BACKUP", f"priority {100 if first else 50}", check=TRACK if first else "") + vrrp(
-            "listed", 83, "state MASTER", "nopreempt", f"priority {100 if first else 90}", "unicast_peer {", *ADDRESSES, "}") + vrrp(
-            "bare", 99, f"priority {100 if first else 90}").replace("        10.77.60.99/16\n", "") + vrrp(
-            "one_line", 67, "state BACKUP", check=f"    priority {100 if first else 90} ")
+        return (
+            SCRIPT
+            + "@k1 $PRIO=150\n@k2 $PRIO=120\n"
+            + MANY
+            + vrrp("by_id", 71, "state BACKUP", "priority $PRIO")
+            + vrrp("master", 82, "state MASTER", "nopreempt", f"priority {100 if first else 90}")
+            + vrrp(
+                "lifted",
+                66,
+                "state BACKUP",
+                f"priority {100 if first else 50}",
+                check=TRACK if first else "",
+            )
+            + vrrp(
+                "listed",
+                83,
+                "state MASTER",
+                "nopreempt",
+                f"priority {100 if first else 90}",
+                "unicast_peer {",
+                *ADDRESSES,
+                "}",
+            )
+            + vrrp("bare", 99, f"priority {100 if first else 90}").replace(
+                "        10.77.60.99/16\n", ""
+            )
+            + vrrp("one_line", 67, "state BACKUP", check=f"    priority {100 if first else 90} ")
+        )
 
     lab = vrrps(text(True), text(False), [11, 12, 66, 67, 71, 82, 83])
     lab.run("k1", ["chown", "daemon:adm", CONF])
@@ -129,57 +174,117 @@ def test_a_living_holder_hands_over_by_its_priority(vrrps):
     drained = lab.drain("k1", KEEPALIVED, timeout=20)
     assert drained["changed"] and said(drained) == ["keepalived"], drained
     assert virtual(lab, "k1") == [] and virtual(lab, "k2") == [11, 12, 66, 67, 71, 82, 83]
-    assert lab.shell("k2", "journalctl -u keepalived -o cat").count("(bare) Entering MASTER STATE") == 1
+    assert (
+        lab.shell("k2", "journalctl -u keepalived -o cat").count("(bare) Entering MASTER STATE")
+        == 1
+    )
     undone = lab.undo("k1", timeout=20)
     assert undone["changed"] and undone["drained"] == undone["left"] == []
-    assert virtual(lab, "k1") == [11, 12, 66, 67, 71, 82, 83] and serving(lab, "k1") == pid, "told only once it is so, and nothing was restarted"
-    assert lab.shell("k1", f"cat {CONF}") == text(True) and lab.shell("k1", f"stat -c '%U %G %a' {CONF}").split() == ["daemon", "adm", "640"]
+    assert virtual(lab, "k1") == [11, 12, 66, 67, 71, 82, 83] and serving(lab, "k1") == pid, (
+        "told only once it is so, and nothing was restarted"
+    )
+    assert lab.shell("k1", f"cat {CONF}") == text(True) and lab.shell(
+        "k1", f"stat -c '%U %G %a' {CONF}"
+    ).split() == ["daemon", "adm", "640"]
 
 
 def test_a_partner_that_takes_nothing_from_a_living_holder(vrrps):
     """Only the partner says nopreempt, or preempt_delay, or it has the lowest priority too; and what does not come back by itself is told."""
-    first = vrrp("theirs", 60, "state BACKUP", "priority 50") + vrrp("both", 61, "state BACKUP", "priority 1") + vrrp(
-        "late", 62, "state BACKUP", "priority 150", "preempt_delay 600")
-    second = vrrp("theirs", 60, "state BACKUP", "nopreempt", "priority 100") + vrrp("both", 61, "state BACKUP", "priority 1") + vrrp(
-        "late", 62, "state BACKUP", "priority 100")
+    first = (
+        vrrp("theirs", 60, "state BACKUP", "priority 50")
+        + vrrp("both", 61, "state BACKUP", "priority 1")
+        + vrrp("late", 62, "state BACKUP", "priority 150", "preempt_delay 600")
+    )
+    second = (
+        vrrp("theirs", 60, "state BACKUP", "nopreempt", "priority 100")
+        + vrrp("both", 61, "state BACKUP", "priority 1")
+        + vrrp("late", 62, "state BACKUP", "priority 100")
+    )
     lab = vrrps(first, second, [60, 61, 62])
     drained = lab.drain("k1", KEEPALIVED, timeout=30)
-    assert drained["changed"] and virtual(lab, "k1") == [] and virtual(lab, "k2") == [60, 61, 62], drained
+    assert drained["changed"] and virtual(lab, "k1") == [] and virtual(lab, "k2") == [60, 61, 62], (
+        drained
+    )
     undone = lab.undo("k1", timeout=20)
-    assert not undone["failed"] and lab.shell("k1", f"cat {CONF}") == first and virtual(lab, "k1") == []
+    assert (
+        not undone["failed"]
+        and lab.shell("k1", f"cat {CONF}") == first
+        and virtual(lab, "k1") == []
+    )
     assert undone["left"] == [
         "keepalived is back as a standby; 10.77.60.60, 10.77.60.61, 10.77.60.62 may stay where they are: the holder's priority 100 is not below 50, the "
-        "highest that theirs can have; the holder's priority 1 is not below 1, the highest that both can have; late says preempt_delay, and waits 600 s."]
+        "highest that theirs can have; the holder's priority 1 is not below 1, the highest that both can have; late says preempt_delay, and waits 600 s."
+    ]
 
 
 def test_nobody_takes_over(vrrps):
     failing = "vrrp_script bad {\n    script /bin/false\n    interval 1\n}\n"
-    lab = vrrps(vrrp("web", 60, "priority 50"), failing + vrrp("web", 60, "priority 40", check="    track_script {\n        bad\n    }\n"), [60])
+    lab = vrrps(
+        vrrp("web", 60, "priority 50"),
+        failing + vrrp("web", 60, "priority 40", check="    track_script {\n        bad\n    }\n"),
+        [60],
+    )
     # Which the gate says before anything is tried.
     check = {"checks": [{"unit": "keepalived"}], "timeout": 3, "fail": False}
-    theirs, others = lab.ha("k2", "ha_gate", dict(check, addresses=["10.77.60.60"]), dict(check, addresses=["10.77.60.61"]))
-    assert [one["said"] for one in theirs["checks"] + others["checks"]] == ["it is in FAULT with web", None]
-    by_priority, restarted, bad = lab.ha("k1", "ha_drain", *[
-        dict({"state": "drained", "host": "k1", "token": "run-1", "timeout": 12}, targets=[dict(KEEPALIVED, **more)])
-        for more in ({"mode": "priority"}, {}, {"mode": "track_file", "track_file": "load"})])
+    theirs, others = lab.ha(
+        "k2",
+        "ha_gate",
+        dict(check, addresses=["10.77.60.60"]),
+        dict(check, addresses=["10.77.60.61"]),
+    )
+    assert [one["said"] for one in theirs["checks"] + others["checks"]] == [
+        "it is in FAULT with web",
+        None,
+    ]
+    by_priority, restarted, bad = lab.ha(
+        "k1",
+        "ha_drain",
+        *[
+            dict(
+                {"state": "drained", "host": "k1", "token": "run-1", "timeout": 12},
+                targets=[dict(KEEPALIVED, **more)],
+            )
+            for more in ({"mode": "priority"}, {}, {"mode": "track_file", "track_file": "load"})
+        ],
+    )
     still = "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: "
-    failed(by_priority, still + "Its instances announce the priority 1, and the partner does not take over")
-    failed(restarted, still + "keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and "
-                              "that is not in FAULT. What this attempt had begun was put back.")
-    failed(bad, "keepalived's configuration defines no track_file load; see vrrp_track_file in keepalived.conf(5). Nothing was changed.")
-    assert virtual(lab, "k1") == [60] and lab.shell("k1", f"cat {CONF}") == vrrp("web", 60, "priority 50")
+    failed(
+        by_priority,
+        still + "Its instances announce the priority 1, and the partner does not take over",
+    )
+    failed(
+        restarted,
+        still
+        + "keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and "
+        "that is not in FAULT. What this attempt had begun was put back.",
+    )
+    failed(
+        bad,
+        "keepalived's configuration defines no track_file load; see vrrp_track_file in keepalived.conf(5). Nothing was changed.",
+    )
+    assert virtual(lab, "k1") == [60] and lab.shell("k1", f"cat {CONF}") == vrrp(
+        "web", 60, "priority 50"
+    )
 
 
 def test_a_tracked_file_lowers_the_priority_and_no_configuration_changes(vrrps):
     tracking = "    track_file {\n        load\n    }\n"
-    first = SCRIPT + vrrp("web", 60, "priority 150", check=tracking) + vrrp("db", 61, "priority 200", check=tracking.replace("load", "load weight 3"))
+    first = (
+        SCRIPT
+        + vrrp("web", 60, "priority 150", check=tracking)
+        + vrrp("db", 61, "priority 200", check=tracking.replace("load", "load weight 3"))
+    )
     second = vrrp("web", 60, "priority 100") + vrrp("db", 61, "priority 100")
     lab = vrrps(first, second, [60, 61])
     lab.shell("k1", "echo ' 3' > /run/load; chown daemon:adm /run/load; chmod 664 /run/load")
     as_it_was = lab.shell("k1", f"stat -c %Y.%i {CONF}")
     target = dict(KEEPALIVED, mode="track_file", track_file="load")
     drained = lab.drain("k1", target, timeout=20)
-    assert drained["changed"] and virtual(lab, "k2") == [60, 61] and lab.shell("k1", "cat /run/load") == "-84\n", drained
+    assert (
+        drained["changed"]
+        and virtual(lab, "k2") == [60, 61]
+        and lab.shell("k1", "cat /run/load") == "-84\n"
+    ), drained
     undone = lab.undo("k1", timeout=20)
     assert undone["changed"] and undone["left"] == [] and virtual(lab, "k1") == [60, 61]
     assert lab.shell("k1", "cat /run/load; stat -c '%U %G %a' /run/load") == " 3\ndaemon adm 664\n"
@@ -188,16 +293,30 @@ def test_a_tracked_file_lowers_the_priority_and_no_configuration_changes(vrrps):
 
 def test_addresses_in_another_network_namespace(vrrps, ha):
     for number, name in enumerate(("k1", "k2"), 1):
-        ha.shell(name, "ip netns add vpn; ip link add link eth0 name m0 type macvlan mode bridge; ip link set m0 netns vpn; "
-                       f"ip -n vpn link set m0 name eth0 up; ip -n vpn addr add 10.77.61.{number}/16 dev eth0; ip -n vpn link set lo up")
+        ha.shell(
+            name,
+            "ip netns add vpn; ip link add link eth0 name m0 type macvlan mode bridge; ip link set m0 netns vpn; "
+            f"ip -n vpn link set m0 name eth0 up; ip -n vpn addr add 10.77.61.{number}/16 dev eth0; ip -n vpn link set lo up",
+        )
     try:
-        lab = vrrps("net_namespace vpn\n" + vrrp("ns", 86, "priority 100"), "net_namespace vpn\n" + vrrp("ns", 86, "priority 50"), [86], "ip netns exec vpn")
+        lab = vrrps(
+            "net_namespace vpn\n" + vrrp("ns", 86, "priority 100"),
+            "net_namespace vpn\n" + vrrp("ns", 86, "priority 50"),
+            [86],
+            "ip netns exec vpn",
+        )
         assert virtual(lab, "k1") == []
         drained = lab.drain("k1", KEEPALIVED, timeout=20)
         assert drained["changed"] and drained["active"], drained
-        assert virtual(lab, "k1", "ip netns exec vpn") == [] and virtual(lab, "k2", "ip netns exec vpn") == [86]
+        assert virtual(lab, "k1", "ip netns exec vpn") == [] and virtual(
+            lab, "k2", "ip netns exec vpn"
+        ) == [86]
         undone = lab.undo("k1", timeout=20)
-        assert undone["changed"] and undone["left"] == [] and virtual(lab, "k1", "ip netns exec vpn") == [86]
+        assert (
+            undone["changed"]
+            and undone["left"] == []
+            and virtual(lab, "k1", "ip netns exec vpn") == [86]
+        )
     finally:
         for name in ("k1", "k2"):
             ha.shell(name, "systemctl stop keepalived; ip netns del vpn")
@@ -205,14 +324,19 @@ def test_addresses_in_another_network_namespace(vrrps, ha):
 
 # ---- pacemaker ----
 
+
 @pytest.fixture
 def cluster(ha):
     """The cluster as it is at home, before and after."""
     ha.until(lambda: ha.states() == HOME, "the cluster at home")
     yield ha
     left = ha.marks("p1") + ha.marks("p2")
-    ha.shell("p1", "for n in p1 p2; do crm_standby -N $n -l forever -D; done; crm_attribute -n maintenance-mode -D; "
-                   "cibadmin -D -X '<rsc_location id=\"db-never\"/>'", check=False)
+    ha.shell(
+        "p1",
+        "for n in p1 p2; do crm_standby -N $n -l forever -D; done; crm_attribute -n maintenance-mode -D; "
+        "cibadmin -D -X '<rsc_location id=\"db-never\"/>'",
+        check=False,
+    )
     for name in ("p1", "p2"):
         ha.shell(name, f"rm -f {BOOK}")
     ha.until(lambda: ha.states() == HOME, "the cluster at home")
@@ -222,11 +346,24 @@ def cluster(ha):
 def test_a_node_goes_into_standby_and_comes_back(cluster):
     drained = cluster.drain("p1", NODE, timeout=30)
     # The group is stopped here and started there, a second for each: both must be over.
-    assert cluster.states() == {"vip": ["p2"], "db": ["p2"], "watch": ["p2"], "fence": ["p2"]} and cluster.standby("p1") == "on"
+    assert (
+        cluster.states() == {"vip": ["p2"], "db": ["p2"], "watch": ["p2"], "fence": ["p2"]}
+        and cluster.standby("p1") == "on"
+    )
     assert drained["changed"] and drained["active"] is True and said(drained) == ["pacemaker"]
-    again, other, back, twice = (cluster.ha("p1", "ha_drain", *[dict(one, host="p1") for one in (
-        {"state": "drained", "token": "run-1", "targets": [NODE]}, {"state": "undone", "token": "run-2"}, {"state": "undone", "token": "run-1"},
-        {"state": "undone", "token": "run-1"})]))
+    again, other, back, twice = cluster.ha(
+        "p1",
+        "ha_drain",
+        *[
+            dict(one, host="p1")
+            for one in (
+                {"state": "drained", "token": "run-1", "targets": [NODE]},
+                {"state": "undone", "token": "run-2"},
+                {"state": "undone", "token": "run-1"},
+                {"state": "undone", "token": "run-1"},
+            )
+        ],
+    )
     assert not again["changed"] and said(again) == ["pacemaker"]
     # Another attempt's mark is nobody else's.
     assert not other["changed"] and said(other) == ["pacemaker"]
@@ -238,22 +375,57 @@ def test_a_node_goes_into_standby_and_comes_back(cluster):
 @pytest.mark.thorough
 def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
     cluster.run("p2", ["crm_standby", "-N", "p2", "-l", "forever", "-v", "on"])
-    plain, always, undone = cluster.ha("p2", "ha_drain", *[dict(one, host="p2", token="run-1") for one in (
-        {"state": "drained", "targets": [NODE]}, {"state": "drained", "targets": [NODE], "when": "always"}, {"state": "undone"})])
+    plain, always, undone = cluster.ha(
+        "p2",
+        "ha_drain",
+        *[
+            dict(one, host="p2", token="run-1")
+            for one in (
+                {"state": "drained", "targets": [NODE]},
+                {"state": "drained", "targets": [NODE], "when": "always"},
+                {"state": "undone"},
+            )
+        ],
+    )
     for result in (plain, always):
-        assert not result["changed"] and result["drained"] == [] and result["left"] == ["pacemaker was out of service already, and stays so."]
+        assert (
+            not result["changed"]
+            and result["drained"] == []
+            and result["left"] == ["pacemaker was out of service already, and stays so."]
+        )
     assert not undone["changed"] and cluster.standby("p2") == "on"
     # And nobody is there to take over from the other one.
-    failed(cluster.drain("p1", NODE), "No other node of the cluster is online and out of standby: nobody would take over from p1. Nothing was changed.")
+    failed(
+        cluster.drain("p1", NODE),
+        "No other node of the cluster is online and out of standby: nobody would take over from p1. Nothing was changed.",
+    )
     assert cluster.standby("p1") == "off" and cluster.states()["db"] == ["p1"]
 
 
 @pytest.mark.thorough
 def test_a_standby_is_drained_only_when_asked_to(cluster):
     plain = cluster.drain("p2", NODE)
-    assert not plain["changed"] and plain["active"] is False and plain["drained"] == [] and cluster.standby("p2") == "off"
-    check = cluster.ansible(["p2"], [{"rebootless.ksplice.ha_drain": {"state": "drained", "host": "p2", "token": "t", "targets": [NODE], "when": "always"}}],
-                            check=True).result("p2")
+    assert (
+        not plain["changed"]
+        and plain["active"] is False
+        and plain["drained"] == []
+        and cluster.standby("p2") == "off"
+    )
+    check = cluster.ansible(
+        ["p2"],
+        [
+            {
+                "rebootless.ksplice.ha_drain": {
+                    "state": "drained",
+                    "host": "p2",
+                    "token": "t",
+                    "targets": [NODE],
+                    "when": "always",
+                }
+            }
+        ],
+        check=True,
+    ).result("p2")
     assert check["changed"] and cluster.standby("p2") == "off" and cluster.marks("p2") == []
     always = cluster.drain("p2", NODE, when="always")
     assert always["changed"] and cluster.standby("p2") == "on" and cluster.states()["db"] == ["p1"]
@@ -262,22 +434,45 @@ def test_a_standby_is_drained_only_when_asked_to(cluster):
 
 @pytest.mark.thorough
 def test_a_move_that_does_not_come_about_is_taken_back(cluster):
-    cluster.run("p1", ["cibadmin", "-C", "-o", "constraints", "-X", '<rsc_location id="db-never" rsc="db" node="p2" score="-INFINITY"/>'])
+    cluster.run(
+        "p1",
+        [
+            "cibadmin",
+            "-C",
+            "-o",
+            "constraints",
+            "-X",
+            '<rsc_location id="db-never" rsc="db" node="p2" score="-INFINITY"/>',
+        ],
+    )
     result = cluster.drain("p1", NODE, timeout=4)
-    failed(result, "pacemaker was not taken out of service: after 4 s no other node runs db. What this attempt had begun was put back.")
+    failed(
+        result,
+        "pacemaker was not taken out of service: after 4 s no other node runs db. What this attempt had begun was put back.",
+    )
     assert cluster.standby("p1") == "off" and result["drained"] == [] and cluster.marks("p1") == []
     cluster.until(lambda: cluster.states()["db"] == ["p1"], "the database where it was")
 
 
 @pytest.mark.thorough
 def test_what_a_cluster_cannot_do(cluster):
-    failed(cluster.drain("p1", dict(NODE, node="p9")), "The cluster has no node p9; there are p1, p2. Nothing was changed.")
+    failed(
+        cluster.drain("p1", dict(NODE, node="p9")),
+        "The cluster has no node p9; there are p1, p2. Nothing was changed.",
+    )
     cluster.run("p1", ["crm_attribute", "-n", "maintenance-mode", "-v", "true"])
-    failed(cluster.drain("p1", NODE), "p1 is in maintenance, in which the cluster moves nothing. Nothing was changed.")
-    failed(cluster.drain("lb", NODE), "The cluster cannot be looked at: crm_node does not tell the name of this node (")
+    failed(
+        cluster.drain("p1", NODE),
+        "p1 is in maintenance, in which the cluster moves nothing. Nothing was changed.",
+    )
+    failed(
+        cluster.drain("lb", NODE),
+        "The cluster cannot be looked at: crm_node does not tell the name of this node (",
+    )
 
 
 # ---- balancers ----
+
 
 @pytest.fixture
 def balancer(ha):
@@ -296,44 +491,103 @@ def balancer(ha):
 def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, port):
     lab = balancer
     with Traffic(lab, port) as traffic:
-        lab.shell("lb", f"systemd-run -q --unit=held-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > /run/held.out'")
-        lab.until(lambda: "held" in lab.shell("lb", "ls /run/held-* 2>&1", check=False).replace("No such", ""), "a request that lasts")
+        lab.shell(
+            "lb",
+            f"systemd-run -q --unit=held-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > /run/held.out'",
+        )
+        lab.until(
+            lambda: (
+                "held" in lab.shell("lb", "ls /run/held-* 2>&1", check=False).replace("No such", "")
+            ),
+            "a request that lasts",
+        )
         wait = lab.meanwhile("lb", target, of="web-a", timeout=30)
         lab.until(lambda: traffic.now() == ["b"], "nothing new for a")
         # The one that lasts is waited for; whoever drains another server through this balancer is not kept by that.
         assert wait(1.5) is None
         [mark] = lab.marks("lb")
         assert (mark["host"], mark["token"]) == ("web-a", "run-1")
-        shown = lab.ha("lb", "ha_drain", {"state": "shown"}, {"state": "drained", "host": "x", "token": "y", "timeout": 5, "targets": [
-            {"adapter": "custom", "drain": "true", "undo": "true"}]}, {"state": "undone", "host": "x", "token": "y"})
-        assert len(shown[0]["drained"]) == 1 and shown[1]["changed"] and shown[2]["changed"] and wait(0) is None
+        shown = lab.ha(
+            "lb",
+            "ha_drain",
+            {"state": "shown"},
+            {
+                "state": "drained",
+                "host": "x",
+                "token": "y",
+                "timeout": 5,
+                "targets": [{"adapter": "custom", "drain": "true", "undo": "true"}],
+            },
+            {"state": "undone", "host": "x", "token": "y"},
+        )
+        assert (
+            len(shown[0]["drained"]) == 1
+            and shown[1]["changed"]
+            and shown[2]["changed"]
+            and wait(0) is None
+        )
         lab.run("lb", ["touch", "/run/release"])
         drained = wait(20)
-        assert drained and drained["changed"] and drained["active"] is True and len(drained["drained"]) == 1, drained
+        assert (
+            drained
+            and drained["changed"]
+            and drained["active"] is True
+            and len(drained["drained"]) == 1
+        ), drained
         assert lab.shell("lb", "cat /run/held.out") in ("a", "b")
         # It may be stopped now.
         assert traffic.now() == ["b"]
-        lab.shell("lb", "systemctl stop web-a; sleep 0.5; systemd-run -q --unit=web-a python3 /opt/server.py a 8081; "
-                        "until curl -s 127.0.0.1:8081; do sleep 0.05; done")
+        lab.shell(
+            "lb",
+            "systemctl stop web-a; sleep 0.5; systemd-run -q --unit=web-a python3 /opt/server.py a 8081; "
+            "until curl -s 127.0.0.1:8081; do sleep 0.05; done",
+        )
         assert traffic.now() == ["b"]
-        undone, twice = lab.ha("lb", "ha_drain", *[{"state": "undone", "host": "web-a", "token": "run-1"}] * 2)
+        undone, twice = lab.ha(
+            "lb", "ha_drain", *[{"state": "undone", "host": "web-a", "token": "run-1"}] * 2
+        )
         assert undone["changed"] and undone["drained"] == [] and not twice["changed"]
         assert traffic.now() == ["a", "b"]
     assert traffic.judge() > 100
-    assert lab.shell("lb", f"cat {FILE}") == POOL and lab.admin_state("a") == 0 and lab.marks("lb") == []
+    assert (
+        lab.shell("lb", f"cat {FILE}") == POOL
+        and lab.admin_state("a") == 0
+        and lab.marks("lb") == []
+    )
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("target, port, still", [
-    (WEB_A, 80, "one session is still open"), (POOL_A, 8090, "of nginx's workers still serve what they had begun")], ids=["haproxy", "nginx"])
+@pytest.mark.parametrize(
+    "target, port, still",
+    [
+        (WEB_A, 80, "one session is still open"),
+        (POOL_A, 8090, "of nginx's workers still serve what they had begun"),
+    ],
+    ids=["haproxy", "nginx"],
+)
 def test_a_session_that_does_not_end_in_time(balancer, target, port, still):
     lab = balancer
-    lab.shell("lb", f"systemd-run -q --unit=long-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > /run/held.out'")
-    lab.until(lambda: "held" in lab.shell("lb", "ls /run/held-* 2>&1", check=False).replace("No such", ""), "a request that lasts")
+    lab.shell(
+        "lb",
+        f"systemd-run -q --unit=long-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > /run/held.out'",
+    )
+    lab.until(
+        lambda: (
+            "held" in lab.shell("lb", "ls /run/held-* 2>&1", check=False).replace("No such", "")
+        ),
+        "a request that lasts",
+    )
     result = lab.drain("lb", target, of="web-a", timeout=2)
     failed(result, still)
-    assert result["msg"].endswith("What this attempt had begun was put back.") and result["drained"] == []
-    assert lab.admin_state("a") == 0 and lab.shell("lb", f"cat {FILE}") == POOL and lab.marks("lb") == []
+    assert (
+        result["msg"].endswith("What this attempt had begun was put back.")
+        and result["drained"] == []
+    )
+    assert (
+        lab.admin_state("a") == 0
+        and lab.shell("lb", f"cat {FILE}") == POOL
+        and lab.marks("lb") == []
+    )
     # Nothing was cut off.
     lab.run("lb", ["touch", "/run/release"])
     lab.until(lambda: lab.shell("lb", "cat /run/held.out") in ("a", "b"), "the end of it")
@@ -347,20 +601,45 @@ def test_a_server_that_a_person_drained_stays_so(balancer):
     def is_still(state):
         return f"echo 'show servers state web' | socat - UNIX-CONNECT:/run/haproxy/admin.sock | grep -q ' a 127.0.0.1 . {state} '"
 
-    theirs = [{"state": "drained", "host": "web-a", "targets": [WEB_A]}, {"state": "drained", "host": "web-a", "targets": [WEB_A], "when": "always"},
-              {"state": "undone", "host": "web-a", "any_token": True}]
+    theirs = [
+        {"state": "drained", "host": "web-a", "targets": [WEB_A]},
+        {"state": "drained", "host": "web-a", "targets": [WEB_A], "when": "always"},
+        {"state": "undone", "host": "web-a", "any_token": True},
+    ]
     last = {"state": "drained", "host": "web-b", "targets": [WEB_B]}
-    steps = [set_state("state drain"), *theirs, is_still(8), last, set_state("state maint"), *theirs, is_still(1), last,
-             # Others drain by a weight of 0.
-             set_state("state ready"), set_state("weight 0"), last]
-    *results, by_weight = balancer.ha("lb", "ha_drain", *[step if isinstance(step, str) else dict(step, token="run-1") for step in steps])
+    steps = [
+        set_state("state drain"),
+        *theirs,
+        is_still(8),
+        last,
+        set_state("state maint"),
+        *theirs,
+        is_still(1),
+        last,
+        # Others drain by a weight of 0.
+        set_state("state ready"),
+        set_state("weight 0"),
+        last,
+    ]
+    *results, by_weight = balancer.ha(
+        "lb",
+        "ha_drain",
+        *[step if isinstance(step, str) else dict(step, token="run-1") for step in steps],
+    )
     for plain, always, undone, refused in (results[:4], results[4:]):
         for result in (plain, always):
             assert not result["changed"] and result["drained"] == []
-            assert result["left"] == ["haproxy /run/haproxy/admin.sock web/a was out of service already, and stays so."]
+            assert result["left"] == [
+                "haproxy /run/haproxy/admin.sock web/a was out of service already, and stays so."
+            ]
         assert not undone["changed"]
-        failed(refused, "b is the last server of haproxy's backend web that is up. Nothing was changed.")
-    failed(by_weight, "b is the last server of haproxy's backend web that is up. Nothing was changed.")
+        failed(
+            refused,
+            "b is the last server of haproxy's backend web that is up. Nothing was changed.",
+        )
+    failed(
+        by_weight, "b is the last server of haproxy's backend web that is up. Nothing was changed."
+    )
     assert balancer.admin_state("b") == 0
 
 
@@ -369,24 +648,56 @@ def test_maintenance_that_somebody_began_meanwhile_is_theirs(balancer):
     assert balancer.drain("lb", WEB_A, of="web-a")["changed"]
     balancer.haproxy("set server web/a state maint")
     undone = balancer.undo("lb", of="web-a")
-    assert undone["left"] == ["haproxy /run/haproxy/admin.sock web/a was put into maintenance by somebody else meanwhile, and stays so."]
+    assert undone["left"] == [
+        "haproxy /run/haproxy/admin.sock web/a was put into maintenance by somebody else meanwhile, and stays so."
+    ]
     assert undone["drained"] == [] and balancer.admin_state("a") == 1
 
 
 @pytest.mark.thorough
 def test_what_haproxy_cannot_do(balancer):
     cases = [
-        (dict(WEB_A, backend="shop"), "haproxy has no backend shop (Can't find backend). Nothing was changed."),
-        (dict(WEB_A, server="c"), "haproxy's backend web has no server c; it has a, b. Nothing was changed."),
-        (dict(WEB_A, backend="alone", server="only"), "only is the last server of haproxy's backend alone that is up. Nothing was changed."),
-        (dict(WEB_A, socket="/run/nowhere.sock"), "haproxy's runtime API at /run/nowhere.sock does not answer (No such file or directory): haproxy must run, "
-                                                  "with `stats socket /run/nowhere.sock level admin`. Nothing was changed."),
-        ({"adapter": "haproxy", "backend": "web"}, "The adapter haproxy needs server. Nothing was changed."),
-        (dict(WEB_A, upstream="web"), "The adapter haproxy has no option upstream; it has backend, server, socket. Nothing was changed."),
+        (
+            dict(WEB_A, backend="shop"),
+            "haproxy has no backend shop (Can't find backend). Nothing was changed.",
+        ),
+        (
+            dict(WEB_A, server="c"),
+            "haproxy's backend web has no server c; it has a, b. Nothing was changed.",
+        ),
+        (
+            dict(WEB_A, backend="alone", server="only"),
+            "only is the last server of haproxy's backend alone that is up. Nothing was changed.",
+        ),
+        (
+            dict(WEB_A, socket="/run/nowhere.sock"),
+            "haproxy's runtime API at /run/nowhere.sock does not answer (No such file or directory): haproxy must run, "
+            "with `stats socket /run/nowhere.sock level admin`. Nothing was changed.",
+        ),
+        (
+            {"adapter": "haproxy", "backend": "web"},
+            "The adapter haproxy needs server. Nothing was changed.",
+        ),
+        (
+            dict(WEB_A, upstream="web"),
+            "The adapter haproxy has no option upstream; it has backend, server, socket. Nothing was changed.",
+        ),
     ]
     # One that may look but not touch: what was not begun is not to be put back either.
-    cases += [(dict(WEB_A, socket="/run/haproxy/user.sock"), "it needs `stats socket /run/haproxy/user.sock level admin`")]
-    results = balancer.ha("lb", "ha_drain", *[{"state": "drained", "host": "web-a", "token": "run-1", "targets": [target]} for target, _words in cases])
+    cases += [
+        (
+            dict(WEB_A, socket="/run/haproxy/user.sock"),
+            "it needs `stats socket /run/haproxy/user.sock level admin`",
+        )
+    ]
+    results = balancer.ha(
+        "lb",
+        "ha_drain",
+        *[
+            {"state": "drained", "host": "web-a", "token": "run-1", "targets": [target]}
+            for target, _words in cases
+        ],
+    )
     for (_target, words), result in zip(cases, results):
         failed(result, words)
     assert balancer.admin_state("a") == 0 and balancer.marks("lb") == []
@@ -397,11 +708,21 @@ def test_only_the_one_server_of_the_one_upstream_changes(balancer):
     text = balancer.shell("lb", f"cat {FILE}")
     # Before the semicolon of the one server, and with a comment that ends with its line.
     inserted = " down # rebootless.ksplice run-1\n"
-    assert text == POOL.replace("    server 127.0.0.1:8081 max_fails=0;   # server a", f"    server 127.0.0.1:8081 max_fails=0{inserted};   # server a", 1)
+    assert text == POOL.replace(
+        "    server 127.0.0.1:8081 max_fails=0;   # server a",
+        f"    server 127.0.0.1:8081 max_fails=0{inserted};   # server a",
+        1,
+    )
     # Whoever wrote the line anew meanwhile has the last word.
-    balancer.shell("lb", f"sed -i 's/ down # rebootless.ksplice run-1/ down # broken, hands off/' {FILE}")
+    balancer.shell(
+        "lb", f"sed -i 's/ down # rebootless.ksplice run-1/ down # broken, hands off/' {FILE}"
+    )
     undone = balancer.undo("lb", of="web-a")
-    assert undone["left"] == [f"nginx {FILE} pool 127.0.0.1:8081 is down by somebody else's line, and stays so."] and undone["drained"] == []
+    assert (
+        undone["left"]
+        == [f"nginx {FILE} pool 127.0.0.1:8081 is down by somebody else's line, and stays so."]
+        and undone["drained"] == []
+    )
     assert "8081 max_fails=0 down # broken, hands off\n;" in balancer.shell("lb", f"cat {FILE}")
 
 
@@ -409,18 +730,45 @@ def test_only_the_one_server_of_the_one_upstream_changes(balancer):
 def test_what_nginx_cannot_do(balancer):
     down = dict(POOL_A, server="127.0.0.1:8083")
     cases = [
-        (dict(POOL_A, upstream="alone"), "127.0.0.1:8081 is the last server of nginx's upstream alone that is not down. Nothing was changed."),
-        (dict(POOL_A, server="10.0.0.1"), f"the upstream pool in {FILE} has no server 10.0.0.1, and there must be one. It has 127.0.0.1:8081 (line "),
-        (dict(POOL_A, server="127.0.0.1"), f"the upstream pool in {FILE} has 3 times the server 127.0.0.1, and there must be one. "
-                                           "It has 127.0.0.1:8081 (line "),
-        (dict(POOL_A, upstream="shop"), f"{FILE} and the files that it includes have no upstream shop. Nothing was changed."),
-        (dict(POOL_A, file="/etc/nginx/nowhere"), "/etc/nginx/nowhere cannot be read (No such file or directory). Nothing was changed."),
+        (
+            dict(POOL_A, upstream="alone"),
+            "127.0.0.1:8081 is the last server of nginx's upstream alone that is not down. Nothing was changed.",
+        ),
+        (
+            dict(POOL_A, server="10.0.0.1"),
+            f"the upstream pool in {FILE} has no server 10.0.0.1, and there must be one. It has 127.0.0.1:8081 (line ",
+        ),
+        (
+            dict(POOL_A, server="127.0.0.1"),
+            f"the upstream pool in {FILE} has 3 times the server 127.0.0.1, and there must be one. "
+            "It has 127.0.0.1:8081 (line ",
+        ),
+        (
+            dict(POOL_A, upstream="shop"),
+            f"{FILE} and the files that it includes have no upstream shop. Nothing was changed.",
+        ),
+        (
+            dict(POOL_A, file="/etc/nginx/nowhere"),
+            "/etc/nginx/nowhere cannot be read (No such file or directory). Nothing was changed.",
+        ),
     ]
-    plain, always, undone, *results = balancer.ha("lb", "ha_drain", *[dict(one, host="web-a", token="run-1") for one in (
-        {"state": "drained", "targets": [down]}, {"state": "drained", "targets": [down], "when": "always"}, {"state": "undone", "any_token": True},
-        *({"state": "drained", "targets": [target]} for target, _words in cases))])
+    plain, always, undone, *results = balancer.ha(
+        "lb",
+        "ha_drain",
+        *[
+            dict(one, host="web-a", token="run-1")
+            for one in (
+                {"state": "drained", "targets": [down]},
+                {"state": "drained", "targets": [down], "when": "always"},
+                {"state": "undone", "any_token": True},
+                *({"state": "drained", "targets": [target]} for target, _words in cases),
+            )
+        ],
+    )
     for result in (plain, always):
-        assert not result["changed"] and result["left"] == [f"nginx {FILE} pool 127.0.0.1:8083 was out of service already, and stays so."]
+        assert not result["changed"] and result["left"] == [
+            f"nginx {FILE} pool 127.0.0.1:8083 was out of service already, and stays so."
+        ]
     assert not undone["changed"]
     for (_target, words), result in zip(cases, results):
         failed(result, words)
@@ -429,15 +777,24 @@ def test_what_nginx_cannot_do(balancer):
 
 def test_a_server_over_several_lines_in_an_included_file(balancer):
     """Whatever nginx reads as one: parameters on the next lines, names in quotes, servers in a file of their own."""
-    server, other = "127.0.0.1:8081\n        weight=5\n        max_fails=3;\n", "server\n'127.0.0.1:8082' weight=5; "
-    pool = "upstream \"shop\" { zone shop 64k; include shop.servers; }\nserver { listen 8095; location / { proxy_pass http://shop; } }\n"
-    balancer.shell("lb", f"cat > /etc/nginx/shop.servers <<'X'\nserver {server}{other}\nX\n"
-                         f"cat > /etc/nginx/conf.d/zz-shop.conf <<'X'\n{pool}X\nnginx -s reload")
+    server, other = (
+        "127.0.0.1:8081\n        weight=5\n        max_fails=3;\n",
+        "server\n'127.0.0.1:8082' weight=5; ",
+    )
+    pool = 'upstream "shop" { zone shop 64k; include shop.servers; }\nserver { listen 8095; location / { proxy_pass http://shop; } }\n'
+    balancer.shell(
+        "lb",
+        f"cat > /etc/nginx/shop.servers <<'X'\nserver {server}{other}\nX\n"
+        f"cat > /etc/nginx/conf.d/zz-shop.conf <<'X'\n{pool}X\nnginx -s reload",
+    )
     before = balancer.shell("lb", "cat /etc/nginx/shop.servers")
     target = dict(POOL_A, file="/etc/nginx/conf.d/zz-shop.conf", upstream="shop")
     assert balancer.drain("lb", target, of="web-a")["changed"]
     assert {balancer.shell("lb", "curl -sf 127.0.0.1:8095") for _time in range(8)} == {"b"}
-    failed(balancer.drain("lb", dict(target, server="127.0.0.1:8082"), of="web-b"), "127.0.0.1:8082 is the last server of nginx's upstream shop")
+    failed(
+        balancer.drain("lb", dict(target, server="127.0.0.1:8082"), of="web-b"),
+        "127.0.0.1:8082 is the last server of nginx's upstream shop",
+    )
     assert balancer.undo("lb", of="web-a")["changed"]
     assert {balancer.shell("lb", "curl -sf 127.0.0.1:8095") for _time in range(16)} == {"a", "b"}
     assert balancer.shell("lb", "cat /etc/nginx/shop.servers") == before
@@ -448,19 +805,35 @@ def test_a_server_over_several_lines_in_an_included_file(balancer):
 def test_a_configuration_that_nginx_refuses_is_put_back(balancer):
     balancer.shell("lb", "echo 'nonsense;' > /etc/nginx/conf.d/zz-broken.conf")
     result = balancer.drain("lb", POOL_A, of="web-a", timeout=5)
-    failed(result, f"nginx {FILE} pool 127.0.0.1:8081 was not taken out of service: `nginx -t -q` failed, {FILE} is as it was: ")
-    assert 'unknown directive "nonsense"' in result["msg"] and result["msg"].endswith("What this attempt had begun was put back.")
-    assert balancer.shell("lb", f"cat {FILE}") == POOL and balancer.marks("lb") == [] and balancer.shell("lb", "curl -sf 127.0.0.1:8090") in ("a", "b")
+    failed(
+        result,
+        f"nginx {FILE} pool 127.0.0.1:8081 was not taken out of service: `nginx -t -q` failed, {FILE} is as it was: ",
+    )
+    assert 'unknown directive "nonsense"' in result["msg"] and result["msg"].endswith(
+        "What this attempt had begun was put back."
+    )
+    assert (
+        balancer.shell("lb", f"cat {FILE}") == POOL
+        and balancer.marks("lb") == []
+        and balancer.shell("lb", "curl -sf 127.0.0.1:8090") in ("a", "b")
+    )
 
 
 # ---- commands ----
+
 
 def custom(command):
     """What a drain by a command is called: its arguments may hold a password."""
     return f"custom {command.split()[0]} ({zlib.crc32(command.encode()):08x})"
 
 
-OUT = {"adapter": "custom", "drain": "touch /run/out", "undo": "rm /run/out", "is_active": "test ! -e /run/out", "is_drained": "test -e /run/out"}
+OUT = {
+    "adapter": "custom",
+    "drain": "touch /run/out",
+    "undo": "rm /run/out",
+    "is_active": "test ! -e /run/out",
+    "is_drained": "test -e /run/out",
+}
 
 
 @pytest.fixture
@@ -470,18 +843,42 @@ def own(ha):
 
 
 def tasks(lab, *steps):
-    return lab.ha("k2", "ha_drain", *[one if isinstance(one, str) else dict({"host": "k2", "token": "run-1"}, **one) for one in steps])
+    return lab.ha(
+        "k2",
+        "ha_drain",
+        *[
+            one if isinstance(one, str) else dict({"host": "k2", "token": "run-1"}, **one)
+            for one in steps
+        ],
+    )
 
 
 def test_own_commands(own):
     # In the end a person takes it out.
     drained, again, undone, twice, plain, always, back = tasks(
-        own, *[{"state": "drained", "targets": [OUT]}] * 2, "test -e /run/out", *[{"state": "undone"}] * 2, "test ! -e /run/out && touch /run/out",
-        {"state": "drained", "targets": [OUT]}, {"state": "drained", "targets": [OUT], "when": "always"}, {"state": "undone"}, "test -e /run/out")
-    assert drained["changed"] and drained["active"] and said(drained) == said(again) == [custom("touch /run/out")] and not again["changed"]
+        own,
+        *[{"state": "drained", "targets": [OUT]}] * 2,
+        "test -e /run/out",
+        *[{"state": "undone"}] * 2,
+        "test ! -e /run/out && touch /run/out",
+        {"state": "drained", "targets": [OUT]},
+        {"state": "drained", "targets": [OUT], "when": "always"},
+        {"state": "undone"},
+        "test -e /run/out",
+    )
+    assert (
+        drained["changed"]
+        and drained["active"]
+        and said(drained) == said(again) == [custom("touch /run/out")]
+        and not again["changed"]
+    )
     assert undone["changed"] and undone["drained"] == [] and not twice["changed"]
     assert not plain["changed"] and not always["changed"] and not back["changed"]
-    assert plain["left"] == always["left"] == [custom("touch /run/out") + " was out of service already, and stays so."]
+    assert (
+        plain["left"]
+        == always["left"]
+        == [custom("touch /run/out") + " was out of service already, and stays so."]
+    )
 
 
 @pytest.mark.thorough
@@ -489,18 +886,46 @@ def test_own_commands_that_do_not_do(own):
     """Whatever the command that drains did or did not: what puts back has run, and nothing hangs longer than it may."""
     undo = "sh -c 'echo back >> /run/log'"
     cases = [
-        ({"drain": "sh -c 'echo no way; exit 3' --password=hunter2"}, "The command sh … ended with status 3: no way."),
+        (
+            {"drain": "sh -c 'echo no way; exit 3' --password=hunter2"},
+            "The command sh … ended with status 3: no way.",
+        ),
         ({"drain": "true", "is_drained": "false"}, "after 1 s false does not say so."),
         ({"drain": "sleep 300"}, "The command sleep … ended with status 124: not done after 1 s."),
-        ({"drain": "/opt/nothing"}, "The command /opt/nothing ended with status 127: there is no /opt/nothing."),
+        (
+            {"drain": "/opt/nothing"},
+            "The command /opt/nothing ended with status 127: there is no /opt/nothing.",
+        ),
     ]
-    for (words, begin), result in zip(cases, tasks(own, *[{"state": "drained", "timeout": 1, "targets": [dict(
-            {"adapter": "custom", "undo": undo}, **words)]} for words, _begin in cases])):
-        failed(result, f"{custom(words['drain'])} was not taken out of service: {begin} What this attempt had begun was put back.")
-        assert "hunter2" not in json.dumps({key: value for key, value in result.items() if key != "invocation"})
+    for (words, begin), result in zip(
+        cases,
+        tasks(
+            own,
+            *[
+                {
+                    "state": "drained",
+                    "timeout": 1,
+                    "targets": [dict({"adapter": "custom", "undo": undo}, **words)],
+                }
+                for words, _begin in cases
+            ],
+        ),
+    ):
+        failed(
+            result,
+            f"{custom(words['drain'])} was not taken out of service: {begin} What this attempt had begun was put back.",
+        )
+        assert "hunter2" not in json.dumps(
+            {key: value for key, value in result.items() if key != "invocation"}
+        )
     assert own.shell("k2", "cat /run/log") == "back\n" * len(cases) and own.marks("k2") == []
-    bad, blank, lost = tasks(own, *[{"state": "drained", "timeout": 1, "targets": [dict(OUT, **words)]} for words in (
-        {"undo": "echo 'open"}, {"drain": " "}, {"is_active": "/opt/nothing"})])
+    bad, blank, lost = tasks(
+        own,
+        *[
+            {"state": "drained", "timeout": 1, "targets": [dict(OUT, **words)]}
+            for words in ({"undo": "echo 'open"}, {"drain": " "}, {"is_active": "/opt/nothing"})
+        ],
+    )
     failed(bad, "The command of undo is none (No closing quotation). Nothing was changed.")
     failed(blank, "The command of drain is blank. Nothing was changed.")
     failed(lost, "The command /opt/nothing gave no answer (it cannot be run). Nothing was changed.")
@@ -509,118 +934,300 @@ def test_own_commands_that_do_not_do(own):
 
 def test_what_cannot_be_put_back_stays_marked(own):
     drained, undone, shown, back, again, stays, done = tasks(
-        own, {"state": "drained", "targets": [dict(OUT, undo="ls /run/nowhere")]}, {"state": "undone", "timeout": 1}, {"state": "shown"},
-        "mkdir /run/nowhere; rm /run/out", {"state": "undone", "token": "another", "any_token": True}, "rmdir /run/nowhere",
-        {"state": "drained", "targets": [dict(OUT, undo="true")]}, {"state": "undone", "timeout": 1}, f"grep -q run-1 {BOOK} && rm /run/out",
-        {"state": "undone"})
+        own,
+        {"state": "drained", "targets": [dict(OUT, undo="ls /run/nowhere")]},
+        {"state": "undone", "timeout": 1},
+        {"state": "shown"},
+        "mkdir /run/nowhere; rm /run/out",
+        {"state": "undone", "token": "another", "any_token": True},
+        "rmdir /run/nowhere",
+        {"state": "drained", "targets": [dict(OUT, undo="true")]},
+        {"state": "undone", "timeout": 1},
+        f"grep -q run-1 {BOOK} && rm /run/out",
+        {"state": "undone"},
+    )
     assert drained["changed"] and undone["failed"]
-    assert undone["msg"].startswith(custom("touch /run/out") + " is NOT back in service: The command ls … ended with status 2: ")
-    assert said(undone) == said(shown) == [custom("touch /run/out")] and shown["drained"][0]["token"] == "run-1"
+    assert undone["msg"].startswith(
+        custom("touch /run/out") + " is NOT back in service: The command ls … ended with status 2: "
+    )
+    assert (
+        said(undone) == said(shown) == [custom("touch /run/out")]
+        and shown["drained"][0]["token"] == "run-1"
+    )
     assert not back["failed"] and back["drained"] == [] and again["changed"]
     # Success of the command is not enough.
     assert stays["failed"] and stays["msg"].startswith(
-        custom("touch /run/out") + " is NOT back in service: after 1 s test … says it is drained still. ")
-    assert said(stays) == [custom("touch /run/out")] and not done["failed"] and done["drained"] == [] and own.marks("k2") == []
+        custom("touch /run/out")
+        + " is NOT back in service: after 1 s test … says it is drained still. "
+    )
+    assert (
+        said(stays) == [custom("touch /run/out")]
+        and not done["failed"]
+        and done["drained"] == []
+        and own.marks("k2") == []
+    )
 
 
 def test_the_second_of_two_fails_and_the_first_comes_back(own):
     second = {"adapter": "custom", "drain": "false", "undo": "true"}
-    fails, refused = tasks(own, {"state": "drained", "targets": [OUT, second]}, f"test ! -e /run/out && test \"$(cat {BOOK})\" = '[]'",
-                           {"state": "drained", "targets": [dict(OUT, drain="touch /run/log"), WEB_A]}, "test ! -e /run/log")
-    failed(fails, custom("false") + " was not taken out of service: The command false ended with status 1")
+    fails, refused = tasks(
+        own,
+        {"state": "drained", "targets": [OUT, second]},
+        f"test ! -e /run/out && test \"$(cat {BOOK})\" = '[]'",
+        {"state": "drained", "targets": [dict(OUT, drain="touch /run/log"), WEB_A]},
+        "test ! -e /run/log",
+    )
+    failed(
+        fails,
+        custom("false") + " was not taken out of service: The command false ended with status 1",
+    )
     # What is refused is so before the first is touched.
     failed(refused, "haproxy's runtime API at /run/haproxy/admin.sock does not answer")
 
 
 # ---- marks ----
 
+
 @pytest.mark.thorough
 def test_the_mark_is_there_before_anything_changes(own):
     target = {"adapter": "custom", "drain": f"cp {BOOK} /run/log", "undo": "true"}
-    assert tasks(own, {"state": "drained", "targets": [target]}, f"test $(stat -c %a {BOOK}) = 600", {"state": "undone"})[0]["changed"]
+    assert tasks(
+        own,
+        {"state": "drained", "targets": [target]},
+        f"test $(stat -c %a {BOOK}) = 600",
+        {"state": "undone"},
+    )[0]["changed"]
     [seen] = json.loads(own.shell("k2", "cat /run/log"))
-    assert (seen["host"], seen["token"], seen["target"]) == ("k2", "run-1", target) and "done" not in seen
+    assert (seen["host"], seen["token"], seen["target"]) == (
+        "k2",
+        "run-1",
+        target,
+    ) and "done" not in seen
 
 
 @pytest.mark.thorough
 def test_a_run_that_died_between_mark_and_change(own):
     """The module is killed by the very command that it runs: the mark is there, the host is as it was."""
-    killer = {"adapter": "custom", "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }'",
-              "undo": "sh -c 'echo back >> /run/log'"}
-    run = own.ansible(["k2"], [{"rebootless.ksplice.ha_drain": {"state": "drained", "host": "k2", "token": "dead-run", "targets": [killer]}}])
+    killer = {
+        "adapter": "custom",
+        "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }'",
+        "undo": "sh -c 'echo back >> /run/log'",
+    }
+    run = own.ansible(
+        ["k2"],
+        [
+            {
+                "rebootless.ksplice.ha_drain": {
+                    "state": "drained",
+                    "host": "k2",
+                    "token": "dead-run",
+                    "targets": [killer],
+                }
+            }
+        ],
+    )
     assert run.status != 0 and len(own.marks("k2")) == 1 and "done" not in own.marks("k2")[0]
-    shown, other, nothing, undone, after = tasks(own, {"state": "shown"}, {"state": "drained", "targets": [killer]}, {"state": "undone"},
-                                                 {"state": "undone", "any_token": True}, {"state": "shown"})
+    shown, other, nothing, undone, after = tasks(
+        own,
+        {"state": "shown"},
+        {"state": "drained", "targets": [killer]},
+        {"state": "undone"},
+        {"state": "undone", "any_token": True},
+        {"state": "shown"},
+    )
     assert [one["token"] for one in shown["drained"]] == ["dead-run"]
-    failed(other, f"{custom(killer['drain'])} is out of service since a run that did not end (dead-run): put it back first, with state=undone and "
-                  "any_token=true. Nothing was changed.")
+    failed(
+        other,
+        f"{custom(killer['drain'])} is out of service since a run that did not end (dead-run): put it back first, with state=undone and "
+        "any_token=true. Nothing was changed.",
+    )
     assert not nothing["changed"] and own.shell("k2", "cat /run/log") == "back\n"
-    assert undone["changed"] and undone["drained"] == after["drained"] == [] and own.marks("k2") == []
+    assert (
+        undone["changed"] and undone["drained"] == after["drained"] == [] and own.marks("k2") == []
+    )
 
 
 @pytest.mark.thorough
 def test_the_same_attempt_goes_on_where_it_was_killed(own):
-    killer = {"adapter": "custom", "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }; touch /run/out'",
-              "undo": "rm -f /run/out"}
-    own.ansible(["k2"], [{"rebootless.ksplice.ha_drain": {"state": "drained", "host": "k2", "token": "run-1", "targets": [killer]}}])
+    killer = {
+        "adapter": "custom",
+        "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }; touch /run/out'",
+        "undo": "rm -f /run/out",
+    }
+    own.ansible(
+        ["k2"],
+        [
+            {
+                "rebootless.ksplice.ha_drain": {
+                    "state": "drained",
+                    "host": "k2",
+                    "token": "run-1",
+                    "targets": [killer],
+                }
+            }
+        ],
+    )
     assert len(own.marks("k2")) == 1
     own.shell("k2", "rm -f /run/out")
     again, undone = tasks(own, {"state": "drained", "targets": [killer]}, {"state": "undone"})
-    assert again["changed"] and len(again["drained"]) == 1 and undone["changed"] and own.marks("k2") == []
+    assert (
+        again["changed"]
+        and len(again["drained"]) == 1
+        and undone["changed"]
+        and own.marks("k2") == []
+    )
 
 
 @pytest.mark.thorough
 def test_a_run_that_died_while_it_waited(balancer):
     lab = balancer
-    lab.shell("lb", "systemd-run -q --unit=died sh -c 'curl -s http://127.0.0.1:80/held > /run/held.out'")
-    lab.until(lambda: lab.run("lb", ["ls", "/run/held-a"], check=False)[0] == 0, "a request that lasts")
-    lab.shell("lb", f"systemd-run -q --unit=reaper sh -c 'until grep -q done {BOOK}; do sleep 0.1; done; kill -9 $(pgrep -fx /usr/bin/python3)'")
-    run = lab.ansible(["lb"], [{"rebootless.ksplice.ha_drain": {"state": "drained", "host": "web-a", "token": "dead-run", "targets": [WEB_A], "timeout": 20}}])
+    lab.shell(
+        "lb", "systemd-run -q --unit=died sh -c 'curl -s http://127.0.0.1:80/held > /run/held.out'"
+    )
+    lab.until(
+        lambda: lab.run("lb", ["ls", "/run/held-a"], check=False)[0] == 0, "a request that lasts"
+    )
+    lab.shell(
+        "lb",
+        f"systemd-run -q --unit=reaper sh -c 'until grep -q done {BOOK}; do sleep 0.1; done; kill -9 $(pgrep -fx /usr/bin/python3)'",
+    )
+    run = lab.ansible(
+        ["lb"],
+        [
+            {
+                "rebootless.ksplice.ha_drain": {
+                    "state": "drained",
+                    "host": "web-a",
+                    "token": "dead-run",
+                    "targets": [WEB_A],
+                    "timeout": 20,
+                }
+            }
+        ],
+    )
     assert run.status != 0 and "drained" not in run.result("lb")
     assert lab.admin_state("a") == 8 and [mark["token"] for mark in lab.marks("lb")] == ["dead-run"]
     lab.run("lb", ["touch", "/run/release"])
-    theirs, undone = lab.ha("lb", "ha_drain", {"state": "undone", "host": "web-a", "token": "run-2"}, {"state": "undone", "host": "web-a", "any_token": True})
-    assert not theirs["changed"] and undone["changed"] and lab.admin_state("a") == 0 and lab.marks("lb") == []
+    theirs, undone = lab.ha(
+        "lb",
+        "ha_drain",
+        {"state": "undone", "host": "web-a", "token": "run-2"},
+        {"state": "undone", "host": "web-a", "any_token": True},
+    )
+    assert (
+        not theirs["changed"]
+        and undone["changed"]
+        and lab.admin_state("a") == 0
+        and lab.marks("lb") == []
+    )
 
 
 @pytest.mark.thorough
 def test_marks_that_cannot_be_read(own):
     own.shell("k2", f"mkdir -p $(dirname {BOOK}); printf '[{{\"key\"' > {BOOK}")
-    *results, nobody = tasks(own, {"state": "shown"}, {"state": "drained", "targets": [OUT]}, {"state": "undone"}, {"state": "undone", "token": ""})
+    *results, nobody = tasks(
+        own,
+        {"state": "shown"},
+        {"state": "drained", "targets": [OUT]},
+        {"state": "undone"},
+        {"state": "undone", "token": ""},
+    )
     for result in results:
         failed(result, f"{BOOK} cannot be read (")
         assert "Nothing was changed." in result["msg"]
-    assert own.shell("k2", f"cat {BOOK}") == '[{"key"' and own.run("k2", ["ls", "/run/out"], check=False)[0] != 0
-    failed(nobody, "With state=undone give the token of the attempt whose marks are to be put back, or any_token=true. Nothing was changed.")
+    assert (
+        own.shell("k2", f"cat {BOOK}") == '[{"key"'
+        and own.run("k2", ["ls", "/run/out"], check=False)[0] != 0
+    )
+    failed(
+        nobody,
+        "With state=undone give the token of the attempt whose marks are to be put back, or any_token=true. Nothing was changed.",
+    )
 
 
 # ---- gates ----
 
+
 def test_gates(own):
-    good = [{"command": "test 'a b' = 'a b'"}, {"unit": "ssh"}, {"port": 22}, {"port": 22, "address": "10.77.0.3"},
-            {"url": "http://10.77.0.6/", "name": "the shop"}, {"url": "http://10.77.0.6:8090/nothing", "status": [200, 404]}]
-    bad = [{"command": "sh -c 'echo full; exit 2'"}, {"command": "false"}, {"command": "sleep 60"}, {"unit": "nginx"}, {"unit": "nothing"}, {"port": 23},
-           {"url": "http://10.77.0.6/", "status": [204]}, {"url": "http://127.0.0.1:22/"}, {"url": "http://127.0.0.1:23/"}, {"url": "http://nowhere.invalid/"}]
-    well, ill, fails = own.ha("k2", "ha_gate", {"checks": good, "addresses": ["10.77.0.3", "10.77.0.2", "fd00:77:0::3"], "timeout": 5},
-                              {"checks": good + bad, "timeout": 1, "fail": False}, {"checks": [{"command": "false", "name": "the queue"}], "timeout": 0})
-    assert well["ok"] and not well["changed"] and well["seconds"] < 4 and all(one == dict(one, ok=True, said=None) for one in well["checks"])
-    assert [one["name"] for one in well["checks"]] == ["command test …", "unit ssh", "port 22 of 127.0.0.1", "port 22 of 10.77.0.3", "the shop",
-                                                       "url http://10.77.0.6:8090/nothing"]
+    good = [
+        {"command": "test 'a b' = 'a b'"},
+        {"unit": "ssh"},
+        {"port": 22},
+        {"port": 22, "address": "10.77.0.3"},
+        {"url": "http://10.77.0.6/", "name": "the shop"},
+        {"url": "http://10.77.0.6:8090/nothing", "status": [200, 404]},
+    ]
+    bad = [
+        {"command": "sh -c 'echo full; exit 2'"},
+        {"command": "false"},
+        {"command": "sleep 60"},
+        {"unit": "nginx"},
+        {"unit": "nothing"},
+        {"port": 23},
+        {"url": "http://10.77.0.6/", "status": [204]},
+        {"url": "http://127.0.0.1:22/"},
+        {"url": "http://127.0.0.1:23/"},
+        {"url": "http://nowhere.invalid/"},
+    ]
+    well, ill, fails = own.ha(
+        "k2",
+        "ha_gate",
+        {"checks": good, "addresses": ["10.77.0.3", "10.77.0.2", "fd00:77:0::3"], "timeout": 5},
+        {"checks": good + bad, "timeout": 1, "fail": False},
+        {"checks": [{"command": "false", "name": "the queue"}], "timeout": 0},
+    )
+    assert (
+        well["ok"]
+        and not well["changed"]
+        and well["seconds"] < 4
+        and all(one == dict(one, ok=True, said=None) for one in well["checks"])
+    )
+    assert [one["name"] for one in well["checks"]] == [
+        "command test …",
+        "unit ssh",
+        "port 22 of 127.0.0.1",
+        "port 22 of 10.77.0.3",
+        "the shop",
+        "url http://10.77.0.6:8090/nothing",
+    ]
     assert well["holds"] == ["10.77.0.3", "fd00:77:0::3"]
-    assert not ill["ok"] and not ill["failed"] and [one["ok"] for one in ill["checks"]] == [True] * len(good) + [False] * len(bad) and ill["seconds"] < 10
-    assert [one["said"] for one in ill["checks"][len(good):]][:8] == [
-        "status 2: full", "status 1", "status 124: not done after 1 s", "it is inactive", "it is inactive", "Connection refused", "status 200", "SSH-2.0-"
-        + ill["checks"][len(good) + 7]["said"][len("SSH-2.0-"):]]
+    assert (
+        not ill["ok"]
+        and not ill["failed"]
+        and [one["ok"] for one in ill["checks"]] == [True] * len(good) + [False] * len(bad)
+        and ill["seconds"] < 10
+    )
+    assert [one["said"] for one in ill["checks"][len(good) :]][:8] == [
+        "status 2: full",
+        "status 1",
+        "status 124: not done after 1 s",
+        "it is inactive",
+        "it is inactive",
+        "Connection refused",
+        "status 200",
+        "SSH-2.0-" + ill["checks"][len(good) + 7]["said"][len("SSH-2.0-") :],
+    ]
     assert ill["checks"][-2]["said"] == "Connection refused" and "ame" in ill["checks"][-1]["said"]
-    assert fails["failed"] and not fails["ok"] and fails["msg"].startswith("Not well after 0.") and fails["msg"].endswith(" s: the queue (status 1).")
+    assert (
+        fails["failed"]
+        and not fails["ok"]
+        and fails["msg"].startswith("Not well after 0.")
+        and fails["msg"].endswith(" s: the queue (status 1).")
+    )
 
 
 @pytest.mark.thorough
 def test_a_gate_waits_and_a_gate_that_flaps_does_not_hold(own):
     later = {"command": "sh -c 'echo x >> /run/n; test $(wc -l < /run/n) -gt 2'"}
     flaps = {"command": "sh -c 'echo x >> /run/log; test $(($(wc -l < /run/log) % 4)) -ne 3'"}
-    waited, held, without, over = own.ha("k2", "ha_gate", {"checks": [later], "timeout": 10}, {"checks": [{"unit": "ssh"}], "hold": 2, "timeout": 1},
-                                         {"checks": [flaps], "timeout": 2}, {"checks": [flaps], "timeout": 2, "hold": 2, "fail": False})
+    waited, held, without, over = own.ha(
+        "k2",
+        "ha_gate",
+        {"checks": [later], "timeout": 10},
+        {"checks": [{"unit": "ssh"}], "hold": 2, "timeout": 1},
+        {"checks": [flaps], "timeout": 2},
+        {"checks": [flaps], "timeout": 2, "hold": 2, "fail": False},
+    )
     assert waited["ok"] and 1 <= waited["seconds"] < 4
     assert held["ok"] and held["seconds"] >= 2
     assert without["ok"] and without["seconds"] < 1
@@ -630,13 +1237,38 @@ def test_a_gate_waits_and_a_gate_that_flaps_does_not_hold(own):
 @pytest.mark.thorough
 def test_checks_that_make_no_sense(own):
     cases = [
-        ({"name": "web", "port": 80, "url": "http://127.0.0.1/"}, "The check web has url and port: give exactly one of command, url, port, unit."),
-        ({"status": [200]}, "The check without a name has nothing to look at: give exactly one of command, url, port, unit."),
-        ({"port": 70000}, "The check port 70000 of 127.0.0.1 makes no sense: ports are 1 to 65535."),
-        ({"url": "127.0.0.1/health"}, "The check url 127.0.0.1/health makes no sense: a URL begins with http:// or https:// and a host."),
-        ({"unit": "ssh", "status": [200]}, "The check unit ssh makes no sense: status goes with url only."),
-        ({"command": "echo 'open"}, "The check command echo … makes no sense: the command is none (No closing quotation)."),
+        (
+            {"name": "web", "port": 80, "url": "http://127.0.0.1/"},
+            "The check web has url and port: give exactly one of command, url, port, unit.",
+        ),
+        (
+            {"status": [200]},
+            "The check without a name has nothing to look at: give exactly one of command, url, port, unit.",
+        ),
+        (
+            {"port": 70000},
+            "The check port 70000 of 127.0.0.1 makes no sense: ports are 1 to 65535.",
+        ),
+        (
+            {"url": "127.0.0.1/health"},
+            "The check url 127.0.0.1/health makes no sense: a URL begins with http:// or https:// and a host.",
+        ),
+        (
+            {"unit": "ssh", "status": [200]},
+            "The check unit ssh makes no sense: status goes with url only.",
+        ),
+        (
+            {"command": "echo 'open"},
+            "The check command echo … makes no sense: the command is none (No closing quotation).",
+        ),
     ]
-    for (_check, words), result in zip(cases, own.ha("k2", "ha_gate", *[{"checks": [{"command": "touch /run/out"}, check]} for check, _words in cases])):
+    for (_check, words), result in zip(
+        cases,
+        own.ha(
+            "k2",
+            "ha_gate",
+            *[{"checks": [{"command": "touch /run/out"}, check]} for check, _words in cases],
+        ),
+    ):
         assert result["failed"] and result["msg"] == words + " Nothing was looked at."
     assert own.run("k2", ["ls", "/run/out"], check=False)[0] != 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The fleet itself: hosts that are what they say, that reboot, and of which nothing is left."""
+
 from __future__ import annotations
 
 import os
@@ -17,24 +18,53 @@ PROGRAM = [sys.executable, "-B", str(TOP / "extensions/lab/fleet/fleet.py")]
 
 
 def test_ansible_takes_the_hosts_for_what_they_play(lab):
-    run = lab.ansible(["life-ubuntu", "life-ol9", "life-ol10", "life-centos"], [{"ansible.builtin.setup": {"gather_subset": ["min", "pkg_mgr",
-                                                                                                                             "service_mgr"]}}])
+    run = lab.ansible(
+        ["life-ubuntu", "life-ol9", "life-ol10", "life-centos"],
+        [{"ansible.builtin.setup": {"gather_subset": ["min", "pkg_mgr", "service_mgr"]}}],
+    )
     seen = {event["host"]: event["result"]["ansible_facts"] for event in run.events}
-    told = {host: (facts["ansible_distribution"], facts["ansible_distribution_version"], facts["ansible_pkg_mgr"], facts["ansible_service_mgr"],
-                   facts["ansible_kernel"]) for host, facts in seen.items()}
+    told = {
+        host: (
+            facts["ansible_distribution"],
+            facts["ansible_distribution_version"],
+            facts["ansible_pkg_mgr"],
+            facts["ansible_service_mgr"],
+            facts["ansible_kernel"],
+        )
+        for host, facts in seen.items()
+    }
     assert told == {
         "life-ubuntu": ("Ubuntu", "22.04", "apt", "systemd", "5.15.0-130-generic"),
         "life-ol9": ("OracleLinux", "9.4", "dnf", "systemd", "5.15.0-302.167.6.el9uek.x86_64"),
         "life-ol10": ("OracleLinux", "10.0", "dnf", "systemd", "6.12.0-100.28.2.el10uek.x86_64"),
-        "life-centos": ("CentOS", "8.5", "dnf", "systemd", "4.18.0-553.el8_10.x86_64")}
+        "life-centos": ("CentOS", "8.5", "dnf", "systemd", "4.18.0-553.el8_10.x86_64"),
+    }
 
 
 def test_hosts_are_apart_from_each_other_and_from_the_machine(lab):
-    _status, words = lab.run("life-ol9", ["sh", "-c", "hostname; cat /proc/1/comm; ip -o -4 addr show eth0; ls /proc | grep -c '^[0-9]'"])
+    _status, words = lab.run(
+        "life-ol9",
+        [
+            "sh",
+            "-c",
+            "hostname; cat /proc/1/comm; ip -o -4 addr show eth0; ls /proc | grep -c '^[0-9]'",
+        ],
+    )
     name, first, address, processes = words.splitlines()
-    assert name == "life-ol9" and first == "systemd" and lab.hosts()["life-ol9"]["address"] in address and int(processes) < 40
-    links = subprocess.run(["ip", "-o", "link"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert "br0" not in links and "10.77." not in subprocess.run(["ip", "route"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert (
+        name == "life-ol9"
+        and first == "systemd"
+        and lab.hosts()["life-ol9"]["address"] in address
+        and int(processes) < 40
+    )
+    links = subprocess.run(
+        ["ip", "-o", "link"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert (
+        "br0" not in links
+        and "10.77."
+        not in subprocess.run(["ip", "route"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    )
 
 
 def reboot(lab, name):
@@ -45,7 +75,9 @@ def reboot(lab, name):
 
 
 def facts(lab, name, **options):
-    return lab.ansible([name], [{"rebootless.ksplice.uptrack_facts": options}]).result(name)["ansible_facts"]["uptrack"]
+    return lab.ansible([name], [{"rebootless.ksplice.uptrack_facts": options}]).result(name)[
+        "ansible_facts"
+    ]["uptrack"]
 
 
 def test_a_real_reboot_and_the_agent_at_boot(lab):
@@ -55,21 +87,35 @@ def test_a_real_reboot_and_the_agent_at_boot(lab):
     assert lab.loaded(name) == sorted(ids("ol9"))
     begun = lab.agent_log(name).count("apply begin")
     reboot(lab, name)
-    assert lab.loaded(name) == sorted(ids("ol9")) and lab.agent_log(name).count("apply begin") == begun + len(ids("ol9"))
+    assert lab.loaded(name) == sorted(ids("ol9")) and lab.agent_log(name).count(
+        "apply begin"
+    ) == begun + len(ids("ol9"))
     assert facts(lab, name)["verdict"] == "current"
 
-    lab.ansible([name], [{"rebootless.ksplice.uptrack_config": {"install_on_reboot": False, "check_in": False}}])
+    lab.ansible(
+        [name],
+        [{"rebootless.ksplice.uptrack_config": {"install_on_reboot": False, "check_in": False}}],
+    )
     reboot(lab, name)
     assert lab.loaded(name) == []
     # The late stage has asked the service, and installed nothing.
     assert facts(lab, name)["verdict"] == "behind"
 
     # Another kernel: nothing is put back, until upgrade_on_reboot says so.
-    lab.ansible([name], [{"rebootless.ksplice.uptrack_config": {"install_on_reboot": True, "check_in": False}}])
+    lab.ansible(
+        [name],
+        [{"rebootless.ksplice.uptrack_config": {"install_on_reboot": True, "check_in": False}}],
+    )
     lab.set_kernel(name, kernels.KERNELS["ol9-next"])
     reboot(lab, name)
-    assert lab.run(name, ["uname", "-r"])[1].strip() == "5.15.0-306.177.4.el9uek.x86_64" and lab.loaded(name) == []
-    lab.ansible([name], [{"rebootless.ksplice.uptrack_config": {"upgrade_on_reboot": True, "check_in": False}}])
+    assert (
+        lab.run(name, ["uname", "-r"])[1].strip() == "5.15.0-306.177.4.el9uek.x86_64"
+        and lab.loaded(name) == []
+    )
+    lab.ansible(
+        [name],
+        [{"rebootless.ksplice.uptrack_config": {"upgrade_on_reboot": True, "check_in": False}}],
+    )
     reboot(lab, name)
     assert lab.loaded(name) == ids("ol9-next")
 
@@ -93,16 +139,34 @@ def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
     assert lab.run("life-ol9", ["hostname"])[1].strip() == "life-ol9"
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(0.3, marks=pytest.mark.thorough), pytest.param(1.0, marks=pytest.mark.thorough), 2.0])
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(0.3, marks=pytest.mark.thorough),
+        pytest.param(1.0, marks=pytest.mark.thorough),
+        2.0,
+    ],
+)
 def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
     other = small(PREFIX + "y", tmp_path)
-    code = (f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/fleet')!r}); import fleet; "
-            f"fleet.Fleet({other.directory!r}, {other.prefix!r}).up({{f'h{{i}}': {{'flavour': 'ubuntu'}} for i in range(4)}})")
-    process = subprocess.Popen([sys.executable, "-B", "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    code = (
+        f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/fleet')!r}); import fleet; "
+        f"fleet.Fleet({other.directory!r}, {other.prefix!r}).up({{f'h{{i}}': {{'flavour': 'ubuntu'}} for i in range(4)}})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-B", "-c", code],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    hosts = list(Path(other.directory, "hosts").glob("*")) if Path(other.directory, "hosts").exists() else []
+    hosts = (
+        list(Path(other.directory, "hosts").glob("*"))
+        if Path(other.directory, "hosts").exists()
+        else []
+    )
     if hosts and seconds > 1:
         try:
             os.kill(other.pid(hosts[0].name), signal.SIGKILL)
@@ -134,13 +198,24 @@ def test_power_off_and_on_and_the_cable(lab, tmp_path):
         other.down()
 
 
-@pytest.mark.parametrize("words, complaint", [
-    (["web1:solaris"], "there are debian, ubuntu"), pytest.param(["web1"], "is not NAME:FLAVOUR", marks=pytest.mark.thorough),
-    pytest.param(["web1:ubuntu:x"], "is not NAME:FLAVOUR", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        (["web1:solaris"], "there are debian, ubuntu"),
+        pytest.param(["web1"], "is not NAME:FLAVOUR", marks=pytest.mark.thorough),
+        pytest.param(["web1:ubuntu:x"], "is not NAME:FLAVOUR", marks=pytest.mark.thorough),
+    ],
+)
 def test_bad_words_on_the_command_line(words, complaint):
     if fleets.problems():
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(fleets.problems())}")
-    done = subprocess.run(PROGRAM + ["up", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, LAB_PREFIX=PREFIX + "w"),
-                          check=False)
+    done = subprocess.run(
+        PROGRAM + ["up", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, LAB_PREFIX=PREFIX + "w"),
+        check=False,
+    )
     assert done.returncode != 0 and complaint in done.stderr and len(done.stderr.splitlines()) == 1
     assert fleets.Fleet(prefix=PREFIX + "w").leftovers() == []

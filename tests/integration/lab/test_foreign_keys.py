@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """A key beside the one that was checked: real apt and real dnf would trust it, and are never given it."""
+
 from __future__ import annotations
 
 import shutil
@@ -8,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import openpgp
 from real_hosts import KEY, fleets
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils import openpgp
 
 sys.path.insert(0, str(Path(fleets.__file__).resolve().parents[1] / "packages"))
 import build  # noqa: E402
@@ -47,24 +47,57 @@ def apt_takes(lab, name, key):
     """Whether real apt takes the foreign repository with a key."""
     codename = lab.run(name, ["sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME"])[1].strip()
     write(lab, name, "/tmp/key.asc", key)
-    write(lab, name, "/tmp/foreign.list", f"deb [signed-by=/tmp/key.asc] https://lab-repo/foreign-apt/ {codename} ksplice\n")
-    options = ["-o", "Dir::Etc::SourceList=/tmp/foreign.list", "-o", "Dir::Etc::SourceParts=-", "-o", "Dir::State::Lists=/tmp/lists",
-               "-o", "APT::Update::Error-Mode=any"]
+    write(
+        lab,
+        name,
+        "/tmp/foreign.list",
+        f"deb [signed-by=/tmp/key.asc] https://lab-repo/foreign-apt/ {codename} ksplice\n",
+    )
+    options = [
+        "-o",
+        "Dir::Etc::SourceList=/tmp/foreign.list",
+        "-o",
+        "Dir::Etc::SourceParts=-",
+        "-o",
+        "Dir::State::Lists=/tmp/lists",
+        "-o",
+        "APT::Update::Error-Mode=any",
+    ]
     lab.run(name, ["mkdir", "-p", "/tmp/lists/partial"])
     status, words = lab.run(name, ["apt-get", "update", *options], check=False)
     lab.run(name, ["rm", "-rf", "/tmp/lists", "/tmp/key.asc", "/tmp/foreign.list"])
-    assert status == 0 or "NO_PUBKEY" in words or "not signed" in words or "couldn't be verified" in words, words
+    assert (
+        status == 0
+        or "NO_PUBKEY" in words
+        or "not signed" in words
+        or "couldn't be verified" in words
+    ), words
     return status == 0
 
 
 def dnf_takes(lab, name, key):
     """Whether real dnf takes a package that a stranger signed, with a key."""
     write(lab, name, "/tmp/key.asc", key)
-    options = ["--repofrompath", "foreign,https://lab-repo/foreign-yum/", "--repo", "foreign", "--setopt=foreign.gpgcheck=1",
-               "--setopt=foreign.gpgkey=file:///tmp/key.asc", "--setopt=cachedir=/tmp/foreign"]
+    options = [
+        "--repofrompath",
+        "foreign,https://lab-repo/foreign-yum/",
+        "--repo",
+        "foreign",
+        "--setopt=foreign.gpgcheck=1",
+        "--setopt=foreign.gpgkey=file:///tmp/key.asc",
+        "--setopt=cachedir=/tmp/foreign",
+    ]
     status, words = lab.run(name, ["dnf", "-q", "-y", *options, "install", "uptrack"], check=False)
-    lab.run(name, ["sh", "-c", "rpm -e --nodeps uptrack 2>/dev/null; rpm -e $(rpm -qa 'gpg-pubkey*') 2>/dev/null; rm -rf /tmp/foreign /tmp/key.asc"
-                   " /etc/uptrack* /var/cache/uptrack /var/lib/uptrack /var/log/uptrack*"], check=False)
+    lab.run(
+        name,
+        [
+            "sh",
+            "-c",
+            "rpm -e --nodeps uptrack 2>/dev/null; rpm -e $(rpm -qa 'gpg-pubkey*') 2>/dev/null; rm -rf /tmp/foreign /tmp/key.asc"
+            " /etc/uptrack* /var/cache/uptrack /var/lib/uptrack /var/log/uptrack*",
+        ],
+        check=False,
+    )
     assert status == 0 or "GPG" in words or "public key" in words.lower(), words
     return status == 0
 
@@ -83,12 +116,20 @@ def test_a_repository_signed_by_a_second_key(lab, foreign, name, takes):
         openpgp.key(mixed)
 
 
-@pytest.mark.parametrize("name", ["bad-ol9", pytest.param("bad-ubuntu", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "name", ["bad-ol9", pytest.param("bad-ubuntu", marks=pytest.mark.thorough)]
+)
 def test_it_is_refused_before_anything_is_written(lab, foreign, name):
     before = lab.traces(name)
     genuine = (Path(lab.packages) / "www/apt/ksplice-archive.asc").read_text()
-    options = dict(lab.vendor(name), repository_key=genuine + foreign.replace("PUBLIC", "PRIVATE"), access_key=KEY)
+    options = dict(
+        lab.vendor(name),
+        repository_key=genuine + foreign.replace("PUBLIC", "PRIVATE"),
+        access_key=KEY,
+    )
     run = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": options}])
     words = run.msg(name)
-    assert run.status != 0 and ("more than one block" in words or "other words beside" in words), run.output[-2000:]
+    assert run.status != 0 and ("more than one block" in words or "other words beside" in words), (
+        run.output[-2000:]
+    )
     assert "Nothing was changed" in words and lab.traces(name) == before

@@ -8,9 +8,9 @@ import json
 import shutil
 from pathlib import Path
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import keepalived_priority
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains.common import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import keepalived_priority
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived
 from extent import rounds, seed
 from keepalived_files import ID, Writer, dumped, understood
 

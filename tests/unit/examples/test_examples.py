@@ -15,8 +15,12 @@ import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
-
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import conditions, options, rollout, service
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import (
+    ha_settings,
+    run_variables,
+    window,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from examples import TOP, all_of, commands, name_of  # noqa: E402
@@ -44,14 +48,25 @@ def kind(document):
         return "anything"
     if all(key.startswith("ksplice_") for key in document):
         return "variables"
-    if all(isinstance(one, dict) and all(key.startswith("ksplice_") for key in one) for one in document.values()):
+    if all(
+        isinstance(one, dict) and all(key.startswith("ksplice_") for key in one)
+        for one in document.values()
+    ):
         return "hosts"
-    return "anything" if "rebootless.ksplice.r" in str(document) or "rebootless.ksplice.plan" in str(document) else None
+    return (
+        "anything"
+        if "rebootless.ksplice.r" in str(document) or "rebootless.ksplice.plan" in str(document)
+        else None
+    )
 
 
 def tasks_of(document):
     for one in document:
-        inside = [task for key in ("tasks", "pre_tasks", "post_tasks", "block") for task in one.get(key) or ()]
+        inside = [
+            task
+            for key in ("tasks", "pre_tasks", "post_tasks", "block")
+            for task in one.get(key) or ()
+        ]
         if inside:
             yield from tasks_of(inside)
         elif not any(key in one for key in PLAYS):
@@ -74,33 +89,55 @@ class Spec(Exception):
 
 def arguments_of(module, monkeypatch):
     """What a module says of its arguments to AnsibleModule."""
+
     def told(self, *_unnamed, **named):
         raise Spec(named)
-    program = importlib.import_module(f"ansible_collections.rebootless.ksplice.plugins.modules.{module}")
+
+    program = importlib.import_module(
+        f"ansible_collections.rebootless.ksplice.plugins.modules.{module}"
+    )
     monkeypatch.setattr(basic.AnsibleModule, "__init__", told)
     with pytest.raises(Spec) as spec:
         program.main()
-    rules = ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by")
+    rules = (
+        "mutually_exclusive",
+        "required_together",
+        "required_one_of",
+        "required_if",
+        "required_by",
+    )
     named = spec.value.args[0]
-    return ArgumentSpecValidator(named["argument_spec"], **{rule: named[rule] for rule in rules if rule in named})
+    return ArgumentSpecValidator(
+        named["argument_spec"], **{rule: named[rule] for rule in rules if rule in named}
+    )
 
 
 def check_variables(name, variables, everyone):
     """As a run checks what stands in the inventory, and stricter: there is no variable of another's here."""
-    unknown = [one for one in variables if one not in options.RUN and one not in options.HOST]
+    unknown = [
+        one for one in variables if one not in run_variables.RUN and one not in run_variables.HOST
+    ]
     assert unknown == [], f"nothing reads {unknown}"
-    options.check(variables)
-    service.names(name, variables)
-    for drain in service.drains(name, variables):
+    run_variables.check(variables)
+    ha_settings.names(name, variables)
+    for drain in ha_settings.drains(name, variables):
         assert drain["delegate_to"] in everyone
-    service.gates(name, variables)
+    ha_settings.gates(name, variables)
     if "ksplice_window" in variables:
-        conditions.read(variables["ksplice_window"])
+        window.read(variables["ksplice_window"])
 
 
 def test_there_are_examples_of_every_kind():
     kinds = {kind(loaded(block)) for block in YAML}
-    assert {"plays", "tasks", "inventory", "variables", "hosts", "changelog", "anything"} == kinds, kinds
+    assert {
+        "plays",
+        "tasks",
+        "inventory",
+        "variables",
+        "hosts",
+        "changelog",
+        "anything",
+    } == kinds, kinds
 
 
 @pytest.mark.parametrize("block", YAML, ids=name_of)
@@ -112,7 +149,12 @@ def test_a_yaml_example(block, monkeypatch):
     if what == "variables":
         check_variables("one", document, ["one"])
     elif what == "hosts":
-        named = {place for one in document.values() for drain in one.get("ksplice_ha_drain") or () for place in drain.get("delegate_to") or ()}
+        named = {
+            place
+            for one in document.values()
+            for drain in one.get("ksplice_ha_drain") or ()
+            for place in drain.get("delegate_to") or ()
+        }
         for name, variables in document.items():
             check_variables(name, variables, {*document, *named})
     elif what == "inventory":
@@ -124,11 +166,13 @@ def test_a_yaml_example(block, monkeypatch):
             for key, given in task.items():
                 if key.startswith(OURS):
                     with monkeypatch.context() as patched:
-                        checker = arguments_of(key[len(OURS):], patched)
+                        checker = arguments_of(key[len(OURS) :], patched)
                     assert checker.validate(given or {}).error_messages == [], key
         for role, variables in roles_of(document):
             entry = "main"
-            specs = yaml.safe_load((TOP / "roles" / role[len(OURS):] / "meta/argument_specs.yml").read_text())["argument_specs"]
+            specs = yaml.safe_load(
+                (TOP / "roles" / role[len(OURS) :] / "meta/argument_specs.yml").read_text()
+            )["argument_specs"]
             assert set(variables) <= set(specs[entry]["options"]), role
     else:
         assert what in ("changelog", "anything"), "an example of what?"
@@ -144,8 +188,23 @@ def test_ansible_reads_every_play_and_task(tmp_path):
         elif kind(document) == "tasks":
             playbook.append({"name": name_of(block), "hosts": "all", "tasks": document})
     (tmp_path / "all.yml").write_text(yaml.safe_dump(playbook, sort_keys=False))
-    done = subprocess.run([sys.executable, "-m", "ansible", "playbook", "--syntax-check", "-i", "x,", str(tmp_path / "all.yml")],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ansible",
+            "playbook",
+            "--syntax-check",
+            "-i",
+            "x,",
+            str(tmp_path / "all.yml"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stdout
     assert len(playbook) > 10
 
@@ -162,10 +221,12 @@ def test_every_command_names_what_there_is():
                     assert f"\n{words[1]}:" in makefile or f" {words[1]} " in makefile, where
                 for number, word in enumerate(words):
                     if word.startswith(OURS) and words[0] == "ansible-playbook":
-                        assert (TOP / "playbooks" / f"{word[len(OURS):]}.yml").exists(), where
+                        assert (TOP / "playbooks" / f"{word[len(OURS) :]}.yml").exists(), where
                     if word == "-m":
-                        assert (TOP / "plugins/modules" / f"{words[number + 1].replace(OURS, '')}.py").exists(), where
+                        assert (
+                            TOP / "plugins/modules" / f"{words[number + 1].replace(OURS, '')}.py"
+                        ).exists(), where
                     if word == "-e" and not words[number + 1].startswith("@"):
                         variables = dict(one.split("=", 1) for one in words[number + 1].split())
-                        assert not set(variables) - set(options.RUN), where
+                        assert not set(variables) - set(run_variables.RUN), where
     assert {"make", "ansible", "ansible-playbook", "ansible-galaxy"} <= seen

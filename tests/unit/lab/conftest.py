@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """Emulated hosts for the tests of the emulated agent: each test gets its own."""
+
 import os
 import sys
 
@@ -22,9 +23,18 @@ def make_host(tmp_path, program_dir):
     made = []
 
     def make(**changes):
-        scenario = {"kernel": KERNEL, "updates": [ENABLE, FIRST, SECOND], "installed": ["aaaa1111"],
-                    "checked": "-600s", "lock_wait": 0.2, "retry_wait": 0, "cron_sleep": 0, "hostname": "web1"}
+        scenario = {
+            "kernel": KERNEL,
+            "updates": [ENABLE, FIRST, SECOND],
+            "installed": ["aaaa1111"],
+            "checked": "-600s",
+            "lock_wait": 0.2,
+            "retry_wait": 0,
+            "cron_sleep": 0,
+            "hostname": "web1",
+        }
         scenario.update(changes)
         made.append(None)
         return Host(tmp_path / ("host%d" % len(made)), scenario, program_dir)
+
     return make

@@ -1,15 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """Boots, unattended runs, and removing everything."""
+
 import os
 
+import emulated_host
 import pytest
 import yaml
+from agent_host import (
+    AFTER_FIRST,
+    AFTER_SECOND,
+    BOOTED,
+    ENABLE,
+    FIRST,
+    RELEASE,
+    SECOND,
+    line,
+    plain,
+)
 
-import emulated_host
-from agent_host import AFTER_FIRST, AFTER_SECOND, BOOTED, ENABLE, FIRST, RELEASE, SECOND, line, plain
-
-NEW = {"release": "5.15.0-310.184.5.2.el9uek.x86_64", "version": "#2 SMP Wed Jul 9 16:08:33 PDT 2025"}
+NEW = {
+    "release": "5.15.0-310.184.5.2.el9uek.x86_64",
+    "version": "#2 SMP Wed Jul 9 16:08:33 PDT 2025",
+}
 
 
 def boot(host, kernel=None):
@@ -32,9 +45,16 @@ def test_boot_brings_the_old_set_back(make_host):
 
 def test_late_stage_only_upgrades_if_told(make_host):
     host = make_host(installed=["aaaa1111", "bbbb2222"])
-    assert boot(host)[1] == (0, AFTER_FIRST + "The following steps will be taken:\nInstall " + line(SECOND))
-    host = make_host(installed=["aaaa1111", "bbbb2222"], config={"Settings": {"upgrade_on_reboot": "yes"}})
-    assert boot(host)[1][1].endswith("Installing " + line(SECOND) + "Your kernel is fully up to date.\n" + AFTER_SECOND)
+    assert boot(host)[1] == (
+        0,
+        AFTER_FIRST + "The following steps will be taken:\nInstall " + line(SECOND),
+    )
+    host = make_host(
+        installed=["aaaa1111", "bbbb2222"], config={"Settings": {"upgrade_on_reboot": "yes"}}
+    )
+    assert boot(host)[1][1].endswith(
+        "Installing " + line(SECOND) + "Your kernel is fully up to date.\n" + AFTER_SECOND
+    )
 
 
 def test_install_on_reboot_off(make_host):
@@ -62,13 +82,16 @@ def test_nouptrack_leaves_the_agent_disabled(make_host):
 def test_new_kernel(make_host):
     host = make_host(network="dns")
     early, late = boot(host, NEW)
-    assert early == (0, "Ksplice Uptrack: booting into a new kernel, so not installing any updates.\n")
-    folder = "var/cache/uptrack/Linux/x86_64/%s/%s" % (NEW["release"], NEW["version"])
+    assert early == (
+        0,
+        "Ksplice Uptrack: booting into a new kernel, so not installing any updates.\n",
+    )
+    folder = "var/cache/uptrack/Linux/x86_64/{}/{}".format(NEW["release"], NEW["version"])
     results = yaml.safe_load(host.read(folder + "/results"))
     assert results["Result"]["Code"] == 10
     host.change(network="ok")
     status, out = host.run("upgrade", "-n")
-    assert (status, "(%s %s)." % (NEW["release"], NEW["version"]) in plain(out)) == (13, True)
+    assert (status, "({} {}).".format(NEW["release"], NEW["version"]) in plain(out)) == (13, True)
     assert host.full("uname", "-r")[1] == NEW["release"] + "\n"
     assert host.run("uname", "-r")[1] == NEW["release"] + "\n"
     boot(host, RELEASE)  # and back, where the old set is still known
@@ -89,13 +112,17 @@ def test_known_other_kernel(make_host):
 
 def test_init_by_hand(make_host):
     assert make_host().run("upgrade", "--init") == (
-        1, "Error: Uptrack init script started, but some updates are already installed!\n")
+        1,
+        "Error: Uptrack init script started, but some updates are already installed!\n",
+    )
 
 
 def test_check_init(make_host):
     assert make_host().run("upgrade", "--check-init") == (0, "")
     assert make_host(disabled=True).run("upgrade", "--check-init") == (1, "")
-    assert make_host(config={"Settings": {"install_on_reboot": "0"}}).run("upgrade", "--check-init") == (1, "")
+    assert make_host(config={"Settings": {"install_on_reboot": "0"}}).run(
+        "upgrade", "--check-init"
+    ) == (1, "")
 
 
 def test_shutdown_never_installs(make_host):
@@ -106,6 +133,7 @@ def test_shutdown_never_installs(make_host):
 
 # ---- unattended ------------------------------------------------------------------------------------------------------
 
+
 def test_cron_is_silent_and_looks_only(make_host):
     host = make_host()
     assert host.run("upgrade", "--cron") == (0, "")
@@ -113,8 +141,10 @@ def test_cron_is_silent_and_looks_only(make_host):
     host = make_host(config={"Settings": {"autoinstall": "yes"}})
     assert host.run("upgrade", "--cron") == (0, "")
     assert host.applied == ["aaaa1111", "bbbb2222", "cccc3333"]
-    broken = make_host(config={"Settings": {"autoinstall": "yes"}},
-                       failures=[{"id": "bbbb2222", "abort": "unexpected"}])
+    broken = make_host(
+        config={"Settings": {"autoinstall": "yes"}},
+        failures=[{"id": "bbbb2222", "abort": "unexpected"}],
+    )
     assert broken.run("upgrade", "--cron") == (1, "")
 
 
@@ -147,16 +177,19 @@ def test_crontab(make_host):
 
 # ---- everything out --------------------------------------------------------------------------------------------------
 
-OUT = "The following steps will be taken:\nRemove %sRemove %s" % (line(FIRST), line(ENABLE))
-OUT_DONE = OUT + "Removing %sRemoving %s" % (line(FIRST), line(ENABLE))
+OUT = f"The following steps will be taken:\nRemove {line(FIRST)}Remove {line(ENABLE)}"
+OUT_DONE = OUT + f"Removing {line(FIRST)}Removing {line(ENABLE)}"
 
 
 @pytest.mark.parametrize("arguments", [["--all", "--no-network", "-y"], ["--uninstall"]])
 def test_all_out_without_network_works_and_ends_with_10(make_host, arguments):
     host = make_host(installed=["aaaa1111", "bbbb2222"], network="dns", access_key="missing")
     assert host.run("remove", *arguments) == (
-        10, OUT_DONE + "New updates are available. Please re-run Uptrack with a network connection available\n"
-        "to view and install them\n")
+        10,
+        OUT_DONE
+        + "New updates are available. Please re-run Uptrack with a network connection available\n"
+        "to view and install them\n",
+    )
     assert host.applied == []
     assert boot(host)[0] == (0, "")  # and a boot does not bring them back
     assert host.run("remove", *arguments)[0] == 10
@@ -170,17 +203,29 @@ def test_declined(make_host):
 
 
 def test_expired_lets_all_out_but_not_one(make_host):
-    host = make_host(installed=["aaaa1111", "bbbb2222"], access_key="expired", expired_message="It is over.")
+    host = make_host(
+        installed=["aaaa1111", "bbbb2222"], access_key="expired", expired_message="It is over."
+    )
     assert host.run("remove", "-y", "bbbb2222") == (
-        17, "It is over.\nRemoving individual updates is disabled.\n")
+        17,
+        "It is over.\nRemoving individual updates is disabled.\n",
+    )
     status, out = host.run("remove", "--all", "-y")
-    assert (status, out.startswith("It is over.\n" + OUT_DONE + "New updates may be available. Please ")) == (10, True)
+    assert (
+        status,
+        out.startswith("It is over.\n" + OUT_DONE + "New updates may be available. Please "),
+    ) == (10, True)
     assert host.applied == []
 
 
 def test_disabled_blocks_removal_too(make_host):
     host = make_host(disabled=True)
-    for arguments in (["-y", "aaaa1111"], ["--all", "-y"], ["--all", "-y", "--no-network"], ["--uninstall"]):
+    for arguments in (
+        ["-y", "aaaa1111"],
+        ["--all", "-y"],
+        ["--all", "-y", "--no-network"],
+        ["--uninstall"],
+    ):
         assert host.run("remove", *arguments)[0] == 1
     assert host.applied == ["aaaa1111"]
 
@@ -194,8 +239,10 @@ def test_known_exploit_detection(make_host):
     host = make_host(updates=[ENABLE, tripwire])
     sysctl = "proc/sys/kernel/known_exploit_detection"
     assert host.run("upgrade", "-n") == (0, BOOTED + "Nothing to be done.\n")
-    host.write("etc/uptrack/uptrack.conf", host.read("etc/uptrack/uptrack.conf")
-               + "\n[Known-Exploit-Detection]\nenabled = yes\n")
+    host.write(
+        "etc/uptrack/uptrack.conf",
+        host.read("etc/uptrack/uptrack.conf") + "\n[Known-Exploit-Detection]\nenabled = yes\n",
+    )
     assert host.run("upgrade", "-y")[0] == 0
     assert (host.applied, host.read(sysctl)) == (["aaaa1111", "bipgvpw6"], "1\n")
     assert os.path.exists(host.path(sysctl + "_tripwires"))

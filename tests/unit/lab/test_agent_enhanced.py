@@ -1,20 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """`ksplice`, the Enhanced client."""
-import pytest
 
+import pytest
 from agent_host import AFTER_SECOND, BOOTED, ENABLE, FIRST, RELEASE, SECOND, VERSION, line, plain
 
 TARGET = "glibc-libc-2.34.100.0.1.ksplice1.el9_4.2"
 USER = {
-    "targets": [{"name": TARGET, "updates": [
-        {"id": "h73qvumn", "name": "CVE-2014-7817: Command execution in wordexp()."},
-        {"id": "ml55ngz4", "name": "CVE-2015-1781: Privilege escalation in gethostbyname_r()."}]}],
-    "processes": [{"name": "chronyd", "pid": 705, "target": TARGET},
-                  {"name": "httpd", "pid": 1503, "target": TARGET, "installed": ["h73qvumn", "ml55ngz4"]}],
+    "targets": [
+        {
+            "name": TARGET,
+            "updates": [
+                {"id": "h73qvumn", "name": "CVE-2014-7817: Command execution in wordexp()."},
+                {
+                    "id": "ml55ngz4",
+                    "name": "CVE-2015-1781: Privilege escalation in gethostbyname_r().",
+                },
+            ],
+        }
+    ],
+    "processes": [
+        {"name": "chronyd", "pid": 705, "target": TARGET},
+        {"name": "httpd", "pid": 1503, "target": TARGET, "installed": ["h73qvumn", "ml55ngz4"]},
+    ],
 }
-TREE = (u"  \u2514\u2500 [h73qvumn]: CVE-2014-7817: Command execution in wordexp().\n"
-        u"  \u2514\u2500 [ml55ngz4]: CVE-2015-1781: Privilege escalation in gethostbyname_r().\n")
+TREE = (
+    "  \u2514\u2500 [h73qvumn]: CVE-2014-7817: Command execution in wordexp().\n"
+    "  \u2514\u2500 [ml55ngz4]: CVE-2015-1781: Privilege escalation in gethostbyname_r().\n"
+)
 KERNEL_SHOW = "Installed updates:\n" + line(ENABLE) + "\n" + BOOTED
 
 
@@ -22,6 +35,7 @@ KERNEL_SHOW = "Installed updates:\n" + line(ENABLE) + "\n" + BOOTED
 def make_enhanced(make_host):
     def make(**changes):
         return make_host(**dict({"client": {"enhanced": True}, "user_space": USER}, **changes))
+
     return make
 
 
@@ -33,8 +47,12 @@ def ksplice(host, *arguments, **more):
 
 def test_all_show(make_enhanced):
     assert ksplice(make_enhanced(), "all", "show") == (
-        0, "Ksplice user-space updates:\nchronyd (705)\nhttpd (1503)\n" + TREE
-        + "\nKsplice kernel updates:\n" + KERNEL_SHOW)
+        0,
+        "Ksplice user-space updates:\nchronyd (705)\nhttpd (1503)\n"
+        + TREE
+        + "\nKsplice kernel updates:\n"
+        + KERNEL_SHOW,
+    )
 
 
 def test_tree_where_the_locale_knows_ascii_only(make_enhanced):
@@ -74,9 +92,11 @@ def test_failures_have_the_same_status(make_enhanced):
 
 
 def test_list_targets(make_enhanced):
-    kernel = "Kernel version: Linux/x86_64/%s/%s\n" % (RELEASE, VERSION)
+    kernel = f"Kernel version: Linux/x86_64/{RELEASE}/{VERSION}\n"
     assert ksplice(make_enhanced(), "all", "list-targets") == (
-        0, "User-space targets:\n\n%s:\n - chronyd (705)\n - httpd (1503)\n\n%s" % (TARGET, kernel))
+        0,
+        f"User-space targets:\n\n{TARGET}:\n - chronyd (705)\n - httpd (1503)\n\n{kernel}",
+    )
 
 
 def test_user_upgrade(make_enhanced):
@@ -95,12 +115,16 @@ def test_user_upgrade(make_enhanced):
 
 
 def test_process_in_another_namespace(make_enhanced):
-    user = dict(USER, processes=[{"name": "rtkit-daemon", "pid": 3680, "target": TARGET, "namespace": True}])
+    user = dict(
+        USER, processes=[{"name": "rtkit-daemon", "pid": 3680, "target": TARGET, "namespace": True}]
+    )
     status, out = ksplice(make_enhanced(user_space=user), "-y", "user", "upgrade")
     assert status == 1
     assert "Ksplice was unable to load the update as the target process is in a" in plain(out)
-    assert (u"Extra information: the process has changed root or mount namespace.\n"
-            u"  \u2514\u2500 rtkit-daemon (3680)\n") in out
+    assert (
+        "Extra information: the process has changed root or mount namespace.\n"
+        "  \u2514\u2500 rtkit-daemon (3680)\n"
+    ) in out
 
 
 def test_no_aware_libraries(make_enhanced):
@@ -108,9 +132,19 @@ def test_no_aware_libraries(make_enhanced):
     assert (status, out.startswith("There are no active user-space targets.")) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", [
-    ["status"], ["-y", "upgrade"], ["kernel"], ["kernel", "history"], ["user", "uname"],
-    ["--frobnicate", "all", "show"], ["kernel", "remove"], ["all", "undo", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["-y", "upgrade"],
+        ["kernel"],
+        ["kernel", "history"],
+        ["user", "uname"],
+        ["--frobnicate", "all", "show"],
+        ["kernel", "remove"],
+        ["all", "undo", "x"],
+    ],
+)
 def test_usage_errors(make_enhanced, arguments):
     status, out, err = make_enhanced().full("ksplice", *arguments)
     assert (status, out, "ksplice: error: " in err) == (2, "", True)
@@ -124,11 +158,13 @@ def test_help_and_version(make_enhanced):
 
 def test_only_there_if_the_scenario_says(make_host):
     import os
+
     assert not os.path.exists(make_host().command("ksplice"))
 
 
 def test_root_and_lock(make_enhanced):
     import fcntl
+
     assert make_enhanced(user="other").full("ksplice", "user", "show")[0] == 1
     host = make_enhanced()
     with open(host.path("var/lib/uptrack/lock"), "w") as lock:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """Updates that will not go in or come out, the client's own retries, and runs that die."""
+
 import os
 import time
 
 import pytest
 import yaml
-
 from agent_host import AFTER_FIRST, AFTER_SECOND, BOOTED, ENABLE, FIRST, SECOND, line, plain
 
 PLAN = "The following steps will be taken:\nInstall " + line(FIRST) + "Install " + line(SECOND)
@@ -21,9 +21,16 @@ def results(host):
 
 
 def test_block_of_a_busy_update(make_host):
-    host = make_host(failures=[failing("cccc3333", "code_busy", processes=[["bash", 1234], ["qemu-kvm", 77]])])
+    host = make_host(
+        failures=[failing("cccc3333", "code_busy", processes=[["bash", 1234], ["qemu-kvm", 77]])]
+    )
     assert host.run("upgrade", "-y") == (
-        1, PLAN + "Installing " + line(FIRST) + "Installing " + line(SECOND)
+        1,
+        PLAN
+        + "Installing "
+        + line(FIRST)
+        + "Installing "
+        + line(SECOND)
         + "Error processing ksplice-cccc3333.tar.gz\n\n"
         "The following actions failed:\nInstall " + line(SECOND) + "\n"
         "Ksplice was unable to install the update because one or more programs\n"
@@ -32,11 +39,12 @@ def test_block_of_a_busy_update(make_host):
         "again does not work, please report this problem to\n"
         "<support@ksplice.com>.  Even if trying again does not work, closing\n"
         "the following programs should make it possible to install this update:\n\n"
-        "  - bash (pid 1234)\n  - qemu-kvm (pid 77)\n\n\n")
+        "  - bash (pid 1234)\n  - qemu-kvm (pid 77)\n\n\n",
+    )
     assert host.applied == ["aaaa1111", "bbbb2222"]  # what went in before stays
     assert host.run("show")[1].endswith(AFTER_FIRST)
     assert [step["ID"] for step in results(host)["Succeeded"]] == ["bbbb2222"]
-    failed, = results(host)["Failed"]
+    (failed,) = results(host)["Failed"]
     assert (failed["ID"], failed["Abort"]) == ("cccc3333", "code_busy")
     assert failed["Stack Check"] == [["bash", "1234"], ["qemu-kvm", "77"]]
     assert (results(host)["Code"], results(host)["Message"]) == (1, "")
@@ -54,7 +62,7 @@ TEXTS = {
     "out_of_memory": "Ksplice failed to install this update because your kernel is out of memory.",
     "cold_update_loaded": "because modules that Uptrack patched off-line are currently loaded.",
     "module_busy": "because it is in use by one or more kernel modules that have been loaded since the update was "
-                   "applied.",
+    "applied.",
     "no_match": "because the code in your running kernel does not match the expected version.",
     "failed_to_find": "because the code in your running kernel does not match the expected version.",
     "bad_system_map": "Ksplice was unable to install this update due to an unexpected internal error.",
@@ -70,23 +78,36 @@ def test_words_of_each_abort(make_host, abort):
     assert TEXTS[abort] in plain(out)
     words = out.split("The following actions failed:\nInstall " + line(FIRST) + "\n")[1]
     assert max(len(row) for row in words.split("\n") if "developers" not in row) <= 70
-    module_row = {"no_match": "  - falcon\n  - xt_x\n", "failed_to_find": "  - falcon\n  - xt_x\n",
-                  "module_busy": " - falcon\n - xt_x\n", "cold_update_loaded": " - falcon\n - xt_x\n"}
-    assert module_row.get(abort, "Uptrack log file: /var/log/uptrack.log\n" if "internal" in out else "") in words
+    module_row = {
+        "no_match": "  - falcon\n  - xt_x\n",
+        "failed_to_find": "  - falcon\n  - xt_x\n",
+        "module_busy": " - falcon\n - xt_x\n",
+        "cold_update_loaded": " - falcon\n - xt_x\n",
+    }
+    assert (
+        module_row.get(
+            abort, "Uptrack log file: /var/log/uptrack.log\n" if "internal" in out else ""
+        )
+        in words
+    )
     assert ("rmmod falcon\n" in words) == (abort in ("no_match", "failed_to_find"))
 
 
 def test_other_words_of_no_match(make_host):
     host = make_host(failures=[failing("bbbb2222", "no_match")])
-    assert ("because your running kernel has been modified from the version provided by your vendor."
-            in plain(host.run("upgrade", "-y")[1]))
+    assert (
+        "because your running kernel has been modified from the version provided by your vendor."
+        in plain(host.run("upgrade", "-y")[1])
+    )
     host.change(failures=[failing("bbbb2222", "no_match", virtualbox=True)])
     assert "VT-x/AMD-V" in host.run("upgrade", "-y")[1]
 
 
 def test_removing_fails_with_its_own_verb(make_host):
-    host = make_host(installed=["aaaa1111", "bbbb2222"], failures=[
-        failing("bbbb2222", "code_busy", verb="remove", processes=[["bash", 7]])])
+    host = make_host(
+        installed=["aaaa1111", "bbbb2222"],
+        failures=[failing("bbbb2222", "code_busy", verb="remove", processes=[["bash", 7]])],
+    )
     status, out = host.run("remove", "-y", "bbbb2222")
     assert status == 1
     assert "Ksplice was unable to remove the update because one or more programs" in plain(out)
@@ -103,7 +124,12 @@ def test_times_counts_runs(make_host):
 def test_client_retries_what_is_busy(make_host):
     host = make_host(failures=[failing("bbbb2222", "code_busy", attempts=2)], retry_wait=0.05)
     assert host.run("upgrade", "-y")[0] == 0
-    assert host.read("var/log/uptrack.log").count("install of bbbb2222 failed with code_busy, next: again") == 2
+    assert (
+        host.read("var/log/uptrack.log").count(
+            "install of bbbb2222 failed with code_busy, next: again"
+        )
+        == 2
+    )
     other = make_host(failures=[failing("bbbb2222", "code_busy", attempts=3)])
     assert other.run("upgrade", "-y")[0] == 1
 
@@ -128,7 +154,9 @@ def test_named_modules_are_unloaded_unless_forbidden(make_host):
     host = make_host(modules=["falcon"], failures=[failure])
     assert host.run("upgrade", "-y")[0] == 0
     assert not os.path.exists(host.path("sys/module/falcon"))
-    careful = make_host(modules=["falcon"], failures=[failure], config={"Settings": {"no_rmmod": "yes"}})
+    careful = make_host(
+        modules=["falcon"], failures=[failure], config={"Settings": {"no_rmmod": "yes"}}
+    )
     assert careful.run("upgrade", "-y")[0] == 1
     assert os.path.exists(careful.path("sys/module/falcon"))
 
@@ -139,7 +167,10 @@ def test_dies_half_way(make_host):
     assert status == -9
     assert out == PLAN + "Installing " + line(FIRST) + "Installing " + line(SECOND)
     assert host.applied == ["aaaa1111", "bbbb2222"]
-    assert host.run("show") == (0, "Installed updates:\n" + line(ENABLE) + line(FIRST))  # effective: unknown
+    assert host.run("show") == (
+        0,
+        "Installed updates:\n" + line(ENABLE) + line(FIRST),
+    )  # effective: unknown
     log = host.read("var/log/uptrack.log")
     assert log.count("run started") == log.count("run ended") + 1
     assert host.run("upgrade", "-y")[1].endswith(AFTER_SECOND)  # and the lock was not left held
@@ -152,8 +183,13 @@ def test_dies_behind_the_last(make_host):
 
 
 def test_faults_pass(make_host):
-    host = make_host(faults=[{"network": "dns", "times": 2}, {"access_key": "bad", "commands": ["install"]},
-                             {"network": "server_error", "skip": 1}])
+    host = make_host(
+        faults=[
+            {"network": "dns", "times": 2},
+            {"access_key": "bad", "commands": ["install"]},
+            {"network": "server_error", "skip": 1},
+        ]
+    )
     assert host.run("show")[0] == 0  # shows do not count
     assert [host.run("upgrade", "-n")[0] for dummy in range(5)] == [10, 10, 0, 18, 0]
     assert [host.run("install", "-n", "bbbb2222")[0] for dummy in range(2)] == [14, 12]
@@ -170,14 +206,18 @@ def test_crash(make_host):
 def test_downloads(make_host):
     host = make_host(updates=[ENABLE, dict(FIRST, download="error")])
     for answer in ("-y", "-n"):
-        assert make_host_fresh(host).run("upgrade", answer) == (1, "Unexpected error downloading update bbbb2222.\n")
+        assert make_host_fresh(host).run("upgrade", answer) == (
+            1,
+            "Unexpected error downloading update bbbb2222.\n",
+        )
     host.change(updates=[ENABLE, dict(FIRST, download="missing")])
-    assert host.run("upgrade", "-n") == (1, "Couldn't download update '%s'.\n" % line(FIRST).rstrip())
+    assert host.run("upgrade", "-n") == (1, f"Couldn't download update '{line(FIRST).rstrip()}'.\n")
 
 
 def make_host_fresh(host):
     """Forget what was unpacked when the host was made."""
     import shutil
+
     shutil.rmtree(host.path(host.cache + "/updates"))
     return host
 
@@ -213,6 +253,7 @@ def test_update_is_preparing_while_it_goes_in(make_host):
 
 def test_interrupted(make_host):
     import signal
+
     host = make_host(updates=[ENABLE, dict(FIRST, seconds=20)])
     process = host.start("uptrack-upgrade", "-y")
     process.stdout.readline()
@@ -225,7 +266,10 @@ def test_interrupted(make_host):
 
 def test_warnings_of_the_end(make_host):
     host = make_host(network="result_error")
-    assert host.run("upgrade", "-n") == (0, BOOTED + PLAN + "Unable to send status to management server\n")
+    assert host.run("upgrade", "-n") == (
+        0,
+        BOOTED + PLAN + "Unable to send status to management server\n",
+    )
     spoiled = make_host()
     os.unlink(spoiled.path(spoiled.cache + "/results"))
     os.mkdir(spoiled.path(spoiled.cache + "/results"))

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """The offline client."""
+
 import json
 import os
 
 import pytest
-
 from agent_host import AFTER_FIRST, AFTER_SECOND, BOOTED, ENABLE, FIRST, RELEASE, SECOND, line
 
-VALUES = ["%s/%s" % (one["effective"]["release"], one["effective"]["version"]) for one in (FIRST, SECOND)]
+VALUES = [
+    "{}/{}".format(one["effective"]["release"], one["effective"]["version"])
+    for one in (FIRST, SECOND)
+]
 
 
 @pytest.fixture
@@ -16,14 +19,18 @@ def make_offline(make_host):
     def make(**changes):
         usual = {"client": {"edition": "offline"}, "network": "dns", "access_key": "missing"}
         return make_host(**dict(usual, **changes))
+
     return make
 
 
-@pytest.mark.parametrize("variant,text", [
-    ("after", "Available effective kernel versions:\n\n"),
-    ("before", "\nAvailable effective kernel versions:\n"),
-    ("absent", "Available effective kernel versions:\n"),
-])
+@pytest.mark.parametrize(
+    "variant,text",
+    [
+        ("after", "Available effective kernel versions:\n\n"),
+        ("before", "\nAvailable effective kernel versions:\n"),
+        ("absent", "Available effective kernel versions:\n"),
+    ],
+)
 def test_list_effective(make_offline, variant, text):
     host = make_offline(list_effective_blank_line=variant)
     assert host.run("upgrade", "--list-effective") == (0, text + "\n".join(VALUES) + "\n")
@@ -43,7 +50,9 @@ def test_effective_goes_so_far_and_no_further(make_offline):
     steps = "The following steps will be taken:\nInstall " + line(FIRST)
     assert host.run("upgrade", "-n", "--effective", VALUES[0]) == (0, BOOTED + steps)
     assert host.run("upgrade", "-y", "--effective=" + VALUES[0]) == (
-        0, steps + "Installing " + line(FIRST) + AFTER_FIRST)
+        0,
+        steps + "Installing " + line(FIRST) + AFTER_FIRST,
+    )
     assert host.run("show", "--available")[1].startswith("Available updates:\n" + line(SECOND))
 
 
@@ -73,16 +82,20 @@ def test_without_updates_package(make_offline):
     host = make_offline(offline_package=False, checked=None, updates=[], installed=[])
     assert host.run("upgrade", "-n")[0] == 13
     package = {"date": "20261112", "updates": [ENABLE, FIRST]}
-    host.write("var/lib/uptrack-lab/updates-%s.json" % RELEASE, json.dumps(package))
+    host.write(f"var/lib/uptrack-lab/updates-{RELEASE}.json", json.dumps(package))
     assert host.run("upgrade", "-y")[0] == 0
     assert host.applied == ["aaaa1111", "bbbb2222"]
     package["updates"].append(SECOND)
-    host.write("var/lib/uptrack-lab/updates-%s.json" % RELEASE, json.dumps(package))
+    host.write(f"var/lib/uptrack-lab/updates-{RELEASE}.json", json.dumps(package))
     assert host.run("upgrade", "-y")[1].endswith(AFTER_SECOND)
     package["updates"][0] = {"id": "x"}
-    host.write("var/lib/uptrack-lab/updates-%s.json" % RELEASE, json.dumps(package))
+    host.write(f"var/lib/uptrack-lab/updates-{RELEASE}.json", json.dumps(package))
     status, out, err = host.full("uptrack-upgrade", "-y")
-    assert (status, out, err.endswith("updates[0].name: is missing, and has to be given\n")) == (78, "", True)
+    assert (status, out, err.endswith("updates[0].name: is missing, and has to be given\n")) == (
+        78,
+        "",
+        True,
+    )
 
 
 def test_still_disabled(make_offline):

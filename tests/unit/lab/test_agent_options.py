@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """The command line and the configuration file."""
-import pytest
 
+import pytest
 from agent_host import AFTER_SECOND, BOOTED, FIRST, SECOND, line, plain
-from uptrack_lab import config as configs, options as opts
+from uptrack_lab import config as configs
+from uptrack_lab import options as opts
 
 PLAN = "The following steps will be taken:\nInstall " + line(FIRST) + "Install " + line(SECOND)
 
@@ -21,22 +22,36 @@ def test_help(make_host):
     assert status == 0
     assert out.startswith("Usage: uptrack-upgrade [options]\n")
     assert "--all" in out
-    for hidden in ("--count", "--available", "--no-network", "--cron", "--init", "--uninstall", "--list-effective"):
+    for hidden in (
+        "--count",
+        "--available",
+        "--no-network",
+        "--cron",
+        "--init",
+        "--uninstall",
+        "--list-effective",
+    ):
         assert hidden not in out
 
 
-@pytest.mark.parametrize("arguments,words", [
-    (["--register", "x"], "no such option: --register"),
-    (["-x"], "no such option: -x"),
-    (["--wait"], "--wait option requires an argument"),
-    (["--wait=soon"], "option --wait: invalid floating-point value: 'soon'"),
-    (["--all=yes"], "--all option does not take a value"),
-    (["--un", "--ver"], "ambiguous option: --ver (--verbose, --version?)"),
-    (["--list-effective"], "no such option: --list-effective"),
-])
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["--register", "x"], "no such option: --register"),
+        (["-x"], "no such option: -x"),
+        (["--wait"], "--wait option requires an argument"),
+        (["--wait=soon"], "option --wait: invalid floating-point value: 'soon'"),
+        (["--all=yes"], "--all option does not take a value"),
+        (["--un", "--ver"], "ambiguous option: --ver (--verbose, --version?)"),
+        (["--list-effective"], "no such option: --list-effective"),
+    ],
+)
 def test_usage_errors(make_host, arguments, words):
     assert make_host().full("uptrack-upgrade", *arguments) == (
-        2, "", "Usage: uptrack-upgrade [options]\n\nuptrack-upgrade: error: %s\n" % words)
+        2,
+        "",
+        f"Usage: uptrack-upgrade [options]\n\nuptrack-upgrade: error: {words}\n",
+    )
 
 
 def test_options_are_read_like_optparse_does():
@@ -45,13 +60,23 @@ def test_options_are_read_like_optparse_does():
     assert (options.ids, options.answer) == (["abc", "def", "-n"], "yes")
 
 
-@pytest.mark.parametrize("name,arguments", [
-    ("upgrade", ["--uninstall"]), ("install", ["--uninstall"]), ("show", ["--uninstall"]),
-    ("upgrade", ["--available"]), ("remove", ["--available", "aaaa1111"]),
-    ("show", ["--available", "--count"]),
-    ("install", ["--all", "aaaa1111"]), ("remove", ["--all", "aaaa1111"]), ("show", ["--all", "aaaa1111"]),
-    ("upgrade", ["--no-network"]), ("remove", ["--no-network", "aaaa1111"]), ("install", ["--no-network", "aaaa1111"]),
-])
+@pytest.mark.parametrize(
+    "name,arguments",
+    [
+        ("upgrade", ["--uninstall"]),
+        ("install", ["--uninstall"]),
+        ("show", ["--uninstall"]),
+        ("upgrade", ["--available"]),
+        ("remove", ["--available", "aaaa1111"]),
+        ("show", ["--available", "--count"]),
+        ("install", ["--all", "aaaa1111"]),
+        ("remove", ["--all", "aaaa1111"]),
+        ("show", ["--all", "aaaa1111"]),
+        ("upgrade", ["--no-network"]),
+        ("remove", ["--no-network", "aaaa1111"]),
+        ("install", ["--no-network", "aaaa1111"]),
+    ],
+)
 def test_bad_mixes(make_host, name, arguments):
     host = make_host(access_key="missing", network="dns")  # both come later
     status, out = host.run(name, *arguments)
@@ -72,9 +97,12 @@ def test_only_verbose_shows_the_key(make_host):
     host = make_host(config={"Auth": {"accesskey": key}})
     for arguments in (["-y"], ["-n"], ["-q", "-y"]):
         assert key not in host.run("upgrade", *arguments)[1]
-    assert "DEBUG: Verifying your access key is valid by requesting: https://updates.ksplice.com/update-repository/" \
-        + key in host.read("var/log/uptrack.log")
-    assert "/%s/+uuid/" % key in host.run("upgrade", "-n", "-v")[1]
+    assert (
+        "DEBUG: Verifying your access key is valid by requesting: https://updates.ksplice.com/update-repository/"
+        + key
+        in host.read("var/log/uptrack.log")
+    )
+    assert f"/{key}/+uuid/" in host.run("upgrade", "-n", "-v")[1]
 
 
 def test_messages_come_first(make_host):
@@ -98,6 +126,7 @@ def test_withdrawn_cron_options_warn(make_host):
 
 def test_missing_config_is_a_missing_key(make_host):
     import os
+
     host = make_host()
     os.unlink(host.path("etc/uptrack/uptrack.conf"))
     assert host.run("upgrade", "-n")[0] == 20
@@ -107,7 +136,7 @@ def test_key_written_later_is_used(make_host):
     host = make_host(access_key="missing", accepted_keys=["right"])
     assert host.run("upgrade", "-n")[0] == 20
     for key, status in (("", 20), ("INSERT_ACCESS_KEY", 20), ("wrong", 14), ("right", 0)):
-        host.write("etc/uptrack/uptrack.conf", "[Auth]\naccesskey = %s\n" % key)
+        host.write("etc/uptrack/uptrack.conf", f"[Auth]\naccesskey = {key}\n")
         assert host.run("upgrade", "-n")[0] == status
 
 
@@ -135,6 +164,7 @@ def test_host_name_override(make_host):
 
 # ---- the parser itself -----------------------------------------------------------------------------------------------
 
+
 def parsed(text):
     return configs.Config("[Settings]\n" + text)
 
@@ -147,29 +177,51 @@ def test_booleans():
     for word in ("", "y", "enabled", '"yes"', "yes # really", "2"):
         with pytest.raises(configs.ConfigError) as caught:
             parsed("autoinstall = " + word)
-        assert str(caught.value) == "Unable to read autoinstall setting from /etc/uptrack/uptrack.conf."
+        assert (
+            str(caught.value)
+            == "Unable to read autoinstall setting from /etc/uptrack/uptrack.conf."
+        )
 
 
 def test_defaults():
     config = configs.Config("")
-    assert (config.install_on_reboot, config.gconf_proxy_lookup, config.debug_to_server) == (True, True, True)
-    assert not (config.upgrade_on_reboot or config.autoinstall or config.no_rmmod or config.known_exploit_detection)
+    assert (config.install_on_reboot, config.gconf_proxy_lookup, config.debug_to_server) == (
+        True,
+        True,
+        True,
+    )
+    assert not (
+        config.upgrade_on_reboot
+        or config.autoinstall
+        or config.no_rmmod
+        or config.known_exploit_detection
+    )
     assert config.url == "https://updates.ksplice.com/update-repository"
 
 
 def test_python_2_rules():
-    assert parsed("AutoInstall = yes").autoinstall                            # keys in any case
-    assert not configs.Config("[settings]\nautoinstall = yes").autoinstall    # sections are not
-    assert parsed("autoinstall = no\nautoinstall = yes").autoinstall          # the last one counts
-    assert parsed("autoinstall = yes\n[Auth]\n[Settings]\nno_rmmod = yes").autoinstall  # sections merge
+    assert parsed("AutoInstall = yes").autoinstall  # keys in any case
+    assert not configs.Config("[settings]\nautoinstall = yes").autoinstall  # sections are not
+    assert parsed("autoinstall = no\nautoinstall = yes").autoinstall  # the last one counts
+    assert parsed(
+        "autoinstall = yes\n[Auth]\n[Settings]\nno_rmmod = yes"
+    ).autoinstall  # sections merge
     assert parsed("autoinstall = yes ; why not").autoinstall
-    assert parsed("# autoinstall = maybe\n; autoinstall = maybe\nrem autoinstall = maybe\n").autoinstall is False
+    assert (
+        parsed(
+            "# autoinstall = maybe\n; autoinstall = maybe\nrem autoinstall = maybe\n"
+        ).autoinstall
+        is False
+    )
     assert parsed("unknown = %(nothing)s\n[More]\nx = 50%").autoinstall is False  # never fetched
     assert configs.Config("[DEFAULT]\nautoinstall = yes\n[Settings]\n").autoinstall
     assert configs.Config("[Auth]\naccesskey = a#b ; c").accesskey == "a#b"
     assert configs.Config("[Auth]\naccesskey = 'k'").accesskey == "'k'"
     assert configs.Config("[Auth]\naccesskey = a\n  b").accesskey == "a\nb"
-    assert configs.Config("[Network]\nhttps_proxy = http://u:p%%40w@h").https_proxy == "http://u:p%40w@h"
+    assert (
+        configs.Config("[Network]\nhttps_proxy = http://u:p%%40w@h").https_proxy
+        == "http://u:p%40w@h"
+    )
     assert configs.Config("[Network]\nssl_ca_cert_file =\n").ssl_ca_cert_file == ""
     assert configs.Config("[Auth]\naccesskey = %(x)s\nx = k%%y").accesskey == "k%y"
 
@@ -188,4 +240,6 @@ def test_a_lone_percent_crashes(value):
 
 
 def test_upgrade_all(make_host):
-    assert make_host().run("upgrade", "-y", "--all")[1].endswith(AFTER_SECOND)  # what the offline package runs
+    assert (
+        make_host().run("upgrade", "-y", "--all")[1].endswith(AFTER_SECOND)
+    )  # what the offline package runs

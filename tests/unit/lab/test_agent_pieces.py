@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """The agent's pure parts: plans, and YAML as PyYAML writes it."""
+
 import pytest
 import yaml
-from hypothesis import given, settings, strategies as st
-from extent import rounds
-
 from agent_host import KERNEL
-from uptrack_lab import kernel as kernels, plan, server, world, yaml_files
+from extent import rounds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uptrack_lab import kernel as kernels
+from uptrack_lab import plan, server, world, yaml_files
 
 # ---- plans -----------------------------------------------------------------------------------------------------------
 
@@ -18,8 +20,17 @@ def catalogues(draw):
     updates = []
     for place in range(draw(st.integers(0, 9))):
         earlier = [update["id"] for update in updates]
-        pick = st.lists(st.sampled_from(earlier), max_size=2, unique=True) if earlier else st.just([])
-        updates.append({"id": "u%d" % place, "requires": draw(pick), "supersedes": draw(pick), "effective": None})
+        pick = (
+            st.lists(st.sampled_from(earlier), max_size=2, unique=True) if earlier else st.just([])
+        )
+        updates.append(
+            {
+                "id": "u%d" % place,
+                "requires": draw(pick),
+                "supersedes": draw(pick),
+                "effective": None,
+            }
+        )
     return draw(st.permutations(updates))
 
 
@@ -42,7 +53,9 @@ def follow(updates, installed, steps):
             now.remove(one)
         else:
             assert one not in now
-            assert requires[one] <= now or any(set(update["supersedes"]) & (requires[one] - now) for update in updates)
+            assert requires[one] <= now or any(
+                set(update["supersedes"]) & (requires[one] - now) for update in updates
+            )
             now.add(one)
     return now
 
@@ -53,7 +66,11 @@ def test_removal_takes_out_what_needs_it_and_no_more(situation):
     left = follow(updates, installed, plan.to_remove(updates, installed, unwanted))
     assert not left & unwanted
     for one in installed - left - unwanted:  # each of these stood on something that went
-        assert [update for update in updates if update["id"] == one and set(update["requires"]) & (installed - left)]
+        assert [
+            update
+            for update in updates
+            if update["id"] == one and set(update["requires"]) & (installed - left)
+        ]
 
 
 @given(situations())
@@ -90,10 +107,17 @@ def test_effective_kernel_strips_only_the_architecture():
     assert plan.effective_kernel(other, [], ())["package_version"] == "6.8.0-31-generic"
 
 
-@pytest.mark.parametrize("abort,processes,took,move", [
-    ("code_busy", [["bash", 1]], 0.1, "again"), ("code_busy", [["bash", 1]], 5.1, "give up"),
-    ("code_busy", [["krfcommd", 1]], 9, "rmmod rfcomm"), ("no_match", [], 0, "rmmod"),
-    ("failed_to_find", [], 0, "rmmod"), ("out_of_memory", [], 0, "give up")])
+@pytest.mark.parametrize(
+    "abort,processes,took,move",
+    [
+        ("code_busy", [["bash", 1]], 0.1, "again"),
+        ("code_busy", [["bash", 1]], 5.1, "give up"),
+        ("code_busy", [["krfcommd", 1]], 9, "rmmod rfcomm"),
+        ("no_match", [], 0, "rmmod"),
+        ("failed_to_find", [], 0, "rmmod"),
+        ("out_of_memory", [], 0, "give up"),
+    ],
+)
 def test_next_move(abort, processes, took, move):
     problem = {"abort": abort, "processes": processes, "removable": ["m"]}
     assert kernels.next_move(problem, False, 2, False, False, took) == move
@@ -114,18 +138,54 @@ def test_utc():
 
 TEXTS = st.one_of(
     st.text(alphabet="ab z'\":#,[]{}-?!019.\u00e9\n%&*|>@`~=<x_+eTZ", max_size=60),
-    st.lists(st.text(alphabet="abc:,'-.", min_size=1, max_size=12), min_size=5, max_size=40).map(" ".join),
-    st.lists(st.text(alphabet="abc  \n\"\\\t\xe9\u2028\U0001f427", max_size=12), min_size=5,
-             max_size=40).map(" ".join),
+    st.lists(st.text(alphabet="abc:,'-.", min_size=1, max_size=12), min_size=5, max_size=40).map(
+        " ".join
+    ),
+    st.lists(
+        st.text(alphabet='abc  \n"\\\t\xe9\u2028\U0001f427', max_size=12), min_size=5, max_size=40
+    ).map(" ".join),
     st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=20),
-    st.sampled_from(["12345678", "1e5", "2026-01-01", "yes", "No", "0x12", "1:30", "1_0", ".5", "08", "0o7", "1.5.2",
-                     "-", "=", "<<", "null", "~", "2026-11-22 03:10:05.12", "5.15.0-302.el9uek.x86_64", "#2 SMP"]))
+    st.sampled_from(
+        [
+            "12345678",
+            "1e5",
+            "2026-01-01",
+            "yes",
+            "No",
+            "0x12",
+            "1:30",
+            "1_0",
+            ".5",
+            "08",
+            "0o7",
+            "1.5.2",
+            "-",
+            "=",
+            "<<",
+            "null",
+            "~",
+            "2026-11-22 03:10:05.12",
+            "5.15.0-302.el9uek.x86_64",
+            "#2 SMP",
+        ]
+    ),
+)
 SCALARS = st.one_of(TEXTS, st.booleans(), st.integers(0, 999), st.none())
 KEYS = st.sampled_from(["Alpha", "Beta gamma", "C", "Nonmatching Modules", "SHA-1"])
 LEAVES = st.one_of(st.dictionaries(KEYS, SCALARS, max_size=5), st.lists(SCALARS, max_size=12))
 MIDDLE = st.dictionaries(KEYS, st.one_of(SCALARS, LEAVES), max_size=5)
-DOCUMENTS = st.dictionaries(KEYS, st.one_of(SCALARS, LEAVES, MIDDLE, st.lists(st.one_of(MIDDLE, LEAVES), max_size=6),
-                                            st.dictionaries(KEYS, MIDDLE, max_size=3)), min_size=1, max_size=5)
+DOCUMENTS = st.dictionaries(
+    KEYS,
+    st.one_of(
+        SCALARS,
+        LEAVES,
+        MIDDLE,
+        st.lists(st.one_of(MIDDLE, LEAVES), max_size=6),
+        st.dictionaries(KEYS, MIDDLE, max_size=3),
+    ),
+    min_size=1,
+    max_size=5,
+)
 
 
 @given(DOCUMENTS)
@@ -138,8 +198,14 @@ def test_yaml_is_read_back_by_others_and_by_us(data):
 
 def as_the_client_writes(data):
     """PyYAML's quick writer, with the settings that lay a file out as the recordings of the real client have it."""
-    return yaml.dump(data, Dumper=yaml.CSafeDumper, default_flow_style=None, version=(1, 1),
-                     explicit_start=True, explicit_end=True)
+    return yaml.dump(
+        data,
+        Dumper=yaml.CSafeDumper,
+        default_flow_style=None,
+        version=(1, 1),
+        explicit_start=True,
+        explicit_end=True,
+    )
 
 
 @given(DOCUMENTS)
@@ -148,13 +214,22 @@ def test_yaml_is_laid_out_as_pyyaml_does(data):
     assert yaml_files.dump(data) == as_the_client_writes(data)
 
 
-@pytest.mark.parametrize("text", ["x" * 90 + "\t  ", "x" * 90 + "\t ", "   " * 30 + "\t", "\t" + "a  " * 60])
+@pytest.mark.parametrize(
+    "text", ["x" * 90 + "\t  ", "x" * 90 + "\t ", "   " * 30 + "\t", "\t" + "a  " * 60]
+)
 def test_blanks_at_the_edge_of_a_quoted_text(text):
-    for data in ({"A": text}, {"A": [text, text]}, {"A": {"B": [text]}, "C": [{"A": text}, {"D": [1]}]}):
+    for data in (
+        {"A": text},
+        {"A": [text, text]},
+        {"A": {"B": [text]}, "C": [{"A": text}, {"D": [1]}]},
+    ):
         assert yaml_files.dump(data) == as_the_client_writes(data)
 
 
-@given(st.integers(1, 300).flatmap(lambda size: st.binary(min_size=size, max_size=size)), st.lists(MIDDLE, max_size=2))
+@given(
+    st.integers(1, 300).flatmap(lambda size: st.binary(min_size=size, max_size=size)),
+    st.lists(MIDDLE, max_size=2),
+)
 @settings(deadline=None)
 def test_bytes_are_laid_out_as_pyyaml_does(content, others):
     data = {"UptrackLog": content, "Others": others}
@@ -165,15 +240,26 @@ def test_bytes_are_laid_out_as_pyyaml_does(content, others):
 
 @given(st.text(max_size=200))
 def test_rubbish_is_unreadable_and_nothing_else(text):
-    for attempt in (text, "---\n%s\n...\n" % text):
+    for attempt in (text, f"---\n{text}\n...\n"):
         try:
             yaml_files.load(attempt)
         except yaml_files.Unreadable:
             pass
 
 
-@pytest.mark.parametrize("text", ["", "--- {A: 1}", "---\nA:\n...\n", "---\nA: [b\n...\n", "---\nA: {b c}\n...\n",
-                                  "---\nA: 'b\n...\n", "---\nA: [b] c\n...\n", "---\n- a\nB: c\n...\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "--- {A: 1}",
+        "---\nA:\n...\n",
+        "---\nA: [b\n...\n",
+        "---\nA: {b c}\n...\n",
+        "---\nA: 'b\n...\n",
+        "---\nA: [b] c\n...\n",
+        "---\n- a\nB: c\n...\n",
+    ],
+)
 def test_unreadable(text):
     with pytest.raises(yaml_files.Unreadable):
         yaml_files.load(text)

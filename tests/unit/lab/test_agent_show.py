@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """uptrack-show, uptrack-uname and uname."""
+
 import os
 
 import pytest
-
 from agent_host import AFTER_FIRST, BOOTED, ENABLE, FIRST, RELEASE, SECOND, VERSION, line, plain
 
 
 def test_installed_in_catalogue_order(make_host):
     host = make_host(installed=["bbbb2222", "aaaa1111"])
-    assert host.run("show") == (0, "Installed updates:\n" + line(ENABLE) + line(FIRST) + "\n" + AFTER_FIRST)
+    assert host.run("show") == (
+        0,
+        "Installed updates:\n" + line(ENABLE) + line(FIRST) + "\n" + AFTER_FIRST,
+    )
 
 
 def test_nothing_installed(make_host):
@@ -19,7 +22,10 @@ def test_nothing_installed(make_host):
 
 def test_available(make_host):
     host = make_host()
-    assert host.run("show", "--available") == (0, "Available updates:\n" + line(FIRST) + line(SECOND) + "\n" + BOOTED)
+    assert host.run("show", "--available") == (
+        0,
+        "Available updates:\n" + line(FIRST) + line(SECOND) + "\n" + BOOTED,
+    )
     host.run("upgrade", "-y")
     assert host.run("show", "--available")[1].startswith("Available updates:\nNone\n")
 
@@ -27,18 +33,29 @@ def test_available(make_host):
 def test_available_leaves_removals_out(make_host):
     better = {"id": "dddd4444", "name": "Improved fix.", "supersedes": ["bbbb2222"]}
     host = make_host(updates=[ENABLE, FIRST, better], installed=["aaaa1111", "bbbb2222"])
-    assert host.run("show", "--available")[1].startswith("Available updates:\n" + line(better) + "\n")
+    assert host.run("show", "--available")[1].startswith(
+        "Available updates:\n" + line(better) + "\n"
+    )
 
 
 def test_all(make_host):
     assert make_host().run("show", "--all") == (
-        0, "Available updates:\n" + line(FIRST) + line(SECOND)
-        + "Installed updates:\n" + line(ENABLE) + "\n" + BOOTED)
+        0,
+        "Available updates:\n"
+        + line(FIRST)
+        + line(SECOND)
+        + "Installed updates:\n"
+        + line(ENABLE)
+        + "\n"
+        + BOOTED,
+    )
 
 
 def test_available_is_as_old_as_the_last_upgrade(make_host):
     host = make_host(updates=[ENABLE, FIRST, dict(SECOND, published="-60s")])
-    assert host.run("show", "--available")[1] == "Available updates:\n" + line(FIRST) + "\n" + BOOTED
+    assert (
+        host.run("show", "--available")[1] == "Available updates:\n" + line(FIRST) + "\n" + BOOTED
+    )
     host.run("upgrade", "-n")
     assert line(SECOND) in host.run("show", "--available")[1]
 
@@ -52,7 +69,9 @@ def test_count(make_host):
 
 def test_never_checked(make_host):
     host = make_host(checked=None)
-    no_list = "Unable to read the package list.\nPlease run 'uptrack-upgrade -n' to download a new one.\n"
+    no_list = (
+        "Unable to read the package list.\nPlease run 'uptrack-upgrade -n' to download a new one.\n"
+    )
     assert host.run("show") == (1, no_list)
     assert host.run("show", "--available") == (1, no_list)
 
@@ -68,12 +87,24 @@ def test_no_plan(make_host):
 
 
 def test_details(make_host):
-    host = make_host(updates=[dict(ENABLE, details="Makes it work.\n\nReally."), FIRST, dict(SECOND, details=None)])
+    host = make_host(
+        updates=[
+            dict(ENABLE, details="Makes it work.\n\nReally."),
+            FIRST,
+            dict(SECOND, details=None),
+        ]
+    )
     assert host.run("show", "aaaa1111") == (
-        0, "Update aaaa1111 is installed on your system.  Detailed description:\n\nMakes it work.\n\nReally.\n\n")
+        0,
+        "Update aaaa1111 is installed on your system.  Detailed description:\n\nMakes it work.\n\nReally.\n\n",
+    )
     assert host.run("show", "bbbb2222")[1].startswith(
-        "Update bbbb2222 is NOT installed on your system.  Detailed description:\n\n")
-    assert host.run("show", "cccc3333") == (0, "Unable to retrieve detailed description of update cccc3333.\n")
+        "Update bbbb2222 is NOT installed on your system.  Detailed description:\n\n"
+    )
+    assert host.run("show", "cccc3333") == (
+        0,
+        "Unable to retrieve detailed description of update cccc3333.\n",
+    )
     assert host.run("show", "zzzz9999") == (0, "Don't know about update zzzz9999; skipping.\n")
 
 
@@ -83,8 +114,16 @@ def test_wants_a_key_all_the_same(make_host):
     assert host.run("show", "--no-network")[0] == 0
 
 
-@pytest.mark.parametrize("trouble", [{"disabled": True}, {"access_key": "expired"}, {"access_key": "bad"},
-                                     {"network": "dns"}, {"unsupported": False, "network": "server_error"}])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"disabled": True},
+        {"access_key": "expired"},
+        {"access_key": "bad"},
+        {"network": "dns"},
+        {"unsupported": False, "network": "server_error"},
+    ],
+)
 def test_needs_neither_service_nor_leave(make_host, trouble):
     status, out = make_host(**trouble).run("show")
     assert (status, out) == (0, "Installed updates:\n" + line(ENABLE) + "\n" + BOOTED)
@@ -112,7 +151,10 @@ def test_signature_is_checked_every_time(make_host):
 def test_effective_line_is_gone_after_tampering(make_host):
     host = make_host()
     host.write("sys/kernel/ksplice/zzzz9999/stage", "applied\n")
-    assert host.run("show") == (0, "Installed updates:\n" + line(ENABLE))  # not in the list: not counted
+    assert host.run("show") == (
+        0,
+        "Installed updates:\n" + line(ENABLE),
+    )  # not in the list: not counted
     assert host.run("upgrade", "-n")[1].startswith("The following steps will be taken:\n")
 
 
@@ -120,13 +162,13 @@ def test_uname(make_host):
     host = make_host()
     assert host.full("uname") == (0, "Linux\n", "")
     assert host.full("uname", "-r")[1] == RELEASE + "\n"
-    assert host.full("uname", "-srvm")[1] == "Linux %s %s x86_64\n" % (RELEASE, VERSION)
-    assert host.full("uname", "-r", "-s")[1] == "Linux %s\n" % RELEASE
+    assert host.full("uname", "-srvm")[1] == f"Linux {RELEASE} {VERSION} x86_64\n"
+    assert host.full("uname", "-r", "-s")[1] == f"Linux {RELEASE}\n"
     assert host.full("uname", "-n")[1] == "web1\n"
     for flag in "mpi":
         assert host.full("uname", "-" + flag)[1] == "x86_64\n"
     assert host.full("uname", "-o")[1] == "GNU/Linux\n"
-    everything = "Linux web1 %s %s x86_64 x86_64 x86_64 GNU/Linux\n" % (RELEASE, VERSION)
+    everything = f"Linux web1 {RELEASE} {VERSION} x86_64 x86_64 x86_64 GNU/Linux\n"
     assert host.full("uname", "-a")[1] == host.full("uname", "--all")[1] == everything
     assert host.full("uname", "--kernel-release")[1] == RELEASE + "\n"
     status, out, err = host.full("uname", "-x")
@@ -135,11 +177,17 @@ def test_uname(make_host):
 
 def test_uptrack_uname(make_host):
     host = make_host()
-    assert host.run("uname", "-r") == (0, RELEASE + "\n")  # patched, but only by an enablement update
+    assert host.run("uname", "-r") == (
+        0,
+        RELEASE + "\n",
+    )  # patched, but only by an enablement update
     host.run("upgrade", "-y")
     assert host.run("uname", "-a") == (
-        0, "Linux web1 %s %s x86_64 x86_64 x86_64 GNU/Linux\n" % (
-            SECOND["effective"]["release"], SECOND["effective"]["version"]))
+        0,
+        "Linux web1 {} {} x86_64 x86_64 x86_64 GNU/Linux\n".format(
+            SECOND["effective"]["release"], SECOND["effective"]["version"]
+        ),
+    )
     assert host.full("uname", "-r")[1] == RELEASE + "\n"
     host.write("sys/kernel/ksplice/zzzz9999/stage", "applied\n")
     assert host.run("uname", "-r") == (0, RELEASE + "\n")

@@ -81,7 +81,7 @@ def test_it_has_the_format_of_the_recordings_and_tells_the_same(record):
 
 
 def test_nothing_in_it_tells_who_it_was(record):
-    proxy = {"Network": {"https_proxy": "http://patching:%s@proxy:3128" % PASSWORD}}
+    proxy = {"Network": {"https_proxy": f"http://patching:{PASSWORD}@proxy:3128"}}
     # The client tells the proxy's whole URL where it cannot be found, wrapped as it comes.
     host, status, said, found = record(
         "--run", "uptrack-upgrade -v -n", config=proxy, network="proxy"

@@ -9,16 +9,25 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-import forked_agent  # noqa: E402
+import forked_agent  # noqa: E402 - it says where the agent is
+
 import emulated_host  # noqa: E402
-from ansible_collections.rebootless.ksplice.plugins.module_utils import apply, facts, probe  # noqa: E402
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts, probe
 
 KEY = "0123456789abcdef" * 4
-KERNEL = {"release": "5.15.0-302.167.6.el9uek.x86_64", "version": "#2 SMP Tue Oct 29 17:10:51 PDT 2024", "machine": "x86_64"}
+KERNEL = {
+    "release": "5.15.0-302.167.6.el9uek.x86_64",
+    "version": "#2 SMP Tue Oct 29 17:10:51 PDT 2024",
+    "machine": "x86_64",
+}
 
 
 def update(ident, name, minor=None, **more):
-    effective = {"release": "5.15.0-%d.167.6.el9uek.x86_64" % minor, "version": KERNEL["version"]} if minor else None
+    effective = (
+        {"release": "5.15.0-%d.167.6.el9uek.x86_64" % minor, "version": KERNEL["version"]}
+        if minor
+        else None
+    )
     return dict({"id": ident, "name": name, "effective": effective}, **more)
 
 
@@ -47,8 +56,18 @@ class Host:
         self.commands = []
         # Whether each command of the agent is a program of its own, for tests of what happens when it is killed.
         self.own_processes = False
-        self.scenario = dict({"kernel": KERNEL, "updates": UPDATES, "installed": [], "checked": "-600s", "accepted_keys": [KEY],
-                              "lock_wait": 0.1, "retry_wait": 0.01}, **scenario)
+        self.scenario = dict(
+            {
+                "kernel": KERNEL,
+                "updates": UPDATES,
+                "installed": [],
+                "checked": "-600s",
+                "accepted_keys": [KEY],
+                "lock_wait": 0.1,
+                "retry_wait": 0.01,
+            },
+            **scenario,
+        )
         emulated_host.create_host(self.root, self.scenario, str(program))
 
     def path(self, name):
@@ -74,8 +93,13 @@ class Host:
         if not self.own_processes and os.path.basename(argv[0]).startswith("uptrack-"):
             rc, out, err = forked_agent.run(self.root, argv)
             return rc, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
-        done = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                                env=dict(os.environ, UPTRACK_LAB_ROOT=self.root))
+        done = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env=dict(os.environ, UPTRACK_LAB_ROOT=self.root),
+        )
         out, err = done.communicate()
         return done.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
@@ -97,7 +121,9 @@ class Host:
         self.commands = []
         given = {name: spec.get("default") for name, spec in apply.ARGUMENTS.items()}
         given.update(params)
-        return clean(apply.apply(self.agent(), given, check, "host", self.sleep, lambda: sum(self.slept)))
+        return clean(
+            apply.apply(self.agent(), given, check, "host", self.sleep, lambda: sum(self.slept))
+        )
 
     def sleep(self, seconds):
         self.slept.append(seconds)
@@ -110,12 +136,16 @@ class Host:
     def in_kernel(self):
         """The IDs that the emulated kernel holds: the truth to compare with."""
         directory = self.path("sys/kernel/ksplice")
-        return sorted(name for name in (os.listdir(directory) if os.path.isdir(directory) else []) if self.stage(name) == "applied\n")
+        return sorted(
+            name
+            for name in (os.listdir(directory) if os.path.isdir(directory) else [])
+            if self.stage(name) == "applied\n"
+        )
 
     def stage(self, ident):
         """What the kernel says of an update; None of one that is just on its way in or out, as the agent may still be at work."""
         try:
-            return self.read("sys/kernel/ksplice/%s/stage" % ident)
+            return self.read(f"sys/kernel/ksplice/{ident}/stage")
         except FileNotFoundError:
             return None
 
@@ -134,6 +164,7 @@ def make_host(tmp_path, program):
     def make(**scenario):
         count.append(1)
         return Host(tmp_path / ("host%d" % len(count)), scenario, program)
+
     return make
 
 

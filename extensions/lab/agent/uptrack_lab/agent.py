@@ -4,13 +4,21 @@
 
 The numbers in comments are the steps of reference, section 10; the order is the point of this file.
 """
+
 import os
 import signal
 import sys
 import time
 
-from . import (config as configs, console as consoles, effective as effectives, kernel as kernels, options as opts,
-               plan, records as recs, scenario as scenarios, server, texts, world as w, yaml_files)
+from . import config as configs
+from . import console as consoles
+from . import effective as effectives
+from . import kernel as kernels
+from . import options as opts
+from . import plan, server, texts, yaml_files
+from . import records as recs
+from . import scenario as scenarios
+from . import world as w
 from .console import DEBUG, ERROR, INFO, WARNING
 
 UNKNOWN = object()  # effective kernel: this run has not learned anything about it
@@ -40,7 +48,7 @@ def main(command, arguments):
     try:
         options = opts.parse(arguments, offline)
     except opts.UsageError as error:
-        consoles.complain("Usage: %s [options]\n\n%s: error: %s" % (command, command, error))
+        consoles.complain(f"Usage: {command} [options]\n\n{command}: error: {error}")
         return 2
     if options.help:
         consoles.put(opts.help_text(command, offline) + "\n")
@@ -59,7 +67,7 @@ def run(world, scenario, command, options, shown):
         if os.geteuid() != 0 or scenario["user"] != "root":
             consoles.complain(texts.NOT_ROOT)
         return 1
-    console.event("run started: %s" % as_json(shown))
+    console.event(f"run started: {as_json(shown)}")
     status = 255
     try:
         status = Run(world, scenario, command, options, console, arguments=shown[1:]).go()
@@ -74,7 +82,7 @@ def is_offline(scenario):
 
 def offline_package_path(release):
     """Where an offline updates package puts its catalogue: {"date": "20261112", "updates": [...]}."""
-    return "%s/updates-%s.json" % (w.LAB, release)
+    return f"{w.LAB}/updates-{release}.json"
 
 
 def with_offline_package(world, scenario):
@@ -85,8 +93,11 @@ def with_offline_package(world, scenario):
         return scenario
     shown = world.path(path)
     from . import scenario_check
+
     data = scenario_check.parse_json(text, shown)
-    updates = scenario_check.check_updates(data.get("updates") if isinstance(data, dict) else None, shown)
+    updates = scenario_check.check_updates(
+        data.get("updates") if isinstance(data, dict) else None, shown
+    )
     return dict(scenario, updates=updates, offline_package=True)
 
 
@@ -95,7 +106,7 @@ class Run(object):
         self.world = world
         self.scenario = scenario
         self.command = command
-        self.mode = command[len("uptrack-"):]
+        self.mode = command[len("uptrack-") :]
         self.options = options
         self.console = console
         self.now = now
@@ -108,9 +119,9 @@ class Run(object):
         self.effective_before = None
         self.package_list = None
         self.uuid_of_run = new_uuid()
-        self.history = []          # (moment, level, words) of all that was said: the debug log in `results`
-        self.contacted = False     # the service answered
-        self.can_plan = False      # should this run fail, the service says anew what waits
+        self.history = []  # (moment, level, words) of all that was said: the debug log in `results`
+        self.contacted = False  # the service answered
+        self.can_plan = False  # should this run fail, the service says anew what waits
         self.uninstalled = False
         self.new_kernel = False
         self.succeeded, self.failed = [], []
@@ -131,19 +142,19 @@ class Run(object):
 
     def go(self):
         try:
-            self.read_config()                                     # 2
-            if self.options.version:                               # 3
+            self.read_config()  # 2
+            if self.options.version:  # 3
                 self.console.answer(self.scenario["client"]["version"])
                 return 0
-            self.refuse_bad_mix()                                  # 4
+            self.refuse_bad_mix()  # 4
             if self.options.check_init:
                 return 0 if self.boot_applies() else 1
             if self.config.cron_output and not self.options.cron:
                 self.say(texts.CRON_OUTPUT, WARNING)
-            if self.options.cron and self.backs_off():             # 5
+            if self.options.cron and self.backs_off():  # 5
                 return 0
             self.play_fault()
-            lock = self.take_lock()                                # 6
+            lock = self.take_lock()  # 6
         except Stop as stop:
             return self.stopped(stop)
         except (configs.InterpolationCrash, OSError) as error:
@@ -162,7 +173,9 @@ class Run(object):
         self.effective_before = effectives.read(self.world, self.kernel)
         self.note("D-Bus not present, will not notify uptrack-manager.")
         self.note("")
-        self.note("Client invoked as: /usr/sbin/%s %s" % (self.command, " ".join(self.arguments)))
+        self.note(
+            "Client invoked as: /usr/sbin/{} {}".format(self.command, " ".join(self.arguments))
+        )
         try:
             try:
                 code = flow()
@@ -204,7 +217,7 @@ class Run(object):
             except OSError:
                 self.hostname = ""
             if not self.hostname:
-                raise Stop(1, texts.config_error("Unable to read a host name from %s." % path))
+                raise Stop(1, texts.config_error(f"Unable to read a host name from {path}."))
         else:
             self.hostname = self.scenario["hostname"] or os.uname()[1]
 
@@ -228,6 +241,7 @@ class Run(object):
                 return True
         if self.scenario["cron_sleep"]:
             import random
+
             time.sleep(random.uniform(0, self.scenario["cron_sleep"]))
         return False
 
@@ -236,17 +250,26 @@ class Run(object):
         changing = self.mode in scenarios.CHANGING_COMMANDS
         fault = {}
         if changing and self.scenario["faults"]:
-            fault = self.state.change(lambda data: scenarios.next_fault(self.scenario, data, self.mode))
+            fault = self.state.change(
+                lambda data: scenarios.next_fault(self.scenario, data, self.mode)
+            )
             if fault:
                 self.scenario = dict(self.scenario, **fault)
         held = fault.get("lock_held")
         if held is None and self.scenario["lock_held"]:
-            first = self.state.change(lambda data: not data.get("lock_held") and data.update(lock_held=True) is None)
+            first = self.state.change(
+                lambda data: not data.get("lock_held") and data.update(lock_held=True) is None
+            )
             held = self.scenario["lock_held"] if first else 0
         if held:
             w.hold_lock_in_background(self.world.path(w.LOCK), held)
-        self.service = server.Service(self.scenario, self.config, self.world,
-                                      self.state.created(self.world.path(w.SCENARIO)), self.now)
+        self.service = server.Service(
+            self.scenario,
+            self.config,
+            self.world,
+            self.state.created(self.world.path(w.SCENARIO)),
+            self.now,
+        )
 
     def take_lock(self):
         try:
@@ -261,12 +284,12 @@ class Run(object):
     def change(self):
         options = self.options
         asks_service = not (self.offline or options.no_network or options.uninstall)
-        if asks_service and not self.config.has_key:               # 7
+        if asks_service and not self.config.has_key:  # 7
             raise Stop(20, texts.no_key())
-        if asks_service:                                           # 8
+        if asks_service:  # 8
             self.ask_status()
-        self.require_sysfs()                                       # 9
-        expired = self.get_list(asks_service)                      # 10
+        self.require_sysfs()  # 9
+        expired = self.get_list(asks_service)  # 10
         self.say_alert()
         if expired:
             self.say(self.scenario["expired_message"], WARNING)
@@ -274,14 +297,19 @@ class Run(object):
             return self.list_effective()
         if asks_service or self.offline:
             self.can_plan = not expired
-            self.download()                                        # 11
-        if self.world.exists(w.DISABLE):                           # 12
+            self.download()  # 11
+        if self.world.exists(w.DISABLE):  # 12
             raise Stop(1, texts.DISABLED)
-        by_saved_plan = self.mode == "remove" and options.all and (
-            options.no_network or options.uninstall or expired)
-        if expired and not by_saved_plan:                          # 13
-            refused = "Removing individual updates" if self.mode == "remove" else "Installing updates"
-            raise Stop(17, "%s is disabled." % refused)
+        by_saved_plan = (
+            self.mode == "remove"
+            and options.all
+            and (options.no_network or options.uninstall or expired)
+        )
+        if expired and not by_saved_plan:  # 13
+            refused = (
+                "Removing individual updates" if self.mode == "remove" else "Installing updates"
+            )
+            raise Stop(17, f"{refused} is disabled.")
         if self.scenario["crash"]:
             raise RuntimeError("the scenario says crash")
         if by_saved_plan:
@@ -292,7 +320,7 @@ class Run(object):
 
     def ask_status(self):
         self.count_contact()
-        self.note("Verifying your access key is valid by requesting: %s/status" % self.service_url())
+        self.note(f"Verifying your access key is valid by requesting: {self.service_url()}/status")
         try:
             answer = self.service.status()
         except server.Refused as refused:
@@ -319,7 +347,7 @@ class Run(object):
 
     def note_refusal(self, refused):
         if refused.code == 14:
-            self.note("Your access key (%s) is invalid." % self.config.accesskey)
+            self.note(f"Your access key ({self.config.accesskey}) is invalid.")
         else:
             self.note("Unexpected error retrieving status file")
         self.note("The server said:")
@@ -331,7 +359,7 @@ class Run(object):
 
     def service_url(self):
         parts = self.config.url, server.quoted(self.config.accesskey or ""), self.uuid()
-        return "%s/%s/+uuid/%s" % parts
+        return "{}/{}/+uuid/{}".format(*parts)
 
     def count_contact(self):
         """Each request has a number.  In place: a rename on each of them would be the slowest part of a run."""
@@ -383,16 +411,26 @@ class Run(object):
 
     def list_from_service(self):
         """Fetch the list unless the one here is good and new enough."""
-        self.note("Getting package list and signature from %s/%s" % (
-            self.service_url(), server.quoted(server.slashed(self.kernel))))
+        self.note(
+            f"Getting package list and signature from {self.service_url()}/{server.quoted(server.slashed(self.kernel))}"
+        )
         self.service.ask_for_list()
         if self.scenario["bad_signature"]:
             raise Stop(1, texts.bad_signature())
         if self.service.expired:
-            self.world.write(self.records.path("packages.yml.expired"), self.scenario["expired_message"] + "\n")
-            self.note("The server returned error code 420:\nMessage: %s\n" % self.scenario["expired_message"])
+            self.world.write(
+                self.records.path("packages.yml.expired"), self.scenario["expired_message"] + "\n"
+            )
+            self.note(
+                "The server returned error code 420:\nMessage: {}\n".format(
+                    self.scenario["expired_message"]
+                )
+            )
             # Its signature is logged as it comes, so this log is no text any more.
-            self.note("The server returned error code 420:\n" + SIGNATURE.decode("utf-8", "surrogateescape"))
+            self.note(
+                "The server returned error code 420:\n"
+                + SIGNATURE.decode("utf-8", "surrogateescape")
+            )
             return True
         changed = self.service.last_modified(os.stat(self.world.path(w.SCENARIO)).st_mtime)
         if self.records.list_changed() > changed:
@@ -406,9 +444,11 @@ class Run(object):
 
     def refuse_too_old(self):
         needs, client = self.package_list.get("Client", {}), self.scenario["client"]
-        for have, key, code in ((client["version"], "Version to Parse", 16),
-                                (client["version"], "Version to Install", 15),
-                                (client["tools_api"], "Ksplice Tools API version", 1)):
+        for have, key, code in (
+            (client["version"], "Version to Parse", 16),
+            (client["version"], "Version to Install", 15),
+            (client["tools_api"], "Ksplice Tools API version", 1),
+        ):
             need = str(needs.get(key) or "0")
             if server.version_key(have) < server.version_key(need):
                 raise Stop(code, texts.too_old(have, need))
@@ -423,13 +463,13 @@ class Run(object):
             if update is None:
                 continue
             if "ksplice-" + update["id"] in here:
-                self.note("Already have %s, skipping" % shown(entry))
+                self.note(f"Already have {shown(entry)}, skipping")
                 continue
-            self.note("Downloading %s" % shown(entry))
+            self.note(f"Downloading {shown(entry)}")
             if update["download"] == "error":
-                raise Stop(1, "Unexpected error downloading update %s." % update["id"])
+                raise Stop(1, "Unexpected error downloading update {}.".format(update["id"]))
             if update["download"] == "missing":
-                raise Stop(1, "Couldn't download update '%s'." % shown(entry))
+                raise Stop(1, f"Couldn't download update '{shown(entry)}'.")
             self.records.unpack(update)
 
     # ---- the three kinds of change ----
@@ -462,8 +502,11 @@ class Run(object):
             return None
         wanted = self.options.effective or self.config.effective_version or None
         if wanted is not None and wanted not in self.effective_values():
-            raise Stop(1, "There is no effective kernel version '%s'.\n"
-                          "'uptrack-upgrade --list-effective' shows those there are." % wanted)
+            raise Stop(
+                1,
+                f"There is no effective kernel version '{wanted}'.\n"
+                "'uptrack-upgrade --list-effective' shows those there are.",
+            )
         return wanted
 
     def effective_values(self):
@@ -487,7 +530,11 @@ class Run(object):
         removing = self.mode == "remove"
         ids = self.known_applied() if self.options.all else self.without_pointless(applied)
         self.ask_plan(asks_service)
-        steps = self.service.remove_steps(applied, ids) if removing else self.service.install_steps(applied, ids)
+        steps = (
+            self.service.remove_steps(applied, ids)
+            if removing
+            else self.service.install_steps(applied, ids)
+        )
         items = self.service.with_effective(applied, steps)
         self.effective = self.service.effective(applied)
         self.say_plan(items)
@@ -503,11 +550,11 @@ class Run(object):
         ids = []
         for update_id in self.options.ids:
             if update_id not in known:
-                self.say("Unknown update %s, skipping." % update_id, WARNING)
+                self.say(f"Unknown update {update_id}, skipping.", WARNING)
             elif self.mode == "install" and update_id in applied:
-                self.say("Update %s is already installed, skipping." % update_id, WARNING)
+                self.say(f"Update {update_id} is already installed, skipping.", WARNING)
             elif self.mode == "remove" and update_id not in applied:
-                self.say("Update %s is not installed, skipping." % update_id, WARNING)
+                self.say(f"Update {update_id} is not installed, skipping.", WARNING)
             elif update_id not in ids:
                 ids.append(update_id)
         return ids
@@ -534,7 +581,9 @@ class Run(object):
         for name in recs.PLANS:
             self.records.save_plan(name, [], self.time())
         self.succeeded = []  # what came out is not in the results of such a run
-        raise Stop(10, texts.new_updates(certain=not expired and self.package_list["Updates"]), INFO)
+        raise Stop(
+            10, texts.new_updates(certain=not expired and self.package_list["Updates"]), INFO
+        )
 
     # ---- plan, question, work ----
 
@@ -549,14 +598,16 @@ class Run(object):
     def ask_plan(self, asks_service):
         if asks_service:
             self.count_contact()
-            self.note("Constructing plans by requesting: %s/actions" % self.service_url())
-            self.service.ask_for_plan()                            # 14
+            self.note(f"Constructing plans by requesting: {self.service_url()}/actions")
+            self.service.ask_for_plan()  # 14
 
     def say_plan(self, items):
         if not items:
             self.say(texts.NOTHING)
             return
-        for words in [texts.STEPS] + ["%s %s" % (item["Command"], shown(item)) for item in items]:
+        for words in [texts.STEPS] + [
+            "{} {}".format(item["Command"], shown(item)) for item in items
+        ]:
             self.say(words)
 
     def answer(self):
@@ -569,7 +620,7 @@ class Run(object):
 
     def confirm(self, answer):
         if not self.agreed(answer):
-            raise Stop(12, texts.ABORTING, INFO)                   # 15
+            raise Stop(12, texts.ABORTING, INFO)  # 15
 
     def agreed(self, answer):
         if answer != "ask":
@@ -584,7 +635,7 @@ class Run(object):
             consoles.put("\n")
         return line.strip()[:1] in ("y", "Y")
 
-    def work(self, items):                                         # 16
+    def work(self, items):  # 16
         seconds = {update["id"]: update["seconds"] for update in self.scenario["updates"]}
         for number, item in enumerate(items):
             if number == self.scenario["dies_after"]:
@@ -605,21 +656,39 @@ class Run(object):
         self.world.remove(w.CACHE + "/depmod-needed")
 
     def say_step(self, item):
-        self.say("%s %s" % ("Installing" if item["Command"] == plan.INSTALL else "Removing", shown(item)))
+        self.say(
+            "{} {}".format(
+                "Installing" if item["Command"] == plan.INSTALL else "Removing", shown(item)
+            )
+        )
 
     def one_step(self, item, takes):
-        verb, event = ("install", "apply") if item["Command"] == plan.INSTALL else ("remove", "undo")
+        verb, event = (
+            ("install", "apply") if item["Command"] == plan.INSTALL else ("remove", "undo")
+        )
         self.say_step(item)
-        self.console.event("%s begin: %s" % (event, item["ID"]))
+        self.console.event("{} begin: {}".format(event, item["ID"]))
         problem = kernels.settle(
-            self.world, self.scenario["sysfs_layout"], item["ID"], verb, self.failure_of(item["ID"], verb), takes,
-            self.config.no_rmmod, self.scenario["retry_wait"], lambda words: self.console.log("INFO", words))
-        self.console.event("%s end: %s %s" % (event, item["ID"], problem["abort"] if problem else "ok"))
+            self.world,
+            self.scenario["sysfs_layout"],
+            item["ID"],
+            verb,
+            self.failure_of(item["ID"], verb),
+            takes,
+            self.config.no_rmmod,
+            self.scenario["retry_wait"],
+            lambda words: self.console.log("INFO", words),
+        )
+        self.console.event(
+            "{} end: {} {}".format(event, item["ID"], problem["abort"] if problem else "ok")
+        )
         if problem:
             self.failed.append(recs.action(item, problem))
-            self.say("Error processing ksplice-%s.tar.gz" % item["ID"], WARNING)
+            self.say("Error processing ksplice-{}.tar.gz".format(item["ID"]), WARNING)
             self.say("")
-            self.say("The following actions failed:\n%s %s" % (item["Command"], shown(item)), ERROR)
+            self.say(
+                "The following actions failed:\n{} {}".format(item["Command"], shown(item)), ERROR
+            )
             self.say("\n" + texts.failure(problem, verb), ERROR)
             self.note("Message:\n" + self.failed[-1]["Message"])
             self.say("", ERROR)
@@ -628,14 +697,19 @@ class Run(object):
         self.effective = effectives.from_slashed(item.get("EffectiveKernel"))
 
     def failure_of(self, update_id, verb):
-        if not any(one["id"] == update_id and one["verb"] == verb for one in self.scenario["failures"]):
+        if not any(
+            one["id"] == update_id and one["verb"] == verb for one in self.scenario["failures"]
+        ):
             return None
         return self.state.change(
-            lambda data: scenarios.next_failure(self.scenario, data, update_id, verb, self.failures_met))
+            lambda data: scenarios.next_failure(
+                self.scenario, data, update_id, verb, self.failures_met
+            )
+        )
 
     def say_effective(self):
         if self.effective:
-            self.say("Effective kernel version is %s" % self.effective["package_version"])
+            self.say("Effective kernel version is {}".format(self.effective["package_version"]))
 
     # ---- boot ----
 
@@ -663,7 +737,7 @@ class Run(object):
             return 0
         for item in items:
             if not self.world.isdir(self.records.update_dir(item["ID"])):
-                raise Stop(1, "Couldn't download update '%s'." % shown(item))
+                raise Stop(1, f"Couldn't download update '{shown(item)}'.")
         if items:
             self.say_plan(items)
             self.work(items)
@@ -700,26 +774,40 @@ class Run(object):
             items = self.records.load_plan("Upgrade")
             if items is None:
                 raise Stop(1, texts.NO_PLAN)
-            blocks.append(block("Available updates:", [item for item in items if item["Command"] == plan.INSTALL]))
+            blocks.append(
+                block(
+                    "Available updates:",
+                    [item for item in items if item["Command"] == plan.INSTALL],
+                )
+            )
         if not options.available:
             applied = set(self.applied())
-            blocks.append(block("Installed updates:",
-                                [entry for entry in self.package_list["Updates"] if entry["ID"] in applied]))
+            blocks.append(
+                block(
+                    "Installed updates:",
+                    [entry for entry in self.package_list["Updates"] if entry["ID"] in applied],
+                )
+            )
         if self.effective_before:
-            blocks.append("\nEffective kernel version is %s" % self.effective_before["package_version"])
+            blocks.append(
+                "\nEffective kernel version is {}".format(self.effective_before["package_version"])
+            )
         self.say("\n".join(blocks))
         return 0
 
     def show_one(self, update_id):
         if update_id not in [entry["ID"] for entry in self.package_list["Updates"]]:
-            self.say("Don't know about update %s; skipping." % update_id)
+            self.say(f"Don't know about update {update_id}; skipping.")
             return
         details = self.records.details(update_id)
         if details is None:
-            self.say("Unable to retrieve detailed description of update %s." % update_id)
+            self.say(f"Unable to retrieve detailed description of update {update_id}.")
             return
-        self.say("Update %s is %sinstalled on your system.  Detailed description:\n\n%s\n" % (
-            update_id, "" if update_id in self.applied() else "NOT ", details.rstrip("\n")))
+        self.say(
+            "Update {} is {}installed on your system.  Detailed description:\n\n{}\n".format(
+                update_id, "" if update_id in self.applied() else "NOT ", details.rstrip("\n")
+            )
+        )
 
     # ---- what is kept ------------------------------------------------------------------------------------------------
 
@@ -764,12 +852,19 @@ class Run(object):
         now = self.time()
         try:
             applied = self.applied()
-            names = {entry["ID"]: entry["Name"] for entry in (self.package_list or {"Updates": []})["Updates"]}
-            installed = [(update_id, names[update_id]) for update_id in names if update_id in applied]
+            names = {
+                entry["ID"]: entry["Name"]
+                for entry in (self.package_list or {"Updates": []})["Updates"]
+            }
+            installed = [
+                (update_id, names[update_id]) for update_id in names if update_id in applied
+            ]
             effective = self.known_effective()
             if effective:
                 # Without a list nothing is known to be installed: the file then fits no patched kernel any more.
-                effectives.write(self.world, self.kernel, effective, applied if self.package_list else [])
+                effectives.write(
+                    self.world, self.kernel, effective, applied if self.package_list else []
+                )
             elif self.effective is None:
                 effectives.write(self.world, self.kernel, None, [])
             self.records.save_status(self.common(), installed, now)
@@ -797,8 +892,10 @@ class Run(object):
 
     def debug_log(self):
         """All that was said, as text; as bytes where something of it is not text."""
-        log = "".join("%s %-8s %s\n" % (w.utc(moment)[:-3].replace(".", ","), level, words)
-                      for moment, level, words in self.history).encode("utf-8", "surrogateescape")
+        log = "".join(
+            "%s %-8s %s\n" % (w.utc(moment)[:-3].replace(".", ","), level, words)
+            for moment, level, words in self.history
+        ).encode("utf-8", "surrogateescape")
         try:
             return log.decode("utf-8")
         except UnicodeDecodeError:
@@ -815,7 +912,12 @@ class Run(object):
             self.say(texts.NOT_SENT, WARNING)
 
     def result(self, code, words):
-        result = {"Succeeded": self.succeeded, "Failed": self.failed, "Code": code, "Message": words}
+        result = {
+            "Succeeded": self.succeeded,
+            "Failed": self.failed,
+            "Code": code,
+            "Message": words,
+        }
         for key in ("Alert", "Desupported"):
             if (self.package_list or {}).get(key):
                 result[key] = self.package_list[key]
@@ -828,29 +930,44 @@ class Run(object):
     def common(self):
         """What `status` and `results` both have."""
         effective = self.known_effective()
-        return {"Client": self.identity(), "Kernel": self.records.identity(), "RunUUID": self.uuid_of_run,
-                "ClientEffectiveKernel": effective["package_version"] if effective else None}
+        return {
+            "Client": self.identity(),
+            "Kernel": self.records.identity(),
+            "RunUUID": self.uuid_of_run,
+            "ClientEffectiveKernel": effective["package_version"] if effective else None,
+        }
 
     def identity(self):
         options = self.options
         client = {
             "CPUInfo": [1, 2],
-            "Config": {"Autoinstall": self.config.autoinstall, "Cron": options.cron,
-                       "Init": "early" if options.init else "late" if options.late_init else False},
+            "Config": {
+                "Autoinstall": self.config.autoinstall,
+                "Cron": options.cron,
+                "Init": "early" if options.init else "late" if options.late_init else False,
+            },
             "FullHostname": self.hostname if "." in self.hostname else "",
             "Hostname": self.hostname,
             "Key": self.config.accesskey or "",
             "MmapMinAddr": "4096",
             "RebootsSaved": 0,
-            "Tools": {tool: {"Link": "/bin/kmod", "Stat": TOOL_STAT} for tool in ("Depmod", "Modprobe")},
+            "Tools": {
+                tool: {"Link": "/bin/kmod", "Stat": TOOL_STAT} for tool in ("Depmod", "Modprobe")
+            },
             "UUID": self.uuid(),
-            "Uptime": "%.2f" % time.monotonic(),
+            "Uptime": f"{time.monotonic():.2f}",
             "UptrackVersion": self.scenario["client"]["version"],
-            "VMInfo": {"dmidecode_error": "[Errno 2] No such file or directory", "num_containers": 0},
+            "VMInfo": {
+                "dmidecode_error": "[Errno 2] No such file or directory",
+                "num_containers": 0,
+            },
         }
         if self.scenario["network"] == "dns":
-            client["LocalIP_error"] = "[Errno -3] Temporary failure in name resolution (host = %s, uri = %s)" % (
-                self.config.url.split("/")[2], self.config.url)
+            client["LocalIP_error"] = (
+                "[Errno -3] Temporary failure in name resolution (host = {}, uri = {})".format(
+                    self.config.url.split("/")[2], self.config.url
+                )
+            )
         else:
             client["LocalIP"] = "127.0.0.1"
         return client
@@ -868,6 +985,7 @@ class Run(object):
 
 # ---- small decisions -------------------------------------------------------------------------------------------------
 
+
 def bad_mix(mode, options):
     """What is wrong with these options together, or None."""
     if options.uninstall and mode != "remove":
@@ -878,13 +996,17 @@ def bad_mix(mode, options):
         return "--available and --count cannot be used together."
     if (options.all or options.uninstall) and options.ids:
         return "--all and update IDs cannot be used together."
-    if options.no_network and mode != "show" and not (mode == "remove" and (options.all or options.uninstall)):
+    if (
+        options.no_network
+        and mode != "show"
+        and not (mode == "remove" and (options.all or options.uninstall))
+    ):
         return "--no-network cannot be used here: this needs the Ksplice Uptrack server."
     return None
 
 
 def shown(item):
-    return "[%s] %s" % (item["ID"], item["Name"])
+    return "[{}] {}".format(item["ID"], item["Name"])
 
 
 def block(header, items):
@@ -894,11 +1016,13 @@ def block(header, items):
 def as_json(words):
     """A list of texts as JSON, without loading all of json for it."""
     from _json import encode_basestring_ascii
-    return "[%s]" % ", ".join(encode_basestring_ascii(word) for word in words)
+
+    return "[{}]".format(", ".join(encode_basestring_ascii(word) for word in words))
 
 
 def traceback_of(error):
     import traceback
+
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
@@ -910,12 +1034,15 @@ def new_uuid():
     raw = bytearray(os.urandom(16))
     raw[6] = raw[6] & 0x0F | 0x40
     raw[8] = raw[8] & 0x3F | 0x80
-    digits = "".join("%02x" % byte for byte in raw)
+    digits = "".join(f"{byte:02x}" for byte in raw)
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def write_crontab(world):
     """Twice an hour, at minutes of the host's own."""
     minute = ord(os.urandom(1)) % 30
-    world.write(w.CRON, "# Runs the Ksplice Uptrack client.\n%d,%d * * * * root [ -x /usr/sbin/uptrack-upgrade ] && "
-                        "/usr/sbin/uptrack-upgrade --cron\n" % (minute, minute + 30))
+    world.write(
+        w.CRON,
+        "# Runs the Ksplice Uptrack client.\n%d,%d * * * * root [ -x /usr/sbin/uptrack-upgrade ] && "
+        "/usr/sbin/uptrack-upgrade --cron\n" % (minute, minute + 30),
+    )

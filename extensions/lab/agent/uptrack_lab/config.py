@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """uptrack.conf, read as Python 2's SafeConfigParser reads it (reference, section 2.2), traps included."""
+
 import re
 
 SHOWN_PATH = "/etc/uptrack/uptrack.conf"
 PLACEHOLDER = "INSERT_ACCESS_KEY"
 DEFAULT_URL = "https://updates.ksplice.com/update-repository"
 
-_BOOLEANS = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
+_BOOLEANS = {
+    "1": True,
+    "yes": True,
+    "true": True,
+    "on": True,
+    "0": False,
+    "no": False,
+    "false": False,
+    "off": False,
+}
 _OPTION = re.compile(r"([^:=\s][^:=]*)\s*([:=])\s*(.*)$")
 _HEADER = re.compile(r"\[([^]]+)\]")
 _REFERENCE = re.compile(r"%\(([^)]+)\)s")
@@ -66,8 +76,10 @@ def parse(text):
             current, option = sections.setdefault(header.group(1), {}), None
             continue
         if current is None:
-            raise ConfigError("Unable to parse config file: File contains no section headers.\n"
-                              "file: %s, line: %d\n%r" % (SHOWN_PATH, number, line))
+            raise ConfigError(
+                "Unable to parse config file: File contains no section headers.\n"
+                "file: %s, line: %d\n%r" % (SHOWN_PATH, number, line)
+            )
         entry = _OPTION.match(line)
         if not entry:
             bad.append("\t[line %2d]: %r" % (number, line))
@@ -79,8 +91,11 @@ def parse(text):
         value = value.strip()
         current[option] = "" if value == '""' else value
     if bad:
-        raise ConfigError("Unable to parse config file: File contains parsing errors: %s\n%s"
-                          % (SHOWN_PATH, "\n".join(bad)))
+        raise ConfigError(
+            "Unable to parse config file: File contains parsing errors: {}\n{}".format(
+                SHOWN_PATH, "\n".join(bad)
+            )
+        )
     return sections
 
 
@@ -92,8 +107,11 @@ class Config(object):
         for section, key in TEXTS:
             setattr(self, key, self.get(section, key))
         for section, key, default in BOOLEANS:
-            setattr(self, "known_exploit_detection" if section.startswith("Known") else key,
-                    self.boolean(section, key, default))
+            setattr(
+                self,
+                "known_exploit_detection" if section.startswith("Known") else key,
+                self.boolean(section, key, default),
+            )
 
     def get(self, section, key):
         """The value with interpolation; None if it is not set."""
@@ -108,7 +126,7 @@ class Config(object):
 
     def _interpolate(self, section, key, text, depth):
         if depth == 0:
-            raise InterpolationCrash("value of %r refers to itself" % key)
+            raise InterpolationCrash(f"value of {key!r} refers to itself")
         result = []
         while True:
             before, percent, text = text.partition("%")
@@ -121,19 +139,23 @@ class Config(object):
                 continue
             reference = _REFERENCE.match("%" + text)
             if reference is None:
-                raise InterpolationCrash("'%%' must be followed by '%%' or '(' in the value of %r" % key)
+                raise InterpolationCrash(
+                    f"'%' must be followed by '%' or '(' in the value of {key!r}"
+                )
             value = self._raw(section, reference.group(1).lower())
             if value is None:
-                raise InterpolationCrash("%r refers to %r, which is not set" % (key, reference.group(1)))
+                raise InterpolationCrash(
+                    f"{key!r} refers to {reference.group(1)!r}, which is not set"
+                )
             result.append(self._interpolate(section, key, value, depth - 1))
-            text = text[reference.end() - 1:]
+            text = text[reference.end() - 1 :]
 
     def boolean(self, section, key, default):
         value = self.get(section, key)
         if value is None:
             return default
         if value.lower() not in _BOOLEANS:
-            raise ConfigError("Unable to read %s setting from %s." % (key, SHOWN_PATH))
+            raise ConfigError(f"Unable to read {key} setting from {SHOWN_PATH}.")
         return _BOOLEANS[value.lower()]
 
     @property

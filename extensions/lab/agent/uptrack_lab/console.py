@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """What a run says: on standard output by level, and all of it in the log.  The log's exact form is in README.md."""
+
 import os
 import sys
 import time
@@ -56,7 +57,7 @@ def put(text):
     data = text.encode("utf-8", "surrogateescape")
     try:
         while data:
-            data = data[os.write(1, data):]
+            data = data[os.write(1, data) :]
     except OSError:
         pass  # nobody listens (any more)
 
@@ -96,6 +97,7 @@ def _open_log(path, world):
 
 def _give_to_adm(handle):
     import grp
+
     try:
         os.fchown(handle, 0, grp.getgrnam("adm").gr_gid)
     except (KeyError, OSError):

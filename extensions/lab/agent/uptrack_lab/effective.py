@@ -2,7 +2,9 @@
 # Copyright: rebootless.ksplice contributors
 """The file that says which kernel the updates amount to (reference, section 2.4).  It is believed only while it fits
 the running kernel and what sysfs says is applied."""
-from . import world as w, yaml_files
+
+from . import world as w
+from . import yaml_files
 
 
 def read(world, kernel):
@@ -12,14 +14,26 @@ def read(world, kernel):
         return None
     try:
         data = yaml_files.load(text)
-        original, effective, installed = data["OriginalKernel"], data["EffectiveKernel"], data["Installed"]
-        fits = (original["Sysname"] == kernel["sysname"] and original["Release"] == kernel["release"]
-                and original["Version"] == kernel["version"] and original["UserArchitecture"] == kernel["machine"])
+        original, effective, installed = (
+            data["OriginalKernel"],
+            data["EffectiveKernel"],
+            data["Installed"],
+        )
+        fits = (
+            original["Sysname"] == kernel["sysname"]
+            and original["Release"] == kernel["release"]
+            and original["Version"] == kernel["version"]
+            and original["UserArchitecture"] == kernel["machine"]
+        )
         if not fits or sorted(installed) != w.applied_updates(world):
             return None
-        return {"sysname": effective["Sysname"], "machine": effective["Architecture"],
-                "release": effective["Release"], "version": effective["Version"],
-                "package_version": effective["PackageVersion"]}
+        return {
+            "sysname": effective["Sysname"],
+            "machine": effective["Architecture"],
+            "release": effective["Release"],
+            "version": effective["Version"],
+            "package_version": effective["PackageVersion"],
+        }
     except (yaml_files.Unreadable, KeyError, TypeError):
         return None
 
@@ -30,14 +44,28 @@ def write(world, kernel, effective, installed):
     if effective is None:
         world.remove(w.EFFECTIVE_KERNEL)
         return
-    world.write(w.EFFECTIVE_KERNEL, yaml_files.dump({
-        "EffectiveKernel": {"Sysname": effective["sysname"], "Architecture": effective["machine"],
-                            "Release": effective["release"], "Version": effective["version"],
-                            "PackageVersion": effective["package_version"]},
-        "OriginalKernel": {"Sysname": kernel["sysname"], "Release": kernel["release"], "Version": kernel["version"],
-                           "UserArchitecture": kernel["machine"]},
-        "Installed": list(installed),
-    }), 0o644)
+    world.write(
+        w.EFFECTIVE_KERNEL,
+        yaml_files.dump(
+            {
+                "EffectiveKernel": {
+                    "Sysname": effective["sysname"],
+                    "Architecture": effective["machine"],
+                    "Release": effective["release"],
+                    "Version": effective["version"],
+                    "PackageVersion": effective["package_version"],
+                },
+                "OriginalKernel": {
+                    "Sysname": kernel["sysname"],
+                    "Release": kernel["release"],
+                    "Version": kernel["version"],
+                    "UserArchitecture": kernel["machine"],
+                },
+                "Installed": list(installed),
+            }
+        ),
+        0o644,
+    )
 
 
 def from_slashed(pair):
@@ -45,5 +73,10 @@ def from_slashed(pair):
     if not pair:
         return None
     sysname, machine, release, version = pair[0].split("/", 3)
-    return {"sysname": sysname, "machine": machine, "release": release, "version": version,
-            "package_version": pair[1]}
+    return {
+        "sysname": sysname,
+        "machine": machine,
+        "release": release,
+        "version": version,
+        "package_version": pair[1],
+    }

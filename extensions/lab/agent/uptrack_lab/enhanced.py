@@ -5,9 +5,14 @@
 The kernel's part is the Uptrack client under another name.  User-space patches live in the emulator's own state: which
 process has which is nothing the kernel would show.
 """
+
 import os
 
-from . import agent, console as consoles, options as opts, plan, scenario as scenarios, server, texts, world as w
+from . import agent, plan, server, texts
+from . import console as consoles
+from . import options as opts
+from . import scenario as scenarios
+from . import world as w
 from .console import ERROR, INFO, WARNING
 
 SUBSYSTEMS = ("kernel", "user", "all")
@@ -33,14 +38,16 @@ class Request(object):
             if words[:2] == ["kernel", "uname"]:
                 words.append(argument)  # its options are uname's
             elif argument.startswith("--pid"):
-                value = argument[6:] if argument.startswith("--pid=") else rest.pop(0) if rest else ""
+                value = (
+                    argument[6:] if argument.startswith("--pid=") else rest.pop(0) if rest else ""
+                )
                 if not value.isdigit():
                     raise Usage("--pid needs the number of a process")
                 self.pid = int(value)
             elif argument in _FLAGS:
                 setattr(self, _FLAGS[argument], True)
             elif argument.startswith("-") and argument != "-":
-                raise Usage("no such option: %s" % argument)
+                raise Usage(f"no such option: {argument}")
             else:
                 words.append(argument)
         self.subsystem = words[0] if words else None
@@ -49,20 +56,35 @@ class Request(object):
 
     def check(self):
         if self.subsystem not in SUBSYSTEMS:
-            raise Usage("give a subsystem: %s" % ", ".join(SUBSYSTEMS))
+            raise Usage("give a subsystem: {}".format(", ".join(SUBSYSTEMS)))
         if self.subcommand not in SUBCOMMANDS:
-            raise Usage("give a subcommand: %s" % ", ".join(SUBCOMMANDS))
+            raise Usage("give a subcommand: {}".format(", ".join(SUBCOMMANDS)))
         if self.subcommand == "uname" and self.subsystem != "kernel":
             raise Usage("uname is there for the kernel only")
-        if self.subcommand in ("apply", "undo") and (self.subsystem == "all" or len(self.arguments) != 1):
-            raise Usage("%s wants kernel or user, and one update" % self.subcommand)
+        if self.subcommand in ("apply", "undo") and (
+            self.subsystem == "all" or len(self.arguments) != 1
+        ):
+            raise Usage(f"{self.subcommand} wants kernel or user, and one update")
         if self.subcommand == "remove" and not (self.arguments or self.all):
             raise Usage("give the IDs of the updates to remove, or --all")
 
 
-_FLAGS = {"-y": "yes", "--yes": "yes", "-n": "no", "--no": "no", "-v": "verbose", "--verbose": "verbose",
-          "-q": "quiet", "--quiet": "quiet", "-h": "help", "--help": "help", "-V": "version", "--version": "version",
-          "--all": "all", "--available": "available"}
+_FLAGS = {
+    "-y": "yes",
+    "--yes": "yes",
+    "-n": "no",
+    "--no": "no",
+    "-v": "verbose",
+    "--verbose": "verbose",
+    "-q": "quiet",
+    "--quiet": "quiet",
+    "-h": "help",
+    "--help": "help",
+    "-V": "version",
+    "--version": "version",
+    "--all": "all",
+    "--available": "available",
+}
 
 HELP = """Usage: ksplice [OPTIONS] SUBSYSTEM SUBCOMMAND [ARGS]
 
@@ -80,7 +102,7 @@ def main(arguments):
         if not request.version:
             request.check()
     except Usage as error:
-        consoles.complain("%s\n\nksplice: error: %s" % (HELP.splitlines()[0], error))
+        consoles.complain(f"{HELP.splitlines()[0]}\n\nksplice: error: {error}")
         return 2
     world = w.World()
     try:
@@ -95,14 +117,21 @@ def main(arguments):
         return 0
     if request.subcommand == "uname":
         from . import uname
+
         return uname.main("uptrack-uname", request.arguments)
     status = 0
     for part in ("user", "kernel") if request.subsystem == "all" else (request.subsystem,):
         if part == "user":
             one = user(world, scenario, request)
         else:
-            if request.subsystem == "all" and request.subcommand in ("show", "list-targets", "list-target"):
-                consoles.put("\nKsplice kernel updates:\n" if request.subcommand == "show" else "\n")
+            if request.subsystem == "all" and request.subcommand in (
+                "show",
+                "list-targets",
+                "list-target",
+            ):
+                consoles.put(
+                    "\nKsplice kernel updates:\n" if request.subcommand == "show" else "\n"
+                )
             one = kernel(world, scenario, request)
         status = status or one
     return status
@@ -110,9 +139,10 @@ def main(arguments):
 
 # ---- kernel ----------------------------------------------------------------------------------------------------------
 
+
 def kernel(world, scenario, request):
     if request.subcommand.startswith("list-target"):
-        consoles.put("Kernel version: %s\n" % server.slashed(scenario["kernel"]))
+        consoles.put("Kernel version: {}\n".format(server.slashed(scenario["kernel"])))
         return 0
     options = opts.Options()
     options.assume_yes, options.assume_no = request.yes, request.no
@@ -120,26 +150,39 @@ def kernel(world, scenario, request):
     options.available = request.available
     options.all = request.all
     options.ids = list(request.arguments)
-    command = {"show": "uptrack-show", "upgrade": "uptrack-upgrade", "remove": "uptrack-remove",
-               "undo": "uptrack-remove", "apply": "uptrack-install"}[request.subcommand]
+    command = {
+        "show": "uptrack-show",
+        "upgrade": "uptrack-upgrade",
+        "remove": "uptrack-remove",
+        "undo": "uptrack-remove",
+        "apply": "uptrack-install",
+    }[request.subcommand]
     if request.subcommand == "apply":
         options.ids = [update_of_path(options.ids[0])]
-    return agent.run(world, scenario, command, options, ["ksplice", request.subsystem, request.subcommand]
-                     + request.arguments)
+    return agent.run(
+        world,
+        scenario,
+        command,
+        options,
+        ["ksplice", request.subsystem, request.subcommand] + request.arguments,
+    )
 
 
 def update_of_path(path):
     """`/some/where/ksplice-abcd1234.tar.gz` -> `abcd1234`"""
     name = os.path.basename(path.rstrip("/")).split(".")[0]
-    return name[len("ksplice-"):] if name.startswith("ksplice-") else name
+    return name[len("ksplice-") :] if name.startswith("ksplice-") else name
 
 
 # ---- user space ------------------------------------------------------------------------------------------------------
 
+
 def tree_sign(environment):
     """The branch before an update of a process; plain ASCII where the locale knows nothing else."""
-    locale = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
-    return u"\u2514\u2500" if "UTF-8" in locale.upper().replace("UTF8", "UTF-8") else "`-"
+    locale = (
+        environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
+    )
+    return "\u2514\u2500" if "UTF-8" in locale.upper().replace("UTF8", "UTF-8") else "`-"
 
 
 def caller_environment():
@@ -174,10 +217,13 @@ def user(world, scenario, request):
             raise PermissionError(13, "the scenario plays a user who is not root")
         console = consoles.Console(world, consoles.level_of(options))
     except OSError:
-        consoles.complain("%s\n%s" % (texts.NO_LOGGER, texts.NOT_ROOT))
+        consoles.complain(f"{texts.NO_LOGGER}\n{texts.NOT_ROOT}")
         return 1
-    console.event("run started: %s" % agent.as_json(["ksplice", request.subsystem, request.subcommand]
-                                                    + request.arguments))
+    console.event(
+        "run started: {}".format(
+            agent.as_json(["ksplice", request.subsystem, request.subcommand] + request.arguments)
+        )
+    )
     status = 1
     try:
         lock = w.take_lock(world.path(w.LOCK), scenario["lock_wait"])
@@ -202,8 +248,11 @@ def _user_locked(world, scenario, request, console):
     if request.subcommand.startswith("list-target"):
         return _list_targets(scenario, console)
     if not processes:
-        console.say("There are no active user-space targets. Are the Ksplice-aware libraries installed, and has\n"
-                    "this machine been rebooted since?", ERROR)
+        console.say(
+            "There are no active user-space targets. Are the Ksplice-aware libraries installed, and has\n"
+            "this machine been rebooted since?",
+            ERROR,
+        )
         return 1
     if request.subcommand == "show":
         return _user_show(scenario, request, console, processes, data)
@@ -211,8 +260,12 @@ def _user_locked(world, scenario, request, console):
     if not steps:
         console.say(texts.NOTHING)
         return 0
-    console.say("\n".join([texts.STEPS] + ["%s %s" % (verb, _of_process(process, update))
-                                           for verb, process, update in steps]))
+    console.say(
+        "\n".join(
+            [texts.STEPS]
+            + [f"{verb} {_of_process(process, update)}" for verb, process, update in steps]
+        )
+    )
     if request.no or not (request.yes or _agreed()):
         console.say(texts.ABORTING)
         return 0 if request.no and request.subcommand == "upgrade" else 12
@@ -221,6 +274,7 @@ def _user_locked(world, scenario, request, console):
 
 def _agreed():
     import sys
+
     consoles.put("\n" + texts.PROMPT)
     return sys.stdin is not None and sys.stdin.readline().strip()[:1] in ("y", "Y")
 
@@ -228,9 +282,12 @@ def _agreed():
 def _list_targets(scenario, console):
     lines = ["User-space targets:", ""]
     for target in scenario["user_space"]["targets"]:
-        lines.append("%s:" % target["name"])
-        lines += [" - %s (%d)" % (process["name"], process["pid"])
-                  for process in scenario["user_space"]["processes"] if process["target"] == target["name"]]
+        lines.append("{}:".format(target["name"]))
+        lines += [
+            " - %s (%d)" % (process["name"], process["pid"])
+            for process in scenario["user_space"]["processes"]
+            if process["target"] == target["name"]
+        ]
         lines.append("")
     console.answer("\n".join(lines).rstrip("\n"))
     return 0
@@ -242,8 +299,11 @@ def _user_show(scenario, request, console, processes, data):
     for process in processes:
         there = installed_in(process, data)
         lines.append("%s (%d)" % (process["name"], process["pid"]))
-        lines += ["  %s [%s]: %s" % (sign, update["id"], update["name"]) for update in updates_of(scenario, process)
-                  if (update["id"] in there) != request.available]
+        lines += [
+            "  {} [{}]: {}".format(sign, update["id"], update["name"])
+            for update in updates_of(scenario, process)
+            if (update["id"] in there) != request.available
+        ]
     console.answer("\n".join(lines))
     return 0
 
@@ -265,7 +325,7 @@ def _user_steps(scenario, request, console, processes, data):
                 steps.append((plan.REMOVE if removing else plan.INSTALL, process, update))
     for update_id in wanted:
         if update_id not in known and request.subcommand != "upgrade":
-            console.say("Unknown update %s, skipping." % update_id, WARNING)
+            console.say(f"Unknown update {update_id}, skipping.", WARNING)
     return steps
 
 
@@ -278,15 +338,33 @@ def _user_work(state, console, steps):
     status = 0
     for verb, process, update in steps:
         if process["namespace"] and verb == plan.INSTALL:
-            console.say(texts.fill("Ksplice was unable to load the update as the target process is in a mount "
-                                   "namespace or root of its own, where the update's files cannot be seen.")
-                        + "\n%s\n  %s %s (%d)" % (NOT_IN_NAMESPACE, tree_sign(caller_environment()),
-                                                  process["name"], process["pid"]), ERROR)
+            console.say(
+                texts.fill(
+                    "Ksplice was unable to load the update as the target process is in a mount "
+                    "namespace or root of its own, where the update's files cannot be seen."
+                )
+                + "\n%s\n  %s %s (%d)"
+                % (
+                    NOT_IN_NAMESPACE,
+                    tree_sign(caller_environment()),
+                    process["name"],
+                    process["pid"],
+                ),
+                ERROR,
+            )
             status = 1
             continue
-        console.say("%s %s" % ("Installing" if verb == plan.INSTALL else "Removing", _of_process(process, update)),
-                    INFO)
-        state.change(lambda data, verb=verb, process=process, update=update: _keep(data, verb, process, update))
+        console.say(
+            "{} {}".format(
+                "Installing" if verb == plan.INSTALL else "Removing", _of_process(process, update)
+            ),
+            INFO,
+        )
+        state.change(
+            lambda data, verb=verb, process=process, update=update: _keep(
+                data, verb, process, update
+            )
+        )
     return status
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """The kernel's side: what one attempt to apply or undo an update does to sysfs."""
+
 import os
 import time
 
@@ -29,7 +30,11 @@ def attempt(world, layout, update_id, verb, problem, seconds):
     else:
         # An update that will not come out stays applied, and says why.
         world.write(place + "/abort_cause", problem["abort"] + "\n", 0o400)
-        world.write(place + "/conflicts", "".join("%s %d\n" % (name, pid) for name, pid in problem["processes"]), 0o400)
+        world.write(
+            place + "/conflicts",
+            "".join("%s %d\n" % (name, pid) for name, pid in problem["processes"]),
+            0o400,
+        )
     return False
 
 
@@ -44,6 +49,7 @@ def find_update(world, update_id):
 
 def remove_tree(path):
     import shutil
+
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -84,10 +90,12 @@ def settle(world, layout, update_id, verb, failure, seconds, no_rmmod, retry_wai
         begun = time.time()
         if attempt(world, layout, update_id, verb, problem, seconds):
             return None
-        move = next_move(problem, no_rmmod, busy_left, rfcomm_tried, match_tried, time.time() - begun)
+        move = next_move(
+            problem, no_rmmod, busy_left, rfcomm_tried, match_tried, time.time() - begun
+        )
         if move == "give up":
             return problem
-        say("%s of %s failed with %s, next: %s" % (verb, update_id, problem["abort"], move))
+        say("{} of {} failed with {}, next: {}".format(verb, update_id, problem["abort"], move))
         if move == "rmmod rfcomm":
             rfcomm_tried = True
             problem = _without_rfcomm(world, problem, say)
@@ -115,5 +123,5 @@ def _rmmod(world, name, problem, say):
     worked = problem["rmmod"] == "works"
     if worked:
         remove_tree(world.path(w.SYS_MODULE + "/" + name))
-    say("rmmod %s: %s" % (name, "done" if worked else "failed"))
+    say("rmmod {}: {}".format(name, "done" if worked else "failed"))
     return worked

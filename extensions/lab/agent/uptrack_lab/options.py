@@ -26,7 +26,13 @@ COMMON = (
     (None, "--i-accept-the-terms-of-service", "accept_terms", FLAG, None),
 )
 OFFLINE = (
-    (None, "--list-effective", "list_effective", FLAG, "list the effective kernels that can be had"),
+    (
+        None,
+        "--list-effective",
+        "list_effective",
+        FLAG,
+        "list the effective kernels that can be had",
+    ),
     (None, "--effective", "effective", VALUE, "go no further than this effective kernel"),
 )
 
@@ -38,7 +44,11 @@ class UsageError(Exception):
 class Options(object):
     def __init__(self):
         for dummy, dummy, attribute, kind, dummy in COMMON + OFFLINE:
-            setattr(self, attribute, 0 if kind == COUNTER else None if kind in (NUMBER, VALUE) else False)
+            setattr(
+                self,
+                attribute,
+                0 if kind == COUNTER else None if kind in (NUMBER, VALUE) else False,
+            )
         self.ids = []
 
     @property
@@ -63,12 +73,12 @@ def parse(arguments, offline):
             name, equals, value = argument.partition("=")
             row = by_name[_full_name(name, by_name)]
             if row[3] in (FLAG, COUNTER) and equals:
-                raise UsageError("%s option does not take a value" % row[1])
+                raise UsageError(f"{row[1]} option does not take a value")
             _set(options, row, value if equals else None, rest)
         elif argument.startswith("-") and argument != "-":
             for letter in argument[1:]:
                 if "-" + letter not in short:
-                    raise UsageError("no such option: -%s" % letter)
+                    raise UsageError(f"no such option: -{letter}")
                 _set(options, short["-" + letter], None, rest)
         else:
             options.ids.append(argument)
@@ -82,8 +92,8 @@ def _full_name(name, names):
     if len(near) == 1:
         return near[0]
     if near:
-        raise UsageError("ambiguous option: %s (%s?)" % (name, ", ".join(near)))
-    raise UsageError("no such option: %s" % name)
+        raise UsageError("ambiguous option: {} ({}?)".format(name, ", ".join(near)))
+    raise UsageError(f"no such option: {name}")
 
 
 def _set(options, row, value, rest):
@@ -95,20 +105,27 @@ def _set(options, row, value, rest):
     else:
         if value is None:
             if not rest:
-                raise UsageError("%s option requires an argument" % name)
+                raise UsageError(f"{name} option requires an argument")
             value = rest.pop(0)
         if kind == NUMBER:
             try:
                 value = float(value)
             except ValueError:
-                raise UsageError("option %s: invalid floating-point value: %r" % (name, value))
+                raise UsageError(f"option {name}: invalid floating-point value: {value!r}")
         setattr(options, attribute, value)
 
 
 def help_text(command, offline):
-    lines = ["Usage: %s [options]%s" % (command, "" if command == "uptrack-upgrade" else " [id...]"), "", "Options:"]
+    lines = [
+        "Usage: {} [options]{}".format(command, "" if command == "uptrack-upgrade" else " [id...]"),
+        "",
+        "Options:",
+    ]
     for short, name, dummy, kind, words in COMMON + (OFFLINE if offline else ()):
         if words:
             value = {NUMBER: "=SECONDS", VALUE: "=KERNEL"}.get(kind, "")
-            lines.append("  %-20s  %s" % (", ".join(form for form in (short, name and name + value) if form), words))
+            lines.append(
+                "  %-20s  %s"
+                % (", ".join(form for form in (short, name and name + value) if form), words)
+            )
     return "\n".join(lines)

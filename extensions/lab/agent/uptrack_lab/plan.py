@@ -50,12 +50,18 @@ def without_superseded(updates, wanted):
 def steps_between(updates, installed, wanted):
     """[(verb, id)]: take out what has to go with all above it, newest first, then put in what is missing."""
     order = stack_order(updates)
-    gone = [place for place, update_id in enumerate(order) if update_id in installed and update_id not in wanted]
+    gone = [
+        place
+        for place, update_id in enumerate(order)
+        if update_id in installed and update_id not in wanted
+    ]
     lowest = gone[0] if gone else len(order)
     out = [update_id for update_id in order[lowest:] if update_id in installed]
     kept = set(installed) - set(out)
     steps = [(REMOVE, update_id) for update_id in reversed(out)]
-    return steps + [(INSTALL, update_id) for update_id in order if update_id in wanted and update_id not in kept]
+    return steps + [
+        (INSTALL, update_id) for update_id in order if update_id in wanted and update_id not in kept
+    ]
 
 
 def to_install(updates, installed, ids):
@@ -81,20 +87,25 @@ def up_to(updates, effective):
     for place, update in enumerate(updates):
         if update["effective"] and effective_value(update["effective"]) == effective:
             last = place
-    return None if last is None else updates[:last + 1]
+    return None if last is None else updates[: last + 1]
 
 
 def effective_value(kernel):
     """How the offline client names an effective kernel."""
-    return "%s/%s" % (kernel["release"], kernel["version"])
+    return "{}/{}".format(kernel["release"], kernel["version"])
 
 
 def effective_kernel(booted, updates, installed):
     """The kernel whose fixes are running: that of the highest installed update which names one."""
     for update in reversed(updates):
         if update["id"] in installed and update["effective"]:
-            kernel = dict(booted, **{key: value for key, value in update["effective"].items() if value is not None})
-            kernel["package_version"] = update["effective"]["package_version"] or _package_version(kernel)
+            kernel = dict(
+                booted,
+                **{key: value for key, value in update["effective"].items() if value is not None},
+            )
+            kernel["package_version"] = update["effective"]["package_version"] or _package_version(
+                kernel
+            )
             return kernel
     return dict(booted, package_version=booted.get("package_version") or _package_version(booted))
 
@@ -103,7 +114,7 @@ def _package_version(kernel):
     """Where the distribution's package has no version of its own form, it is the release without the architecture."""
     suffix = "." + kernel["machine"]
     release = kernel["release"]
-    return release[:-len(suffix)] if release.endswith(suffix) else release
+    return release[: -len(suffix)] if release.endswith(suffix) else release
 
 
 def after(installed, steps):

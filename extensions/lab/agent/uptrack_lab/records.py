@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """The state files of one kernel: the package list, the plans, `status` and `results` (reference, section 2.4)."""
+
 import os
 
-from . import server, world as w, yaml_files
+from . import server, yaml_files
+from . import world as w
 
 PLANS = ("Upgrade", "Init", "Remove")
 CORE_VERSION = "1\n"  # an update's file core_version, as it is
@@ -24,7 +26,7 @@ class Records(object):
         self.folder = w.per_kernel_dir(kernel)
 
     def path(self, name):
-        return "%s/%s" % (self.folder, name)
+        return f"{self.folder}/{name}"
 
     # ---- package list ----
 
@@ -60,7 +62,7 @@ class Records(object):
     # ---- unpacked updates ----
 
     def update_dir(self, update_id):
-        return self.path("updates/ksplice-%s" % update_id)
+        return self.path(f"updates/ksplice-{update_id}")
 
     def unpacked(self):
         return set(self.world.listdir(self.path("updates")))
@@ -77,7 +79,7 @@ class Records(object):
 
     def details(self, update_id):
         for name in ("details", "patch"):
-            text = self.world.read("%s/%s" % (self.update_dir(update_id), name))
+            text = self.world.read(f"{self.update_dir(update_id)}/{name}")
             if text is not None:
                 return text
         return None
@@ -85,8 +87,12 @@ class Records(object):
     # ---- plans ----
 
     def save_plan(self, name, items, now):
-        self.world.write(self.path(name.lower() + "_plan"), yaml_files.dump({
-            name + " plan format version": "2", "Time": moment(now), "Plan": items}))
+        self.world.write(
+            self.path(name.lower() + "_plan"),
+            yaml_files.dump(
+                {name + " plan format version": "2", "Time": moment(now), "Plan": items}
+            ),
+        )
 
     def load_plan(self, name):
         """The items of a plan; None if there is none or it cannot be read."""
@@ -95,7 +101,10 @@ class Records(object):
             return None
         try:
             items = yaml_files.load(text)["Plan"]
-            return [dict(item, ID=item["ID"], Name=item["Name"], Command=item["Command"]) for item in items]
+            return [
+                dict(item, ID=item["ID"], Name=item["Name"], Command=item["Command"])
+                for item in items
+            ]
         except (yaml_files.Unreadable, KeyError, TypeError):
             return None
 
@@ -104,29 +113,56 @@ class Records(object):
     def save_status(self, run, installed, now):
         """`run`: what `status` and `results` of one run have in common.  Everybody may read both, although the access
         key is in them: that is how the real one leaves them."""
-        self.world.write(self.path("status"), yaml_files.dump(dict(run, **{
-            "Status format version": "2",
-            "Time": moment(now),
-            "Updates": {"Installed": [{"ID": update_id, "Name": name} for update_id, name in installed]},
-            "New client": False,
-        })))
+        self.world.write(
+            self.path("status"),
+            yaml_files.dump(
+                dict(
+                    run,
+                    **{
+                        "Status format version": "2",
+                        "Time": moment(now),
+                        "Updates": {
+                            "Installed": [
+                                {"ID": update_id, "Name": name} for update_id, name in installed
+                            ]
+                        },
+                        "New client": False,
+                    },
+                )
+            ),
+        )
 
     def save_results(self, run, more, result, now):
         """`more`: the debug logs of a run that did not end well."""
-        self.world.write(self.path("results"), yaml_files.dump(dict(run, **dict(more, **{
-            "Results format version": "2",
-            "Time": moment(now),
-            "Result": result,
-        }))))
+        self.world.write(
+            self.path("results"),
+            yaml_files.dump(
+                dict(
+                    run,
+                    **dict(
+                        more,
+                        **{
+                            "Results format version": "2",
+                            "Time": moment(now),
+                            "Result": result,
+                        },
+                    ),
+                )
+            ),
+        )
 
     def stamp_results(self, now):
         self.world.write(self.path("results.server-stamp"), w.utc(now) + "\n", 0o600)
 
     def identity(self):
         kernel = self.kernel
-        return {"Sysname": kernel["sysname"], "Architecture": kernel["machine"],
-                "UserArchitecture": kernel["machine"],
-                "Release": kernel["release"], "Version": kernel["version"]}
+        return {
+            "Sysname": kernel["sysname"],
+            "Architecture": kernel["machine"],
+            "UserArchitecture": kernel["machine"],
+            "Release": kernel["release"],
+            "Version": kernel["version"],
+        }
 
 
 def moment(seconds):
@@ -136,13 +172,22 @@ def moment(seconds):
 
 def action(item, problem=None):
     """One line of a result: a step that worked, or with `problem` one that did not."""
-    result = {"Command": item["Command"], "ID": item["ID"], "Name": item["Name"], "Message": "",
-              "Abort": None, "Core Version": CORE_VERSION, "Stack Check": None,
-              "Nonmatching Modules": None, "UsedBy Modules": [], "Locked Modules": []}
+    result = {
+        "Command": item["Command"],
+        "ID": item["ID"],
+        "Name": item["Name"],
+        "Message": "",
+        "Abort": None,
+        "Core Version": CORE_VERSION,
+        "Stack Check": None,
+        "Nonmatching Modules": None,
+        "UsedBy Modules": [],
+        "Locked Modules": [],
+    }
     if problem:
         abort, modules = problem["abort"], problem["modules"]
         result["Abort"] = problem["says"] or abort
-        result["Message"] = "Error: %s\n" % result["Abort"]
+        result["Message"] = "Error: {}\n".format(result["Abort"])
         if problem["processes"]:
             result["Stack Check"] = [[name, str(pid)] for name, pid in problem["processes"]]
         if abort in ("no_match", "failed_to_find"):

@@ -5,6 +5,7 @@
 scenario.json is the truth.  Beside it lies its checked form, ready to load: a third of a run's time would otherwise go
 into reading JSON and looking for mistakes that are not there.
 """
+
 import marshal
 import os
 import sys
@@ -37,8 +38,14 @@ def _load(path):
     try:
         found = os.stat(path)
     except OSError:
-        raise ScenarioError("%s: there is no scenario; make the host with emulated_host.py" % path)
-    key = (sys.version_info[:2], os.path.getmtime(__file__), found.st_mtime_ns, found.st_size, found.st_ino)
+        raise ScenarioError(f"{path}: there is no scenario; make the host with emulated_host.py")
+    key = (
+        sys.version_info[:2],
+        os.path.getmtime(__file__),
+        found.st_mtime_ns,
+        found.st_size,
+        found.st_ino,
+    )
     checked_path = path + ".checked"
     try:
         with open(checked_path, "rb") as stream:
@@ -48,11 +55,12 @@ def _load(path):
     except (OSError, ValueError, EOFError, TypeError):
         pass
     from . import scenario_check, world
+
     try:
         with open(path, "rb") as stream:
             scenario = scenario_check.parse(stream.read().decode("utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError("%s: cannot be read: %s" % (path, error))
+        raise ScenarioError(f"{path}: cannot be read: {error}")
     try:
         world.write_atomic(checked_path, marshal.dumps((key, scenario)))
     except OSError:
@@ -67,6 +75,7 @@ def seconds_of(moment, created):
 
 # ---- the emulator's own memory ---------------------------------------------------------------------------------------
 
+
 class State(object):
     """Counters that outlive a run, in state.json; changed under a lock of its own."""
 
@@ -75,6 +84,7 @@ class State(object):
 
     def read(self):
         import json
+
         try:
             with open(self.path) as stream:
                 return json.load(stream)
@@ -94,7 +104,9 @@ class State(object):
         """Call function(data) with the data; what it does to them is kept, what it returns is returned."""
         import fcntl
         import json
+
         from . import world
+
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with open(self.path + ".lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -117,7 +129,9 @@ def next_fault(scenario, data, command):
         played[str(place)] = seen + 1
         if seen < skip:
             continue
-        return {key: value for key, value in fault.items() if key not in ("times", "skip", "commands")}
+        return {
+            key: value for key, value in fault.items() if key not in ("times", "skip", "commands")
+        }
     return {}
 
 

@@ -4,6 +4,7 @@
 
 Only loaded when a scenario is new; see scenario.py.
 """
+
 import json
 import re
 
@@ -24,9 +25,10 @@ _ID = re.compile(r"[a-z0-9]+$")
 
 # ---- checks: (value, where) -> value, or _Bad ------------------------------------------------------------------------
 
+
 def text(value, where):
     if not isinstance(value, str):
-        raise _Bad(where, "must be a text in double quotes, not %s" % _shown(value))
+        raise _Bad(where, f"must be a text in double quotes, not {_shown(value)}")
     return value
 
 
@@ -51,25 +53,25 @@ def name_of_update(value, where):
 
 def boolean(value, where):
     if not isinstance(value, bool):
-        raise _Bad(where, "must be true or false, not %s" % _shown(value))
+        raise _Bad(where, f"must be true or false, not {_shown(value)}")
     return value
 
 
 def number(value, where):
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise _Bad(where, "must be a number, 0 or more, not %s" % _shown(value))
+        raise _Bad(where, f"must be a number, 0 or more, not {_shown(value)}")
     return value
 
 
 def count(value, where):
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise _Bad(where, "must be a whole number, 0 or more, not %s" % _shown(value))
+        raise _Bad(where, f"must be a whole number, 0 or more, not {_shown(value)}")
     return value
 
 
 def update_id(value, where):
     if not _ID.match(text(value, where)):
-        raise _Bad(where, "an ID has only lower-case letters and digits, not %s" % _shown(value))
+        raise _Bad(where, f"an ID has only lower-case letters and digits, not {_shown(value)}")
     return value
 
 
@@ -77,8 +79,11 @@ def moment(value, where):
     """Seconds since 1970; a moment relative to the host's creation stays a text."""
     seconds = value if _AGO.match(text(value, where)) else parse_moment(value)
     if seconds is None:
-        raise _Bad(where, "must be a moment like \"2026-11-22T02:40:00Z\", or seconds from the host's creation "
-                          "like \"-600s\", not %s" % _shown(value))
+        raise _Bad(
+            where,
+            'must be a moment like "2026-11-22T02:40:00Z", or seconds from the host\'s creation '
+            f'like "-600s", not {_shown(value)}',
+        )
     return seconds
 
 
@@ -93,28 +98,39 @@ def either(first_type, first, second):
 def one_of(*words):
     def check(value, where):
         if value not in words:
-            raise _Bad(where, "must be one of %s, not %s%s" % (", ".join(words), _shown(value), _meant(value, words)))
+            raise _Bad(
+                where,
+                "must be one of {}, not {}{}".format(
+                    ", ".join(words), _shown(value), _meant(value, words)
+                ),
+            )
         return value
+
     return check
 
 
 def list_of(check):
     def check_list(value, where):
         if not isinstance(value, list):
-            raise _Bad(where, "must be a list in [ ], not %s" % _shown(value))
+            raise _Bad(where, f"must be a list in [ ], not {_shown(value)}")
         return [check(item, "%s[%d]" % (where, place)) for place, item in enumerate(value)]
+
     return check_list
 
 
 def mapping(keys, fill=True):
     """`keys`: {name: (check, default)}.  With fill=False keys that are not given stay away."""
+
     def check(value, where):
         if not isinstance(value, dict):
-            raise _Bad(where, "must be a mapping in { }, not %s" % _shown(value))
+            raise _Bad(where, f"must be a mapping in {{ }}, not {_shown(value)}")
         for key in value:
             if key not in keys:
-                raise _Bad(_join(where, key), "there is no such key%s" % (_meant(key, keys) or (
-                    "; there are: %s" % ", ".join(sorted(keys)))))
+                raise _Bad(
+                    _join(where, key),
+                    "there is no such key%s"
+                    % (_meant(key, keys) or ("; there are: {}".format(", ".join(sorted(keys))))),
+                )
         result = {}
         for key, (check_one, default) in keys.items():
             if key in value:
@@ -122,33 +138,48 @@ def mapping(keys, fill=True):
             elif default is REQUIRED:
                 raise _Bad(_join(where, key), "is missing, and has to be given")
             elif fill:
-                result[key] = json.loads(json.dumps(default)) if isinstance(default, (dict, list)) else default
+                result[key] = (
+                    json.loads(json.dumps(default))
+                    if isinstance(default, (dict, list))
+                    else default
+                )
         return result
+
     return check
 
 
 def process(value, where):
-    if (not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str)
-            or isinstance(value[1], bool) or not isinstance(value[1], int)):
-        raise _Bad(where, "must be a pair like [\"bash\", 1234], not %s" % _shown(value))
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not isinstance(value[0], str)
+        or isinstance(value[1], bool)
+        or not isinstance(value[1], int)
+    ):
+        raise _Bad(where, f'must be a pair like ["bash", 1234], not {_shown(value)}')
     return value
 
 
 def config_sections(value, where):
     """{section: {key: value}}; null takes a key of the shipped file out."""
     if not isinstance(value, dict):
-        raise _Bad(where, "must be the text of the file, or a mapping of sections, not %s" % _shown(value))
+        raise _Bad(
+            where, f"must be the text of the file, or a mapping of sections, not {_shown(value)}"
+        )
     for section, keys in value.items():
         if not isinstance(keys, dict):
-            raise _Bad(_join(where, section), "must be a mapping of keys, not %s" % _shown(keys))
+            raise _Bad(_join(where, section), f"must be a mapping of keys, not {_shown(keys)}")
         for key, setting in keys.items():
             if isinstance(setting, (dict, list)):
-                raise _Bad(_join(_join(where, section), key), "must be a single value, not %s" % _shown(setting))
+                raise _Bad(
+                    _join(_join(where, section), key),
+                    f"must be a single value, not {_shown(setting)}",
+                )
     return value
 
 
 def _join(where, key):
-    return "%s.%s" % (where, key) if where else key
+    return f"{where}.{key}" if where else key
 
 
 def _shown(value):
@@ -158,8 +189,9 @@ def _shown(value):
 
 def _meant(value, words):
     import difflib
+
     near = difflib.get_close_matches(value, list(words), 1) if isinstance(value, str) else []
-    return "; did you mean '%s'?" % near[0] if near else ""
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def parse_moment(value):
@@ -168,84 +200,143 @@ def parse_moment(value):
     if found is None:
         return None
     year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
-    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and float(found.group(6)) < 61):
+    if not (
+        1 <= month <= 12
+        and 1 <= day <= 31
+        and hour < 24
+        and minute < 60
+        and float(found.group(6)) < 61
+    ):
         return None
     # Days since 1970 in a calendar whose years begin in March, so that the leap day comes last.
     if month <= 2:
         year, month = year - 1, month + 12
-    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day - 719469
+    days = (
+        365 * year
+        + year // 4
+        - year // 100
+        + year // 400
+        + (153 * (month - 3) + 2) // 5
+        + day
+        - 719469
+    )
     return days * 86400 + hour * 3600 + minute * 60 + float(found.group(6))
 
 
 # ---- the keys --------------------------------------------------------------------------------------------------------
 
-ABORTS = ("no_match", "bad_system_map", "code_busy", "module_busy", "out_of_memory", "failed_to_find",
-          "already_reversed", "missing_export", "unexpected_running_task", "target_not_loaded", "call_failed",
-          "cold_update_loaded", "unexpected", "unknown", "OTHER")
+ABORTS = (
+    "no_match",
+    "bad_system_map",
+    "code_busy",
+    "module_busy",
+    "out_of_memory",
+    "failed_to_find",
+    "already_reversed",
+    "missing_export",
+    "unexpected_running_task",
+    "target_not_loaded",
+    "call_failed",
+    "cold_update_loaded",
+    "unexpected",
+    "unknown",
+    "OTHER",
+)
 
-KERNEL = mapping({
-    "release": (word, REQUIRED),
-    "version": (word, REQUIRED),
-    "machine": (word, "x86_64"),
-    "sysname": (word, "Linux"),
-    "package_version": (optional(line), None),
-})
+KERNEL = mapping(
+    {
+        "release": (word, REQUIRED),
+        "version": (word, REQUIRED),
+        "machine": (word, "x86_64"),
+        "sysname": (word, "Linux"),
+        "package_version": (optional(line), None),
+    }
+)
 
-EFFECTIVE = mapping({
-    "release": (word, REQUIRED),
-    "version": (word, REQUIRED),
-    "package_version": (optional(line), None),
-})
+EFFECTIVE = mapping(
+    {
+        "release": (word, REQUIRED),
+        "version": (word, REQUIRED),
+        "package_version": (optional(line), None),
+    }
+)
 
-CLIENT = mapping({
-    "version": (line, "1.2.80"),
-    "edition": (one_of("online", "offline", "absent"), "online"),
-    "enhanced": (boolean, False),
-    "required_to_install": (optional(line), None),
-    "required_to_parse": (optional(line), None),
-    "tools_api": (line, "1"),
-    "required_tools_api": (optional(line), None),
-})
+CLIENT = mapping(
+    {
+        "version": (line, "1.2.80"),
+        "edition": (one_of("online", "offline", "absent"), "online"),
+        "enhanced": (boolean, False),
+        "required_to_install": (optional(line), None),
+        "required_to_parse": (optional(line), None),
+        "tools_api": (line, "1"),
+        "required_tools_api": (optional(line), None),
+    }
+)
 
-UPDATE = mapping({
-    "id": (update_id, REQUIRED),
-    "name": (name_of_update, REQUIRED),
-    "effective": (optional(EFFECTIVE), None),
-    "requires": (list_of(update_id), []),
-    "supersedes": (list_of(update_id), []),
-    "details": (optional(text), "A security fix, applied to the running kernel without a reboot."),
-    "published": (optional(moment), None),
-    "modules": (list_of(word), []),
-    "seconds": (optional(number), None),
-    "download": (one_of("ok", "error", "missing"), "ok"),
-    "detection": (boolean, False),
-})
+UPDATE = mapping(
+    {
+        "id": (update_id, REQUIRED),
+        "name": (name_of_update, REQUIRED),
+        "effective": (optional(EFFECTIVE), None),
+        "requires": (list_of(update_id), []),
+        "supersedes": (list_of(update_id), []),
+        "details": (
+            optional(text),
+            "A security fix, applied to the running kernel without a reboot.",
+        ),
+        "published": (optional(moment), None),
+        "modules": (list_of(word), []),
+        "seconds": (optional(number), None),
+        "download": (one_of("ok", "error", "missing"), "ok"),
+        "detection": (boolean, False),
+    }
+)
 
-FAILURE = mapping({
-    "id": (update_id, REQUIRED),
-    "abort": (one_of(*ABORTS), REQUIRED),
-    "says": (optional(line), None),
-    "verb": (one_of("install", "remove"), "install"),
-    "times": (optional(count), None),
-    "attempts": (optional(count), None),
-    "processes": (list_of(process), []),
-    "modules": (list_of(word), []),
-    "removable": (list_of(word), []),
-    "rmmod": (one_of("works", "fails"), "works"),
-    "virtualbox": (boolean, False),
-    "seconds": (number, 0.0),
-})
+FAILURE = mapping(
+    {
+        "id": (update_id, REQUIRED),
+        "abort": (one_of(*ABORTS), REQUIRED),
+        "says": (optional(line), None),
+        "verb": (one_of("install", "remove"), "install"),
+        "times": (optional(count), None),
+        "attempts": (optional(count), None),
+        "processes": (list_of(process), []),
+        "modules": (list_of(word), []),
+        "removable": (list_of(word), []),
+        "rmmod": (one_of("works", "fails"), "works"),
+        "virtualbox": (boolean, False),
+        "seconds": (number, 0.0),
+    }
+)
 
-SERVER_ERROR = mapping({
-    "code": (count, REQUIRED),
-    "message": (text, REQUIRED),
-})
+SERVER_ERROR = mapping(
+    {
+        "code": (count, REQUIRED),
+        "message": (text, REQUIRED),
+    }
+)
 
 # What a fault of some runs may change for their time.
 PASSING = {
-    "network": (one_of("ok", "dns", "connect", "timeout", "tls", "proxy", "other", "server_error", "http_error",
-                       "list_error", "plan_error",
-                       "plan_server_error", "plan_refused", "result_error"), "ok"),
+    "network": (
+        one_of(
+            "ok",
+            "dns",
+            "connect",
+            "timeout",
+            "tls",
+            "proxy",
+            "other",
+            "server_error",
+            "http_error",
+            "list_error",
+            "plan_error",
+            "plan_server_error",
+            "plan_refused",
+            "result_error",
+        ),
+        "ok",
+    ),
     "access_key": (one_of("ok", "missing", "bad", "expired", "not_activated"), "ok"),
     "unsupported": (boolean, False),
     "bad_signature": (boolean, False),
@@ -266,69 +357,98 @@ PASSING = {
     "crash": (boolean, False),
 }
 
-FAULT = mapping(dict(PASSING, **{
-    "times": (count, 1),
-    "skip": (count, 0),
-    "commands": (list_of(one_of(*CHANGING_COMMANDS)), list(CHANGING_COMMANDS)),
-}), fill=False)
+FAULT = mapping(
+    dict(
+        PASSING,
+        **{
+            "times": (count, 1),
+            "skip": (count, 0),
+            "commands": (list_of(one_of(*CHANGING_COMMANDS)), list(CHANGING_COMMANDS)),
+        },
+    ),
+    fill=False,
+)
 
-USER_UPDATE = mapping({
-    "id": (update_id, REQUIRED),
-    "name": (line, REQUIRED),
-    "details": (optional(text), None),
-})
+USER_UPDATE = mapping(
+    {
+        "id": (update_id, REQUIRED),
+        "name": (line, REQUIRED),
+        "details": (optional(text), None),
+    }
+)
 
-USER_PROCESS = mapping({
-    "name": (line, REQUIRED),
-    "pid": (count, REQUIRED),
-    "target": (line, REQUIRED),
-    "namespace": (boolean, False),
-    "installed": (list_of(update_id), []),
-})
+USER_PROCESS = mapping(
+    {
+        "name": (line, REQUIRED),
+        "pid": (count, REQUIRED),
+        "target": (line, REQUIRED),
+        "namespace": (boolean, False),
+        "installed": (list_of(update_id), []),
+    }
+)
 
-USER_SPACE = mapping({
-    "targets": (list_of(mapping({"name": (line, REQUIRED), "updates": (list_of(USER_UPDATE), [])})), []),
-    "processes": (list_of(USER_PROCESS), []),
-})
+USER_SPACE = mapping(
+    {
+        "targets": (
+            list_of(mapping({"name": (line, REQUIRED), "updates": (list_of(USER_UPDATE), [])})),
+            [],
+        ),
+        "processes": (list_of(USER_PROCESS), []),
+    }
+)
 
-SCENARIO_KEYS = dict(PASSING, **{
-    "comment": (text, ""),
-    "kernel": (KERNEL, REQUIRED),
-    "hostname": (optional(word), None),
-    "client": (CLIENT, CLIENT({}, "")),
-    "agent": (boolean, True),
-    "updates": (list_of(UPDATE), []),
-    "installed": (list_of(update_id), []),
-    "checked": (optional(moment), None),
-    "modules": (list_of(word), []),
-    "config": (either(str, text, config_sections), {}),
-    "accepted_keys": (optional(list_of(line)), None),
-    "expired_message": (text, "Your Ksplice Uptrack subscription has expired. Please renew it with your vendor."),
-    "refusal": (text, "No plan can be made for this machine."),
-    "container": (boolean, False),
-    "openvz": (boolean, False),
-    "disabled": (boolean, False),
-    "nouptrack": (boolean, False),
-    "offline_package": (boolean, True),
-    "user": (one_of("root", "other"), "root"),
-    "lock_wait": (number, 10),
-    "retry_wait": (number, 1),
-    "cron_sleep": (number, 59),
-    "failures": (list_of(FAILURE), []),
-    "faults": (list_of(FAULT), []),
-    "list_effective_blank_line": (one_of("after", "before", "absent"), "after"),
-    "sysfs_layout": (one_of("kernel", "module"), "kernel"),
-    "user_space": (USER_SPACE, USER_SPACE({}, "")),
-    "other_kernels": (list_of(mapping({
+SCENARIO_KEYS = dict(
+    PASSING,
+    **{
+        "comment": (text, ""),
         "kernel": (KERNEL, REQUIRED),
+        "hostname": (optional(word), None),
+        "client": (CLIENT, CLIENT({}, "")),
+        "agent": (boolean, True),
         "updates": (list_of(UPDATE), []),
-        "unsupported": (boolean, False),
-    })), []),
-})
+        "installed": (list_of(update_id), []),
+        "checked": (optional(moment), None),
+        "modules": (list_of(word), []),
+        "config": (either(str, text, config_sections), {}),
+        "accepted_keys": (optional(list_of(line)), None),
+        "expired_message": (
+            text,
+            "Your Ksplice Uptrack subscription has expired. Please renew it with your vendor.",
+        ),
+        "refusal": (text, "No plan can be made for this machine."),
+        "container": (boolean, False),
+        "openvz": (boolean, False),
+        "disabled": (boolean, False),
+        "nouptrack": (boolean, False),
+        "offline_package": (boolean, True),
+        "user": (one_of("root", "other"), "root"),
+        "lock_wait": (number, 10),
+        "retry_wait": (number, 1),
+        "cron_sleep": (number, 59),
+        "failures": (list_of(FAILURE), []),
+        "faults": (list_of(FAULT), []),
+        "list_effective_blank_line": (one_of("after", "before", "absent"), "after"),
+        "sysfs_layout": (one_of("kernel", "module"), "kernel"),
+        "user_space": (USER_SPACE, USER_SPACE({}, "")),
+        "other_kernels": (
+            list_of(
+                mapping(
+                    {
+                        "kernel": (KERNEL, REQUIRED),
+                        "updates": (list_of(UPDATE), []),
+                        "unsupported": (boolean, False),
+                    }
+                )
+            ),
+            [],
+        ),
+    },
+)
 _SCENARIO = mapping(SCENARIO_KEYS)
 
 
 # ---- the whole -------------------------------------------------------------------------------------------------------
+
 
 def check(raw, source="scenario"):
     """The scenario with every default filled in; ScenarioError with one line if something is wrong."""
@@ -343,9 +463,9 @@ def check(raw, source="scenario"):
             _refer_one(failure["id"], known, "failures[%d].id" % place)
         for place, one in enumerate(scenario["installed"]):
             if one in scenario["installed"][:place]:
-                raise _Bad("installed[%d]" % place, "'%s' is there twice; take one out" % one)
+                raise _Bad("installed[%d]" % place, f"'{one}' is there twice; take one out")
     except _Bad as bad:
-        raise ScenarioError("%s: %s: %s" % (source, bad.where or "the whole", bad.what))
+        raise ScenarioError("{}: {}: {}".format(source, bad.where or "the whole", bad.what))
     return scenario
 
 
@@ -355,7 +475,7 @@ def check_updates(raw, source):
         updates = list_of(UPDATE)(raw, "updates")
         _check_catalogue(updates, "updates")
     except _Bad as bad:
-        raise ScenarioError("%s: %s: %s" % (source, bad.where, bad.what))
+        raise ScenarioError(f"{source}: {bad.where}: {bad.what}")
     return updates
 
 
@@ -363,15 +483,19 @@ def _check_catalogue(updates, where):
     known = {}
     for place, update in enumerate(updates):
         if update["id"] in known:
-            raise _Bad("%s[%d].id" % (where, place),
-                       "'%s' is already that of %s[%d]; give each update its own" % (
-                           update["id"], where, known[update["id"]]))
+            raise _Bad(
+                "%s[%d].id" % (where, place),
+                "'%s' is already that of %s[%d]; give each update its own"
+                % (update["id"], where, known[update["id"]]),
+            )
         known[update["id"]] = place
     for place, update in enumerate(updates):
         for key in ("requires", "supersedes"):
             _refer(update[key], known, "%s[%d].%s" % (where, place, key))
             if update["id"] in update[key]:
-                raise _Bad("%s[%d].%s" % (where, place, key), "names the update itself; take it out")
+                raise _Bad(
+                    "%s[%d].%s" % (where, place, key), "names the update itself; take it out"
+                )
     _refuse_circles(updates, known, where)
 
 
@@ -382,7 +506,10 @@ def _refuse_circles(updates, known, where):
         free = [one for one, needs in left.items() if not any(need in left for need in needs)]
         if not free:
             first = min(left, key=known.get)
-            raise _Bad("%s[%d].requires" % (where, known[first]), "leads back to '%s' itself; break the circle" % first)
+            raise _Bad(
+                "%s[%d].requires" % (where, known[first]),
+                f"leads back to '{first}' itself; break the circle",
+            )
         for one in free:
             del left[one]
 
@@ -394,7 +521,7 @@ def _refer(ids, known, where):
 
 def _refer_one(one, known, where):
     if one not in known:
-        raise _Bad(where, "no update has the ID '%s'%s" % (one, _meant(one, known)))
+        raise _Bad(where, f"no update has the ID '{one}'{_meant(one, known)}")
 
 
 def parse(source_text, source):
@@ -406,7 +533,7 @@ def parse_json(source_text, source):
     try:
         return json.loads(source_text, object_pairs_hook=_no_doubles)
     except ValueError as error:
-        raise ScenarioError("%s: is not JSON: %s" % (source, error))
+        raise ScenarioError(f"{source}: is not JSON: {error}")
 
 
 def _no_doubles(pairs):
@@ -414,5 +541,5 @@ def _no_doubles(pairs):
     if len(result) != len(pairs):
         keys = [key for key, dummy in pairs]
         double = [key for key in keys if keys.count(key) > 1][0]
-        raise ValueError("the key '%s' is there twice in one mapping" % double)
+        raise ValueError(f"the key '{double}' is there twice in one mapping")
     return result

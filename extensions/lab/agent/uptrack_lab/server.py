@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """The service's side: what it offers and answers, as the scenario says.  Nothing here touches a network."""
+
 import os
 import re
 import time
 
-from . import plan, scenario as scenarios, texts
+from . import plan, texts
+from . import scenario as scenarios
 
 _URL = re.compile(r"https?://[^/\s:]+(:\d+)?(/\S*)?$")
 
@@ -49,7 +51,9 @@ class Service(object):
         if network == "tls" or self._ca_file_useless():
             raise Refused(10, texts.tls())
         if network == "other":
-            raise Refused(10, texts.other_curl("transfer closed with outstanding read data remaining"))
+            raise Refused(
+                10, texts.other_curl("transfer closed with outstanding read data remaining")
+            )
 
     def _ca_file_useless(self):
         # An empty value is an empty path, not "use the default".
@@ -63,7 +67,9 @@ class Service(object):
         self.contact()
         scenario = self.scenario
         accepted = scenario["accepted_keys"]
-        if scenario["access_key"] == "bad" or (accepted is not None and self.config.accesskey not in accepted):
+        if scenario["access_key"] == "bad" or (
+            accepted is not None and self.config.accesskey not in accepted
+        ):
             raise Refused(14, texts.bad_key())
         if scenario["network"] == "server_error":
             raise Refused(18, texts.transient())
@@ -73,7 +79,10 @@ class Service(object):
         for key, word in (("Message", "message"), ("Warning", "warning"), ("Backoff", "backoff")):
             if scenario[word] is not None:
                 answer[key] = scenario[word]
-        for key, word in (("RegenerateCron", "regenerate_cron"), ("RegenerateUUID", "regenerate_uuid")):
+        for key, word in (
+            ("RegenerateCron", "regenerate_cron"),
+            ("RegenerateUUID", "regenerate_uuid"),
+        ):
             if scenario[word]:
                 answer[key] = True
         error = scenario["error"]
@@ -97,13 +106,20 @@ class Service(object):
 
     def published(self):
         """The updates that are out by now, in catalogue order."""
-        return [update for update in self.scenario["updates"] if update["published"] is None or
-                scenarios.seconds_of(update["published"], self.created) <= self.now]
+        return [
+            update
+            for update in self.scenario["updates"]
+            if update["published"] is None
+            or scenarios.seconds_of(update["published"], self.created) <= self.now
+        ]
 
     def last_modified(self, scenario_changed):
         """When the list last changed: the newest publication, or the scenario being written anew."""
-        moments = [scenarios.seconds_of(update["published"], self.created) for update in self.scenario["updates"]
-                   if update["published"] is not None]
+        moments = [
+            scenarios.seconds_of(update["published"], self.created)
+            for update in self.scenario["updates"]
+            if update["published"] is not None
+        ]
         return max([scenario_changed] + [moment for moment in moments if moment <= self.now])
 
     def package_list(self):
@@ -112,13 +128,26 @@ class Service(object):
         client = scenario["client"]
         result = {
             "Protocol version": "2",
-            "Client": {"Version to Parse": client["required_to_parse"] or "1.0.0",
-                       "Version to Install": client["required_to_install"] or "1.0.0",
-                       "Ksplice Tools API version": client["required_tools_api"] or client["tools_api"]},
-            "Kernel": {"Release": kernel["release"], "Version": kernel["version"], "Architecture": kernel["machine"]},
-            "Updates": [{"ID": update["id"], "Filename": "ksplice-%s.tar.gz" % update["id"], "Name": update["name"],
-                         "SHA-1": sha1(update["id"] + update["name"]), "Targets": update["modules"] or ["vmlinux"]}
-                        for update in self.published()],
+            "Client": {
+                "Version to Parse": client["required_to_parse"] or "1.0.0",
+                "Version to Install": client["required_to_install"] or "1.0.0",
+                "Ksplice Tools API version": client["required_tools_api"] or client["tools_api"],
+            },
+            "Kernel": {
+                "Release": kernel["release"],
+                "Version": kernel["version"],
+                "Architecture": kernel["machine"],
+            },
+            "Updates": [
+                {
+                    "ID": update["id"],
+                    "Filename": "ksplice-{}.tar.gz".format(update["id"]),
+                    "Name": update["name"],
+                    "SHA-1": sha1(update["id"] + update["name"]),
+                    "Targets": update["modules"] or ["vmlinux"],
+                }
+                for update in self.published()
+            ],
         }
         if scenario["alert"]:
             result["Alert"] = scenario["alert"]
@@ -130,8 +159,11 @@ class Service(object):
 
     def offered(self):
         """What an upgrade brings in: published, and not known exploit detection on a host that does not want it."""
-        return [update for update in self.published()
-                if not update["detection"] or self.config.known_exploit_detection]
+        return [
+            update
+            for update in self.published()
+            if not update["detection"] or self.config.known_exploit_detection
+        ]
 
     def ask_for_plan(self):
         self.contact()
@@ -190,13 +222,19 @@ class Service(object):
 
 def slashed(kernel):
     """`sysname/arch/release/version`."""
-    return "%s/%s/%s/%s" % (kernel["sysname"], kernel["machine"], kernel["release"], kernel["version"])
+    return "{}/{}/{}/{}".format(
+        kernel["sysname"], kernel["machine"], kernel["release"], kernel["version"]
+    )
 
 
 def quoted(text):
     """As a part of a URL, slashes left alone.  (urllib would take as long to load as all of ours.)"""
-    return "".join(sign if sign.isalnum() and sign < "\x7f" or sign in "/_.-" else
-                   "".join("%%%02X" % byte for byte in sign.encode("utf-8")) for sign in text)
+    return "".join(
+        sign
+        if sign.isalnum() and sign < "\x7f" or sign in "/_.-"
+        else "".join(f"%{byte:02X}" for byte in sign.encode("utf-8"))
+        for sign in text
+    )
 
 
 def sha1(text):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """uname with the scenario's kernel, and uptrack-uname with the effective one."""
+
 import os
 import sys
 
@@ -18,7 +19,10 @@ FIELDS = (
 
 
 def main(command, arguments):
-    from . import console, scenario as scenarios, world as w
+    from . import console
+    from . import scenario as scenarios
+    from . import world as w
+
     world = w.World()
     try:
         scenario = scenarios.load(world.path(w.SCENARIO))
@@ -28,6 +32,7 @@ def main(command, arguments):
     kernel = dict(scenario["kernel"])
     if command == "uptrack-uname":
         from . import effective, plan
+
         kernel = effective.read(world, kernel) or plan.effective_kernel(kernel, [], ())
     kernel["nodename"] = scenario["hostname"] or os.uname()[1]
     kernel["system"] = "GNU/Linux"
@@ -42,21 +47,26 @@ def main(command, arguments):
 def answer(command, arguments, kernel, version):
     """Exit status and the line (or complaint) for these arguments."""
     wanted = set()
-    hint = "\nTry '%s --help' for more information." % command
+    hint = f"\nTry '{command} --help' for more information."
     for argument in arguments:
         if argument == "--help":
-            return 0, "Usage: %s [OPTION]...\nPrint what runs on this machine: %s" % (
-                command, " ".join("-" + letter for letter, dummy, dummy in FIELDS) + " -a")
-        if argument in ("--version", "-V") and (argument == "--version" or command == "uptrack-uname"):
-            return 0, "%s %s" % (command, version)
+            return 0, "Usage: {} [OPTION]...\nPrint what runs on this machine: {}".format(
+                command, " ".join("-" + letter for letter, dummy, dummy in FIELDS) + " -a"
+            )
+        if argument in ("--version", "-V") and (
+            argument == "--version" or command == "uptrack-uname"
+        ):
+            return 0, f"{command} {version}"
         if argument == "--package-version" and command == "uptrack-uname":
-            return 0, "%s %s %s" % (kernel["sysname"], kernel["machine"], kernel["package_version"])
+            return 0, "{} {} {}".format(
+                kernel["sysname"], kernel["machine"], kernel["package_version"]
+            )
         if argument == "--all":
             wanted.update(letter for letter, dummy, dummy in FIELDS)
         elif argument.startswith("--"):
             letters = [letter for letter, name, dummy in FIELDS if name == argument]
             if not letters:
-                return 1, "%s: unrecognized option '%s'%s" % (command, argument, hint)
+                return 1, f"{command}: unrecognized option '{argument}'{hint}"
             wanted.update(letters)
         elif argument.startswith("-") and argument != "-":
             for letter in argument[1:]:
@@ -65,7 +75,7 @@ def answer(command, arguments, kernel, version):
                 elif letter in "snrvmpio":
                     wanted.add(letter)
                 else:
-                    return 1, "%s: invalid option -- '%s'%s" % (command, letter, hint)
+                    return 1, f"{command}: invalid option -- '{letter}'{hint}"
         else:
-            return 1, "%s: extra operand '%s'%s" % (command, argument, hint)
+            return 1, f"{command}: extra operand '{argument}'{hint}"
     return 0, " ".join(kernel[key] for letter, dummy, key in FIELDS if letter in (wanted or {"s"}))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
 """The files of one host: where they are, how they are written, and the lock."""
+
 import errno
 import os
 import time
@@ -85,7 +86,7 @@ def write_atomic(path, text, mode=0o644):
         os.fchmod(handle, mode)
         data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
         while data:
-            data = data[os.write(handle, data):]
+            data = data[os.write(handle, data) :]
     finally:
         os.close(handle)
     try:
@@ -97,24 +98,27 @@ def write_atomic(path, text, mode=0o644):
 
 def per_kernel_dir(kernel):
     """The cache directory of one kernel build, relative to the root; the last part is the raw `uname -v`."""
-    return "%s/%s/%s/%s/%s" % (CACHE, kernel["sysname"], kernel["machine"], kernel["release"], kernel["version"])
+    return "{}/{}/{}/{}/{}".format(
+        CACHE, kernel["sysname"], kernel["machine"], kernel["release"], kernel["version"]
+    )
 
 
 # ---- the kernel's truth: sysfs ---------------------------------------------------------------------------------------
 
+
 def update_dir(update_id, layout):
     """Where the kernel shows one update; both layouts are known from real hosts."""
     if layout == "module":
-        return "%s/%s%s/ksplice" % (SYS_MODULE, MODULE_PREFIX, update_id)
-    return "%s/%s" % (SYS_KSPLICE, update_id)
+        return f"{SYS_MODULE}/{MODULE_PREFIX}{update_id}/ksplice"
+    return f"{SYS_KSPLICE}/{update_id}"
 
 
 def applied_updates(world):
     """IDs the kernel says are applied, in no particular order of meaning."""
-    places = [(name, "%s/%s" % (SYS_KSPLICE, name)) for name in world.listdir(SYS_KSPLICE)]
+    places = [(name, f"{SYS_KSPLICE}/{name}") for name in world.listdir(SYS_KSPLICE)]
     for name in world.listdir(SYS_MODULE):
         if name.startswith(MODULE_PREFIX):
-            places.append((name[len(MODULE_PREFIX):], "%s/%s/ksplice" % (SYS_MODULE, name)))
+            places.append((name[len(MODULE_PREFIX) :], f"{SYS_MODULE}/{name}/ksplice"))
     return sorted(name for name, place in places if _stage(world, place) == "applied")
 
 
@@ -127,6 +131,7 @@ def _stage(world, place):
 
 
 # ---- the lock --------------------------------------------------------------------------------------------------------
+
 
 class LockHeld(Exception):
     """Somebody else kept the lock for longer than we were willing to wait."""
@@ -143,6 +148,7 @@ def _open_lock(path):
 def take_lock(path, patience):
     """Flock the file, waiting up to `patience` seconds.  The returned handle frees the lock when closed."""
     import fcntl
+
     handle = _open_lock(path)
     deadline = time.time() + patience
     while True:
@@ -190,6 +196,7 @@ def hold_lock_in_background(path, seconds):
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------
+
 
 def utc(seconds):
     """`2026-11-22 03:10:05.123456`: how log lines and state files write a moment."""

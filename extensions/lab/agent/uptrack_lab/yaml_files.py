@@ -7,16 +7,35 @@ files have: `%YAML 1.1`, `---` and `...` around, collections that hold only scal
 style, keys sorted, and a line broken at the first blank after column 80.  PyYAML itself is not needed on a test host,
 and would cost more time than the whole run.
 """
+
 import re
 
 WIDTH = 80
-_WORDS = frozenset(form for word in ("yes", "no", "true", "false", "on", "off", "null")
-                   for form in (word, word.capitalize(), word.upper())) | frozenset(("~", "", "<<", "="))
+_WORDS = frozenset(
+    form
+    for word in ("yes", "no", "true", "false", "on", "off", "null")
+    for form in (word, word.capitalize(), word.upper())
+) | frozenset(("~", "", "<<", "="))
 # Nothing with another letter than these can be a number or a moment; this spares compiling the expression below.
 _NUMERIC = frozenset("0123456789_+-.:eExXabcdefABCDFTtZzinN ")
 _RUNS = re.compile(r" +|\n+|[^ \n]+")
-_ESCAPES = {"\0": "0", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r",
-            "\x1b": "e", "\"": "\"", "\\": "\\", "\x85": "N", "\xa0": "_", "\u2028": "L", "\u2029": "P"}
+_ESCAPES = {
+    "\0": "0",
+    "\a": "a",
+    "\b": "b",
+    "\t": "t",
+    "\n": "n",
+    "\v": "v",
+    "\f": "f",
+    "\r": "r",
+    "\x1b": "e",
+    '"': '"',
+    "\\": "\\",
+    "\x85": "N",
+    "\xa0": "_",
+    "\u2028": "L",
+    "\u2029": "P",
+}
 _ESCAPED = {letter: sign for sign, letter in _ESCAPES.items()}
 _FLOW_START = frozenset("#,[]{}&*!|>'\"%@`")
 _number = None
@@ -32,11 +51,12 @@ class Unreadable(ValueError):
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
+
 def dump(data):
     writer = _Writer()
     writer.node(data, None)
     text = "".join(writer.parts)
-    return "%%YAML 1.1\n---%s%s\n...\n" % ("" if text.startswith("\n") else " ", text)
+    return "%YAML 1.1\n---{}{}\n...\n".format("" if text.startswith("\n") else " ", text)
 
 
 def _is_leaf(value):
@@ -165,10 +185,11 @@ class _Writer(object):
     def binary(self, value, indent):
         """What is not text, in base 64."""
         from binascii import b2a_base64
+
         self.put("!!binary |")
         for place in range(0, len(value), 57):
             self.newline(indent)
-            self.put(b2a_base64(value[place:place + 57]).decode("ascii").rstrip("\n"))
+            self.put(b2a_base64(value[place : place + 57]).decode("ascii").rstrip("\n"))
 
 
 def _style(text, flow):
@@ -207,7 +228,8 @@ def _looks_like_a_number(text):
             r"[-+]?(0b[01_]+|0[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*(:[0-5]?[0-9])*(\.[0-9_]*)?|"
             r"[0-9][0-9_]*(:[0-5]?[0-9])+\.[0-9_]*|([0-9][0-9_]*)\.[0-9_]*([eE][-+][0-9]+)?|"
             r"\.[0-9][0-9_]*([eE][-+][0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)|"
-            r"\d\d\d\d-\d\d?-\d\d?([Tt ]+\d\d?:\d\d:\d\d(\.\d*)?([ \t]*(Z|[-+]\d\d?(:\d\d)?))?)?")
+            r"\d\d\d\d-\d\d?-\d\d?([Tt ]+\d\d?:\d\d:\d\d(\.\d*)?([ \t]*(Z|[-+]\d\d?(:\d\d)?))?)?"
+        )
     return _number.fullmatch(text) is not None
 
 
@@ -233,7 +255,7 @@ def load(text):
     if not lines or not lines[0].startswith("---") or "..." not in lines:
         raise Unreadable("no document start or end")
     lines[0] = lines[0][3:].strip()
-    lines = lines[:lines.index("...")]
+    lines = lines[: lines.index("...")]
     if not lines[0]:
         lines = lines[1:]
     try:
@@ -241,7 +263,7 @@ def load(text):
     except (IndexError, RecursionError):
         raise Unreadable("cut off")
     if rest != len(lines):
-        raise Unreadable("cannot make sense of %r" % lines[rest])
+        raise Unreadable(f"cannot make sense of {lines[rest]!r}")
     return value
 
 
@@ -262,9 +284,11 @@ def _block(lines, at, indent):
 
 def _sequence(lines, at, indent):
     items = []
-    while at < len(lines) and _indent_of(lines[at]) == indent and lines[at].startswith("- ", indent):
+    while (
+        at < len(lines) and _indent_of(lines[at]) == indent and lines[at].startswith("- ", indent)
+    ):
         # What follows the dash is read as if it stood on a line of its own, two columns further in.
-        lines[at] = " " * (indent + 2) + lines[at][indent + 2:]
+        lines[at] = " " * (indent + 2) + lines[at][indent + 2 :]
         item, at = _block(lines, at, indent + 2)
         items.append(item)
     return items, at
@@ -276,14 +300,14 @@ def _mapping(lines, at, indent):
         entry = _ENTRY.match(lines[at][indent:])
         if entry is None:
             break
-        key, rest = entry.group(1), lines[at][indent + entry.end():]
+        key, rest = entry.group(1), lines[at][indent + entry.end() :]
         if rest:
             text, at = _folded(lines, at, rest, indent + 1)
             result[key] = _inline(text)
         else:
             below = _indent_of(lines[at + 1])
             if below < indent or (below == indent and not lines[at + 1].startswith("- ", indent)):
-                raise Unreadable("%r has no value" % key)
+                raise Unreadable(f"{key!r} has no value")
             result[key], at = _block(lines, at + 1, below)
     return result, at
 
@@ -318,7 +342,7 @@ def _inline(text):
     else:
         return _resolve(text)
     if text[end:].strip():
-        raise Unreadable("words behind a value: %r" % text[end:])
+        raise Unreadable(f"words behind a value: {text[end:]!r}")
     return value
 
 
@@ -335,7 +359,7 @@ def _flow(text, at):
         if is_map:
             key = _KEY_IN_FLOW.match(text, at)
             if key is None:
-                raise Unreadable("no key at %r" % text[at:at + 20])
+                raise Unreadable(f"no key at {text[at : at + 20]!r}")
             at = key.end()
         value, at = _scalar(text, at)
         if is_map:
@@ -345,7 +369,7 @@ def _flow(text, at):
         if text[at] == ",":
             at += 1
         elif text[at] != closing:
-            raise Unreadable("no comma at %r" % text[at:at + 20])
+            raise Unreadable(f"no comma at {text[at : at + 20]!r}")
 
 
 def _scalar(text, at):
@@ -356,7 +380,7 @@ def _scalar(text, at):
     else:
         found = _PLAIN_IN_FLOW.match(text, at)
     if found is None:
-        raise Unreadable("no value at %r" % text[at:at + 20])
+        raise Unreadable(f"no value at {text[at : at + 20]!r}")
     if text[at] == "'":
         return found.group(1).replace("''", "'"), found.end()
     if text[at] == '"':
@@ -376,6 +400,8 @@ def _resolve(text):
         return text == "true"
     if text == "null":
         return None
-    if re.match(r"[0-9]+\Z", text) and (text[0] != "0" or text == "0"):  # PyYAML leaves 08 unquoted: no number in YAML 1.1
+    if re.match(r"[0-9]+\Z", text) and (
+        text[0] != "0" or text == "0"
+    ):  # PyYAML leaves 08 unquoted: no number in YAML 1.1
         return int(text)
     return text

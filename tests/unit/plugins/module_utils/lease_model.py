@@ -24,7 +24,7 @@ test_lease compares with an exploration that leaves the last four out (plain).
 
 from collections import namedtuple
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import lease
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease
 
 # What may happen on one way: requests or answers lost, messages that come again (or late: one that was lost comes after all), runs that die, clocks that leap
 # (all at once or one member's; where members boot also the wall clock alone, ahead or back), members that boot, commands by hand.
@@ -38,10 +38,24 @@ Run = namedtuple("Run", "name wants pc at attempt asked stale todo waits")
 Message = namedtuple("Message", "what token host old unreachable")
 Explored = namedtuple("Explored", "worlds ends complete stuck")
 
-SECONDS, LEAP, NOW = 10, 100, 10 ** 7
+SECONDS, LEAP, NOW = 10, 100, 10**7
 GONE = ("gone", "done")
 # In this order a run goes through them within one attempt, so that no way without mishap is endless.
-ORDER = ("take", "work", "working", "release", "back off", "adopt", "fence", "put back", "put backing", "give back", "tidy", "gone", "done")
+ORDER = (
+    "take",
+    "work",
+    "working",
+    "release",
+    "back off",
+    "adopt",
+    "fence",
+    "put back",
+    "put backing",
+    "give back",
+    "tidy",
+    "gone",
+    "done",
+)
 ENDLESS = -1
 
 
@@ -82,10 +96,20 @@ class Model:
     :param plain: without the reductions that could be doubted.
     """
 
-    def __init__(self, groups, wants, faults, rules=Rules, patience=0, teams=(), by_name=False, plain=False):
-        self.groups, self.rules, self.wants, self.faults, self.plain = groups, rules, wants, faults, plain
+    def __init__(
+        self, groups, wants, faults, rules=Rules, patience=0, teams=(), by_name=False, plain=False
+    ):
+        self.groups, self.rules, self.wants, self.faults, self.plain = (
+            groups,
+            rules,
+            wants,
+            faults,
+            plain,
+        )
         self.patience, self.by_name = patience, by_name
-        self.mates = {one: [other for other in team if other != one] for team in teams for one in team}
+        self.mates = {
+            one: [other for other in team if other != one] for team in teams for one in team
+        }
         self.members = sorted({member for group in groups for member in group["members"]})
         self.places = {member: place for place, member in enumerate(self.members)}
         self.count, self.hand = len(self.members), len(wants) + 1
@@ -93,12 +117,27 @@ class Model:
         # Wall clocks matter where members boot only, and who is done where nothing goes wrong only.
         self.boots, self.tells_done = bool(faults.boots), not any(faults)
         self.ledgers, self.runs, self.messages, self.sent = Table(), Table(), Table(), Table()
-        self.asked, self.moved, self.aged, self.working, self.cleaned, self.stripped = {}, {}, {}, {}, {}, {}
+        self.asked, self.moved, self.aged, self.working, self.cleaned, self.stripped = (
+            {},
+            {},
+            {},
+            {},
+            {},
+            {},
+        )
         self.nothing, self.none_sent = self.ledgers.number(((), ())), self.sent.number(frozenset())
-        runs = tuple(self.runs.number(self.fresh(f"r{number}", host)) for number, host in enumerate(wants))
+        runs = tuple(
+            self.runs.number(self.fresh(f"r{number}", host)) for number, host in enumerate(wants)
+        )
         self.first = (self.nothing,) * self.count + (0,) * self.count + runs + (self.none_sent,)
-        self.too_many = [any(sum(mask >> self.places[member] & 1 for member in group["members"]) > group["max_unavailable"] for group in groups)
-                         for mask in range(1 << self.count)]
+        self.too_many = [
+            any(
+                sum(mask >> self.places[member] & 1 for member in group["members"])
+                > group["max_unavailable"]
+                for group in groups
+            )
+            for mask in range(1 << self.count)
+        ]
 
     @staticmethod
     def fresh(name, host):
@@ -109,17 +148,39 @@ class Model:
 
     def _around(self, host):
         members = sorted({member for group in self.of(host) for member in group["members"]})
-        return [host] + [member for member in members if member != host] if self.rules.own_host_first else members
+        return (
+            [host] + [member for member in members if member != host]
+            if self.rules.own_host_first
+            else members
+        )
 
     # ---- what members do -----------------------------------------------------------------------------------------
 
     def ledger(self, number):
         """A ledger as the functions of lease have it."""
         leases, ended = self.ledgers.values[number]
-        return {"leases": [{"token": token, "run": token, "host": host, "own": own, "groups": self.of(host), "reason": "", "taken_at": NOW,
-                            "renewed_at": NOW + wall, "clock": NOW + clock, "boot": "before" if before else "now", "seconds": SECONDS, "phase": phase,
-                            "marks": {}, "took": list(took)} for token, host, own, wall, clock, before, phase, took in leases],
-                "ended": [[token, NOW] for token in ended]}
+        return {
+            "leases": [
+                {
+                    "token": token,
+                    "run": token,
+                    "host": host,
+                    "own": own,
+                    "groups": self.of(host),
+                    "reason": "",
+                    "taken_at": NOW,
+                    "renewed_at": NOW + wall,
+                    "clock": NOW + clock,
+                    "boot": "before" if before else "now",
+                    "seconds": SECONDS,
+                    "phase": phase,
+                    "marks": {},
+                    "took": list(took),
+                }
+                for token, host, own, wall, clock, before, phase, took in leases
+            ],
+            "ended": [[token, NOW] for token in ended],
+        }
 
     def _number(self, ledger):
         leases = []
@@ -127,8 +188,21 @@ class Model:
             before = entry["boot"] != "now"
             clock = 0 if before else max(-LEAP, min(LEAP, entry["clock"] - NOW))
             wall = max(-LEAP, min(LEAP, entry["renewed_at"] - NOW)) if self.boots else clock
-            leases.append((entry["token"], entry["host"], entry["own"], wall, clock, before, entry["phase"], tuple(entry.get("took", ()))))
-        return self.ledgers.number((tuple(leases), tuple(sorted(token for token, _at in ledger["ended"]))))
+            leases.append(
+                (
+                    entry["token"],
+                    entry["host"],
+                    entry["own"],
+                    wall,
+                    clock,
+                    before,
+                    entry["phase"],
+                    tuple(entry.get("took", ())),
+                )
+            )
+        return self.ledgers.number(
+            (tuple(leases), tuple(sorted(token for token, _at in ledger["ended"])))
+        )
 
     def ask(self, place, ledger, message, busy):
         """A member's answer to a message: its new ledger, whether it granted, whose hosts it tells to be in hand, the first stale lease it tells of, of a
@@ -141,8 +215,16 @@ class Model:
     def _ask(self, place, number, message, busy):
         found, message, core = self.ledger(number), self.messages.values[message], self.rules.core
         now = {"wall": NOW, "clock": NOW, "boot": "now"}
-        wish = {"token": message.token, "run": message.token, "host": message.host, "member": self.members[place], "seconds": SECONDS, "reason": "",
-                "groups": self.of(message.host) if message.host else [], "unreachable": message.unreachable}
+        wish = {
+            "token": message.token,
+            "run": message.token,
+            "host": message.host,
+            "member": self.members[place],
+            "seconds": SECONDS,
+            "reason": "",
+            "groups": self.of(message.host) if message.host else [],
+            "unreachable": message.unreachable,
+        }
         if message.what == "take":
             after, answer = core.take(found, wish, now, busy)
         elif message.what == "adopt":
@@ -150,14 +232,25 @@ class Model:
         elif message.what == "clear":
             after, answer = core.clear(found, message.token, now)
         elif message.what == "work":
-            refusal = core.may_work(found, message.token, now) if self.rules.checks_own_ledger or not message.token else None
+            refusal = (
+                core.may_work(found, message.token, now)
+                if self.rules.checks_own_ledger or not message.token
+                else None
+            )
             after, answer = found, {"granted": refusal is None and not busy}
             if message.token and answer["granted"]:
                 after = core.renew(found, message.token, now, "applying")[0]
         else:
             after, answer = core.release(found, message.token, now)
         told = tuple(sorted({entry["host"] for entry in after["leases"]}))
-        stale = next(((entry["host"], entry["token"]) for entry in after["leases"] if core.is_stale(entry, now)), None)
+        stale = next(
+            (
+                (entry["host"], entry["token"])
+                for entry in after["leases"]
+                if core.is_stale(entry, now)
+            ),
+            None,
+        )
         after = self._number(after)
         # That a refused wish leaves no trace is what makes waiting safe: who asks again and again is no more than slow.
         assert answer["granted"] or after == number, "a refusal changed the ledger"
@@ -178,7 +271,9 @@ class Model:
                 else:
                     entry["renewed_at"] -= LEAP
                     entry["clock"] -= LEAP if how == LEAPS else 0
-            self.aged[key] = self.nothing if how == BOOTS and self.rules.forgets_at_boot else self._number(found)
+            self.aged[key] = (
+                self.nothing if how == BOOTS and self.rules.forgets_at_boot else self._number(found)
+            )
         return self.aged[key]
 
     # ---- what runs do --------------------------------------------------------------------------------------------
@@ -190,9 +285,13 @@ class Model:
     def next_message(self, run):
         """The message that a run sends next, and to whom; None where it is at work on a host."""
         token = self.token(run)
-        unreachable = tuple(member for member, granted, _told, _busy in run.asked if granted is None)
+        unreachable = tuple(
+            member for member, granted, _told, _busy in run.asked if granted is None
+        )
         if run.pc == "take":
-            return self.around[run.wants][run.at], Message("take", token, run.wants, None, unreachable)
+            return self.around[run.wants][run.at], Message(
+                "take", token, run.wants, None, unreachable
+            )
         if run.pc == "work":
             return run.wants, Message("work", token, None, None, ())
         if run.pc in ("release", "back off"):
@@ -218,11 +317,23 @@ class Model:
             if granted is False:
                 # What stands in the way may go by itself; a lease that is stale does not.
                 waits = not stale and (self.patience == ENDLESS or run.waits < self.patience)
-                again = [run._replace(waits=run.waits + (self.patience != ENDLESS))] if waits else []
+                again = (
+                    [run._replace(waits=run.waits + (self.patience != ENDLESS))] if waits else []
+                )
                 if waits and self.patience == ENDLESS:
                     return again
-                return again + [self._ending(run._replace(stale=known, asked=run.asked + ((member, False, told, busy),)), "back off")]
-            run = run._replace(at=run.at + 1, asked=run.asked + ((member, granted, told, busy),), stale=known, waits=0)
+                return again + [
+                    self._ending(
+                        run._replace(stale=known, asked=run.asked + ((member, False, told, busy),)),
+                        "back off",
+                    )
+                ]
+            run = run._replace(
+                at=run.at + 1,
+                asked=run.asked + ((member, granted, told, busy),),
+                stale=known,
+                waits=0,
+            )
             return [run if run.at < len(self.around[run.wants]) else self._decided(run)]
         if run.pc in ("work", "put back"):
             if granted:
@@ -237,10 +348,14 @@ class Model:
             if granted:
                 return [run._replace(pc="give back" if about == "taken" else "put back")]
             # Not adopted where the host does not know the token (its run may have died between two messages): then it is fenced there.
-            return [run._replace(pc="fence") if granted is False and about is True else self._again(run)]
+            return [
+                run._replace(pc="fence") if granted is False and about is True else self._again(run)
+            ]
         if run.pc in ("fence", "give back"):
             others = tuple(other for other in self.around[run.stale[0]] if other != run.stale[0])
-            return [run._replace(pc="tidy", todo=others) if granted and others else self._again(run)]
+            return [
+                run._replace(pc="tidy", todo=others) if granted and others else self._again(run)
+            ]
         run = run._replace(todo=run.todo[1:])
         return [run if run.todo else self._again(run)]
 
@@ -249,7 +364,11 @@ class Model:
         answers = {}
         for member, granted, told, busy in run.asked:
             leases = [{"host": host, "groups": self.of(host)} for host in told]
-            answers[member] = None if granted is None else {"granted": granted, "refusal": None, "leases": leases, "busy": busy}
+            answers[member] = (
+                None
+                if granted is None
+                else {"granted": granted, "refusal": None, "leases": leases, "busy": busy}
+            )
         wish = {"host": run.wants, "groups": self.of(run.wants), "token": self.token(run)}
         if self.rules.core.is_taken(wish, answers):
             return self._ending(run, "back off")
@@ -257,11 +376,28 @@ class Model:
 
     def _ending(self, run, pc):
         """The run, about to give its promises back: the host's first."""
-        asked = [member for member, _granted, _told, _busy in run.asked] if pc == "back off" else self.around[run.wants]
-        had = pc == "release" or (run.wants, True) in [(member, granted) for member, granted, _told, _busy in run.asked]
+        asked = (
+            [member for member, _granted, _told, _busy in run.asked]
+            if pc == "back off"
+            else self.around[run.wants]
+        )
+        had = pc == "release" or (run.wants, True) in [
+            (member, granted) for member, granted, _told, _busy in run.asked
+        ]
         # Where a member cannot be reached nothing is taken over.
-        stale = None if any(granted is None for _member, granted, _told, _busy in run.asked) else run.stale
-        return run._replace(pc=pc, at=int(had), asked=(), stale=stale, waits=0, todo=(run.wants,) + tuple(member for member in asked if member != run.wants))
+        stale = (
+            None
+            if any(granted is None for _member, granted, _told, _busy in run.asked)
+            else run.stale
+        )
+        return run._replace(
+            pc=pc,
+            at=int(had),
+            asked=(),
+            stale=stale,
+            waits=0,
+            todo=(run.wants,) + tuple(member for member in asked if member != run.wants),
+        )
 
     def _ended(self, run):
         if run.pc == "back off" and run.stale and run.attempt == 1:
@@ -274,13 +410,28 @@ class Model:
         return Run(run.name, run.wants, "take", 0, 3, (), None, (), 0)
 
     def _gone(self, run, done=False):
-        return Run(run.name, run.wants, "done" if done and self.tells_done else "gone", 0, 0, (), None, (), 0)
+        return Run(
+            run.name,
+            run.wants,
+            "done" if done and self.tells_done else "gone",
+            0,
+            0,
+            (),
+            None,
+            (),
+            0,
+        )
 
     def rank(self, run):
         """Grows with every step of a run, so that no way is endless."""
         if run.pc in GONE:
             return (9,)
-        return (run.attempt, ORDER.index(run.pc), run.at if run.pc == "take" else -len(run.todo), run.waits)
+        return (
+            run.attempt,
+            ORDER.index(run.pc),
+            run.at if run.pc == "take" else -len(run.todo),
+            run.waits,
+        )
 
     def moves(self, number, run_id, ledger, code):
         """What a run may do next on the member it turns to, by that member's ledger and who works there: (new ledger, new code, new run, the message to
@@ -291,7 +442,11 @@ class Model:
             member, message = self.next_message(run)
             self.moved[key] = member, tuple(self._moves(number, run, member, message, ledger, code))
             for _ledger, _code, new, _message, _lost in self.moved[key][1]:
-                assert new == run_id and self.patience == ENDLESS or self.rank(self.runs.values[new]) > self.rank(run), "a run goes in circles"
+                assert (
+                    new == run_id
+                    and self.patience == ENDLESS
+                    or self.rank(self.runs.values[new]) > self.rank(run)
+                ), "a run goes in circles"
         return self.moved[key][1]
 
     def _moves(self, number, run, member, message, ledger, code):
@@ -300,11 +455,19 @@ class Model:
             mine = who == number + 1
             if run.pc == "working":
                 # Whoever lost the lease meanwhile is not let in to put it back, and whoever took over has done it.
-                back = mine or self.rules.core.find(self.ledger(ledger), self.token(run)) is not None
+                back = (
+                    mine or self.rules.core.find(self.ledger(ledger), self.token(run)) is not None
+                )
                 after = self._ending(run, "release")
             else:
                 back, after = mine, run._replace(pc="give back") if mine else self._again(run)
-            yield ledger, ((0 if mine else who) << 1) | (out and not back), self.runs.number(after), None, False
+            yield (
+                ledger,
+                ((0 if mine else who) << 1) | (out and not back),
+                self.runs.number(after),
+                None,
+                False,
+            )
             return
         message_id, place = self.messages.number(message), self.places[member]
         after, *answer = self.ask(place, ledger, message_id, bool(who))
@@ -313,7 +476,13 @@ class Model:
         kept = None if works else message_id
         for new in self.answered(run, member, *answer):
             begun = works and answer[0]
-            yield after, ((number + 1) << 1 | (out or new.pc == "working")) if begun else code, self.runs.number(new), kept, False
+            yield (
+                after,
+                ((number + 1) << 1 | (out or new.pc == "working")) if begun else code,
+                self.runs.number(new),
+                kept,
+                False,
+            )
         if not works:
             for new in self.answered(run, member, None):
                 yield ledger, code, self.runs.number(new), kept, True
@@ -322,14 +491,18 @@ class Model:
 
     def held_up(self, world, number):
         """Whether a run waits for others of its wave."""
+
         def far(run):
             if run.pc in GONE:
                 return (9,)
             rank = self.rank(run)
             if run.pc == "take":
                 return rank[:2] + ((self.next_message(run)[0],) if self.by_name else (run.at,))
-            return ((8,) + rank[1:2] if run.pc in ("work", "working", "release") else rank[:2]) + (0,)
-        runs = world[2 * self.count:-1]
+            return ((8,) + rank[1:2] if run.pc in ("work", "working", "release") else rank[:2]) + (
+                0,
+            )
+
+        runs = world[2 * self.count : -1]
         mine = far(self.runs.values[runs[number]])
         return any(far(self.runs.values[runs[mate]]) < mine for mate in self.mates[number])
 
@@ -340,7 +513,13 @@ class Model:
         key = (sent, place, ledger, message)
         if key not in self.cleaned:
             kept = self.sent.values[sent] | (set() if message is None else {(place, message)})
-            self.cleaned[key] = self.sent.number(frozenset(one for one in kept if one[0] != place or self.plain or not self._is_over(ledger, *one)))
+            self.cleaned[key] = self.sent.number(
+                frozenset(
+                    one
+                    for one in kept
+                    if one[0] != place or self.plain or not self._is_over(ledger, *one)
+                )
+            )
         return self.cleaned[key]
 
     def _is_over(self, ledger, place, message):
@@ -350,7 +529,9 @@ class Model:
         if token not in ended or token in [entry[0] for entry in leases]:
             return False
         after, granted = self.ask(place, ledger, message, False)[:2]
-        return after == ledger and (self.messages.values[message].what in ("end", "clear") or not granted)
+        return after == ledger and (
+            self.messages.values[message].what in ("end", "clear") or not granted
+        )
 
     def strip(self, place, ledger, run_id, sent):
         """The ledger without those ended attempts of a run that no message can name any more."""
@@ -359,11 +540,28 @@ class Model:
             leases, ended = self.ledgers.values[ledger]
             run = self.runs.values[run_id]
             needed = set()
-            if run.pc == "take" and self.members[place] in self.around[run.wants][run.at:] or run.pc == "adopt" and run.stale[0] == self.members[place]:
+            if (
+                run.pc == "take"
+                and self.members[place] in self.around[run.wants][run.at :]
+                or run.pc == "adopt"
+                and run.stale[0] == self.members[place]
+            ):
                 needed.add(self.token(run))
-            needed |= {self.messages.values[message].token for where, message in self.sent.values[sent] if where == place}
-            self.stripped[key] = self.ledgers.number((leases, tuple(
-                token for token in ended if token in needed or token.partition(".")[0] != run.name)))
+            needed |= {
+                self.messages.values[message].token
+                for where, message in self.sent.values[sent]
+                if where == place
+            }
+            self.stripped[key] = self.ledgers.number(
+                (
+                    leases,
+                    tuple(
+                        token
+                        for token in ended
+                        if token in needed or token.partition(".")[0] != run.name
+                    ),
+                )
+            )
         return self.stripped[key]
 
     # ---- everything that can happen next ---------------------------------------------------------------------------
@@ -373,7 +571,7 @@ class Model:
         if self.plain:
             return tuple(world)
         count, sent = self.count, world[-1]
-        runs = world[2 * count:-1]
+        runs = world[2 * count : -1]
         for place in range(count):
             for run_id in runs if place in places else () if number is None else (runs[number],):
                 if self.ledgers.values[world[place]][1]:
@@ -384,16 +582,22 @@ class Model:
         """The worlds that follow: (world, kind of the mishap or None). What leaves the world as it is is no step, and not among them."""
         count, values = self.count, self.runs.values
         gone = True
-        for number, run_id in enumerate(world[2 * count:-1]):
+        for number, run_id in enumerate(world[2 * count : -1]):
             run = values[run_id]
             if run.pc in GONE:
                 continue
             gone = False
             if self.mates and self.held_up(world, number):
                 continue
-            place = self.places[self.next_message(run)[0]] if run_id not in self.working else self.working[run_id]
+            place = (
+                self.places[self.next_message(run)[0]]
+                if run_id not in self.working
+                else self.working[run_id]
+            )
             self.working[run_id] = place
-            for ledger, code, new, message, lost in self.moves(number, run_id, world[place], world[count + place]):
+            for ledger, code, new, message, lost in self.moves(
+                number, run_id, world[place], world[count + place]
+            ):
                 if lost and not left[LOST]:
                     continue
                 after = list(world)
@@ -418,7 +622,15 @@ class Model:
             # What a dead run started goes on until it is done; so does what was started by hand. What it was in the middle of stays as it is.
             if who == self.hand or who and values[world[2 * count + who - 1]].pc in GONE:
                 yield self._with(world, count + place, out), None
-            if left[ADHOC] and self.ask(place, world[place], self.messages.number(Message("work", None, None, None, ())), bool(who))[1]:
+            if (
+                left[ADHOC]
+                and self.ask(
+                    place,
+                    world[place],
+                    self.messages.number(Message("work", None, None, None, ())),
+                    bool(who),
+                )[1]
+            ):
                 yield self._with(world, count + place, self.hand << 1 | out), ADHOC
             if gone and not self.plain:
                 # recovers lets time pass itself.
@@ -435,14 +647,17 @@ class Model:
 
     @staticmethod
     def _with(world, place, value):
-        return world[:place] + (value,) + world[place + 1:]
+        return world[:place] + (value,) + world[place + 1 :]
 
     # ---- what must hold --------------------------------------------------------------------------------------------
 
     def may_work(self, run_id, place, ledger):
         run = self.runs.values[run_id]
-        return (run.pc in ("work", "working") and run.wants == self.members[place]
-                and self.rules.core.find(self.ledger(ledger), self.token(run)) is not None)
+        return (
+            run.pc in ("work", "working")
+            and run.wants == self.members[place]
+            and self.rules.core.find(self.ledger(ledger), self.token(run)) is not None
+        )
 
     def in_hand(self, world):
         """The hosts (as bits) that somebody works on or is in the middle of, or may work on at any moment: a run that has taken it, and whose token the
@@ -451,7 +666,7 @@ class Model:
         for place in range(count):
             if world[count + place]:
                 mask |= 1 << place
-        for run_id in world[2 * count:-1]:
+        for run_id in world[2 * count : -1]:
             run = self.runs.values[run_id]
             if run.pc in ("work", "working"):
                 place = self.places[run.wants]
@@ -464,7 +679,7 @@ class Model:
         return mask
 
     def is_end(self, world):
-        return all(self.runs.values[run_id].pc in GONE for run_id in world[2 * self.count:-1])
+        return all(self.runs.values[run_id].pc in GONE for run_id in world[2 * self.count : -1])
 
     def explore(self, limit=None, parents=None, graph=None):
         """Go every way there is, those with the fewest mishaps first.
@@ -475,12 +690,33 @@ class Model:
         :returns: how many worlds there are; those in which every run has come to an end; whether that is all; worlds in which somebody has not come to an
             end and nobody can go on.
         """
-        budgets = [Faults(a, b, c, d, e, f) for a in range(self.faults[0] + 1) for b in range(self.faults[1] + 1) for c in range(self.faults[2] + 1)
-                   for d in range(self.faults[3] + 1) for e in range(self.faults[4] + 1) for f in range(self.faults[5] + 1)]
+        budgets = [
+            Faults(a, b, c, d, e, f)
+            for a in range(self.faults[0] + 1)
+            for b in range(self.faults[1] + 1)
+            for c in range(self.faults[2] + 1)
+            for d in range(self.faults[3] + 1)
+            for e in range(self.faults[4] + 1)
+            for f in range(self.faults[5] + 1)
+        ]
         numbers = {budget: number for number, budget in enumerate(budgets)}
-        less = [[numbers.get(budget._replace(**{kind: getattr(budget, kind) - 1})) for kind in Faults._fields] for budget in budgets]
-        covers = [1 << number if self.plain else sum(1 << other for other, one in enumerate(budgets) if all(x <= y for x, y in zip(one, budget)))
-                  for number, budget in enumerate(budgets)]
+        less = [
+            [
+                numbers.get(budget._replace(**{kind: getattr(budget, kind) - 1}))
+                for kind in Faults._fields
+            ]
+            for budget in budgets
+        ]
+        covers = [
+            1 << number
+            if self.plain
+            else sum(
+                1 << other
+                for other, one in enumerate(budgets)
+                if all(x <= y for x, y in zip(one, budget))
+            )
+            for number, budget in enumerate(budgets)
+        ]
         full = len(budgets) - 1
         seen, ends, stuck = {self.first: covers[full]}, set(), []
         waiting = [[] for _level in range(sum(self.faults) + 1)]
@@ -501,7 +737,9 @@ class Model:
                     else:
                         budget = less[number][kind]
                         if kind == REPEATED and not budgets[budget][REPEATED]:
-                            after = self.normal(list(after[:-1]) + [self.none_sent], None, range(self.count))
+                            after = self.normal(
+                                list(after[:-1]) + [self.none_sent], None, range(self.count)
+                            )
                     known = seen.get(after, 0)
                     if known >> budget & 1:
                         continue
@@ -523,25 +761,39 @@ class Model:
         way = [world]
         while way[-1] in (parents or {}):
             way.append(parents[way[-1]])
-        raise Violation("Too many are in hand:\n" + "\n".join(self.words(one) for one in reversed(way)))
+        raise Violation(
+            "Too many are in hand:\n" + "\n".join(self.words(one) for one in reversed(way))
+        )
 
     def words(self, world):
         count = self.count
-        parts = [f"{member}: {self.ledgers.values[world[place]]}" + (f" at work {world[count + place] >> 1} out {world[count + place] & 1}"
-                                                                     if world[count + place] else "") for place, member in enumerate(self.members)]
-        for run_id in world[2 * count:-1]:
+        parts = [
+            f"{member}: {self.ledgers.values[world[place]]}"
+            + (
+                f" at work {world[count + place] >> 1} out {world[count + place] & 1}"
+                if world[count + place]
+                else ""
+            )
+            for place, member in enumerate(self.members)
+        ]
+        for run_id in world[2 * count : -1]:
             run = self.runs.values[run_id]
             parts.append(f"{run.name} for {run.wants}: {run.pc} {run.attempt} {run.at} {run.todo}")
         return " | ".join(parts)
 
     def left(self, world):
         """What of a world in which everybody has gone matters to recovers."""
-        return tuple(self.age(ledger, LEAPS) for ledger in world[:self.count]) + tuple(code & 1 for code in world[self.count:2 * self.count])
+        return tuple(self.age(ledger, LEAPS) for ledger in world[: self.count]) + tuple(
+            code & 1 for code in world[self.count : 2 * self.count]
+        )
 
     def recovers(self, world, host):
         """Whether, once everybody has gone and time has passed, a new run gets the host in hand without mishap. A run clears one stale lease out of
         the way and then another; the next night's clears what is left."""
-        ledgers, out = list(world[:self.count]), [code & 1 for code in world[self.count:2 * self.count]]
+        ledgers, out = (
+            list(world[: self.count]),
+            [code & 1 for code in world[self.count : 2 * self.count]],
+        )
         for night in range(len(self.members) + 2):
             ledgers = [self.age(ledger, LEAPS) for ledger in ledgers]
             run, codes = self.fresh("night%d" % night, host), list(out)
@@ -550,8 +802,16 @@ class Model:
                 place = self.places[self.next_message(run)[0]]
                 run_id = self.runs.number(run)
                 # The last of its ways that lose nothing: it does not wait.
-                moves = [move for move in self.moves(90, run_id, ledgers[place], codes[place]) if not move[-1]]
-                ledgers[place], codes[place], run = moves[-1][0], moves[-1][1], self.runs.values[moves[-1][2]]
+                moves = [
+                    move
+                    for move in self.moves(90, run_id, ledgers[place], codes[place])
+                    if not move[-1]
+                ]
+                ledgers[place], codes[place], run = (
+                    moves[-1][0],
+                    moves[-1][1],
+                    self.runs.values[moves[-1][2]],
+                )
                 if before.pc == "working":
                     return True
             out = [code & 1 for code in codes]

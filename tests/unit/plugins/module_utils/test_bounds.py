@@ -10,22 +10,27 @@ import signal
 import time
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import nginx_config
-from extent import todays
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils import (
-    agent_words,
-    conf,
-    enrollment,
+from ansible_collections.rebootless.ksplice.plugins.module_utils import redact
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import (
     facts,
-    keepalived,
-    keepalived_process,
-    openpgp,
-    pacemaker,
-    secrets,
+    output,
     state_yaml,
 )
-from ansible_collections.rebootless.ksplice.plugins.module_utils.host_packages import _enabled
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import nginx_config
+from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import (
+    conf,
+    enrollment,
+    openpgp,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll.host_packages import (
+    _enabled,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import (
+    keepalived,
+    keepalived_process,
+    pacemaker,
+)
+from extent import todays
 
 SMALL = 8192
 # Below this many seconds the machine's own affairs are all that is measured.
@@ -156,8 +161,8 @@ def told(tag):
     def read(text):
         facts.facts(
             ANSWER
-            + "".join("@%s %s\n" % (tag, line) for line in text.split("\n"))
-            + ("@%s ...\n" % tag)
+            + "".join(f"@{tag} {line}\n" for line in text.split("\n"))
+            + (f"@{tag} ...\n")
             + "@end"
         )
 
@@ -212,15 +217,15 @@ READERS = {
     "doubts": conf.doubts,
     "masked": conf.masked,
     "edit": lambda text: conf.edit(text, {("Auth", "accesskey"): "y"}),
-    "shown": agent_words.shown,
-    "steps": agent_words.steps,
-    "failures": agent_words.failures,
-    "problem": lambda text: agent_words.problem(1, text),
-    "builds": agent_words.effective_builds,
-    "unknown": agent_words.unknown_updates,
-    "cves": agent_words.cves,
-    "secrets": lambda text: secrets.mask(text, ["secret", "s e c r e t", "aaaa", "    x"]),
-    "of conf": secrets.of_configuration,
+    "shown": output.shown,
+    "steps": output.steps,
+    "failures": output.failures,
+    "problem": lambda text: output.problem(1, text),
+    "builds": output.effective_builds,
+    "unknown": output.unknown_updates,
+    "cves": output.cves,
+    "secrets": lambda text: redact.mask(text, ["secret", "s e c r e t", "aaaa", "    x"]),
+    "of conf": redact.of_configuration,
     "status": told("status"),
     "results": told("results"),
     "plan": told("upgrade_plan"),
@@ -242,8 +247,8 @@ READERS = {
     "openpgp": in_openpgp,
     "cluster": pacemaker.cluster_name,
     "complaint": pacemaker.complaint,
-    "without user": secrets.without_user,
-    "proxy": secrets.of_proxy,
+    "without user": redact.without_user,
+    "proxy": redact.of_proxy,
 }
 
 
@@ -300,7 +305,7 @@ def test_the_test_can_fail():
 
 def test_parameters_of_parameters_of_keepalived():
     text = "$a=x\n" + "".join(
-        "$%s=${%s}${%s}\n" % (chr(98 + at), chr(97 + at), chr(97 + at)) for at in range(24)
+        f"${chr(98 + at)}=${{{chr(97 + at)}}}${{{chr(97 + at)}}}\n" for at in range(24)
     )
     with pytest.raises(keepalived.Unreadable):
         keepalived.read(Lines(text + "$y\n"), "x", "me")

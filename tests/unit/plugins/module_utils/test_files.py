@@ -55,7 +55,7 @@ def test_nobody_reads_a_secret_while_it_is_written(tmp_path, how):
             if how == "backup":
                 os.unlink(files.backup(path))
             else:
-                files.replace(path, "{}\n{}".format(SECRET, number))
+                files.replace(path, f"{SECRET}\n{number}")
     finally:
         os.umask(before)
         open(os.path.join(folder, "stop"), "w").close()
@@ -75,7 +75,13 @@ def test_what_belongs_to_the_old_file_stays(tmp_path):
         kept["security.selinux"] = b"system_u:object_r:etc_t:s0\0"
     # An access control list: owner rw, user 7000 r, group r, mask r, others none.
     undefined = 0xFFFFFFFF
-    entries = ((1, 6, undefined), (2, 4, 7000), (4, 4, undefined), (16, 4, undefined), (32, 0, undefined))
+    entries = (
+        (1, 6, undefined),
+        (2, 4, 7000),
+        (4, 4, undefined),
+        (16, 4, undefined),
+        (32, 0, undefined),
+    )
     kept["system.posix_acl_access"] = access_control_list(*entries)
     for name, value in list(kept.items()):
         try:
@@ -104,11 +110,13 @@ def test_what_the_folder_gives_to_new_files_does_not_open_an_old_one(tmp_path):
     path.write_text("old")
     os.chmod(str(path), 0o640)
     undefined = 0xFFFFFFFF
-    inherited = access_control_list((1, 7, undefined), (2, 4, NOBODY), (4, 5, undefined), (16, 5, undefined), (32, 0, undefined))
+    inherited = access_control_list(
+        (1, 7, undefined), (2, 4, NOBODY), (4, 5, undefined), (16, 5, undefined), (32, 0, undefined)
+    )
     try:
         os.setxattr(str(tmp_path), "system.posix_acl_default", inherited)
     except OSError as error:
-        pytest.skip("no access control lists here ({})".format(error.strerror))
+        pytest.skip(f"no access control lists here ({error.strerror})")
     files.replace(str(path), "new")
     assert os.listxattr(str(path)) == [] and stat.S_IMODE(os.stat(str(path)).st_mode) == 0o640
 
@@ -120,6 +128,7 @@ def test_what_cannot_be_kept_is_told(tmp_path, monkeypatch):
 
     def refused(*_arguments):
         raise OSError(errno.EPERM, "Operation not permitted")
+
     monkeypatch.setattr(os, "setxattr", refused)
     with pytest.raises(files.Lossy, match="user.note cannot be kept"):
         files.replace(str(path), "new")
@@ -153,7 +162,10 @@ def test_bytes_that_are_no_text_come_through(tmp_path):
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "conf"
     path.write_text("old")
-    was, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    was, ignored = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, was[1]))
     try:
         for text, there in (("x" * 100000, "conf"), ("y" * 100000, "another")):

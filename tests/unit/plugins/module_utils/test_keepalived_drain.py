@@ -7,13 +7,14 @@ import json
 import os
 
 import pytest
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils import discover
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (
-    book,
-    keepalived_service,
-    keepalived_told,
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    drains,
+    keepalived_data,
 )
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    keepalived as keepalived_drain,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups as ha_groups
 
 PATH = "/etc/keepalived/keepalived.conf"
 CONF = """vrrp_script chk {
@@ -100,7 +101,9 @@ class Host:
             },
             **more,
         )
-        return book.run(discover.Machine(self.run, self.root), params, sleep=lambda _seconds: None)
+        return drains.run(
+            ha_groups.Machine(self.run, self.root), params, sleep=lambda _seconds: None
+        )
 
     def marks(self):
         return json.loads(self.text("/var/lib/rebootless-ksplice/drained.json"))
@@ -196,9 +199,9 @@ def test_what_keepalived_does_not_accept_is_put_back(host):
 )
 def test_why_an_address_does_not_move(host, monkeypatch, told, words):
     monkeypatch.setattr(
-        keepalived_service.Adapter,
+        keepalived_drain.Adapter,
         "_told",
-        lambda _self: {name: keepalived_told.Told(*one, []) for name, one in told.items()},
+        lambda _self: {name: keepalived_data.Told(*one, []) for name, one in told.items()},
     )
     host.moves = False
     result = host.task("drained", target={"mode": "priority"})
@@ -244,12 +247,12 @@ BACK = [
 @pytest.mark.parametrize("state, told, left", BACK)
 def test_what_need_not_come_back_and_why(host, monkeypatch, state, told, left):
     monkeypatch.setattr(
-        keepalived_service.Adapter,
+        keepalived_drain.Adapter,
         "_told",
-        lambda _self: {name: keepalived_told.Told(*one, []) for name, one in told.items()},
+        lambda _self: {name: keepalived_data.Told(*one, []) for name, one in told.items()},
     )
     # Without the first moments, in which keepalived knows nothing of the partner.
-    monkeypatch.setattr(keepalived_service, "SILENCE", -1e6)
+    monkeypatch.setattr(keepalived_drain, "SILENCE", -1e6)
     text = CONF.replace("    track_file {\n        load\n    }\n", "").replace(
         "state BACKUP", state
     )
@@ -282,13 +285,13 @@ BARE = "vrrp_instance bare {\n    virtual_router_id 9\n    priority 100\n}\n"
 )
 def test_an_instance_without_an_address(host, monkeypatch, states, active, words):
     """What moves is moved by a script, so that keepalived is asked who is master."""
-    told = [{"bare": keepalived_told.Told(one, 1, 1, None, [])} if one else {} for one in states]
+    told = [{"bare": keepalived_data.Told(one, 1, 1, None, [])} if one else {} for one in states]
 
     def answer(_self):
         lowered = "priority 1 #" in host.text()
         return told[-1 if lowered else 0]
 
-    monkeypatch.setattr(keepalived_service.Adapter, "_told", answer)
+    monkeypatch.setattr(keepalived_drain.Adapter, "_told", answer)
     host.write(BARE)
     result = host.task("drained", target={"mode": "priority"})
     assert result["active"] is active and result["failed"] == bool(words), result
@@ -414,15 +417,15 @@ DATA = """------< VRRP Topology >------
 
 
 def test_what_keepalived_tells():
-    assert keepalived_told.told(DATA) == {
+    assert keepalived_data.told(DATA) == {
         "web": ("BACKUP", 50, 55, 100, ["10.77.60.60"]),
         "db": ("FAULT", 1, 1, None, ["10.77.60.61", "2001:db8::61"]),
     }
-    assert keepalived_told.told("") == {}
-    told = keepalived_told.told(DATA)
+    assert keepalived_data.told("") == {}
+    told = keepalived_data.told(DATA)
     assert (
-        keepalived_told.in_fault(told, ["2001:DB8:0::61"]) == ["db"]
-        and keepalived_told.in_fault(told, ["10.77.60.6", "10.77.60.60"]) == []
+        keepalived_data.in_fault(told, ["2001:DB8:0::61"]) == ["db"]
+        and keepalived_data.in_fault(told, ["10.77.60.6", "10.77.60.60"]) == []
     )
 
 
@@ -431,7 +434,7 @@ def test_a_process_that_does_not_expect_to_be_asked_is_left_alone():
 
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
-        assert keepalived_told.ask(sleeper.pid) == {} and sleeper.poll() is None
+        assert keepalived_data.ask(sleeper.pid) == {} and sleeper.poll() is None
     finally:
         sleeper.kill()
         assert sleeper.wait() == -9
@@ -440,9 +443,7 @@ def test_a_process_that_does_not_expect_to_be_asked_is_left_alone():
 def test_what_is_written_anew_with_other_blanks_is_still_ours(host):
     """A formatter, or an editor that changes line ends, takes nothing from what was lowered."""
     assert not host.task("drained")["failed"]
-    host.write(
-        "".join(f"\t{' '.join(line.split())} \r\n" for line in host.text().splitlines())
-    )
+    host.write("".join(f"\t{' '.join(line.split())} \r\n" for line in host.text().splitlines()))
     assert "priority 1 #" in host.text()
     host.task("undone")
     assert "rebootless" not in host.text() and "priority 100" in host.text()

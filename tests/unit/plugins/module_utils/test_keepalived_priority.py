@@ -9,13 +9,12 @@ import pytest
 from extent import rounds
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_keepalived import EXPECTED, FIXTURES, MAIN, instances, on_disk, read  # noqa: E402
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils import keepalived  # noqa: E402
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import (  # noqa: E402
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
     common,
     keepalived_priority,
 )
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived
+from test_keepalived import EXPECTED, FIXTURES, MAIN, instances, on_disk, read  # noqa: E402
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
@@ -60,7 +59,7 @@ def test_two_lines_that_become_alike_come_back_each_as_it_was():
     ],
 )
 def test_a_priority_that_comes_of_a_parameter_is_lowered_too(line):
-    text = "$HIGH=150\n$LINE=priority $HIGH\nvrrp_instance a {\n\t%s\n}" % line
+    text = f"$HIGH=150\n$LINE=priority $HIGH\nvrrp_instance a {{\n\t{line}\n}}"
     lines, changes = lower(text)
     assert instances(text)[0].priority == 150 and instances("\n".join(lines))[0].priority == 1
     assert "\n".join(keepalived_priority.restored(lines, changes)) == text

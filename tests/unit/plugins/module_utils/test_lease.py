@@ -6,8 +6,8 @@ import os
 import sys
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease
 from extent import todays
-from ansible_collections.rebootless.ksplice.plugins.module_utils import lease
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lease_model import ENDLESS, NONE, Faults, Model, Rules, Violation  # noqa: E402
@@ -21,47 +21,123 @@ PAIRS = PAIR + [{"name": "h", "members": ["c", "d"], "max_unavailable": 1}]
 THREE = [{"name": "g", "members": ["a", "b", "c"], "max_unavailable": 1}]
 TWO_OF_THREE = [{"name": "g", "members": ["a", "b", "c"], "max_unavailable": 2}]
 FIVE = [{"name": "g", "members": ["a", "b", "c", "d", "e"], "max_unavailable": 2}]
-OVERLAP = [{"name": "g", "members": ["a", "b"], "max_unavailable": 1}, {"name": "h", "members": ["b", "c"], "max_unavailable": 1}]
-UNLIKE = [{"name": "g", "members": ["a", "b", "c"], "max_unavailable": 2}, {"name": "h", "members": ["c", "d"], "max_unavailable": 1}]
+OVERLAP = [
+    {"name": "g", "members": ["a", "b"], "max_unavailable": 1},
+    {"name": "h", "members": ["b", "c"], "max_unavailable": 1},
+]
+UNLIKE = [
+    {"name": "g", "members": ["a", "b", "c"], "max_unavailable": 2},
+    {"name": "h", "members": ["c", "d"], "max_unavailable": 1},
+]
 RING = OVERLAP + [{"name": "i", "members": ["a", "c"], "max_unavailable": 1}]
 
 # Two runs with every mishap at once, three with two or three kinds at a time, and runs that wait: each of them to its end.
 WORLDS = {
     "a pair, two runs, everything once": (PAIR, "ab", Faults(1, 1, 1, 1, 1, 1)),
-    "a pair, two runs, messages lost and repeated, clocks leap": (PAIR, "ab", Faults(2, 2, 0, 2, 0, 0)),
+    "a pair, two runs, messages lost and repeated, clocks leap": (
+        PAIR,
+        "ab",
+        Faults(2, 2, 0, 2, 0, 0),
+    ),
     "a pair, two runs, two die, clocks leap": (PAIR, "ab", Faults(1, 1, 2, 3, 0, 0)),
     "one host, two runs, everything once": (PAIR, "aa", Faults(1, 1, 1, 1, 1, 1)),
     "three members, two runs, everything once": (THREE, "ac", Faults(1, 1, 1, 1, 1, 1)),
     "three members, two may go, two runs": (TWO_OF_THREE, "ac", Faults(1, 0, 1, 1, 0, 1)),
     "overlapping groups, two runs, everything once": (OVERLAP, "ac", Faults(1, 1, 1, 1, 1, 1)),
     "a pair, three runs, one dies, clocks leap, by hand": (PAIR, "aba", Faults(0, 0, 1, 1, 0, 1)),
-    "a pair, three runs, one dies, a member boots, messages come again": (PAIR, "aba", Faults(0, 1, 1, 0, 1, 1)),
-    "three members, three runs, messages lost and repeated, a boot, one dies": (THREE, "abc", Faults(1, 1, 1, 0, 1, 0)),
+    "a pair, three runs, one dies, a member boots, messages come again": (
+        PAIR,
+        "aba",
+        Faults(0, 1, 1, 0, 1, 1),
+    ),
+    "three members, three runs, messages lost and repeated, a boot, one dies": (
+        THREE,
+        "abc",
+        Faults(1, 1, 1, 0, 1, 0),
+    ),
     "three members, three runs, one dies, clocks leap": (THREE, "abc", Faults(0, 0, 1, 1, 0, 0)),
-    "three members, three runs, a message lost, clocks leap": (THREE, "abc", Faults(1, 0, 0, 1, 0, 0)),
-    "three members, three runs, a message repeated, clocks leap": (THREE, "abc", Faults(0, 1, 0, 1, 0, 0)),
+    "three members, three runs, a message lost, clocks leap": (
+        THREE,
+        "abc",
+        Faults(1, 0, 0, 1, 0, 0),
+    ),
+    "three members, three runs, a message repeated, clocks leap": (
+        THREE,
+        "abc",
+        Faults(0, 1, 0, 1, 0, 0),
+    ),
     "five members, two may go, three runs, one dies": (FIVE, "ace", Faults(0, 0, 1, 0, 0, 0)),
-    "overlapping groups, three runs, one dies, clocks leap": (OVERLAP, "abc", Faults(0, 0, 1, 1, 0, 1)),
-    "overlapping groups, three runs, a message lost, clocks leap": (OVERLAP, "abc", Faults(1, 0, 0, 1, 0, 0)),
-    "overlapping groups, three runs, messages lost and repeated, a boot": (OVERLAP, "abc", Faults(1, 1, 0, 0, 1, 1)),
-    "overlapping groups, three runs, clocks leap, a boot": (OVERLAP, "abc", Faults(0, 0, 0, 1, 1, 0)),
+    "overlapping groups, three runs, one dies, clocks leap": (
+        OVERLAP,
+        "abc",
+        Faults(0, 0, 1, 1, 0, 1),
+    ),
+    "overlapping groups, three runs, a message lost, clocks leap": (
+        OVERLAP,
+        "abc",
+        Faults(1, 0, 0, 1, 0, 0),
+    ),
+    "overlapping groups, three runs, messages lost and repeated, a boot": (
+        OVERLAP,
+        "abc",
+        Faults(1, 1, 0, 0, 1, 1),
+    ),
+    "overlapping groups, three runs, clocks leap, a boot": (
+        OVERLAP,
+        "abc",
+        Faults(0, 0, 0, 1, 1, 0),
+    ),
     "overlapping groups of two kinds, three runs": (UNLIKE, "acd", Faults(0, 0, 1, 0, 0, 1)),
     "groups in a ring, three runs": (RING, "abc", Faults(1, 1, 1, 0, 0, 1)),
     "a pair, three runs that wait twice": (PAIR, "aba", Faults(0, 0, 1, 1, 0, 0), {"patience": 2}),
-    "overlapping groups, three runs that wait once, one dies, clocks leap": (OVERLAP, "abc", Faults(0, 0, 1, 1, 0, 0), {"patience": 1}),
-    "overlapping groups, three runs that wait twice, one dies, messages": (OVERLAP, "abc", Faults(1, 1, 1, 0, 0, 0), {"patience": 2}),
-    "groups in a ring, three runs that wait once, one dies, messages": (RING, "abc", Faults(1, 0, 1, 0, 0, 1), {"patience": 1}),
-    "groups in a ring, three runs that wait twice, clocks leap": (RING, "abc", Faults(0, 0, 0, 1, 0, 0), {"patience": 2}),
-    "two waves of two hosts that wait twice, one message lost": (PAIRS, "acbd", Faults(1, 0, 0, 0, 0, 0), {"patience": 2, "teams": [(0, 1), (2, 3)]}),
+    "overlapping groups, three runs that wait once, one dies, clocks leap": (
+        OVERLAP,
+        "abc",
+        Faults(0, 0, 1, 1, 0, 0),
+        {"patience": 1},
+    ),
+    "overlapping groups, three runs that wait twice, one dies, messages": (
+        OVERLAP,
+        "abc",
+        Faults(1, 1, 1, 0, 0, 0),
+        {"patience": 2},
+    ),
+    "groups in a ring, three runs that wait once, one dies, messages": (
+        RING,
+        "abc",
+        Faults(1, 0, 1, 0, 0, 1),
+        {"patience": 1},
+    ),
+    "groups in a ring, three runs that wait twice, clocks leap": (
+        RING,
+        "abc",
+        Faults(0, 0, 0, 1, 0, 0),
+        {"patience": 2},
+    ),
+    "two waves of two hosts that wait twice, one message lost": (
+        PAIRS,
+        "acbd",
+        Faults(1, 0, 0, 0, 0, 0),
+        {"patience": 2, "teams": [(0, 1), (2, 3)]},
+    ),
 }
 
 LARGE = {
     "a pair, two runs, most things twice": (PAIR, "ab", Faults(2, 1, 2, 2, 1, 1)),
     "a pair, three runs, everything once": (PAIR, "aba", Faults(1, 1, 1, 1, 1, 1)),
-    "three members, three runs, one dies, clocks leap, by hand": (THREE, "abc", Faults(1, 0, 1, 1, 0, 1)),
+    "three members, three runs, one dies, clocks leap, by hand": (
+        THREE,
+        "abc",
+        Faults(1, 0, 1, 1, 0, 1),
+    ),
     "five members, two may go, three runs, clocks leap": (FIVE, "ace", Faults(0, 0, 0, 1, 0, 0)),
     "five members, two may go, three runs, a message lost": (FIVE, "ace", Faults(1, 0, 0, 0, 0, 0)),
-    "overlapping groups, three runs, everything once": (OVERLAP, "abc", Faults(1, 1, 1, 1, 1, 1), {"patience": 1}),
+    "overlapping groups, three runs, everything once": (
+        OVERLAP,
+        "abc",
+        Faults(1, 1, 1, 1, 1, 1),
+        {"patience": 1},
+    ),
 }
 
 
@@ -104,10 +180,18 @@ def test_a_limit_is_told():
     assert not model(PAIR, "ab", Faults(1, 1, 1, 1, 1, 1)).explore(1000).complete
 
 
-@pytest.mark.parametrize("groups, wants, faults, more", [
-    (PAIR, "ab", Faults(1, 1, 1, 1, 0, 0), {}), (PAIR, "aba", Faults(0, 0, 1, 0, 1, 1), {"patience": 1}), (OVERLAP, "abc", Faults(1, 0, 1, 0, 0, 0), {}),
-    (RING, "abc", NONE, {"patience": ENDLESS})])
-def test_from_every_world_there_is_a_way_to_an_end_without_further_mishap(groups, wants, faults, more):
+@pytest.mark.parametrize(
+    "groups, wants, faults, more",
+    [
+        (PAIR, "ab", Faults(1, 1, 1, 1, 0, 0), {}),
+        (PAIR, "aba", Faults(0, 0, 1, 0, 1, 1), {"patience": 1}),
+        (OVERLAP, "abc", Faults(1, 0, 1, 0, 0, 0), {}),
+        (RING, "abc", NONE, {"patience": ENDLESS}),
+    ],
+)
+def test_from_every_world_there_is_a_way_to_an_end_without_further_mishap(
+    groups, wants, faults, more
+):
     """Once more without the argument that no step leads back: from the ends backwards every world is reached."""
     one, graph, before = model(groups, wants, faults, more), {}, {}
     found = one.explore(MEASURE, graph=graph)
@@ -124,25 +208,55 @@ def test_from_every_world_there_is_a_way_to_an_end_without_further_mishap(groups
     assert reached == set(graph)
 
 
-@pytest.mark.parametrize("groups, wants, faults", [
-    (PAIR, "ab", Faults(1, 1, 1, 0, 0, 0)), (PAIR, "ab", Faults(0, 1, 1, 1, 0, 1)), (PAIR, "ab", Faults(0, 0, 1, 1, 1, 0)),
-    (PAIR, "aa", Faults(1, 1, 0, 1, 0, 0)), (OVERLAP, "ac", Faults(1, 1, 0, 0, 0, 0))])
+@pytest.mark.parametrize(
+    "groups, wants, faults",
+    [
+        (PAIR, "ab", Faults(1, 1, 1, 0, 0, 0)),
+        (PAIR, "ab", Faults(0, 1, 1, 1, 0, 1)),
+        (PAIR, "ab", Faults(0, 0, 1, 1, 1, 0)),
+        (PAIR, "aa", Faults(1, 1, 0, 1, 0, 0)),
+        (OVERLAP, "ac", Faults(1, 1, 0, 0, 0, 0)),
+    ],
+)
 def test_the_reductions_leave_nothing_out(groups, wants, faults):
     """With them and without, the same things happen to hosts and runs."""
     outcomes = []
     for plain in (False, True):
         one, graph = Model(groups, wants, faults, plain=plain), {}
         assert one.explore(MEASURE, graph=graph).complete
-        outcomes.append({(one.in_hand(world), tuple((one.runs.values[run].pc, one.runs.values[run].at) for run in world[2 * one.count:-1]),
-                          tuple(tuple(entry[:2] for entry in one.ledgers.values[ledger][0]) for ledger in world[:one.count])) for world in graph})
+        outcomes.append(
+            {
+                (
+                    one.in_hand(world),
+                    tuple(
+                        (one.runs.values[run].pc, one.runs.values[run].at)
+                        for run in world[2 * one.count : -1]
+                    ),
+                    tuple(
+                        tuple(entry[:2] for entry in one.ledgers.values[ledger][0])
+                        for ledger in world[: one.count]
+                    ),
+                )
+                for world in graph
+            }
+        )
     assert outcomes[0] == outcomes[1]
 
 
 def pcs(one, world):
-    return [one.runs.values[run].pc for run in world[2 * one.count:-1]]
+    return [one.runs.values[run].pc for run in world[2 * one.count : -1]]
 
 
-ALONE = [(PAIR, "ab"), (PAIR, "aba"), (THREE, "abc"), (OVERLAP, "ac"), (OVERLAP, "abc"), (RING, "abc"), (UNLIKE, "acd"), (FIVE, "ace")]
+ALONE = [
+    (PAIR, "ab"),
+    (PAIR, "aba"),
+    (THREE, "abc"),
+    (OVERLAP, "ac"),
+    (OVERLAP, "abc"),
+    (RING, "abc"),
+    (UNLIKE, "acd"),
+    (FIVE, "ace"),
+]
 
 
 @pytest.mark.parametrize("patience", [0, 1, ENDLESS])
@@ -167,7 +281,11 @@ def test_hosts_of_a_wave_that_ask_in_step_wait_for_bounded_time_or_by_name():
     for more in ({"patience": 2}, {"patience": ENDLESS, "by_name": True}):
         one = Model(PAIRS, "adbc", NONE, teams=teams, **more)
         found = one.explore()
-        assert found.ends and not found.stuck and all("done" in pcs(one, world) for world in found.ends)
+        assert (
+            found.ends
+            and not found.stuck
+            and all("done" in pcs(one, world) for world in found.ends)
+        )
 
 
 class Core:
@@ -192,7 +310,14 @@ def looking_at(ledger, leases, ended, wish, now, busy):
 
 def own_only(ledger, wish, now, busy):
     """As if only the host itself were asked whether it is in hand."""
-    return looking_at(ledger, [entry for entry in ledger["leases"] if entry["host"] == wish["host"]], ledger["ended"], wish, now, busy)
+    return looking_at(
+        ledger,
+        [entry for entry in ledger["leases"] if entry["host"] == wish["host"]],
+        ledger["ended"],
+        wish,
+        now,
+        busy,
+    )
 
 
 def blind(ledger, wish, now, _busy):
@@ -200,7 +325,14 @@ def blind(ledger, wish, now, _busy):
 
 
 def free_when_stale(ledger, wish, now, busy):
-    return looking_at(ledger, [entry for entry in ledger["leases"] if not lease.is_stale(entry, now)], ledger["ended"], wish, now, busy)
+    return looking_at(
+        ledger,
+        [entry for entry in ledger["leases"] if not lease.is_stale(entry, now)],
+        ledger["ended"],
+        wish,
+        now,
+        busy,
+    )
 
 
 def raises_the_dead(ledger, wish, now, busy):
@@ -209,7 +341,9 @@ def raises_the_dead(ledger, wish, now, busy):
 
 
 def idle(wish, answers):
-    return lease.is_taken(wish, {member: answer and dict(answer, busy=False) for member, answer in answers.items()})
+    return lease.is_taken(
+        wish, {member: answer and dict(answer, busy=False) for member, answer in answers.items()}
+    )
 
 
 def never_known(ledger, old, wish, now, busy):
@@ -217,20 +351,33 @@ def never_known(ledger, old, wish, now, busy):
     return after, answer if answer["granted"] else dict(answer, unknown=True)
 
 
-@pytest.mark.parametrize("groups, wants, rules, faults", [
-    (PAIR, "ab", bent(take=own_only), NONE),
-    (PAIR, "ab", bent(take=blind, is_taken=idle), Faults(0, 0, 0, 0, 0, 1)),
-    (PAIR, "ab", bent(take=free_when_stale), Faults(0, 0, 0, 2, 0, 0)),
-    (PAIR, "ab", bent(take=raises_the_dead), Faults(0, 0, 0, 1, 0, 1)),
-    # Whoever clears what he takes for a remainder may end a lease that is alive on its host, where only another member's clock has leapt.
-    (THREE, "ac", bent(clear=lease.end, adopt=never_known), Faults(0, 0, 0, 1, 0, 1)),
-    # Whose lease was taken over ends what the others promised, while the other run puts the host back, and they let somebody in by hand.
-    (PAIR, "ab", bent(release=lease.end), Faults(0, 0, 0, 1, 1, 1)),
-    # A member that nobody could ask counts as out of service; who looks only whether it has promised does not see that somebody is at work on it.
-    (TWO_OF_THREE, "ac", bent(is_taken=idle), Faults(1, 0, 0, 0, 0, 1)),
-    (PAIR, "ab", type("Forgets", (Rules,), {"forgets_at_boot": True}), Faults(0, 0, 0, 0, 2, 0)),
-    (PAIR, "ab", type("Unfenced", (Rules,), {"checks_own_ledger": False}), Faults(0, 0, 0, 2, 0, 0)),
-])
+@pytest.mark.parametrize(
+    "groups, wants, rules, faults",
+    [
+        (PAIR, "ab", bent(take=own_only), NONE),
+        (PAIR, "ab", bent(take=blind, is_taken=idle), Faults(0, 0, 0, 0, 0, 1)),
+        (PAIR, "ab", bent(take=free_when_stale), Faults(0, 0, 0, 2, 0, 0)),
+        (PAIR, "ab", bent(take=raises_the_dead), Faults(0, 0, 0, 1, 0, 1)),
+        # Whoever clears what he takes for a remainder may end a lease that is alive on its host, where only another member's clock has leapt.
+        (THREE, "ac", bent(clear=lease.end, adopt=never_known), Faults(0, 0, 0, 1, 0, 1)),
+        # Whose lease was taken over ends what the others promised, while the other run puts the host back, and they let somebody in by hand.
+        (PAIR, "ab", bent(release=lease.end), Faults(0, 0, 0, 1, 1, 1)),
+        # A member that nobody could ask counts as out of service; who looks only whether it has promised does not see that somebody is at work on it.
+        (TWO_OF_THREE, "ac", bent(is_taken=idle), Faults(1, 0, 0, 0, 0, 1)),
+        (
+            PAIR,
+            "ab",
+            type("Forgets", (Rules,), {"forgets_at_boot": True}),
+            Faults(0, 0, 0, 0, 2, 0),
+        ),
+        (
+            PAIR,
+            "ab",
+            type("Unfenced", (Rules,), {"checks_own_ledger": False}),
+            Faults(0, 0, 0, 2, 0, 0),
+        ),
+    ],
+)
 def test_a_protocol_with_one_rule_bent_is_found_out(groups, wants, rules, faults):
     """So that the exploration above is worth something."""
     with pytest.raises(Violation):
@@ -247,33 +394,57 @@ def test_waiting_in_another_order_than_that_of_the_names_is_found_out():
 
 def test_a_refusal_that_leaves_a_trace_is_found_out():
     """Who waits asks again and again, so that a refused wish must change nothing."""
+
     def leaves_a_trace(ledger, wish, now, busy):
         after, answer = lease.take(ledger, wish, now, busy)
         return (after if answer["granted"] else lease.end(after, "x", now)[0]), answer
+
     with pytest.raises(AssertionError, match="refusal changed"):
         Model(PAIR, "ab", NONE, bent(take=leaves_a_trace), patience=2).explore()
 
 
 # ---- single decisions --------------------------------------------------------------------------------------------------
 
+
 def now(wall=1000.0, clock=100.0, boot="one"):
     return {"wall": wall, "clock": clock, "boot": boot}
 
 
 def wish(**more):
-    return dict({"token": "t", "run": "night", "host": "a", "member": "a", "groups": PAIR, "seconds": 60, "reason": "patching", "unreachable": []}, **more)
+    return dict(
+        {
+            "token": "t",
+            "run": "night",
+            "host": "a",
+            "member": "a",
+            "groups": PAIR,
+            "seconds": 60,
+            "reason": "patching",
+            "unreachable": [],
+        },
+        **more,
+    )
 
 
 def taken(**more):
     return lease.take(lease.empty(), wish(**more), now(), False)[0]
 
 
-@pytest.mark.parametrize("moment, stale", [
-    (now(1030, 130), False), (now(1100, 170), True),
-    # Somebody set the clock: within one boot it does not count.
-    (now(999999, 130), False), (now(0, 130), False), (now(1030, 999), True),
-    # After a boot there is only the wall clock.
-    (now(1030, 5, "two"), False), (now(1100, 5, "two"), True), (now(0, 5, "two"), False)])
+@pytest.mark.parametrize(
+    "moment, stale",
+    [
+        (now(1030, 130), False),
+        (now(1100, 170), True),
+        # Somebody set the clock: within one boot it does not count.
+        (now(999999, 130), False),
+        (now(0, 130), False),
+        (now(1030, 999), True),
+        # After a boot there is only the wall clock.
+        (now(1030, 5, "two"), False),
+        (now(1100, 5, "two"), True),
+        (now(0, 5, "two"), False),
+    ],
+)
 def test_staleness_and_clocks(moment, stale):
     assert lease.is_stale(taken()["leases"][0], moment) is stale
 
@@ -284,7 +455,7 @@ def test_tombstones_are_bounded():
         ledger = lease.end(ledger, f"t{number}", now(1000 + number))[0]
     assert len(ledger["ended"]) == lease.REMEMBERED and ledger["ended"][-1][0] == "t1499"
     # A clock that jumps makes nobody forget.
-    later = lease.end(ledger, "late", now(10 ** 9))[0]
+    later = lease.end(ledger, "late", now(10**9))[0]
     assert [token for token, _at in later["ended"]][-2:] == ["t1499", "late"]
 
 
@@ -294,7 +465,13 @@ def test_an_unreachable_member_counts_as_out_of_service():
 
 
 def test_no_majority_no_lease():
-    answers = {"a": {"granted": True, "refusal": None, "leases": []}, "b": {"granted": True, "refusal": None, "leases": []}, "c": None, "d": None, "e": None}
+    answers = {
+        "a": {"granted": True, "refusal": None, "leases": []},
+        "b": {"granted": True, "refusal": None, "leases": []},
+        "c": None,
+        "d": None,
+        "e": None,
+    }
     groups = [dict(FIVE[0], max_unavailable=4)]
     assert "no majority" in lease.is_taken(wish(groups=groups), answers)
     assert "cannot be reached" in lease.is_taken(wish(host="c", groups=groups), answers)
@@ -309,20 +486,41 @@ def test_a_stale_lease_is_adopted_with_its_marks_and_not_before():
     after, answer = lease.adopt(ledger, "t", wish(token="u", run="morning"), now(1100, 200), False)
     assert answer["granted"] and answer["adopted"]["run"] == "night"
     entry = lease.own(after)
-    assert (entry["token"], entry["run"], entry["phase"], entry["marks"]) == ("u", "morning", "draining", {"keepalived": "active"})
-    assert lease.may_work(after, "t", now(1100, 200)) and lease.may_work(after, "u", now(1100, 200)) is None
+    assert (entry["token"], entry["run"], entry["phase"], entry["marks"]) == (
+        "u",
+        "morning",
+        "draining",
+        {"keepalived": "active"},
+    )
+    assert (
+        lease.may_work(after, "t", now(1100, 200))
+        and lease.may_work(after, "u", now(1100, 200)) is None
+    )
 
 
 def test_the_run_whose_lease_was_taken_over_leaves_the_promises_of_the_others_alone():
     later = now(1100, 200)
     ledger = lease.adopt(taken(), "t", wish(token="u", run="morning"), later, False)[0]
     after, answer = lease.release(ledger, "t", later)
-    assert not answer["granted"] and "morning has a in hand" in answer["refusal"] and after == ledger
+    assert (
+        not answer["granted"] and "morning has a in hand" in answer["refusal"] and after == ledger
+    )
     assert not lease.clear(ledger, "t", later)[1]["granted"]
     # That run dies too: the lease is found by each token that it had.
     latest = now(1300, 400)
     ledger, answer = lease.adopt(ledger, "t", wish(token="v", run="noon"), latest, False)
-    assert answer["granted"] and answer["adopted"]["token"] == "u" and lease.own(ledger)["took"] == ["t", "u"]
-    assert not lease.release(ledger, "t", latest)[1]["granted"] and not lease.release(ledger, "u", latest)[1]["granted"]
+    assert (
+        answer["granted"]
+        and answer["adopted"]["token"] == "u"
+        and lease.own(ledger)["took"] == ["t", "u"]
+    )
+    assert (
+        not lease.release(ledger, "t", latest)[1]["granted"]
+        and not lease.release(ledger, "u", latest)[1]["granted"]
+    )
     ledger, answer = lease.release(ledger, "v", latest)
-    assert answer["granted"] and not ledger["leases"] and lease.release(ledger, "t", latest)[1]["granted"]
+    assert (
+        answer["granted"]
+        and not ledger["leases"]
+        and lease.release(ledger, "t", latest)[1]["granted"]
+    )

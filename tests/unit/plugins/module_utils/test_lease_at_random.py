@@ -6,8 +6,8 @@ import os
 import sys
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease
 from extent import rounds
-from ansible_collections.rebootless.ksplice.plugins.module_utils import lease
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lease_model import Faults, Model, Rules, Violation  # noqa: E402
@@ -24,9 +24,15 @@ MEMBERS = "abcde"
 def worlds(draw):
     """Up to five members in up to three groups that may overlap, of which one or two may go, and up to four runs, some of which wait."""
     groups = []
-    for name in "ghi"[:draw(st.integers(1, 3))]:
+    for name in "ghi"[: draw(st.integers(1, 3))]:
         members = sorted(draw(st.sets(st.sampled_from(MEMBERS), min_size=2, max_size=5)))
-        groups.append({"name": name, "members": members, "max_unavailable": draw(st.integers(1, min(2, len(members) - 1)))})
+        groups.append(
+            {
+                "name": name,
+                "members": members,
+                "max_unavailable": draw(st.integers(1, min(2, len(members) - 1))),
+            }
+        )
     everybody = sorted({member for group in groups for member in group["members"]})
     wants = draw(st.lists(st.sampled_from(everybody), min_size=2, max_size=4))
     return groups, wants, draw(st.integers(0, 2))
@@ -40,7 +46,9 @@ class Fleet(stateful.RuleBasedStateMachine):
     @stateful.initialize(world=worlds())
     def begin(self, world):
         groups, wants, patience = world
-        self.model = Model(groups, "".join(wants), ANY, self.protocol, patience=patience, plain=True)
+        self.model = Model(
+            groups, "".join(wants), ANY, self.protocol, patience=patience, plain=True
+        )
         self.world = self.model.first
 
     def steps(self, kinds):
@@ -61,7 +69,9 @@ class Fleet(stateful.RuleBasedStateMachine):
     @stateful.rule(data=st.data(), kind=st.sampled_from(Faults._fields))
     def mishap(self, data, kind):
         # Two commands by hand at once know nothing of each other, which no lease can help.
-        if kind != "adhoc" or self.model.hand not in [code >> 1 for code in self.world[self.model.count:2 * self.model.count]]:
+        if kind != "adhoc" or self.model.hand not in [
+            code >> 1 for code in self.world[self.model.count : 2 * self.model.count]
+        ]:
             self.step(data, Faults._fields.index(kind))
 
     @stateful.invariant()
@@ -82,12 +92,18 @@ class Fleet(stateful.RuleBasedStateMachine):
             self.never_too_many()
         assert self.model.is_end(self.world), self.model.words(self.world)
         for host in self.model.members:
-            assert self.model.recovers(self.world, host), "nobody can take {}: {}".format(host, self.model.words(self.world))
+            assert self.model.recovers(self.world, host), (
+                f"nobody can take {host}: {self.model.words(self.world)}"
+            )
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = hypothesis.settings(max_examples=rounds(600), stateful_step_count=40, deadline=None,
-                                         suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much])
+TestFleet.settings = hypothesis.settings(
+    max_examples=rounds(600),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
+)
 
 
 class Careless:
@@ -99,7 +115,9 @@ class Careless:
     @staticmethod
     def take(ledger, wish, now, _busy):
         after, answer = lease.take(dict(ledger, leases=[]), wish, now, False)
-        return (dict(after, leases=ledger["leases"] + after["leases"]) if answer["granted"] else ledger), answer
+        return (
+            dict(after, leases=ledger["leases"] + after["leases"]) if answer["granted"] else ledger
+        ), answer
 
     @staticmethod
     def is_taken(_wish, _answers):
@@ -109,6 +127,16 @@ class Careless:
 def test_careless_members_are_found_out_at_random():
     class Bent(Fleet):
         protocol = type("Bent", (Rules,), {"core": Careless()})
+
     with pytest.raises(Violation):
-        stateful.run_state_machine_as_test(Bent, settings=hypothesis.settings(
-            TestFleet.settings, max_examples=rounds(1000), database=None, report_multiple_bugs=False, phases=[hypothesis.Phase.generate], derandomize=True))
+        stateful.run_state_machine_as_test(
+            Bent,
+            settings=hypothesis.settings(
+                TestFleet.settings,
+                max_examples=rounds(1000),
+                database=None,
+                report_multiple_bugs=False,
+                phases=[hypothesis.Phase.generate],
+                derandomize=True,
+            ),
+        )

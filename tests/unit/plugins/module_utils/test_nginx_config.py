@@ -8,7 +8,7 @@ import random
 
 import crossplane
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drains import nginx_config
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import nginx_config
 from extent import rounds, seed
 
 
@@ -23,15 +23,25 @@ def servers(path, upstream):
 
 
 def judged(path, upstream):
-    payload = crossplane.parse(path, combine=True, catch_errors=False, check_ctx=False, check_args=False)
+    payload = crossplane.parse(
+        path, combine=True, catch_errors=False, check_ctx=False, check_args=False
+    )
     found = []
 
     def walk(block):
         for one in block:
             if one["directive"] == "upstream" and one["args"] == [upstream] and "block" in one:
-                found.append([(server["args"][0], "down" in server["args"][1:]) for server in one["block"]
-                              if server["directive"] == "server" and server["args"] and "block" not in server])
+                found.append(
+                    [
+                        (server["args"][0], "down" in server["args"][1:])
+                        for server in one["block"]
+                        if server["directive"] == "server"
+                        and server["args"]
+                        and "block" not in server
+                    ]
+                )
             walk(one.get("block") or [])
+
     walk(payload["config"][0]["parsed"])
     return found
 
@@ -39,15 +49,15 @@ def judged(path, upstream):
 CASES = {
     "parameters on the next lines": "upstream shop {\n zone shop 64k;\n server 10.0.0.1:8080\n  weight=5\n  max_fails=3;\n server 10.0.0.2:8080 weight=5;\n}",
     "all on one line": "http{upstream shop{server a:1;server b:2 down;server c:3;}}",
-    "quotes": "upstream \"shop\" { server 'a:1' weight=2 ; server \"b\" \"down\"; }",
+    "quotes": 'upstream "shop" { server \'a:1\' weight=2 ; server "b" "down"; }',
     "comments": "# upstream shop { server x; }\nupstream shop # the shop\n{ # server y;\n server a:1 # {\n ; server b;#}\n }",
     "a brace on the next line": "upstream shop\n{\nserver a:1;\n}\n",
     "variables": "map $x ${y}z { default 1; }\nupstream shop { server a:1; hash ${x}y consistent; }",
     "down in other words": "upstream shop { server down:1; server a:1 route=down; server b:1 slow_start=5s down backup; }",
     "others beside it": "upstream shopping { server x; }\nupstream shop2 { server y; }\nserver { server_name shop; location / { proxy_pass http://shop; } }\n"
-                        "upstream shop { server a; }",
+    "upstream shop { server a; }",
     "escapes": "log_format x 'a\\'b{;}' \"c\\\"d\";\nupstream shop { server a\\;b:1; server 'un it:/x y'; }",
-    "braces in words": "server { location ~ \"^/a{2};\" { return 200 ab; } }\nupstream shop { server a:1; }",
+    "braces in words": 'server { location ~ "^/a{2};" { return 200 ab; } }\nupstream shop { server a:1; }',
     "two of one name": "http { upstream shop { server a; } }\nstream { upstream shop { server b; server c; } }",
     "none": "server { listen 80; }",
     "empty": "upstream shop { }",
@@ -71,9 +81,9 @@ def test_blocks_of_lua_are_no_configuration(tmp_path):
     """The judge takes them for some, as soon as a brace stands in a comment or a string."""
     path = tmp_path / "pool.conf"
     lua = "content_by_lua_block { local t = {1} -- it's {\n ngx.say(\"{it's}\", [[}]], [=[ ]] } ]=], '\\'}') --[[ } ]] }"
-    path.write_text("location / { %s }\nupstream shop { server a; }" % lua)
+    path.write_text(f"location / {{ {lua} }}\nupstream shop {{ server a; }}")
     assert servers(str(path), "shop") == [[("a", False)]]
-    path.write_text("location / {\n%s\nupstream shop { server a; }" % lua[:-1])
+    path.write_text(f"location / {{\n{lua[:-1]}\nupstream shop {{ server a; }}")
     with pytest.raises(nginx_config.Unreadable, match="line 2: the block of Lua is not closed"):
         servers(str(path), "shop")
 
@@ -82,7 +92,9 @@ def test_included_files(tmp_path):
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "servers").mkdir()
     (tmp_path / "nginx.conf").write_text("events {}\nhttp { include conf.d/*.conf; }\n")
-    (tmp_path / "conf.d/pool.conf").write_text("upstream shop { server a; include servers/*; server d down; }")
+    (tmp_path / "conf.d/pool.conf").write_text(
+        "upstream shop { server a; include servers/*; server d down; }"
+    )
     (tmp_path / "servers/1").write_text("server b;\n")
     (tmp_path / "servers/2").write_text("server c\ndown;\n")
     expected = [[("a", False), ("b", False), ("c", True), ("d", True)]]
@@ -96,10 +108,17 @@ def test_included_files(tmp_path):
         servers(str(tmp_path / "nginx.conf"), "shop")
 
 
-@pytest.mark.parametrize("text, words", [
-    ("upstream shop {\nserver a;\n", "ends within a block"), ("upstream shop { server a }", "line 1: a brace closes an unfinished statement"),
-    ("}\n", "line 1: a brace closes nothing"), ("server a;\nupstream 'shop", "line 2: the quote is not closed"), ("a;\n;", "line 2: there is nothing before ;"),
-    ("server a", "ends within a statement")])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("upstream shop {\nserver a;\n", "ends within a block"),
+        ("upstream shop { server a }", "line 1: a brace closes an unfinished statement"),
+        ("}\n", "line 1: a brace closes nothing"),
+        ("server a;\nupstream 'shop", "line 2: the quote is not closed"),
+        ("a;\n;", "line 2: there is nothing before ;"),
+        ("server a", "ends within a statement"),
+    ],
+)
 def test_what_cannot_be_understood_names_file_and_line(tmp_path, text, words):
     path = tmp_path / "pool.conf"
     path.write_text(text)
@@ -108,9 +127,35 @@ def test_what_cannot_be_understood_names_file_and_line(tmp_path, text, words):
     assert words in str(error.value) and str(path) in str(error.value)
 
 
-PIECES = ["server a:1", "server  b", "server 'c d'", "server\ne\tdown", "down", "weight=2", "'down'", "\"x\\\"y\"", "upstream shop", "upstream 'shop'",
-          "upstream y",
-          "http", "{", "{", "}", "}", ";", ";", ";", " ", "\n", "# down ; {\n", "${a}b", "$x", "a\\;b", "a#b", "\\{"]
+PIECES = [
+    "server a:1",
+    "server  b",
+    "server 'c d'",
+    "server\ne\tdown",
+    "down",
+    "weight=2",
+    "'down'",
+    '"x\\"y"',
+    "upstream shop",
+    "upstream 'shop'",
+    "upstream y",
+    "http",
+    "{",
+    "{",
+    "}",
+    "}",
+    ";",
+    ";",
+    ";",
+    " ",
+    "\n",
+    "# down ; {\n",
+    "${a}b",
+    "$x",
+    "a\\;b",
+    "a#b",
+    "\\{",
+]
 
 
 def test_whatever_is_written(tmp_path):
@@ -118,8 +163,18 @@ def test_whatever_is_written(tmp_path):
     chance, path, read_by_both = random.Random(seed("NGINX_SEED")), tmp_path / "pool.conf", 0
     for number in range(rounds(2000, 400)):
         # Apart from each other: within a word nginx takes a closing brace for a part of it, and this judge does not.
-        inside = "".join(chance.choice(PIECES) + chance.choice([" ", "\n"]) for _piece in range(chance.randrange(12)))
-        around = chance.choice(["{}", "upstream shop {{ {} }}", "upstream shop {{ server z; {}; }}", "http {{ upstream 'shop' {{ {} server y down; }} }}"])
+        inside = "".join(
+            chance.choice(PIECES) + chance.choice([" ", "\n"])
+            for _piece in range(chance.randrange(12))
+        )
+        around = chance.choice(
+            [
+                "{}",
+                "upstream shop {{ {} }}",
+                "upstream shop {{ server z; {}; }}",
+                "http {{ upstream 'shop' {{ {} server y down; }} }}",
+            ]
+        )
         text = around.format(inside)
         path.write_text(text)
         try:

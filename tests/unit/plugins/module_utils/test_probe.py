@@ -10,13 +10,23 @@ import subprocess
 import time
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils import host_id
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts, probe
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease, ledger
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, host_id, lease, ledger, probe
-
-LAB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "..", "extensions", "lab", "agent")
+LAB = os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "..", "extensions", "lab", "agent"
+)
 KEY = "0123456789abcdef" * 4
-SHELLS = {"sh": ["sh"], "dash": ["dash"], "bash": ["bash"], "bash-posix": ["bash", "--posix"], "busybox": ["busybox", "sh"],
-          "ksh": ["ksh"], "mksh": ["mksh"]}
+SHELLS = {
+    "sh": ["sh"],
+    "dash": ["dash"],
+    "bash": ["bash"],
+    "bash-posix": ["bash", "--posix"],
+    "busybox": ["busybox", "sh"],
+    "ksh": ["ksh"],
+    "mksh": ["mksh"],
+}
 # What a survey may meet, each as a scenario of the emulated agent.
 SCENARIOS = {
     "behind": {},
@@ -29,12 +39,36 @@ SCENARIOS = {
     "disabled": {"disabled": True, "installed": ["aaaaaaa1"]},
     "no agent": {"agent": False},
     "unsupported": {"unsupported": True},
-    "odd version": {"kernel": {"release": "5.15.0-1.el9uek.x86_64", "version": "#2 SMP \\ * $(date) 'x' Wed", "machine": "x86_64"}},
-    "names": {"updates": [{"id": "aaaaaaa1", "name": "@end {a: [b]} 'q' \"r\" \\ %s $HOME `id` \u00e9\u2514 " + "long " * 40}]},
+    "odd version": {
+        "kernel": {
+            "release": "5.15.0-1.el9uek.x86_64",
+            "version": "#2 SMP \\ * $(date) 'x' Wed",
+            "machine": "x86_64",
+        }
+    },
+    "names": {
+        "updates": [
+            {
+                "id": "aaaaaaa1",
+                "name": "@end {a: [b]} 'q' \"r\" \\ %s $HOME `id` \u00e9\u2514 " + "long " * 40,
+            }
+        ]
+    },
 }
-VERDICTS = {"behind": "behind", "current": "current", "half": "behind", "module layout": "behind", "never asked": "unknown",
-            "no key": "unknown", "container": "unsupported", "disabled": "disabled", "no agent": "absent", "unsupported": "unsupported",
-            "odd version": "behind", "names": "behind"}
+VERDICTS = {
+    "behind": "behind",
+    "current": "current",
+    "half": "behind",
+    "module layout": "behind",
+    "never asked": "unknown",
+    "no key": "unknown",
+    "container": "unsupported",
+    "disabled": "disabled",
+    "no agent": "absent",
+    "unsupported": "unsupported",
+    "odd version": "behind",
+    "names": "behind",
+}
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
@@ -44,19 +78,32 @@ def test_every_shell_gives_the_same_answer(make_host, name):
     for shell, command in SHELLS.items():
         if shutil.which(command[0]):
             answer = host.probe("never", shell=command)
-            answers[shell] = [line for line in answer.split("\n") if not line.startswith(("@now", "@uptime"))]
+            answers[shell] = [
+                line for line in answer.split("\n") if not line.startswith(("@now", "@uptime"))
+            ]
     assert len(answers) >= 2, "this machine has no second shell to compare with"
-    assert all(answer == answers["sh"] for answer in answers.values()), [shell for shell in answers if answers[shell] != answers["sh"]]
+    assert all(answer == answers["sh"] for answer in answers.values()), [
+        shell for shell in answers if answers[shell] != answers["sh"]
+    ]
     assert facts.facts("\n".join(answers["sh"]) + "\n@now 1800000000\n")["verdict"] is not None
     assert host.facts()["verdict"] == VERDICTS[name]
 
 
-@pytest.mark.parametrize("path", sorted(glob.glob(os.path.join(LAB, "scenarios", "*.json"))), ids=os.path.basename)
+@pytest.mark.parametrize(
+    "path", sorted(glob.glob(os.path.join(LAB, "scenarios", "*.json"))), ids=os.path.basename
+)
 def test_every_shell_gives_the_same_answer_in_every_scenario_of_the_lab(make_host, path):
     with open(path, encoding="utf-8") as file:
         host = make_host(**json.load(file))
-    answers = {shell: [line for line in host.probe("never", shell=command).split("\n") if not line.startswith(("@now", "@uptime"))]
-               for shell, command in SHELLS.items() if shutil.which(command[0])}
+    answers = {
+        shell: [
+            line
+            for line in host.probe("never", shell=command).split("\n")
+            if not line.startswith(("@now", "@uptime"))
+        ]
+        for shell, command in SHELLS.items()
+        if shutil.which(command[0])
+    }
     assert len(answers) >= 2 and all(answer == answers["sh"] for answer in answers.values())
     seen = host.facts()
     assert seen["verdict"] in facts.VERDICTS and seen["reason"]
@@ -69,8 +116,12 @@ def test_the_script_is_plain_posix_shell(tmp_path):
         pytest.skip("shellcheck is not installed")
     path = tmp_path / "probe.sh"
     path.write_text(probe.script())
-    done = subprocess.run(["shellcheck", "--shell=sh", "--severity=warning", str(path)], stdout=subprocess.PIPE, universal_newlines=True,
-                          check=False)
+    done = subprocess.run(
+        ["shellcheck", "--shell=sh", "--severity=warning", str(path)],
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -87,14 +138,37 @@ def test_an_idle_host_starts_few_processes(make_host, tmp_path):
     host = make_host(installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"])
     spies, log = tmp_path / "spies", tmp_path / "log"
     spies.mkdir()
-    for name in ("awk", "date", "grep", "sed", "cat", "tr", "cut", "head", "ls", "stat", "find", "expr", "python3", "env", "test"):
+    for name in (
+        "awk",
+        "date",
+        "grep",
+        "sed",
+        "cat",
+        "tr",
+        "cut",
+        "head",
+        "ls",
+        "stat",
+        "find",
+        "expr",
+        "python3",
+        "env",
+        "test",
+    ):
         real = shutil.which(name)
         if real:
-            (spies / name).write_text("#!/bin/sh\necho %s >> '%s'\nexec '%s' \"$@\"\n" % (name, log, real))
+            (spies / name).write_text(f"#!/bin/sh\necho {name} >> '{log}'\nexec '{real}' \"$@\"\n")
             (spies / name).chmod(0o755)
-    environment = dict(os.environ, UPTRACK_LAB_ROOT=host.root, PATH="%s:%s" % (spies, os.environ["PATH"]))
-    answer = subprocess.run(["sh", "-c", probe.script("stale", 3600)], env=environment, stdout=subprocess.PIPE,
-                            universal_newlines=True, check=True).stdout
+    environment = dict(
+        os.environ, UPTRACK_LAB_ROOT=host.root, PATH="{}:{}".format(spies, os.environ["PATH"])
+    )
+    answer = subprocess.run(
+        ["sh", "-c", probe.script("stale", 3600)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+        check=True,
+    ).stdout
     assert facts.facts(answer)["verdict"] == "current"
     assert sorted(log.read_text().split()) == ["awk", "date", "date", "ls"]
 
@@ -114,7 +188,10 @@ def test_after_a_reboot_the_kernel_is_believed_and_not_the_files(make_host):
         shutil.rmtree(host.path("sys/kernel/ksplice/" + ident))
     seen = host.facts()
     assert seen["verdict"] == "unknown" and "does not fit" in seen["reason"]
-    assert seen["updates"]["installed"] == [] and seen["kernel"]["effective"] == seen["kernel"]["booted"]
+    assert (
+        seen["updates"]["installed"] == []
+        and seen["kernel"]["effective"] == seen["kernel"]["booted"]
+    )
     assert host.facts("stale", 3600)["verdict"] == "behind"
 
 
@@ -134,12 +211,18 @@ def test_a_reversed_update_is_not_in_the_kernel(make_host):
     assert [one["id"] for one in host.facts()["updates"]["installed"]] == ["aaaaaaa1"]
 
 
-@pytest.mark.parametrize("proxy, password", [
-    ("http://patching:s3cret-pass@proxy.example.com:3128", "s3cret-pass"),
-    ("patching:p@ss:w/rd@proxy:3128", "p@ss:w/rd"),
-    ("http://u:[x]^y\\z.*+?(){}|$@proxy:1", "[x]^y\\z.*+?(){}|$"),
-    ("http://u:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-cccccccccccccccccccc@proxy:1", "bbbbbbbbbbbbbbbb"),
-])
+@pytest.mark.parametrize(
+    "proxy, password",
+    [
+        ("http://patching:s3cret-pass@proxy.example.com:3128", "s3cret-pass"),
+        ("patching:p@ss:w/rd@proxy:3128", "p@ss:w/rd"),
+        ("http://u:[x]^y\\z.*+?(){}|$@proxy:1", "[x]^y\\z.*+?(){}|$"),
+        (
+            "http://u:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-cccccccccccccccccccc@proxy:1",
+            "bbbbbbbbbbbbbbbb",
+        ),
+    ],
+)
 def test_no_secret_leaves_the_host(make_host, proxy, password):
     host = make_host(network="proxy", config={"Network": {"https_proxy": proxy.replace("%", "%%")}})
     for how in ("never", "always"):
@@ -154,16 +237,25 @@ def test_no_secret_leaves_the_host(make_host, proxy, password):
 def test_a_banner_and_a_cut_answer(make_host):
     answer = make_host().probe()
     assert facts.facts("Welcome!\n*** authorized use only ***\n" + answer)["verdict"] == "behind"
-    assert facts.facts(answer[:len(answer) // 2])["verdict"] == "unknown"
+    assert facts.facts(answer[: len(answer) // 2])["verdict"] == "unknown"
     assert facts.facts("")["verdict"] == "unknown"
 
 
 def test_facts_have_the_same_keys_whatever_was_found(make_host):
     def shape(value):
-        return {key: shape(inner) for key, inner in value.items()} if isinstance(value, dict) else None
+        return (
+            {key: shape(inner) for key, inner in value.items()} if isinstance(value, dict) else None
+        )
 
     def top(value):
-        return sorted(value), sorted(value["kernel"]), sorted(value["updates"]), sorted(value["cves"]), sorted(value["agent"])
+        return (
+            sorted(value),
+            sorted(value["kernel"]),
+            sorted(value["updates"]),
+            sorted(value["cves"]),
+            sorted(value["agent"]),
+        )
+
     expected = top(make_host().facts())
     for scenario in SCENARIOS.values():
         assert top(make_host(**scenario).facts()) == expected
@@ -173,10 +265,15 @@ def test_facts_have_the_same_keys_whatever_was_found(make_host):
 def test_what_installs_behind_a_rollouts_back_is_told(make_host):
     assert make_host().facts()["self_update"] == []
     config = {"Settings": {"autoinstall": True, "upgrade_on_reboot": True}}
-    assert make_host(config=config).facts()["self_update"] == ["cron with autoinstall", "upgrade_on_reboot"]
+    assert make_host(config=config).facts()["self_update"] == [
+        "cron with autoinstall",
+        "upgrade_on_reboot",
+    ]
     host = make_host()
     os.makedirs(host.path("etc/cron.daily"))
-    host.write("etc/cron.daily/uptrack-updates", "#!/bin/sh\nyum -y install uptrack-updates-$(uname -r)\n")
+    host.write(
+        "etc/cron.daily/uptrack-updates", "#!/bin/sh\nyum -y install uptrack-updates-$(uname -r)\n"
+    )
     host.write("etc/cron.d/uptrack", "# hourly\n7 * * * * root /usr/sbin/uptrack-upgrade -q -y\n")
     assert host.facts()["self_update"] == ["cron", "/etc/cron.daily/uptrack-updates"]
 
@@ -191,7 +288,9 @@ def test_an_update_lost_since_the_plan_was_made_is_not_current(make_host):
 
 
 def test_a_refresh_that_nobody_can_do_is_not_current(make_host):
-    host = make_host(installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"], client={"enhanced": True})
+    host = make_host(
+        installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"], client={"enhanced": True}
+    )
     os.unlink(host.path("usr/sbin/uptrack-upgrade"))
     assert host.facts("always")["verdict"] == "unknown"
 
@@ -199,13 +298,27 @@ def test_a_refresh_that_nobody_can_do_is_not_current(make_host):
 @pytest.mark.parametrize("order", [["old", "xxx"], ["xxx", "old"]])
 def test_a_plan_that_stopped_between_taking_out_and_putting_back(make_host, order):
     """xxx is taken out to get at old, and will not go in again: a fix is lost, and that is told."""
-    named = {"old": {"id": "old00002", "name": "CVE-2026-5: Old."}, "xxx": {"id": "xxxxxxx3", "name": "CVE-2026-7777: Lost."}}
-    updates = [{"id": "aaaaaaa1", "name": "A."}] + [named[name] for name in order] + [
-        {"id": "new00004", "name": "CVE-2026-5: New.", "supersedes": ["old00002"]}]
-    host = make_host(updates=updates, installed=[one["id"] for one in updates[:3]], failures=[{"id": "xxxxxxx3", "abort": "no_match"}])
+    named = {
+        "old": {"id": "old00002", "name": "CVE-2026-5: Old."},
+        "xxx": {"id": "xxxxxxx3", "name": "CVE-2026-7777: Lost."},
+    }
+    updates = (
+        [{"id": "aaaaaaa1", "name": "A."}]
+        + [named[name] for name in order]
+        + [{"id": "new00004", "name": "CVE-2026-5: New.", "supersedes": ["old00002"]}]
+    )
+    host = make_host(
+        updates=updates,
+        installed=[one["id"] for one in updates[:3]],
+        failures=[{"id": "xxxxxxx3", "abort": "no_match"}],
+    )
     result = host.apply(retries=0)
     if "xxxxxxx3" in result["removed"]:
-        assert result["failed"] and "xxxxxxx3" in result["remaining"] and "CVE-2026-7777" in result["cves_open"]
+        assert (
+            result["failed"]
+            and "xxxxxxx3" in result["remaining"]
+            and "CVE-2026-7777" in result["cves_open"]
+        )
         assert result["verdict"] == "blocked" == host.facts()["verdict"]
     else:
         assert "xxxxxxx3" in host.in_kernel() and not result["failed"]
@@ -214,7 +327,9 @@ def test_a_plan_that_stopped_between_taking_out_and_putting_back(make_host, orde
 @pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "http_proxy"])
 def test_the_password_of_a_proxy_in_the_environment(make_host, monkeypatch, variable):
     password = "s3cr%3Dt-long-pass-word-tail-that-makes-the-agent-wrap-its-line"
-    monkeypatch.setenv(variable, "http://patching-user-with-a-long-name:%s@proxy.example.com:3128" % password)
+    monkeypatch.setenv(
+        variable, f"http://patching-user-with-a-long-name:{password}@proxy.example.com:3128"
+    )
     host = make_host(network="proxy")
     shown = repr(host.apply(retries=0)) + host.probe("always")
     flat = "".join(shown.replace("\\n", "").split())
@@ -223,9 +338,24 @@ def test_the_password_of_a_proxy_in_the_environment(make_host, monkeypatch, vari
 
 def test_the_password_of_a_proxy_with_a_percent_sign(make_host):
     password = "s3cr%3Dt-long-pass-word-tail-that-makes-the-agent-wrap-its-line"
-    host = make_host(network="proxy", config={"Network": {"https_proxy": "http://u:%s@proxy:3128" % password.replace("%", "%%")}})
-    flat = "".join((host.probe("always") + host.probe("never") + repr(host.apply(retries=0)).replace("\\n", "")).split())
-    assert password not in flat and "pass-word-tail" not in flat and password.replace("%", "%%") not in flat
+    host = make_host(
+        network="proxy",
+        config={
+            "Network": {"https_proxy": "http://u:{}@proxy:3128".format(password.replace("%", "%%"))}
+        },
+    )
+    flat = "".join(
+        (
+            host.probe("always")
+            + host.probe("never")
+            + repr(host.apply(retries=0)).replace("\\n", "")
+        ).split()
+    )
+    assert (
+        password not in flat
+        and "pass-word-tail" not in flat
+        and password.replace("%", "%%") not in flat
+    )
 
 
 def test_which_machine_it_is(make_host):
@@ -256,8 +386,16 @@ def test_a_lease_ages_by_the_clock_that_nobody_sets(make_host, jump):
     """Whoever sets the wall clock makes a lease neither older nor younger, as long as the host is not booted."""
     host = make_host()
     book = ledger.Ledger(host.root)
-    wish = {"token": "t", "run": "r", "host": "h", "member": "h", "groups": [{"name": "g", "members": ["h"], "max_unavailable": 1}], "seconds": 600,
-            "reason": "x", "unreachable": []}
+    wish = {
+        "token": "t",
+        "run": "r",
+        "host": "h",
+        "member": "h",
+        "groups": [{"name": "g", "members": ["h"], "max_unavailable": 1}],
+        "seconds": 600,
+        "reason": "x",
+        "unreachable": [],
+    }
     assert book.change(lambda found, now, busy: lease.take(found, wish, now, busy))["granted"]
     entry = book.read()
     entry["leases"][0]["renewed_at"] += jump
@@ -279,14 +417,28 @@ def test_a_plan_from_the_future_is_asked_for_again(make_host):
 RAW = "  sl  local_address rem_address   st\n  18: 00000000:%s 00000000:0000 07 0:0 0:0 0     0        0 4711 2 0 0\n"
 
 
-@pytest.mark.parametrize("path, text, found", [
-    ("etc/keepalived/keepalived.conf", "", ["keepalived"]), ("proc/40/comm", "keepalived\n", ["keepalived"]), ("proc/40/comm", "keepalived_expo\n", []),
-    ("proc/40/comm", "keepalived_vrrp\n", ["keepalived"]), ("proc/40/cmdline", "keepalived\0-f\0x\0", ["keepalived"]),
-    ("proc/40/cmdline", "/usr/sbin/keepalived\0-f\0x\0", ["keepalived"]), ("proc/40/cmdline", "/opt/keepalived\0", ["keepalived"]),
-    ("proc/40/cmdline", "tail\0/var/log/keepalived\0", []), ("proc/40/cmdline", "/usr/bin/keepalived_exporter\0", []),
-    ("proc/net/raw", RAW % "0070", ["keepalived"]), ("proc/net/raw6", RAW % "0070", ["keepalived"]), ("proc/net/raw", RAW % "0001", []),
-    ("proc/40/comm", "pacemaker-remot\n", ["pacemaker"]), ("proc/40/comm", "pacemaker_remot\n", ["pacemaker"]),
-    ("etc/corosync/corosync.conf", "", ["pacemaker"]), ("etc/pacemaker/authkey", "secret", ["pacemaker"]), ("etc/keepalived/other.conf", "", [])])
+@pytest.mark.parametrize(
+    "path, text, found",
+    [
+        ("etc/keepalived/keepalived.conf", "", ["keepalived"]),
+        ("proc/40/comm", "keepalived\n", ["keepalived"]),
+        ("proc/40/comm", "keepalived_expo\n", []),
+        ("proc/40/comm", "keepalived_vrrp\n", ["keepalived"]),
+        ("proc/40/cmdline", "keepalived\0-f\0x\0", ["keepalived"]),
+        ("proc/40/cmdline", "/usr/sbin/keepalived\0-f\0x\0", ["keepalived"]),
+        ("proc/40/cmdline", "/opt/keepalived\0", ["keepalived"]),
+        ("proc/40/cmdline", "tail\0/var/log/keepalived\0", []),
+        ("proc/40/cmdline", "/usr/bin/keepalived_exporter\0", []),
+        ("proc/net/raw", RAW % "0070", ["keepalived"]),
+        ("proc/net/raw6", RAW % "0070", ["keepalived"]),
+        ("proc/net/raw", RAW % "0001", []),
+        ("proc/40/comm", "pacemaker-remot\n", ["pacemaker"]),
+        ("proc/40/comm", "pacemaker_remot\n", ["pacemaker"]),
+        ("etc/corosync/corosync.conf", "", ["pacemaker"]),
+        ("etc/pacemaker/authkey", "secret", ["pacemaker"]),
+        ("etc/keepalived/other.conf", "", []),
+    ],
+)
 def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
     """Also a keepalived in a container, of which there is nothing but its process, and a remote node."""
     host = make_host()
@@ -299,11 +451,25 @@ def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
     assert "secret" not in host.probe("never")
 
 
-@pytest.mark.parametrize("path, target, found", [
-    ("proc/40/exe", "/usr/sbin/keepalived", ["keepalived"]), ("proc/40/exe", "/opt/ha/sbin/keepalived (deleted)", ["keepalived"]),
-    ("proc/40/exe", "/usr/bin/keepalived_exporter", []), ("proc/40/exe", "/usr/sbin/notkeepalived", []),
-    ("etc/systemd/system/multi-user.target.wants/keepalived.service", "/usr/lib/systemd/system/keepalived.service", ["keepalived"]),
-    ("etc/systemd/system/multi-user.target.wants/pacemaker_remote.service", "/usr/lib/systemd/system/pacemaker_remote.service", ["pacemaker"])])
+@pytest.mark.parametrize(
+    "path, target, found",
+    [
+        ("proc/40/exe", "/usr/sbin/keepalived", ["keepalived"]),
+        ("proc/40/exe", "/opt/ha/sbin/keepalived (deleted)", ["keepalived"]),
+        ("proc/40/exe", "/usr/bin/keepalived_exporter", []),
+        ("proc/40/exe", "/usr/sbin/notkeepalived", []),
+        (
+            "etc/systemd/system/multi-user.target.wants/keepalived.service",
+            "/usr/lib/systemd/system/keepalived.service",
+            ["keepalived"],
+        ),
+        (
+            "etc/systemd/system/multi-user.target.wants/pacemaker_remote.service",
+            "/usr/lib/systemd/system/pacemaker_remote.service",
+            ["pacemaker"],
+        ),
+    ],
+)
 def test_links_that_may_make_a_host_a_member_of_a_group(make_host, path, target, found):
     """Of a keepalived whose configuration gives its processes names (process_name, vrrp_process_name), and of what would run at the next boot with a
     configuration that is elsewhere."""

@@ -11,8 +11,7 @@ import shutil
 import subprocess
 
 import pytest
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils import facts, probe
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts, probe
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEY = "0123456789abcdef" * 4
@@ -65,14 +64,14 @@ class Recorded:
             "uptrack-show",
             "uptrack-uname",
         ):
-            self.program("usr/sbin/" + command, "echo %s \"$@\" >> '%s'" % (command, self.log))
-        self.program("usr/bin/uname", "echo 'Linux %s %s x86_64'" % (self.release, self.version))
+            self.program("usr/sbin/" + command, f"echo {command} \"$@\" >> '{self.log}'")
+        self.program("usr/bin/uname", f"echo 'Linux {self.release} {self.version} x86_64'")
         self.program("usr/bin/id", "echo 0")
         if name != "container":
             os.makedirs(self.path("sys/module"))
         self.kernel(self.recording["in_kernel_afterwards"])
         self.write("etc/uptrack/uptrack.conf", CONF % KEY)
-        self.state = "var/cache/uptrack/Linux/x86_64/%s/%s/" % (self.release, self.version)
+        self.state = f"var/cache/uptrack/Linux/x86_64/{self.release}/{self.version}/"
         if name != "fresh":
             os.makedirs(self.path(self.state))
         for file, text in self.recording["files_afterwards"].items():
@@ -101,13 +100,13 @@ class Recorded:
             return file.read()
 
     def program(self, name, body):
-        self.write(name, "#!/bin/sh\n%s\n" % body)
+        self.write(name, f"#!/bin/sh\n{body}\n")
         os.chmod(self.path(name), 0o755)
 
     def kernel(self, idents):
         shutil.rmtree(self.path("sys/kernel/ksplice"), ignore_errors=True)
         for ident in idents:
-            self.write("sys/kernel/ksplice/%s/stage" % ident, "applied\n")
+            self.write(f"sys/kernel/ksplice/{ident}/stage", "applied\n")
 
     def time(self, file):
         text = re.search(r"^Time: (.*)$", self.recording["files_afterwards"][file], re.M).group(1)
@@ -120,14 +119,15 @@ class Recorded:
         ).group()
         for name, verb, order in (("Init", "Install", idents), ("Remove", "Remove", idents[::-1])):
             steps = "".join(
-                "- Command: %s\n  EffectiveKernel: ['Linux/x86_64/5.15.0-309.180.4.el9uek.x86_64/#2 SMP Wed May 21\n      01:02:03 PDT 2025', "
-                "5.15.0-309.180.4.el9uek]\n  ID: %s\n  Name: '%s'\n" % (verb, ident, NAMES[ident])
+                f"- Command: {verb}\n  EffectiveKernel: ['Linux/x86_64/5.15.0-309.180.4.el9uek.x86_64/#2 SMP Wed May 21\n      01:02:03 PDT 2025', "
+                f"5.15.0-309.180.4.el9uek]\n  ID: {ident}\n  Name: '{NAMES[ident]}'\n"
                 for ident in order
             )
             self.write(
                 self.state + name.lower() + "_plan",
-                "%%YAML 1.1\n---\n%s plan format version: '2'\nPlan:%s\n%s%s\n...\n"
-                % (name, " []" if not idents else "", steps, time),
+                "%YAML 1.1\n---\n{} plan format version: '2'\nPlan:{}\n{}{}\n...\n".format(
+                    name, " []" if not idents else "", steps, time
+                ),
             )
 
     def probe(self, *how):
@@ -182,7 +182,7 @@ def test_nothing_known_is_lost_and_nothing_is_made_up(lay, name):
         host.recording["files_afterwards"].get(file) for file in ("status", "results")
     )
     for update in seen["updates"]["installed"]:
-        if status and "ID: %s," % update["id"] in status and update["id"] in NAMES:
+        if status and "ID: {},".format(update["id"]) in status and update["id"] in NAMES:
             assert update["name"] == NAMES[update["id"]]
     if all(update["name"] for update in seen["updates"]["installed"]):
         assert all(
@@ -391,8 +391,9 @@ def test_or_the_list_of_updates_has_them(lay):
         host.state + "packages.yml",
         "%YAML 1.1\n---\nClient: {Version to Parse: 1}\nUpdates:\n"
         + "".join(
-            "- Filename: x\n  ID: %s\n  Name: '%s'\n  SHA-1: %s\n  Targets: [a, b]\n"
-            % (ident, name, "0" * 40)
+            "- Filename: x\n  ID: {}\n  Name: '{}'\n  SHA-1: {}\n  Targets: [a, b]\n".format(
+                ident, name, "0" * 40
+            )
             for ident, name in sorted(dict(NAMES, eeee5555="Not here").items())
         )
         + "Protocol version: '2'\n...\n",
@@ -407,7 +408,7 @@ def test_or_the_agent_says_them(lay):
     host.program(
         "usr/sbin/uptrack-show",
         "echo 'Available updates:'; echo None; echo; echo 'Installed updates:'; "
-        + "; ".join("echo '[%s] %s'" % item for item in sorted(NAMES.items()))
+        + "; ".join("echo '[{}] {}'".format(*item) for item in sorted(NAMES.items()))
         + "; echo; echo 'Effective kernel version is 5.15.0-309.180.4.el9uek'",
     )
     seen = host.facts()

@@ -3,23 +3,44 @@
 """Whatever comes: never a traceback, the kernel's own word wins, and what cannot be believed is unknown."""
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils import redact
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts, output
 from extent import rounds
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, apply, facts, secrets
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
 
 IDS = ["aaaaaaa1", "bbbbbbb2"]
-settings = hypothesis.settings(max_examples=rounds(300), deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+settings = hypothesis.settings(
+    max_examples=rounds(300), deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
 noise = st.text(st.characters(blacklist_categories=("Cs",)), max_size=60)
 SAID = [
-    "The following steps will be taken:", "Install [aaaaaaa1] CVE-2026-1: Foo.", "Remove [bbbbbbb2] Bar [x]: y", "Installing [aaaaaaa1] CVE-2026-1: Foo.",
-    "Removing [bbbbbbb2] Bar", "The following actions failed:", "Error processing ksplice-aaaaaaa1.tar.gz", "  - bash (pid 1234)", "  - evil_mod", "", "None",
-    "Ksplice was unable to install the update because one or more programs", "are constantly using the kernel functions patched by this update.",
-    "Effective kernel version is 5.15.0-303.167.6.el9uek", "Your kernel is fully up to date.", "Nothing to be done.", "Installed updates:",
-    "Available updates:", "[aaaaaaa1] CVE-2026-1: Foo.", "Unknown update zzz, skipping.", "Aborting.", "Available effective kernel versions:",
-    "5.15.0-303.el9uek.x86_64/#2 SMP", "It appears that another Uptrack process is currently running on this", "system.",
+    "The following steps will be taken:",
+    "Install [aaaaaaa1] CVE-2026-1: Foo.",
+    "Remove [bbbbbbb2] Bar [x]: y",
+    "Installing [aaaaaaa1] CVE-2026-1: Foo.",
+    "Removing [bbbbbbb2] Bar",
+    "The following actions failed:",
+    "Error processing ksplice-aaaaaaa1.tar.gz",
+    "  - bash (pid 1234)",
+    "  - evil_mod",
+    "",
+    "None",
+    "Ksplice was unable to install the update because one or more programs",
+    "are constantly using the kernel functions patched by this update.",
+    "Effective kernel version is 5.15.0-303.167.6.el9uek",
+    "Your kernel is fully up to date.",
+    "Nothing to be done.",
+    "Installed updates:",
+    "Available updates:",
+    "[aaaaaaa1] CVE-2026-1: Foo.",
+    "Unknown update zzz, skipping.",
+    "Aborting.",
+    "Available effective kernel versions:",
+    "5.15.0-303.el9uek.x86_64/#2 SMP",
+    "It appears that another Uptrack process is currently running on this",
+    "system.",
 ]
 words = st.lists(st.one_of(st.sampled_from(SAID), noise), max_size=40).map("\n".join)
 
@@ -27,31 +48,52 @@ words = st.lists(st.one_of(st.sampled_from(SAID), noise), max_size=40).map("\n".
 @settings
 @hypothesis.given(words, st.integers(-20, 260))
 def test_any_words_with_any_status(text, status):
-    agent_words.steps(text)
-    added, taken = agent_words.planned(text)
+    output.steps(text)
+    added, taken = output.planned(text)
     assert not set(added) & set(taken)
-    available, installed, effective = agent_words.shown(text)
+    available, installed, effective = output.shown(text)
     assert all(one["id"] for one in (available or []) + (installed or [])) and effective != ""
-    for failure in agent_words.failures(text):
+    for failure in output.failures(text):
         assert failure.id and failure.reason and failure.advice
-    problem = agent_words.problem(status, text)
+    problem = output.problem(status, text)
     assert (problem is None) == (status == 0)
     assert status == 0 or (problem.error_class and problem.what and problem.advice)
-    agent_words.effective_builds(text)
+    output.effective_builds(text)
 
 
 @settings
-@hypothesis.given(words, st.integers(0, 30), st.sets(st.sampled_from(IDS + ["ccccccc3"])), st.sets(st.sampled_from(IDS + ["ccccccc3"])))
+@hypothesis.given(
+    words,
+    st.integers(0, 30),
+    st.sets(st.sampled_from(IDS + ["ccccccc3"])),
+    st.sets(st.sampled_from(IDS + ["ccccccc3"])),
+)
 def test_what_changed_never_comes_from_words(text, status, before, after):
     """The lists of a result are the difference of the kernel's two states, whatever the agent says and however it ends."""
+
     def seen(idents):
         known = facts.nothing("behind", "x")
-        known["updates"].update(installed=[agent_words.update(ident, None) for ident in sorted(idents)], available=[], superseded=[])
+        known["updates"].update(
+            installed=[output.update(ident, None) for ident in sorted(idents)],
+            available=[],
+            superseded=[],
+        )
         known["cves"].update(fixed=[], open=[])
         return known
-    result = apply.outcome(seen(before), seen(after), apply.Work("uptrack-upgrade", []), status, text, 1, {"unsupported": "fail", "state": "latest"})
+
+    result = apply.outcome(
+        seen(before),
+        seen(after),
+        apply.Work("uptrack-upgrade", []),
+        status,
+        text,
+        1,
+        {"unsupported": "fail", "state": "latest"},
+    )
     assert result["changed"] == (before != after)
-    assert result["installed"] == sorted(after - before) and result["removed"] == sorted(before - after)
+    assert result["installed"] == sorted(after - before) and result["removed"] == sorted(
+        before - after
+    )
     assert result["failed"] == (status != 0)
 
 
@@ -62,7 +104,7 @@ def test_a_cut_shuffled_or_soiled_answer(good_answer, data):
     kernel = [line for line in lines if line.startswith("@stage ")]
     how = data.draw(st.sampled_from(["cut", "shuffle", "drop", "soil", "twice", "swap"]))
     if how == "cut":
-        lines = lines[:data.draw(st.integers(0, len(lines)))]
+        lines = lines[: data.draw(st.integers(0, len(lines)))]
     elif how == "shuffle":
         lines = data.draw(st.permutations(lines))
     elif how == "drop":
@@ -72,7 +114,9 @@ def test_a_cut_shuffled_or_soiled_answer(good_answer, data):
         for _count in range(data.draw(st.integers(1, 5))):
             number = data.draw(st.integers(0, len(lines) - 1))
             at = data.draw(st.integers(0, len(lines[number])))
-            lines[number] = lines[number][:at] + data.draw(noise).replace("\n", " ") + lines[number][at:]
+            lines[number] = (
+                lines[number][:at] + data.draw(noise).replace("\n", " ") + lines[number][at:]
+            )
     elif how == "twice":
         lines = lines + lines
     else:
@@ -83,18 +127,30 @@ def test_a_cut_shuffled_or_soiled_answer(good_answer, data):
     # Two updates wait. No damage to the answer makes that `current`.
     assert seen["verdict"] != "current"
     if how in ("shuffle", "twice") and seen["updates"]["installed"] is not None:
-        assert sorted(one["id"] for one in seen["updates"]["installed"]) == sorted(line.split()[1] for line in kernel)
+        assert sorted(one["id"] for one in seen["updates"]["installed"]) == sorted(
+            line.split()[1] for line in kernel
+        )
 
 
 @settings
-@hypothesis.given(noise.map(lambda text: "@" + text) | noise | st.binary(max_size=200).map(lambda raw: raw.decode("utf-8", "surrogateescape")))
+@hypothesis.given(
+    noise.map(lambda text: "@" + text)
+    | noise
+    | st.binary(max_size=200).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+)
 def test_any_text_at_all(text):
-    for answer in (text, text + "\n@end", "@uid 0\n@sysmodule 1\n@command uptrack-upgrade /x\n" + text + "\n@end"):
+    for answer in (
+        text,
+        text + "\n@end",
+        "@uid 0\n@sysmodule 1\n@command uptrack-upgrade /x\n" + text + "\n@end",
+    ):
         assert facts.facts(answer)["verdict"] != "current"
 
 
 def test_a_huge_answer(good_answer):
-    huge = good_answer.replace("@end", "@words " + "x" * 5000000 + "\n" + "@cron y\n" * 100000 + "@end")
+    huge = good_answer.replace(
+        "@end", "@words " + "x" * 5000000 + "\n" + "@cron y\n" * 100000 + "@end"
+    )
     assert facts.facts(huge)["verdict"] == "behind"
 
 
@@ -108,13 +164,25 @@ def test_what_the_files_say_of_another_state_is_not_believed(good_answer):
     assert facts.facts("\n".join(fewer))["verdict"] == "unknown"
     more = ["@stage zzzzzzz9 applied"] + lines
     assert facts.facts("\n".join(more))["verdict"] == "unknown"
-    ahead = [line if line not in time else "@upgrade_plan Time: 2099-01-01 00:00:00" for line in lines]
+    ahead = [
+        line if line not in time else "@upgrade_plan Time: 2099-01-01 00:00:00" for line in lines
+    ]
     assert "in the future" in facts.facts("\n".join(ahead))["reason"]
     # Cut off, without its time, or with a step that cannot be read: no plan at all.
-    assert facts.facts("\n".join(line for line in lines if line != "@upgrade_plan ..."))["verdict"] == "unknown"
-    assert facts.facts("\n".join(line for line in lines if line not in time))["verdict"] == "unknown"
+    assert (
+        facts.facts("\n".join(line for line in lines if line != "@upgrade_plan ..."))["verdict"]
+        == "unknown"
+    )
+    assert (
+        facts.facts("\n".join(line for line in lines if line not in time))["verdict"] == "unknown"
+    )
     for step in ("- {Command: Install}", "- {Command: install, ID: x}", "- [x]", "- x"):
-        odd = [line if line != "@upgrade_plan Plan: []" else "@upgrade_plan Plan:\n@upgrade_plan " + step for line in lines]
+        odd = [
+            line
+            if line != "@upgrade_plan Plan: []"
+            else "@upgrade_plan Plan:\n@upgrade_plan " + step
+            for line in lines
+        ]
         assert facts.facts("\n".join(odd))["verdict"] == "unknown", step
 
 
@@ -125,9 +193,14 @@ def test_a_terminal_s_line_ends(good_answer):
 
 
 @settings
-@hypothesis.given(st.text(st.characters(blacklist_categories=("Cs", "Cc", "Z")), min_size=4, max_size=40), noise, noise, st.integers(1, 12))
+@hypothesis.given(
+    st.text(st.characters(blacklist_categories=("Cs", "Cc", "Z")), min_size=4, max_size=40),
+    noise,
+    noise,
+    st.integers(1, 12),
+)
 def test_a_secret_is_found_however_it_is_wrapped(secret, before, after, width):
-    wrapped = "\n   ".join(secret[at:at + width] for at in range(0, len(secret), width))
+    wrapped = "\n   ".join(secret[at : at + width] for at in range(0, len(secret), width))
     hypothesis.assume(secret not in before + after and secret not in "(hidden)")
-    shown = secrets.mask(before + wrapped + after, [secret])
+    shown = redact.mask(before + wrapped + after, [secret])
     assert wrapped not in shown

@@ -8,9 +8,8 @@ import json
 import os
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import state_yaml
 from extent import rounds
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils import state_yaml
 
 yaml = pytest.importorskip("yaml")
 hypothesis = pytest.importorskip("hypothesis")
@@ -262,7 +261,7 @@ def test_one_broken_key_leaves_the_others(chosen, data):
     """A value of a top-level key is replaced by something unreadable: the others read as before."""
     text = chosen[2]
     expected = oracle(text)
-    key = data.draw(st.sampled_from([name for name in expected if "\n%s:" % name in text]))
+    key = data.draw(st.sampled_from([name for name in expected if f"\n{name}:" in text]))
     broken = data.draw(
         st.sampled_from(
             [
@@ -281,13 +280,13 @@ def test_one_broken_key_leaves_the_others(chosen, data):
             ]
         )
     )
-    start = text.index("\n%s:" % key) + 1
+    start = text.index(f"\n{key}:") + 1
     end = start
     while True:
         end = text.index("\n", end) + 1
         if not (text[end : end + 1] in " \n-" and text[end : end + 3] != "---"):
             break
-    value, unread = state_yaml.load(text[:start] + "%s: %s\n" % (key, broken) + text[end:])
+    value, unread = state_yaml.load(text[:start] + f"{key}: {broken}\n" + text[end:])
     assert {name: value[name] for name in value if name != key} == {
         name: expected[name] for name in expected if name != key
     }

@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils import agent_words, apply, enroll, facts
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts, output
+from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import enroll
 
 IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
 KEY = "0123456789abcdef" * 4
@@ -39,7 +40,7 @@ def all_gone(host):
 
 def is_alive(pid):
     try:
-        with open("/proc/%s/stat" % pid) as file:
+        with open(f"/proc/{pid}/stat") as file:
             # Whoever inherited it may not have asked for its end yet.
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -80,7 +81,7 @@ def test_an_agent_that_does_not_end_when_told_is_killed(make_host, monkeypatch):
         "usr/sbin/uptrack-upgrade",
         host.read("usr/sbin/uptrack-upgrade").replace("\nsleep", "\ntrap '' TERM\nsleep"),
     )
-    monkeypatch.setattr(apply.bounded, "GRACE", 1)
+    monkeypatch.setattr(apply.commands, "GRACE", 1)
     result = host.apply(timeout=1)
     assert result["failed"] and "was ended" in result["msg"] and all_gone(host)
 
@@ -151,10 +152,11 @@ def test_check_mode_foretells_that_everything_comes_out(make_host, network):
 def test_a_message_that_looks_like_a_plan_is_none():
     plan = "The following steps will be taken:\nInstall [aaaaaaa1] CVE-2026-1: Foo.\n"
     message = "Dear customer,\nInstall [xxxx0000] to get rid of this message.\n"
-    assert [step.id for step in agent_words.steps(message + plan)] == ["aaaaaaa1"]
-    assert agent_words.steps(message) == [] and agent_words.planned(
-        message + "Nothing to be done.\n"
-    ) == ([], [])
+    assert [step.id for step in output.steps(message + plan)] == ["aaaaaaa1"]
+    assert output.steps(message) == [] and output.planned(message + "Nothing to be done.\n") == (
+        [],
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,8 +172,13 @@ def test_a_message_that_looks_like_a_plan_is_none():
 def test_an_answer_that_is_not_understood_is_not_nothing(words):
     """Not even where an old plan on disk says that nothing is pending."""
     if "Remove (" not in words:
-        assert agent_words.plan(words) is None
-    old = ["Plan: []", "Time: 2020-11-26 22:33:16.150179", "Upgrade plan format version: '2'", "..."]
+        assert output.plan(words) is None
+    old = [
+        "Plan: []",
+        "Time: 2020-11-26 22:33:16.150179",
+        "Upgrade plan format version: '2'",
+        "...",
+    ]
     answer = [
         "@uid 0",
         "@now 1795730000",
@@ -188,8 +195,8 @@ def test_an_answer_that_is_not_understood_is_not_nothing(words):
 
 def test_an_update_without_a_name_is_a_step():
     plan = "The following steps will be taken:\nInstall [aaaaaaa1]\nInstalling [aaaaaaa1]\nNothing to be done.\n"
-    assert [(step.id, step.name) for step in agent_words.plan(plan)] == [("aaaaaaa1", "")]
-    assert agent_words.plan("Nothing to be done.\n") == []
+    assert [(step.id, step.name) for step in output.plan(plan)] == [("aaaaaaa1", "")]
+    assert output.plan("Nothing to be done.\n") == []
 
 
 def test_an_update_that_stays_although_the_agent_says_it_is_done(make_host):

@@ -9,7 +9,12 @@ import signal
 import time
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils import apply, lease, lease_task, ledger
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
+    lease,
+    lease_task,
+    ledger,
+)
 
 PAIR = [{"name": "pair", "members": ["a", "b"], "max_unavailable": 1}]
 
@@ -21,18 +26,48 @@ def task(root, state, **params):
 
 
 def take(root, token, host="a", member="b", **more):
-    return task(root, "taken", **dict({"token": token, "run": "night", "host": host, "member": member, "groups": PAIR, "reason": "patching"}, **more))
+    return task(
+        root,
+        "taken",
+        **dict(
+            {
+                "token": token,
+                "run": "night",
+                "host": host,
+                "member": member,
+                "groups": PAIR,
+                "reason": "patching",
+            },
+            **more,
+        ),
+    )
 
 
 def test_taking_showing_renewing_releasing(tmp_path):
-    assert task(tmp_path, "shown") == {"granted": True, "refusal": None, "changed": False, "unknown": False, "leases": [], "busy": False,
-                                       "waited": 0}
+    assert task(tmp_path, "shown") == {
+        "granted": True,
+        "refusal": None,
+        "changed": False,
+        "unknown": False,
+        "leases": [],
+        "busy": False,
+        "waited": 0,
+    }
     assert not (tmp_path / "var").exists(), "looking must leave nothing behind"
     first = take(tmp_path, "t1")
-    assert first["granted"] and first["changed"] and first["leases"][0]["phase"] == "taken" and not first["leases"][0]["stale"]
+    assert (
+        first["granted"]
+        and first["changed"]
+        and first["leases"][0]["phase"] == "taken"
+        and not first["leases"][0]["stale"]
+    )
     assert take(tmp_path, "t1")["changed"] is False
-    renewed = task(tmp_path, "renewed", token="t1", phase="draining", marks={"adapter": "keepalived"})
-    assert renewed["leases"][0]["phase"] == "draining" and renewed["leases"][0]["marks"] == {"adapter": "keepalived"}
+    renewed = task(
+        tmp_path, "renewed", token="t1", phase="draining", marks={"adapter": "keepalived"}
+    )
+    assert renewed["leases"][0]["phase"] == "draining" and renewed["leases"][0]["marks"] == {
+        "adapter": "keepalived"
+    }
     assert task(tmp_path, "released", token="t1")["leases"] == []
     assert task(tmp_path, "released", token="t1")["changed"] is False
     lost = task(tmp_path, "renewed", token="t1")
@@ -50,7 +85,13 @@ def test_the_partner_is_refused_in_words(tmp_path):
     take(tmp_path, "t1")
     refused = take(tmp_path, "t2", host="b", member="b", run="colleague")
     assert not refused["granted"] and not refused["changed"]
-    for part in ("The run night has a in hand", "patching", "seconds ago", "Nothing was changed", "Wait until it is done"):
+    for part in (
+        "The run night has a in hand",
+        "patching",
+        "seconds ago",
+        "Nothing was changed",
+        "Wait until it is done",
+    ):
         assert part in refused["refusal"]
 
 
@@ -66,7 +107,10 @@ def test_a_broken_ledger_is_not_an_empty_one(tmp_path):
     path = tmp_path / "var/lib/rebootless-ksplice/leases.json"
     for text in ("", "{", "[]", '{"leases": [1], "ended": []}', '{"leases": {}, "ended": []}'):
         path.write_text(text)
-        for ask in (lambda: take(tmp_path, "t2", host="b", member="b"), lambda: task(tmp_path, "shown")):
+        for ask in (
+            lambda: take(tmp_path, "t2", host="b", member="b"),
+            lambda: task(tmp_path, "shown"),
+        ):
             with pytest.raises(ledger.Broken, match="cannot be read.*Nothing was changed"):
                 ask()
         assert path.read_text() == text
@@ -75,7 +119,9 @@ def test_a_broken_ledger_is_not_an_empty_one(tmp_path):
 def test_files_are_roots_alone(tmp_path):
     take(tmp_path, "t1")
     folder = tmp_path / "var/lib/rebootless-ksplice"
-    assert oct(folder.stat().st_mode)[-3:] == "700" and {oct(path.stat().st_mode)[-3:] for path in folder.iterdir()} == {"600"}
+    assert oct(folder.stat().st_mode)[-3:] == "700" and {
+        oct(path.stat().st_mode)[-3:] for path in folder.iterdir()
+    } == {"600"}
 
 
 def in_processes(count, function):
@@ -97,7 +143,12 @@ def test_many_at_once_get_one_lease(tmp_path):
     """Both directions of a pair, from many processes: one is granted."""
     for attempt in range(10):
         root = tmp_path / str(attempt)
-        statuses = in_processes(8, lambda number: int(take(root, "t%d" % number, host="ab"[number % 2], member="a")["granted"]))
+        statuses = in_processes(
+            8,
+            lambda number: int(
+                take(root, "t%d" % number, host="ab"[number % 2], member="a")["granted"]
+            ),
+        )
         assert sum(statuses) == 1 and len(task(root, "shown")["leases"]) == 1
 
 
@@ -111,6 +162,7 @@ def test_killed_while_it_writes(tmp_path):
             count += 1
             take(tmp_path, "t%d" % count, host="h", member="b", groups=[])
             task(tmp_path, "released", token="t%d" % count)
+
     for moment in range(20):
         pid = os.fork()
         if not pid:
@@ -122,8 +174,12 @@ def test_killed_while_it_writes(tmp_path):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         found = json.loads((tmp_path / "var/lib/rebootless-ksplice/leases.json").read_text())
-        assert [entry["token"] for entry in found["leases"]][0] == "keep" and len(found["leases"]) <= 2
-        assert take(tmp_path, "after%d" % moment, host="h%d" % moment, member="b", groups=[])["granted"]
+        assert [entry["token"] for entry in found["leases"]][0] == "keep" and len(
+            found["leases"]
+        ) <= 2
+        assert take(tmp_path, "after%d" % moment, host="h%d" % moment, member="b", groups=[])[
+            "granted"
+        ]
         task(tmp_path, "released", token="after%d" % moment)
         for entry in found["leases"][1:]:
             task(tmp_path, "released", token=entry["token"])
@@ -134,7 +190,11 @@ def test_who_works_counts_as_in_hand(tmp_path):
     lock, refusal = book.begin_work(None)
     assert lock and refusal is None and book.busy()
     refused = take(tmp_path, "t1", host="a", member="b")
-    assert not refused["granted"] and "Somebody is at work on b" in refused["refusal"] and refused["busy"]
+    assert (
+        not refused["granted"]
+        and "Somebody is at work on b" in refused["refusal"]
+        and refused["busy"]
+    )
     again, why = book.begin_work(None, seconds=0)
     assert again is None and "Another process" in why
     os.close(lock)
@@ -152,14 +212,21 @@ def test_the_agents_own_run_counts_too(tmp_path):
 
 # ---- uptrack_apply -----------------------------------------------------------------------------------------------------
 
+
 def test_an_ad_hoc_command_is_refused_beside_a_rollout(make_host):
     """On the host in hand and on its partner alike; the kernel stays as it was."""
     for member in ("a", "b"):
         host = make_host()
         take(host.root, "t1", host="a", member=member)
-        with pytest.raises(apply.Refused, match="The run night has a in hand .*Nothing was changed") as refused:
+        with pytest.raises(
+            apply.Refused, match="The run night has a in hand .*Nothing was changed"
+        ) as refused:
             host.apply()
-        assert refused.value.error_class == "lease" and host.in_kernel() == [] and host.agent_runs() == []
+        assert (
+            refused.value.error_class == "lease"
+            and host.in_kernel() == []
+            and host.agent_runs() == []
+        )
         assert host.apply(check=True)["failed"] is False, "looking is allowed"
         task(host.root, "released", token="t1")
         assert host.apply()["changed"] and len(host.in_kernel()) == 4
@@ -171,7 +238,9 @@ def test_with_its_lease_a_run_may_work(make_host):
     assert host.apply(lease="t1")["changed"] and len(host.in_kernel()) == 4
 
 
-@pytest.mark.parametrize("what", ["never taken", "released", "broken", "taken over", "the partner's"])
+@pytest.mark.parametrize(
+    "what", ["never taken", "released", "broken", "taken over", "the partner's"]
+)
 def test_a_run_that_lost_its_lease_does_nothing(make_host, what):
     host = make_host()
     if what != "never taken":
@@ -179,7 +248,17 @@ def test_a_run_that_lost_its_lease_does_nothing(make_host, what):
     if what in ("released", "broken"):
         task(host.root, what, token="t1", reason="x")
     if what == "taken over":
-        assert task(host.root, "adopted", token="t2", old_token="t1", run="morning", host="a", member="a", reason="x", groups=PAIR)["granted"]
+        assert task(
+            host.root,
+            "adopted",
+            token="t2",
+            old_token="t1",
+            run="morning",
+            host="a",
+            member="a",
+            reason="x",
+            groups=PAIR,
+        )["granted"]
     with pytest.raises(apply.Refused, match="has no lease on the host any more"):
         host.apply(lease="t1")
     assert host.in_kernel() == []
@@ -188,11 +267,28 @@ def test_a_run_that_lost_its_lease_does_nothing(make_host, what):
 def test_a_run_whose_lease_was_taken_over_cannot_end_it(make_host):
     host = make_host()
     take(host.root, "t1", host="a", member="a", seconds=-1)
-    task(host.root, "adopted", token="t2", old_token="t1", run="morning", host="a", member="a", reason="x", groups=PAIR)
+    task(
+        host.root,
+        "adopted",
+        token="t2",
+        old_token="t1",
+        run="morning",
+        host="a",
+        member="a",
+        reason="x",
+        groups=PAIR,
+    )
     refused = task(host.root, "released", token="t1")
-    assert not refused["granted"] and "morning has a in hand" in refused["refusal"] and [one["token"] for one in refused["leases"]] == ["t2"]
+    assert (
+        not refused["granted"]
+        and "morning has a in hand" in refused["refusal"]
+        and [one["token"] for one in refused["leases"]] == ["t2"]
+    )
     assert not task(host.root, "ended", token="t1")["granted"]
-    assert task(host.root, "released", token="t2")["granted"] and task(host.root, "released", token="t1")["granted"]
+    assert (
+        task(host.root, "released", token="t2")["granted"]
+        and task(host.root, "released", token="t1")["granted"]
+    )
 
 
 def test_an_ad_hoc_command_leaves_no_ledger(make_host):
@@ -204,5 +300,9 @@ def test_an_ad_hoc_command_leaves_no_ledger(make_host):
 def test_the_words_say_when_it_is_stale(tmp_path):
     take(tmp_path, "t1", seconds=-1)
     refused = take(tmp_path, "t2", host="b", member="b")
-    assert not refused["granted"] and "stale" in refused["refusal"] and "state=broken" in refused["refusal"]
+    assert (
+        not refused["granted"]
+        and "stale" in refused["refusal"]
+        and "state=broken" in refused["refusal"]
+    )
     assert lease.PHASES[0] == "taken"

@@ -10,8 +10,8 @@ import subprocess
 import time
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply
 from extent import rounds, seed
-from ansible_collections.rebootless.ksplice.plugins.module_utils import apply
 
 IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
 MOMENTS = rounds(50, 12)
@@ -64,7 +64,10 @@ def agent_of(pid):
 
 def wait_for_agent(pid):
     """Until the module has started the agent, or has ended."""
-    while agent_of(pid) is None and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while (
+        agent_of(pid) is None
+        and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    ):
         time.sleep(0.002)
 
 
@@ -86,7 +89,12 @@ def test_killed_at_random_moments(make_host):
             wait_for_agent(pid)
         while victim == "agent" and agent_of(pid) and not host.in_kernel():
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, {"module": length, "both": length / 3, "agent": slow["seconds_per_update"]}[victim]))
+        time.sleep(
+            chance.uniform(
+                0,
+                {"module": length, "both": length / 3, "agent": slow["seconds_per_update"]}[victim],
+            )
+        )
         agent = agent_of(pid)
         for name, target in (("agent", agent), ("module", pid)):
             if target and victim in (name, "both"):
@@ -111,14 +119,20 @@ def small_disk(make_host, tmp_path):
     var, kept = host.path("var"), str(tmp_path / "kept")
     shutil.move(var, kept)
     os.mkdir(var)
-    if subprocess.call(["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", var], stderr=subprocess.DEVNULL) != 0:
+    if (
+        subprocess.call(
+            ["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", var],
+            stderr=subprocess.DEVNULL,
+        )
+        != 0
+    ):
         os.rmdir(var)
         shutil.move(kept, var)
         pytest.skip("this machine lets nobody mount a file system")
     try:
         for name in os.listdir(kept):
             shutil.copytree(os.path.join(kept, name), os.path.join(var, name), symlinks=True)
-        host.write("var/lib/uptrack-lab/state.json", '{"created": %f}' % time.time())
+        host.write("var/lib/uptrack-lab/state.json", f'{{"created": {time.time():f}}}')
         yield host, lambda how: subprocess.check_call(["mount", "-o", "remount," + how, var])
     finally:
         subprocess.call(["umount", "-l", var])
@@ -147,9 +161,15 @@ def test_a_read_only_var(small_disk):
     remount("ro")
     before = host.in_kernel()
     # Who cannot write down that he is at work must not work.
-    with pytest.raises(apply.Refused, match="Read-only file system.*Nothing was changed") as refused:
+    with pytest.raises(
+        apply.Refused, match="Read-only file system.*Nothing was changed"
+    ) as refused:
         host.apply(retries=0)
-    assert refused.value.error_class == "lease" and not refused.value.result["changed"] and host.in_kernel() == before
+    assert (
+        refused.value.error_class == "lease"
+        and not refused.value.result["changed"]
+        and host.in_kernel() == before
+    )
     truthful(host)
     remount("rw")
     converges(host)

@@ -9,8 +9,8 @@ import fcntl
 import os
 
 import pytest
-
-from ansible_collections.rebootless.ksplice.plugins.module_utils import apply, conf, configure
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply
+from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import conf, configure
 
 IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
 BUSY = {"id": "ccccccc3", "abort": "code_busy", "processes": [["bash", 1234], ["rsyslogd -n", 812]]}
@@ -50,7 +50,11 @@ def test_trap_3_the_words_of_the_preview_are_read_too(make_host):
 
 def test_trap_4_check_mode_leaves_the_kernel_alone(make_host):
     host = make_host(installed=IDS[:1])
-    for params in ({}, {"state": "present", "updates": ["ccccccc3"]}, {"state": "absent", "all": True}):
+    for params in (
+        {},
+        {"state": "present", "updates": ["ccccccc3"]},
+        {"state": "absent", "all": True},
+    ):
         result = host.apply(check=True, **params)
         assert result["changed"] and not result["failed"]
         assert host.in_kernel() == IDS[:1]
@@ -92,22 +96,45 @@ def test_trap_8_some_ids_are_never_asked_of_upgrade(make_host):
 
 
 def test_trap_9_alerts_before_the_plan_and_wrapped_paragraphs(make_host):
-    alert = "Your kernel reaches its end of life soon. Install [zzzzzzz9] is what this alert says to confuse a careless reader of lines. " * 3
+    alert = (
+        "Your kernel reaches its end of life soon. Install [zzzzzzz9] is what this alert says to confuse a careless reader of lines. "
+        * 3
+    )
     host = make_host(alert=alert, failures=[BUSY])
     result = host.apply(check=True)
     assert result["installed"] == IDS
     result = host.apply(retries=0)
     assert [(f["id"], f["reason"]) for f in result["failures"]] == [("ccccccc3", "code_busy")]
-    assert result["failures"][0]["processes"] == [{"name": "bash", "pid": 1234}, {"name": "rsyslogd -n", "pid": 812}]
+    assert result["failures"][0]["processes"] == [
+        {"name": "bash", "pid": 1234},
+        {"name": "rsyslogd -n", "pid": 812},
+    ]
 
 
 def test_trap_10_effective_is_in_the_notation_of_uname(make_host):
     seen = make_host(installed=IDS[:2]).facts()
     assert seen["kernel"]["booted"] == "5.15.0-302.167.6.el9uek.x86_64"
     assert seen["kernel"]["effective"] == "5.15.0-303.167.6.el9uek.x86_64"
-    ubuntu = {"release": "5.15.0-100-generic", "version": "#110-Ubuntu SMP Wed Feb 7 13:27:48 UTC 2024", "package_version": "5.15.0-100.110"}
-    seen = make_host(kernel=ubuntu, installed=["aaaaaaa1"], updates=[{"id": "aaaaaaa1", "name": "CVE-2026-1: Foo.", "effective": {
-        "release": "5.15.0-105-generic", "version": "#115-Ubuntu SMP Mon Apr 15 09:52:04 UTC 2024", "package_version": "5.15.0-105.115"}}]).facts()
+    ubuntu = {
+        "release": "5.15.0-100-generic",
+        "version": "#110-Ubuntu SMP Wed Feb 7 13:27:48 UTC 2024",
+        "package_version": "5.15.0-100.110",
+    }
+    seen = make_host(
+        kernel=ubuntu,
+        installed=["aaaaaaa1"],
+        updates=[
+            {
+                "id": "aaaaaaa1",
+                "name": "CVE-2026-1: Foo.",
+                "effective": {
+                    "release": "5.15.0-105-generic",
+                    "version": "#115-Ubuntu SMP Mon Apr 15 09:52:04 UTC 2024",
+                    "package_version": "5.15.0-105.115",
+                },
+            }
+        ],
+    ).facts()
     assert seen["kernel"]["effective"] == "5.15.0-105-generic"
     assert seen["kernel"]["effective_package"] == "5.15.0-105.115"
 
@@ -128,7 +155,11 @@ def test_trap_11_a_kernel_the_service_does_not_know_is_a_choice(make_host):
 
 def test_trap_12_the_proxy_s_password_is_cut_out_of_the_agent_s_error(make_host):
     password = "s3cr%40et-pass-word"
-    proxy = "http://patching:" + password.replace("%", "%%") + "@a-rather-long-name-of-a-proxy.example.com:3128"
+    proxy = (
+        "http://patching:"
+        + password.replace("%", "%%")
+        + "@a-rather-long-name-of-a-proxy.example.com:3128"
+    )
     host = make_host(network="proxy", config={"Network": {"https_proxy": proxy}})
     result = host.apply(retries=0)
     assert result["failed"] and "proxy" in result["msg"]
@@ -138,30 +169,52 @@ def test_trap_12_the_proxy_s_password_is_cut_out_of_the_agent_s_error(make_host)
 
 
 def test_trap_13_what_the_parser_chokes_on_is_never_written():
-    for section, name, value in (("Settings", "autoinstall", ""), ("Settings", "autoinstall", "y"), ("Network", "ssl_ca_cert_file", ""),
-                                 ("Auth", "accesskey", "two words"), ("Network", "update_repo_url", "https://a ; b")):
+    for section, name, value in (
+        ("Settings", "autoinstall", ""),
+        ("Settings", "autoinstall", "y"),
+        ("Network", "ssl_ca_cert_file", ""),
+        ("Auth", "accesskey", "two words"),
+        ("Network", "update_repo_url", "https://a ; b"),
+    ):
         assert conf.value_problem(section, name, value), (name, value)
-    new = conf.edit("[Network]\nhttps_proxy =\n", {("Network", "https_proxy"): "http://u:p%40ss@h:1"})
+    new = conf.edit(
+        "[Network]\nhttps_proxy =\n", {("Network", "https_proxy"): "http://u:p%40ss@h:1"}
+    )
     assert "https_proxy = http://u:p%%40ss@h:1\n" in new and conf.problems(new) == []
 
 
 def test_trap_13_one_bad_value_breaks_every_command_and_the_facts_say_where(make_host):
     host = make_host()
-    host.write("etc/uptrack/uptrack.conf", "[Auth]\naccesskey = %s\n\n[Settings]\nautoinstall =\n" % ("0123456789abcdef" * 4))
+    host.write(
+        "etc/uptrack/uptrack.conf",
+        "[Auth]\naccesskey = %s\n\n[Settings]\nautoinstall =\n" % ("0123456789abcdef" * 4),
+    )
     seen = host.facts()
     assert seen["verdict"] == "unknown" and "line 5 autoinstall needs yes or no" in seen["reason"]
     # What the agent makes of it is for the agent to say; which line it is, for us.
     result = host.apply()
-    assert result["failed"] and result["error_class"] == "host" and any("line 5" in words for words in result["warnings"]) and not result["changed"]
+    assert (
+        result["failed"]
+        and result["error_class"] == "host"
+        and any("line 5" in words for words in result["warnings"])
+        and not result["changed"]
+    )
 
 
-@pytest.mark.parametrize("wish, written", [("http://h:1", "https_proxy = http://h:1"), ("none", "https_proxy = None"),
-                                           ("", "https_proxy ="), (None, "https_proxy = http://old:1")])
+@pytest.mark.parametrize(
+    "wish, written",
+    [
+        ("http://h:1", "https_proxy = http://h:1"),
+        ("none", "https_proxy = None"),
+        ("", "https_proxy ="),
+        (None, "https_proxy = http://old:1"),
+    ],
+)
 def test_trap_14_the_proxy_has_three_states_and_null_is_none_of_them(wish, written):
     params = {option: None for option in configure.arguments()}
     params.update(extra={}, https_proxy=wish)
     new = conf.edit("[Network]\nhttps_proxy = http://old:1\n", configure.wishes(params))
-    assert new == "[Network]\n%s\n" % written
+    assert new == f"[Network]\n{written}\n"
 
 
 def test_trap_15_the_lock_is_waited_for_and_never_removed(make_host):
@@ -179,7 +232,11 @@ def test_trap_15_the_lock_is_waited_for_and_never_removed(make_host):
 def test_trap_15_waiting_for_the_lock_has_an_end(make_host):
     host = make_host(lock_held=3600)
     result = host.apply(lock_timeout=30)
-    assert result["failed"] and result["error_class"] == "transient" and "nother run of the agent" in result["msg"]
+    assert (
+        result["failed"]
+        and result["error_class"] == "transient"
+        and "nother run of the agent" in result["msg"]
+    )
     assert sum(host.slept) <= 30 and not result["changed"]
 
 
@@ -216,7 +273,12 @@ def test_trap_21_facts_need_neither_root_nor_key(make_host):
 def test_trap_22_the_agent_is_found_by_its_commands(make_host):
     assert make_host(agent=False).facts()["verdict"] == "absent"
     seen = make_host(client={"enhanced": True}).facts()
-    assert seen["agent"] == {"installed": True, "enhanced": True, "disabled": False, "last_run": seen["agent"]["last_run"]}
+    assert seen["agent"] == {
+        "installed": True,
+        "enhanced": True,
+        "disabled": False,
+        "last_run": seen["agent"]["last_run"],
+    }
     with pytest.raises(apply.Refused, match="No Ksplice agent"):
         make_host(agent=False).apply()
 
@@ -237,10 +299,17 @@ def test_trap_24_a_container_is_told_before_anything_is_done(make_host):
 
 
 def test_trap_25_what_is_transient_is_tried_again_with_growing_waits(make_host):
-    host = make_host(faults=[{"network": "dns", "times": 1}, {"network": "server_error", "times": 1}])
+    host = make_host(
+        faults=[{"network": "dns", "times": 1}, {"network": "server_error", "times": 1}]
+    )
     result = host.apply(retry_delay=10)
     assert not result["failed"] and result["attempts"] == 3 and host.in_kernel() == IDS
     assert host.slept[1] == 2 * host.slept[0] and 5 <= host.slept[0] <= 15
     host = make_host(network="dns")
     result = host.apply(retries=2)
-    assert result["failed"] and result["attempts"] == 3 and result["rc"] == 10 and result["error_class"] == "transient"
+    assert (
+        result["failed"]
+        and result["attempts"] == 3
+        and result["rc"] == 10
+        and result["error_class"] == "transient"
+    )

@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import inventory
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils.waves import PlanError
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import inventory
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,9 +111,20 @@ def test_what_of_the_inventory_was_not_read(tmp_path):
     (folder / "hosts").write_text("web9\n")
 
     def complaint(*names, files=("good", "half.yml"), groups=("web",)):
-        return inventory.complaint([str(tmp_path / name) for name in names], [str(tmp_path / name) for name in files], groups)
+        return inventory.complaint(
+            [str(tmp_path / name) for name in names],
+            [str(tmp_path / name) for name in files],
+            groups,
+        )
 
-    for fine in (["good"], ["folder"], ["anchors.yml"], ["good", "again.yml"], ["of_others"], ["good", "script.sh"]):
+    for fine in (
+        ["good"],
+        ["folder"],
+        ["anchors.yml"],
+        ["good", "again.yml"],
+        ["of_others"],
+        ["good", "script.sh"],
+    ):
         assert complaint(*fine) is None, fine
     assert inventory.complaint(["web1,web2,"], [None]) is None
     # Without a host, that a file cannot be read is all that is known.
@@ -125,7 +136,10 @@ def test_what_of_the_inventory_was_not_read(tmp_path):
     assert "twice.yml line 4 has 'hosts' for the second time" in complaint("good", "twice.yml")
     # Only Ansible has the password.
     assert complaint("good", "secret") is None
-    assert complaint("torn.sh", "plugin.yml", "secret", files=("torn.sh", "plugin.yml", "secret")) is None
+    assert (
+        complaint("torn.sh", "plugin.yml", "secret", files=("torn.sh", "plugin.yml", "secret"))
+        is None
+    )
     assert "missing does not exist" in complaint("good", "missing")
     (folder / "broken.yml").write_text("[a\n")
     assert "folder/broken.yml could not be parsed" in complaint("folder", files=("folder/hosts",))

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What was taken out of service on or through this host, and the steps to do and undo it.
+
+C(/var/lib/rebootless-ksplice/drained.json) has a mark for each, written before anything is changed and removed after it is put back. Only what has a mark is
+put back: what a person drained stays so.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import files
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    command as command_drain,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    haproxy as haproxy_drain,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    keepalived as keepalived_drain,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import nginx as nginx_drain
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    pacemaker as pacemaker_drain,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived, pacemaker
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import ledger
+
+ADAPTERS = {
+    "keepalived": keepalived_drain,
+    "pacemaker": pacemaker_drain,
+    "haproxy": haproxy_drain,
+    "nginx": nginx_drain,
+    "custom": command_drain,
+}
+ARGUMENTS = {
+    "state": {"type": "str", "choices": ["drained", "undone", "shown"], "default": "shown"},
+    "host": {"type": "str"},
+    "token": {"type": "str", "no_log": False},
+    "any_token": {"type": "bool", "default": False},
+    "lease": {"type": "str", "no_log": False},
+    "when": {"type": "str", "choices": ["active", "always"], "default": "active"},
+    "timeout": {"type": "int", "default": 60},
+    "targets": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "adapter": {"type": "str", "choices": sorted(ADAPTERS), "required": True},
+            "mode": {"type": "str", "choices": ["auto", "priority", "restart", "track_file"]},
+            "track_file": {"type": "str"},
+            "node": {"type": "str"},
+            "socket": {"type": "path"},
+            "backend": {"type": "str"},
+            "server": {"type": "str"},
+            "file": {"type": "path"},
+            "upstream": {"type": "str"},
+            "drain": {"type": "str"},
+            "undo": {"type": "str"},
+            "is_active": {"type": "str"},
+            "is_drained": {"type": "str"},
+        },
+    },
+}
+# What an adapter may stumble over on a host; each says in words what it was.
+STUMBLES = (Trouble, keepalived.Unreadable, pacemaker.Unreadable, ledger.Broken, OSError)
+REQUIRED_IF = [("state", "drained", ["host", "token", "targets"]), ("state", "undone", ["host"])]
+
+
+class Book:
+    """The marks on this host's disk."""
+
+    def __init__(self, root=""):
+        self.folder = root + ledger.DIRECTORY
+        self.path = self.folder + "/drained.json"
+
+    @contextlib.contextmanager
+    def locked(self, seconds, sleep=time.sleep):
+        """One process drains or puts back at a time. Waiting for sessions to end needs no lock: a wave has many servers behind one balancer."""
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            lock = os.open(
+                self.folder + "/drained.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise Trouble(
+                f"{self.folder} cannot be written ({error.strerror}): run as root, and check space."
+            )
+        try:
+            for left in range(seconds, -1, -1):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if not left:
+                        raise Trouble(
+                            f"Another process drains or puts back on this host since {seconds} s."
+                        )
+                    sleep(1)
+            yield
+        finally:
+            os.close(lock)
+
+    def read(self):
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                marks = json.load(file)
+            if not isinstance(marks, list) or not all(
+                isinstance(mark, dict) and {"key", "host", "token", "at", "target"} <= set(mark)
+                for mark in marks
+            ):
+                raise ValueError("these are no marks")
+            return marks
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise Trouble(
+                "{} cannot be read ({}), so that nobody knows what was taken out of service here. Nothing was changed. "
+                "Look at the host, put back what is drained, and remove the file.".format(
+                    self.path, getattr(error, "strerror", None) or error
+                )
+            )
+
+    def write(self, marks):
+        """Replace them all; after this returns they are on the disk."""
+        try:
+            files.replace(self.path, json.dumps(marks))
+        except OSError as error:
+            raise Trouble(
+                f"{self.path} cannot be written ({error.strerror}): run as root, and check space."
+            )
+
+    def remove(self, mark):
+        self.write([one for one in self.read() if not _same(one, mark)])
+
+    def has(self, mark):
+        return any(_same(one, mark) for one in self.read())
+
+
+def _same(one, other):
+    return all(one[name] == other[name] for name in ("key", "host", "token"))
+
+
+def mistake(target):
+    """What is wrong with a target, in a sentence, or None. Pure, so that a rollout can look before it begins."""
+    kind = ADAPTERS.get(str(target["adapter"]))
+    if kind is None:
+        return "there is no adapter {!r}; there are {}.".format(
+            target["adapter"], ", ".join(sorted(ADAPTERS))
+        )
+    given = _given(target)
+    for name, value in sorted(given.items(), key=str):
+        if name not in kind.OPTIONS:
+            return "the adapter {} has no option {}; it has {}.".format(
+                target["adapter"], name, ", ".join(sorted(kind.OPTIONS))
+            )
+        if not isinstance(value, str):
+            return f"{name} is {value!r}: give a text, in quotes where YAML reads something else."
+        if kind.OPTIONS[name] and value not in kind.OPTIONS[name]:
+            return "{} is {!r}, and not one of {}.".format(
+                name, value, ", ".join(kind.OPTIONS[name])
+            )
+    missing = [name for name in getattr(kind, "REQUIRED", ()) if not given.get(name)]
+    if missing:
+        return "the adapter {} needs {}.".format(target["adapter"], " and ".join(missing))
+    return kind.mistake(given) if hasattr(kind, "mistake") else None
+
+
+def _given(target):
+    return {
+        name: value for name, value in target.items() if name != "adapter" and value is not None
+    }
+
+
+def adapter(machine, target):
+    """The adapter of a target, with its options looked at."""
+    wrong = mistake(target)
+    if wrong:
+        raise Trouble(wrong[:1].upper() + wrong[1:])
+    return ADAPTERS[target["adapter"]].Adapter(machine, _given(target))
+
+
+def run(machine, params, check_mode=False, sleep=time.sleep, clock=time.monotonic):
+    """What a task of ha_drain does; its result comes back. C(failed) tells whether it failed, C(drained) what is out of service by a mark now."""
+    return Work(machine, params, check_mode, sleep, clock).run()
+
+
+class Work:
+    """One task of ha_drain."""
+
+    def __init__(self, machine, params, check_mode, sleep, clock):
+        self.machine, self.params, self.check_mode, self.sleep, self.clock = (
+            machine,
+            params,
+            check_mode,
+            sleep,
+            clock,
+        )
+        self.book = Book(machine.root)
+        self.host, self.token, self.seconds = params["host"], params["token"], params["timeout"]
+        self.result = {"changed": False, "failed": False, "drained": [], "active": None, "left": []}
+
+    def run(self):
+        state, lock = self.params["state"], None
+        try:
+            if state == "shown":
+                return dict(self.result, drained=[_told(mark) for mark in self.book.read()])
+            if state == "undone" and not self.token and not self.params["any_token"]:
+                raise Trouble(
+                    "With state=undone give the token of the attempt whose marks are to be put back, or any_token=true."
+                )
+            if self.params["lease"] and not self.check_mode:
+                # Whoever lost the lease can do nothing; and while this works, nobody takes it over.
+                phase = "draining" if state == "drained" else "putting_back"
+                lock, refusal = ledger.Ledger(self.machine.root).begin_work(
+                    self.params["lease"], 10, phase=phase
+                )
+                if refusal:
+                    raise Trouble(refusal)
+            return self._drain() if state == "drained" else self._undo(self.params["any_token"])
+        except STUMBLES as trouble:
+            words = str(trouble).rstrip(".") + "."
+            return dict(
+                self.result,
+                failed=True,
+                msg=words if "Nothing was changed" in words else words + " Nothing was changed.",
+            )
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _locked(self):
+        # In check mode there is no trace, not even a lock.
+        return (
+            contextlib.suppress() if self.check_mode else self.book.locked(self.seconds, self.sleep)
+        )
+
+    def _ours(self):
+        return [_told(mark) for mark in self.book.read() if mark["host"] == self.host]
+
+    # ---- drained ----
+
+    def _drain(self):
+        given = [
+            {name: value for name, value in target.items() if value is not None}
+            for target in self.params["targets"]
+        ]
+        targets = [adapter(self.machine.within(max(10, self.seconds)), one) for one in given]
+        states = [target.look() for target in targets]
+        self.result["active"] = any(state["active"] for state in states)
+        for target, state in zip(targets, states):
+            # All of them before the first is changed.
+            self._due(target, state, [])
+        for target, one in zip(targets, given):
+            try:
+                lacking = self._out(target, one)
+            except STUMBLES as trouble:
+                lacking = str(trouble)
+            if lacking:
+                return self._failed(
+                    "{} was not taken out of service: {}.".format(target.key, lacking.rstrip("."))
+                )
+        return dict(self.result, drained=self._ours())
+
+    def _due(self, target, state, left):
+        """Whether a target is to be drained, and the mark that it has already; what must not be is Trouble, what stays out is told to C(left)."""
+        mark = next((mark for mark in self.book.read() if mark["key"] == target.key), None)
+        if mark and mark["host"] != self.host:
+            raise Trouble("{} is out of service for {} already.".format(target.key, mark["host"]))
+        if mark and mark["token"] != self.token:
+            raise Trouble(
+                "{} is out of service since a run that did not end ({}): put it back first, with state=undone and any_token=true.".format(
+                    target.key, mark["token"][:8]
+                )
+            )
+        if mark:
+            # A mark without a change is what remains of a task that was killed in between.
+            return not mark.get("done"), mark
+        if state["drained"]:
+            left.append(f"{target.key} was out of service already, and stays so.")
+            return False, None
+        if self.params["when"] == "active" and not state["active"]:
+            return False, None
+        if state.get("refusal"):
+            raise Trouble(state["refusal"])
+        return True, None
+
+    def _out(self, target, given):
+        """Take a target out of service; what is lacking comes back, or None."""
+        with self._locked():
+            end, target.machine = (
+                self.clock() + self.seconds,
+                self.machine.within(max(1, self.seconds)),
+            )
+            target.end = end
+            state = target.look()
+            due, mark = self._due(target, state, self.result["left"])
+            if not due and not mark:
+                return None
+            self.result["changed"] = self.result["changed"] or due
+            if self.check_mode:
+                return None
+            if due:
+                mark = mark or dict(
+                    target.plan(state, self.token),
+                    key=target.key,
+                    host=self.host,
+                    token=self.token,
+                    at=time.time(),
+                    target=given,
+                )
+                self.book.write([one for one in self.book.read() if not _same(one, mark)] + [mark])
+                target.drain(mark)
+                self.book.write(
+                    [dict(one, done=True) if _same(one, mark) else one for one in self.book.read()]
+                )
+        lacking = self._wait(lambda: target.lacks(mark), end)
+        if not self.book.has(mark):
+            return "another task put it back meanwhile"
+        return lacking and f"after {self.seconds} s {lacking}"
+
+    def _failed(self, why):
+        """A drain that failed takes back what it began."""
+        if self.check_mode or not [
+            mark
+            for mark in self.book.read()
+            if mark["host"] == self.host and mark["token"] == self.token
+        ]:
+            return dict(self.result, failed=True, changed=False, msg=why + " Nothing was changed.")
+        undone = self._undo(False)
+        return dict(
+            undone,
+            failed=True,
+            changed=undone["failed"],
+            msg="{} {}".format(
+                why,
+                undone["msg"] if undone["failed"] else "What this attempt had begun was put back.",
+            ),
+        )
+
+    # ---- undone ----
+
+    def _undo(self, any_token):
+        wrong = []
+        for mark in reversed(
+            [
+                mark
+                for mark in self.book.read()
+                if mark["host"] == self.host and (any_token or mark["token"] == self.token)
+            ]
+        ):
+            self.result["changed"] = True
+            if self.check_mode:
+                continue
+            try:
+                lacking = self._back(mark)
+            except STUMBLES as trouble:
+                lacking = str(trouble)
+            if lacking:
+                wrong.append(
+                    "{} is NOT back in service: {}.".format(mark["key"], lacking.rstrip("."))
+                )
+        result = dict(self.result, drained=self._ours())
+        if wrong:
+            return dict(
+                result,
+                failed=True,
+                msg="{} Look at the host: ha_drain with state=undone tries again, as the next rollout does. What is gone "
+                "for good has a mark in {}, to be removed by hand.".format(
+                    " ".join(wrong), self.book.path
+                ),
+            )
+        return result
+
+    def _back(self, mark):
+        """Put a target back; what is lacking comes back, or None."""
+        with self._locked():
+            if not self.book.has(mark):
+                return None
+            end = self.clock() + self.seconds
+            target = adapter(self.machine.within(max(1, self.seconds)), mark["target"])
+            stays = target.undo(mark)
+        lacking = self._wait(lambda: target.lacks_back(mark), end)
+        stays = stays or getattr(target, "stays", None)
+        if lacking:
+            return f"after {self.seconds} s {lacking}"
+        if stays:
+            self.result["left"].append(stays)
+        with self._locked():
+            self.book.remove(mark)
+        return None
+
+    def _wait(self, lacks, end):
+        """None as soon as nothing is lacking, else what still is at the end. What gives no answer for a moment may do so in the next."""
+        while True:
+            try:
+                lacking = lacks()
+            except STUMBLES as trouble:
+                lacking = str(trouble)
+            if not lacking or self.clock() >= end:
+                return lacking
+            self.sleep(0.2)
+
+
+def _told(mark):
+    return {
+        "what": mark["key"],
+        "adapter": mark["target"]["adapter"],
+        "host": mark["host"],
+        "token": mark["token"],
+        "age": max(0, int(time.time() - mark["at"])),
+    }

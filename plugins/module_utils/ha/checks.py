@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Gates: what must be true of a host before it is taken in hand, and again before it goes back into service."""
+
+import os
+import re
+import shlex
+import socket
+import time
+from http.client import HTTPException
+from urllib.error import HTTPError
+
+from ansible.module_utils.urls import ConnectionError as UrlError
+from ansible.module_utils.urls import open_url
+from ansible_collections.rebootless.ksplice.plugins.module_utils import commands, redact
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import keepalived_data
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease, ledger
+
+KINDS = ("command", "url", "port", "unit")
+ARGUMENTS = {
+    "checks": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str"},
+            "command": {"type": "str"},
+            "url": {"type": "str"},
+            "status": {"type": "list", "elements": "int"},
+            "port": {"type": "int"},
+            "address": {"type": "str", "default": "127.0.0.1"},
+            "unit": {"type": "str"},
+        },
+    },
+    "addresses": {"type": "list", "elements": "str", "default": []},
+    "timeout": {"type": "int", "default": 30},
+    "hold": {"type": "int", "default": 0},
+    "lease": {"type": "str", "no_log": False},
+    "fail": {"type": "bool", "default": True},
+}
+
+
+class Wrong(ValueError):
+    """A check that makes no sense; the words say which."""
+
+
+def title(check):
+    """A check in words."""
+    if check.get("name"):
+        return check["name"]
+    if check.get("port"):
+        return "port {} of {}".format(check["port"], check["address"])
+    if check.get("unit"):
+        return "unit {}".format(check["unit"])
+    return (
+        "url {}".format(redact.address(check["url"]))
+        if check.get("url")
+        else "command {}".format(redact.told(check["command"]))
+    )
+
+
+def look_over(checks):
+    """Complain of a check that asks for nothing, for two things, or for what cannot be."""
+    for check in checks:
+        kinds = [kind for kind in KINDS if check.get(kind)]
+        if len(kinds) != 1:
+            raise Wrong(
+                "The check {} has {}: give exactly one of {}. Nothing was looked at.".format(
+                    check.get("name") or "without a name",
+                    " and ".join(kinds) or "nothing to look at",
+                    ", ".join(KINDS),
+                )
+            )
+        wrong = mistake(check)
+        if wrong:
+            raise Wrong(f"The check {title(check)} makes no sense: {wrong}. Nothing was looked at.")
+
+
+def mistake(check):
+    """What makes no sense about a check, as a clause, or None."""
+    if check.get("port") and not 0 < check["port"] < 65536:
+        return "ports are 1 to 65535"
+    if check.get("url") and not re.match(r"https?://[^/\s]+", check["url"]):
+        return "a URL begins with http:// or https:// and a host"
+    if check.get("status") and not check.get("url"):
+        return "status goes with url only"
+    if check.get("command"):
+        try:
+            words = shlex.split(check["command"])
+        except ValueError as error:
+            return f"the command is none ({error})"
+        if not words:
+            return "the command is blank"
+        if commands.meant_for_a_shell(words):
+            return f"the command has {commands.meant_for_a_shell(words)}, which only a shell understands: write sh -c '…'"
+    return None
+
+
+def look(machine, check, seconds, addresses=()):
+    """What is wrong with one check, or None; it takes no longer than so many seconds.
+
+    :param addresses: virtual ones. A keepalived that runs, and is in FAULT with one of them, would not take it.
+    """
+    if check.get("command"):
+        rc, out, err = machine.within(seconds).run_command(shlex.split(check["command"]))
+        words = redact.said(check["command"], err if err.strip() else out)
+        return None if rc == 0 else f"status {rc}: {words}" if words else f"status {rc}"
+    if check.get("unit"):
+        rc, out, err = machine.within(seconds).run_command(
+            ["systemctl", "is-active", check["unit"]]
+        )
+        if rc:
+            return "it is {}".format(" ".join((out or err).split())[:200] or "not there")
+        faults = (
+            keepalived_data.in_fault(keepalived_data.of(machine.within(seconds)), addresses)
+            if check["unit"] == "keepalived" and addresses
+            else ()
+        )
+        return "it is in FAULT with {}".format(", ".join(faults)) if faults else None
+    seconds = min(10, seconds)
+    if check.get("port"):
+        try:
+            socket.create_connection((check["address"], check["port"]), timeout=seconds).close()
+            return None
+        except (OSError, UnicodeError) as error:
+            return getattr(error, "strerror", None) or str(error)
+    wanted = check.get("status") or range(200, 400)
+    try:
+        answer = open_url(check["url"], timeout=seconds, follow_redirects="none")
+        status = answer.getcode()
+        answer.close()
+    except HTTPError as error:
+        status = error.code
+    except (OSError, ValueError, HTTPException, UrlError) as error:
+        reason = getattr(error, "reason", error)
+        return (
+            getattr(reason, "strerror", None)
+            or redact.mask(str(reason), [])
+            or type(reason).__name__
+        )
+    return None if status in wanted else f"status {status}"
+
+
+def run(machine, params, sleep=time.sleep, clock=time.monotonic):
+    """Look until every check has been good for C(hold) seconds on end, or C(timeout) seconds have gone by without that.
+
+    :returns: C(ok), C(checks) (C(name), C(ok), C(said)), C(holds) (which of the addresses this host has), C(seconds).
+    """
+    look_over(params["checks"])
+    begun = clock()
+    good_since = None
+    renewed = begun
+    while True:
+        found = []
+        for check in params["checks"]:
+            # One that hangs must not keep the others from being looked at, nor the lease from being renewed.
+            seconds = (
+                max(1, min(5, params["timeout"]), params["timeout"] - (clock() - begun))
+                if params["timeout"]
+                else 10
+            )
+            found.append(
+                {"name": title(check), "said": look(machine, check, seconds, params["addresses"])}
+            )
+        now = clock()
+        if any(one["said"] for one in found):
+            good_since = None
+            if now - begun >= params["timeout"]:
+                break
+        else:
+            good_since = now if good_since is None else good_since
+            if now - good_since >= params["hold"]:
+                break
+        if params["lease"] and now - renewed > 20:
+            _renew(machine.root, params["lease"])
+            renewed = now
+        sleep(0.5 if params["timeout"] or params["hold"] else 0)
+    held = machine.within(10).addresses() if params["addresses"] else set()
+    checks = [dict(one, ok=one["said"] is None) for one in found]
+    return {
+        "ok": all(one["ok"] for one in checks),
+        "checks": checks,
+        "seconds": round(clock() - begun, 1),
+        "holds": [one for one in params["addresses"] if keepalived.address(one) in held],
+    }
+
+
+def begin(machine, token):
+    """Write into the lease that its host is being looked at."""
+    if token and os.path.exists(ledger.Ledger(machine.root).path):
+        _renew(machine.root, token, "verifying")
+
+
+def _renew(root, token, phase=None):
+    ledger.Ledger(root).change(lambda found, now, _busy: lease.renew(found, token, now, phase))

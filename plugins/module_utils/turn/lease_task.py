@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What a task of ha_lease does on its host."""
+
+import time
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils import times
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease, ledger
+
+ARGUMENTS = {
+    "state": {
+        "type": "str",
+        "choices": ["taken", "renewed", "released", "adopted", "ended", "shown", "broken"],
+        "default": "shown",
+    },
+    "token": {"type": "str", "no_log": False},
+    "run": {"type": "str"},
+    "host": {"type": "str"},
+    "member": {"type": "str"},
+    "groups": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "members": {"type": "list", "elements": "str", "required": True},
+            "max_unavailable": {"type": "int", "default": 1},
+        },
+    },
+    "unreachable": {"type": "list", "elements": "str", "default": []},
+    "seconds": {"type": "int", "default": 600},
+    "wait": {"type": "int", "default": 0},
+    "phase": {"type": "str", "choices": list(lease.PHASES)},
+    "marks": {"type": "dict", "default": {}},
+    "old_token": {"type": "str", "no_log": False},
+    "reason": {"type": "str"},
+}
+REQUIRED_IF = [
+    ("state", "taken", ["token", "run", "host", "member", "groups", "reason"]),
+    ("state", "renewed", ["token"]),
+    ("state", "released", ["token"]),
+    ("state", "adopted", ["token", "old_token", "run", "host", "reason"]),
+    ("state", "ended", ["token"]),
+    ("state", "broken", ["reason"]),
+]
+
+
+def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
+    """Ask the ledger; the module's result comes back."""
+    book = ledger.Ledger(root)
+    begun, state = clock(), params["state"]
+    if state == "shown" or (state == "broken" and not book.exists()):
+        answer = {
+            "granted": True,
+            "refusal": None,
+            "changed": False,
+            "leases": book.read()["leases"],
+        }
+    else:
+        answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
+        # What stands in the way may go by itself. A lease that is stale does not: it has to be taken over.
+        while (
+            state == "taken"
+            and not answer["granted"]
+            and clock() - begun < params["wait"]
+            and not check_mode
+            and not _any_stale(answer, ledger.now(root))
+        ):
+            sleep(1)
+            answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
+    return dict(_told(answer, ledger.now(root), book.busy()), waited=int(clock() - begun))
+
+
+def _any_stale(answer, now):
+    return any(lease.is_stale(entry, now) for entry in answer["leases"])
+
+
+def _ask(params, found, now, busy):
+    state = params["state"]
+    if state == "taken":
+        return lease.take(found, params, now, busy)
+    if state == "renewed":
+        return lease.renew(
+            found, params["token"], now, params["phase"], params["marks"], params["seconds"]
+        )
+    if state == "adopted":
+        return lease.adopt(found, params["old_token"], params, now, busy)
+    if state == "ended":
+        return lease.clear(found, params["token"], now)
+    if state == "released":
+        return lease.release(found, params["token"], now)
+    tokens = [params["token"]] if params["token"] else [entry["token"] for entry in found["leases"]]
+    changed = False
+    for token in tokens:
+        found, answer = lease.end(found, token, now)
+        changed = changed or answer["changed"]
+    return found, {"granted": True, "refusal": None, "changed": changed}
+
+
+def _told(answer, now, busy):
+    def shown(entry):
+        return dict(
+            {
+                key: entry[key]
+                for key in (
+                    "token",
+                    "run",
+                    "host",
+                    "own",
+                    "groups",
+                    "reason",
+                    "phase",
+                    "marks",
+                    "seconds",
+                )
+            },
+            took=list(entry.get("took", ())),
+            taken_at=times.iso(int(entry["taken_at"])),
+            renewed_at=times.iso(int(entry["renewed_at"])),
+            age=int(lease.age(entry, now)),
+            stale=lease.is_stale(entry, now),
+        )
+
+    result = dict(
+        answer,
+        unknown=answer.get("unknown", False),
+        leases=[shown(entry) for entry in answer["leases"]],
+        busy=busy,
+    )
+    if answer.get("adopted"):
+        result["adopted"] = shown(answer["adopted"])
+    return result

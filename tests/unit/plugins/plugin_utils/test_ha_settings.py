@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What the inventory says of a host's service, what was discovered of it, and which of the two counts."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
+    Host,
+    PlanError,
+)
+
+
+def group(name="vrrp-51-192.0.2.9", kind="keepalived", addresses=("192.0.2.9",)):
+    return {
+        "name": name,
+        "kind": kind,
+        "role": "active",
+        "addresses": list(addresses),
+        "instances": [],
+        "peers": [],
+    }
+
+
+def found(*groups, role="active", problems=(), **more):
+    return dict(
+        more,
+        ksplice_ha_asked={
+            "ansible_facts": {
+                "ha": {"groups": list(groups), "role": role, "problems": list(problems)}
+            }
+        },
+    )
+
+
+# ---- groups and roles --------------------------------------------------------------------------------------------------
+
+
+def test_the_inventory_wins_over_what_was_discovered():
+    assert ha_settings.names("a", found(group())) == ("vrrp-51-192.0.2.9",)
+    assert ha_settings.names("a", found(group(), group("p", "pacemaker"))) == (
+        "vrrp-51-192.0.2.9",
+        "p",
+    )
+    assert ha_settings.names("a", found(group(), ksplice_ha_group="lb")) == ("lb",)
+    assert ha_settings.names("a", {"ksplice_ha_group": ["lb", "db"]}) == ("lb", "db")
+    assert (
+        ha_settings.role(found(group())) == "active"
+        and ha_settings.role(found(group(), ksplice_ha_role="standby")) == "standby"
+    )
+    assert ha_settings.role({}) is None and ha_settings.role(found(role=None)) is None
+
+
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_a_group_that_is_left_blank_is_none(nothing):
+    assert ha_settings.names("a", {"ksplice_ha_group": nothing}) == ()
+    assert ha_settings.names("a", found(group("g"), ksplice_ha_group=nothing)) == ("g",)
+
+
+@pytest.mark.parametrize("value", [5, {"lb": 1}, ["lb", 5], True])
+def test_what_is_no_name_of_a_group(value):
+    with pytest.raises(PlanError, match="Host a: ksplice_ha_group is "):
+        ha_settings.names("a", {"ksplice_ha_group": value})
+
+
+@pytest.mark.parametrize("off", [False, "false", "No", "off", 0, "0"])
+def test_who_is_not_to_be_looked_at_has_nothing_discovered(off):
+    variables = found(group(), ksplice_ha_discover=off)
+    assert (
+        ha_settings.discovered(variables) is None
+        and ha_settings.names("a", variables) == ()
+        and ha_settings.role(variables) is None
+    )
+    assert not ha_settings.worth_discovering(
+        {"ksplice_ha_discover": off}, {"redundancy": ["keepalived"]}
+    )
+    assert ha_settings.lonely(
+        {"a": found(group()), "b": {"ksplice_ha_discover": off}, "c": {}}, ["a", "b", "c"], ["a"]
+    ) == ["c"]
+
+
+@pytest.mark.parametrize(
+    "variables, survey, worth",
+    [
+        ({}, {"redundancy": ["keepalived"]}, True),
+        ({}, {"redundancy": []}, False),
+        ({}, {}, False),
+        ({"ksplice_ha_command": "/bin/ha"}, {}, True),
+        ({"ksplice_ha_discover": True}, {"redundancy": ["corosync"]}, True),
+        (found(group()), {"redundancy": ["keepalived"]}, False),
+        (found(role=None), {"redundancy": ["keepalived"]}, False),
+    ],
+)
+def test_who_is_worth_a_look(variables, survey, worth):
+    assert ha_settings.worth_discovering(variables, survey) is worth
+
+
+def test_who_has_to_be_asked_because_a_partner_is_missing():
+    everyone = ["a", "b", "c", "d"]
+    variables = {"a": found(group()), "b": found(group()), "c": {}, "d": found()}
+    assert ha_settings.lonely(variables, everyone, ["a", "b"]) == []
+    # One of the two was not asked: it might be anybody whom nobody has looked at.
+    assert ha_settings.lonely(dict(variables, b={}), everyone, ["a"]) == ["b", "c"]
+    # Its group stands in the inventory, so that nothing is missing.
+    assert (
+        ha_settings.lonely(
+            dict(variables, b={}, a=found(group(), ksplice_ha_group="lb")), everyone, ["a"]
+        )
+        == []
+    )
+    assert ha_settings.lonely({"a": {}}, ["a"], []) == []
+
+
+def hosts(variables):
+    return [
+        Host(name=name, verdict="behind", groups=ha_settings.names(name, one))
+        for name, one in variables.items()
+    ]
+
+
+def test_who_is_left_alone_as_nobody_knows_its_partner():
+    variables = {
+        "a": found(group()),
+        "b": found(group("p", "pacemaker")),
+        "c": found(group("p", "pacemaker")),
+        "d": {},
+    }
+    left = ha_settings.alone(hosts(variables), variables)
+    assert (
+        list(left) == ["a"]
+        and "by its own keepalived it is a member of vrrp-51-192.0.2.9" in left["a"]
+    )
+    # A partner that the inventory puts into the group of that name counts.
+    named = dict(variables, d={"ksplice_ha_group": "vrrp-51-192.0.2.9"})
+    assert ha_settings.alone(hosts(named), named) == {}
+    # Whoever names its group means it, if it is alone in it or not.
+    said = dict(variables, a=found(group(), ksplice_ha_group="lb"))
+    assert ha_settings.alone(hosts(said), said) == {}
+
+
+def test_contradictions():
+    def told(**variables):
+        return ha_settings.contradictions(variables, sorted(variables))
+
+    assert told(a=found(group()), b=found(group(), role="standby"), c={}) == []
+    assert told(a=found(problems=["x cannot be read."])) == ["a: x cannot be read."]
+    assert told(a=found(group(), ksplice_ha_role="standby")) == [
+        "a is standby by the inventory (ksplice_ha_role) and active by what runs on it. The inventory wins."
+    ]
+    assert told(a=found(group(), role=None, ksplice_ha_role="standby")) == []
+    agreed = {
+        "a": found(group(), ksplice_ha_group="lb"),
+        "b": found(group(), ksplice_ha_group=["x", "lb"]),
+    }
+    assert told(**agreed) == []
+    assert told(a=agreed["a"], b=found(group(), ksplice_ha_group="other")) == [
+        "a and b are partners in vrrp-51-192.0.2.9 by what runs on them, and in no common group by the inventory. The inventory wins."
+    ]
+    assert told(a=agreed["a"], b=found(group("else"), ksplice_ha_group="lb")) == [
+        "a and b are partners in lb by the inventory, and not by what runs on them. The inventory wins."
+    ]
+    # Of whom nothing was discovered nothing is said.
+    assert told(a=agreed["a"], b={"ksplice_ha_group": "other"}) == []
+    assert (
+        told(
+            a=found(group(), problems=["x."], ksplice_ha_role="standby", ksplice_ha_discover=False)
+        )
+        == []
+    )
+
+
+# ---- drains ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_discovered_takes_a_host_out():
+    assert ha_settings.drains("a", {}) == []
+    assert ha_settings.drains(
+        "a", found(group("p", "pacemaker"), group(), group("h", "command"))
+    ) == [
+        {"delegate_to": "a", "target": {"adapter": "keepalived"}},
+        {"delegate_to": "a", "target": {"adapter": "pacemaker"}},
+    ]
+    assert ha_settings.drains("a", found(group(), ksplice_ha_drain=[])) == []
+
+
+def test_the_inventory_says_what_takes_a_host_out_and_where():
+    given = [
+        {"adapter": "haproxy", "backend": "web", "server": "a", "delegate_to": ["lb1", "lb2"]},
+        {"adapter": "keepalived"},
+    ]
+    assert ha_settings.drains("a", found(group("p", "pacemaker"), ksplice_ha_drain=given)) == [
+        {"delegate_to": "lb1", "target": {"adapter": "haproxy", "backend": "web", "server": "a"}},
+        {"delegate_to": "lb2", "target": {"adapter": "haproxy", "backend": "web", "server": "a"}},
+        {"delegate_to": "a", "target": {"adapter": "keepalived"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "keepalived",
+        {"adapter": "keepalived"},
+        ["keepalived"],
+        [{"delegate_to": "a"}],
+        [{"adapter": "nobody"}],
+        [{"adapter": ["keepalived"]}],
+        [{"adapter": "keepalived", "strange": 1}],
+        [{"adapter": "keepalived", "mode": "hard"}],
+        [{"adapter": "keepalived", "mode": "track_file"}],
+        [{"adapter": "keepalived", "track_file": "load"}],
+        [{"adapter": "haproxy"}],
+    ],
+)
+def test_drains_that_make_no_sense(given):
+    with pytest.raises(PlanError, match="Host a: ksplice_ha_drain "):
+        ha_settings.drains("a", {"ksplice_ha_drain": given})
+
+
+# ---- gates -------------------------------------------------------------------------------------------------------------
+
+
+def test_gates_by_place_and_moment():
+    gate = ha_settings.gates(
+        "a",
+        {
+            "ksplice_ha_gates": [
+                {"url": "http://x/", "status": [200], "timeout": 90},
+                {
+                    "name": "smoke",
+                    "command": "/bin/smoke",
+                    "run_on": "controller",
+                    "hold": 5,
+                    "when": "after",
+                },
+                {"port": 80, "run_on": "peers", "baseline": True, "when": "before"},
+            ],
+            "ksplice_ha_addresses": "192.0.2.1",
+        },
+        soak=3,
+    )
+    assert (gate["timeout"], gate["hold"], gate["baseline"], gate["addresses"]) == (
+        90,
+        {"host": 3, "peers": 0, "controller": 5},
+        ["port 80 of 127.0.0.1"],
+        ["192.0.2.1"],
+    )
+    assert (
+        ha_settings.checks(gate, "host", "before")
+        == ha_settings.checks(gate, "host", "after")
+        == [{"url": "http://x/", "status": [200], "name": "url http://x/"}]
+    )
+    assert ha_settings.checks(gate, "controller", "before") == [] and [
+        one["name"] for one in ha_settings.checks(gate, "controller", "after")
+    ] == ["smoke"]
+    assert [one["name"] for one in ha_settings.checks(gate, "peers", "before")] == [
+        "port 80 of 127.0.0.1"
+    ] and ha_settings.checks(gate, "peers", "after") == []
+
+
+def test_without_gates_there_are_defaults():
+    gate = ha_settings.gates("a", {}, soak="7")
+    assert (gate["timeout"], gate["hold"], gate["addresses"]) == (
+        30,
+        {"host": 7, "peers": 0, "controller": 0},
+        [],
+    )
+    assert not any(gate[place] for place in ha_settings.PLACES)
+
+
+def test_a_partner_must_be_able_to_take_over():
+    gate = ha_settings.gates(
+        "a", found(group(), group("p", "pacemaker", ["192.0.2.4", "192.0.2.9"]))
+    )
+    assert [(one["unit"], one["when"]) for one in gate["peers"]] == [
+        ("keepalived", "before"),
+        ("pacemaker*", "before"),
+    ]
+    assert gate["addresses"] == ["192.0.2.4", "192.0.2.9"]
+    assert ha_settings.gates("a", found(group("c", "command", [])))["peers"] == []
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("x", "is str"),
+        ({"port": 1}, "is dict"),
+        (["x"], "is list"),
+        ([{"prot": 80}], "has prot"),
+        ([{"port": 80, "run_on": "partner"}], "has run_on: partner"),
+        ([{"port": 80, "when": "later"}], "has when: later"),
+        ([{"port": 80, "timeout": "soon"}], "has timeout: soon"),
+        ([{"port": 80, "hold": -1}], "has hold: -1"),
+        ([{"name": "nothing"}], "has a check of nothing"),
+        ([{"port": 80, "unit": "x"}], "has a check of port and unit"),
+        ([{}], "has a check of nothing"),
+        (
+            [{"command": "test -e /x || exit 1"}],
+            "has a check that makes no sense: the command has ||, which only a shell understands",
+        ),
+    ],
+)
+def test_gates_that_make_no_sense(given, words):
+    with pytest.raises(PlanError) as refused:
+        ha_settings.gates("a", {"ksplice_ha_gates": given})
+    assert f"Host a: ksplice_ha_gates {words}" in str(refused.value)
+
+
+GATE = {"addresses": [], "host": [], "peers": [], "controller": []}
+
+
+def look(*checks, holds=()):
+    return {
+        "checks": [{"name": name, "ok": ok, "said": "it says so"} for name, ok in checks],
+        "holds": list(holds),
+    }
+
+
+def test_what_was_wrong_is_told_with_the_place():
+    bad = ha_settings.gate_result(
+        GATE,
+        {
+            "host": [("a", look(("web", False), ("ssh", True)))],
+            "peers": [("b", look(("port 80", False)))],
+            "controller": [("a", look(("smoke", False)))],
+        },
+        ["a", "b"],
+        [],
+    )
+    assert bad == {
+        "web": "it says so, on a",
+        "port 80": "it says so, on b",
+        "smoke": "it says so, on the controller",
+    }
+
+
+def test_who_gives_no_answer_is_wrong_unless_it_is_known_to_be_lost():
+    answers = {"host": [("a", look())], "peers": [("b", {"msg": "two\nlines"}), ("c", {})]}
+    assert ha_settings.gate_result(GATE, answers, ["a", "b", "c"], []) == {
+        "the look at b": "two lines",
+        "the look at c": "it gave no answer",
+    }
+    assert ha_settings.gate_result(GATE, answers, ["a", "b", "c"], ["b", "c"]) == {}
+
+
+@pytest.mark.parametrize(
+    "first, second, words",
+    [
+        (["192.0.2.9"], [], None),
+        ([], ["192.0.2.9"], None),
+        ([], [], "held by nobody of a, b"),
+        (["192.0.2.9"], ["192.0.2.9"], "held by a and b of a, b"),
+    ],
+)
+def test_exactly_one_member_holds_each_address(first, second, words):
+    gate = dict(GATE, addresses=["192.0.2.9"])
+    answers = {"host": [("a", look(holds=first))], "peers": [("b", look(holds=second))]}
+    assert ha_settings.gate_result(gate, answers, ["a", "b"], []) == (
+        {"the address 192.0.2.9": words} if words else {}
+    )
+    # As long as a member was not looked at, it may be the one.
+    only = ha_settings.gate_result(gate, {"host": [("a", look())]}, ["a", "b"], [])
+    assert only == {}
