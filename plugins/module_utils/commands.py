@@ -3,6 +3,7 @@
 """Commands that are ended when they take too long."""
 
 import shutil
+import subprocess
 import time
 
 # Where ip and crm_mon are, also for whoever became root without root's PATH.
@@ -32,6 +33,18 @@ def limited(words, seconds):
         if shutil.which("timeout") is not None
         else list(words)
     )
+
+
+def run(words, **_more):
+    """As AnsibleModule.run_command, for a process that no module is: C((rc, stdout, stderr))."""
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except OSError as error:
+        return error.errno or 127, "", f"{words[0]} cannot be run ({error.strerror})"
+    out, err = (text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr))
+    return done.returncode, out, err
 
 
 def with_timeout(run_command, seconds, clock=time.monotonic):

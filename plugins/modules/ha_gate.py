@@ -9,7 +9,7 @@ short_description: Look whether a host is well, by commands, URLs, ports and uni
 description:
   - Looks at all checks again and again, until all have been good for O(hold) seconds on end, or O(timeout) seconds have gone by without that.
   - Role P(rebootless.ksplice.rolling#role) uses it before a host is taken in hand and before it goes back into service, see C(ksplice_ha_gates) there.
-  - Changes nothing but the lease that it renews meanwhile.
+  - Changes nothing.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
@@ -62,9 +62,6 @@ options:
     description: Seconds for which they must stay so.
     type: int
     default: 0
-  lease:
-    description: The token of the lease that has this host in hand, which is renewed meanwhile.
-    type: str
   fail:
     description: Whether the task fails where a check is not good.
     type: bool
@@ -119,12 +116,8 @@ def main():
     module = QuietModule(argument_spec=ha_checks.ARGUMENTS, supports_check_mode=True)
     machine = ha_groups.Machine(module.run_command, os.environ.get("UPTRACK_LAB_ROOT", ""))
     try:
-        if not module.check_mode:
-            ha_checks.begin(machine, module.params["lease"])
-        result = ha_checks.run(
-            machine, dict(module.params, lease=None) if module.check_mode else module.params
-        )
-    except (ha_checks.Wrong, keepalived.Unreadable, ledger.Broken) as error:
+        result = ha_checks.run(machine, module.params)
+    except (ha_checks.Wrong, keepalived.Unreadable) as error:
         module.fail_json(msg=str(error))
     bad = ["{} ({})".format(one["name"], one["said"]) for one in result["checks"] if not one["ok"]]
     if bad and module.params["fail"]:

@@ -55,10 +55,12 @@ class Agent:
     :param timeout: seconds after which a command of the agent is ended.
     """
 
-    def __init__(self, run_command, timeout=900):
+    def __init__(self, run_command, timeout=900, root=None):
         self._run_command = run_command
         self.timeout = timeout
-        self.root = os.environ.get("UPTRACK_LAB_ROOT", "")
+        # Whether this process holds work.lock already, by a lease of its own.
+        self.has_work_lock = False
+        self.root = os.environ.get("UPTRACK_LAB_ROOT", "") if root is None else root
         self.secrets = [
             part
             for name in redact.PROXY_VARIABLES
@@ -279,7 +281,10 @@ def _apply(agent, params, check_mode, host, sleep, clock, before):
     steps = decide(params, before, builds)
     if check_mode or not steps:
         return _work(agent, params, check_mode, host, sleep, clock, before, steps)
-    # Somebody else may have this host in hand, or its partner. What is held here tells them, for as long as this process lives.
+    if agent.has_work_lock:
+        return _work(agent, params, check_mode, host, sleep, clock, before, steps)
+    # Another run may have claimed this host, or its peer. The lock tells them, for as long as this
+    # process lives.
     try:
         lock, refusal = ledger.Ledger(agent.root).begin_work(
             params["lease"], params["lock_timeout"], sleep, clock, "applying"

@@ -121,7 +121,7 @@ def facts(text, max_age=DAY):
         "host_id": host_id(seen.one("machine_id", ""), seen.one("boot_id", "")),
         "redundancy": answer.get("redundancy", []),
         "lease": _lease(answer),
-        "drained": _drained(answer),
+        **_journal(answer),
     }
 
 
@@ -151,6 +151,7 @@ def nothing(verdict, reason):
         "redundancy": None,
         "lease": None,
         "drained": None,
+        "turn": None,
     }
 
 
@@ -206,15 +207,32 @@ def _lease(answer):
         }
 
 
-def _drained(answer):
-    """What is out of service on or through this host by a mark of ha_drain."""
+def _journal(answer):
+    """What the journal of the host says: what is out of service by our doing, and its last turn."""
+    lines = answer.get("journal", ())
+    if not lines:
+        return {"drained": [], "turn": None}
     try:
-        return [
-            {"host": mark["host"], "what": mark["key"]}
-            for mark in json.loads("\n".join(answer.get("drained", ())) or "[]")
-        ]
+        found = json.loads(lines[0])
+        turn = found["turn"]
+        return {
+            "drained": [{"host": one["host"], "what": one["what"]} for one in found["drained"]],
+            "turn": turn
+            and {
+                "run": turn["run"],
+                "state": turn["state"],
+                "reason": turn["reason"],
+                "reason_code": turn["reason_code"],
+                "began": iso(turn["began"]),
+                "ended": iso(turn["ended"]),
+                "lost_controller": turn["lost_controller"],
+            },
+        }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return [{"host": None, "what": "nobody knows: drained.json cannot be read"}]
+        return {
+            "drained": [{"host": None, "what": "unknown: journal.json cannot be read"}],
+            "turn": None,
+        }
 
 
 class _Seen:

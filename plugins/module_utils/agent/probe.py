@@ -124,7 +124,11 @@ tell() {
     add effective "$R/var/lib/uptrack/effective_kernel"
     [ -n "$state" ] && for f in status results upgrade_plan init_plan remove_plan; do add "$f" "$state/$f"; done
     add lease "$R/var/lib/rebootless-ksplice/leases.json"
-    add drained "$R/var/lib/rebootless-ksplice/drained.json"
+    # Its first line is all that may leave the host.
+    f=$R/var/lib/rebootless-ksplice/journal.json
+    if [ -f "$f" ] && [ -r "$f" ]; then say journal "$(head -n 1 "$f" | head -c 65536)"
+    elif [ -e "$f" ]; then say journal unreadable
+    fi
     for f in uptrack ksplice; do add cron "$R/etc/cron.d/$f"; done
     [ -n "$state" ] && [ -f "$state/packages.yml" ] && [ -r "$state/packages.yml" ] && list="${list}packages=$state/packages.yml$nl"
   fi
@@ -297,7 +301,7 @@ tell() {
     { said = said $0 "\n"; if (length(said) > 8192) { text["words"] = text["words"] said; said = "" } }
     END {
       text["words"] = text["words"] said
-      count = split("effective status results upgrade_plan init_plan remove_plan packages cron lease drained words", name, " ")
+      count = split("effective status results upgrade_plan init_plan remove_plan packages cron lease words", name, " ")
       for (i = 1; i <= count; i++) if (seen[name[i]] || name[i] == "words") {
         masked = mask(text[name[i]])
         if (is_state[name[i]] || name[i] == "words") gsub(hash, "(hidden)", masked)

@@ -2,13 +2,12 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """What was taken out of service on or through this host, and the steps to do and undo it.
 
-C(/var/lib/rebootless-ksplice/drained.json) has a mark for each, written before anything is changed and removed after it is put back. Only what has a mark is
-put back: what a person drained stays so.
+The journal has the saved state of each drain, written before anything is changed and removed after
+it is restored. Only what has a saved state is restored: what a person drained stays drained.
 """
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 
@@ -28,7 +27,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
 )
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import Trouble
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived, pacemaker
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import ledger
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import journal, ledger
 
 ADAPTERS = {
     "keepalived": keepalived_drain,
@@ -72,19 +71,20 @@ REQUIRED_IF = [("state", "drained", ["host", "token", "targets"]), ("state", "un
 
 
 class Book:
-    """The marks on this host's disk."""
+    """The saved states of drains, in this host's journal."""
 
     def __init__(self, root=""):
         self.folder = root + ledger.DIRECTORY
-        self.path = self.folder + "/drained.json"
+        self.journal = journal.Journal(root)
+        self.path = self.journal.path
 
     @contextlib.contextmanager
     def locked(self, seconds, sleep=time.sleep):
-        """One process drains or puts back at a time. Waiting for sessions to end needs no lock: a wave has many servers behind one balancer."""
+        """One process drains or restores at a time. Waiting for sessions to end needs no lock: a wave has many servers behind one balancer."""
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             lock = os.open(
-                self.folder + "/drained.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                self.folder + "/drain.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
             raise Trouble(
@@ -106,36 +106,19 @@ class Book:
             os.close(lock)
 
     def read(self):
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                marks = json.load(file)
-            if not isinstance(marks, list) or not all(
-                isinstance(mark, dict) and {"key", "host", "token", "at", "target"} <= set(mark)
-                for mark in marks
-            ):
-                raise ValueError("these are no marks")
-            return marks
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as error:
-            raise Trouble(
-                "{} cannot be read ({}), so that nobody knows what was taken out of service here. Nothing was changed. "
-                "Look at the host, put back what is drained, and remove the file.".format(
-                    self.path, getattr(error, "strerror", None) or error
-                )
-            )
+        return self.journal.read()["drained"]
 
-    def write(self, marks):
-        """Replace them all; after this returns they are on the disk."""
-        try:
-            files.replace(self.path, json.dumps(marks))
-        except OSError as error:
-            raise Trouble(
-                f"{self.path} cannot be written ({error.strerror}): run as root, and check space."
-            )
+    def put(self, mark):
+        """Keep a saved state, in place of the one of the same drain; it is on the disk then."""
+        self._change(lambda marks: [one for one in marks if not _same(one, mark)] + [mark])
 
     def remove(self, mark):
-        self.write([one for one in self.read() if not _same(one, mark)])
+        self._change(lambda marks: [one for one in marks if not _same(one, mark)])
+
+    def _change(self, function):
+        self.journal.change(
+            lambda document: dict(document, drained=function(document["drained"]))
+        )
 
     def has(self, mark):
         return any(_same(one, mark) for one in self.read())
@@ -313,11 +296,9 @@ class Work:
                     at=time.time(),
                     target=given,
                 )
-                self.book.write([one for one in self.book.read() if not _same(one, mark)] + [mark])
+                self.book.put(mark)
                 target.drain(mark)
-                self.book.write(
-                    [dict(one, done=True) if _same(one, mark) else one for one in self.book.read()]
-                )
+                self.book.put(dict(mark, done=True))
         lacking = self._wait(lambda: target.lacks(mark), end)
         if not self.book.has(mark):
             return "another task put it back meanwhile"
@@ -407,10 +388,5 @@ class Work:
 
 
 def _told(mark):
-    return {
-        "what": mark["key"],
-        "adapter": mark["target"]["adapter"],
-        "host": mark["host"],
-        "token": mark["token"],
-        "age": max(0, int(time.time() - mark["at"])),
-    }
+    shown = journal.drain_shown(mark)
+    return dict(shown, age=max(0, int(time.time() - shown.pop("at"))))

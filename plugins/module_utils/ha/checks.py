@@ -2,20 +2,19 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Gates: what must be true of a host before it is taken in hand, and again before it goes back into service."""
 
-import os
+import base64
 import re
 import shlex
 import socket
 import time
 from http.client import HTTPException
 from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from ansible.module_utils.urls import ConnectionError as UrlError
-from ansible.module_utils.urls import open_url
 from ansible_collections.rebootless.ksplice.plugins.module_utils import commands, redact
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import keepalived_data
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease, ledger
 
 KINDS = ("command", "url", "port", "unit")
 ARGUMENTS = {
@@ -36,7 +35,6 @@ ARGUMENTS = {
     "addresses": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "int", "default": 30},
     "hold": {"type": "int", "default": 0},
-    "lease": {"type": "str", "no_log": False},
     "fail": {"type": "bool", "default": True},
 }
 
@@ -127,12 +125,11 @@ def look(machine, check, seconds, addresses=()):
             return getattr(error, "strerror", None) or str(error)
     wanted = check.get("status") or range(200, 400)
     try:
-        answer = open_url(check["url"], timeout=seconds, follow_redirects="none")
-        status = answer.getcode()
-        answer.close()
+        with build_opener(_NoRedirect).open(_request(check["url"]), timeout=seconds) as answer:
+            status = answer.getcode()
     except HTTPError as error:
         status = error.code
-    except (OSError, ValueError, HTTPException, UrlError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         return (
             getattr(reason, "strerror", None)
@@ -140,6 +137,24 @@ def look(machine, check, seconds, addresses=()):
             or type(reason).__name__
         )
     return None if status in wanted else f"status {status}"
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """A redirect is an answer like any other."""
+
+    def redirect_request(self, *_arguments):
+        return None
+
+
+def _request(url):
+    """The request for a URL, which may have user and password in it."""
+    parts = urlsplit(url)
+    who, at, place = parts.netloc.rpartition("@")
+    request = Request(urlunsplit(parts._replace(netloc=place)))
+    if at:
+        word = base64.b64encode(unquote(who).encode("utf-8")).decode("ascii")
+        request.add_unredirected_header("Authorization", f"Basic {word}")
+    return request
 
 
 def run(machine, params, sleep=time.sleep, clock=time.monotonic):
@@ -150,11 +165,10 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
     look_over(params["checks"])
     begun = clock()
     good_since = None
-    renewed = begun
     while True:
         found = []
         for check in params["checks"]:
-            # One that hangs must not keep the others from being looked at, nor the lease from being renewed.
+            # One that hangs must not keep the others from being looked at.
             seconds = (
                 max(1, min(5, params["timeout"]), params["timeout"] - (clock() - begun))
                 if params["timeout"]
@@ -172,9 +186,6 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
             good_since = now if good_since is None else good_since
             if now - good_since >= params["hold"]:
                 break
-        if params["lease"] and now - renewed > 20:
-            _renew(machine.root, params["lease"])
-            renewed = now
         sleep(0.5 if params["timeout"] or params["hold"] else 0)
     held = machine.within(10).addresses() if params["addresses"] else set()
     checks = [dict(one, ok=one["said"] is None) for one in found]
@@ -185,12 +196,3 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
         "holds": [one for one in params["addresses"] if keepalived.address(one) in held],
     }
 
-
-def begin(machine, token):
-    """Write into the lease that its host is being looked at."""
-    if token and os.path.exists(ledger.Ledger(machine.root).path):
-        _renew(machine.root, token, "verifying")
-
-
-def _renew(root, token, phase=None):
-    ledger.Ledger(root).change(lambda found, now, _busy: lease.renew(found, token, now, phase))

@@ -98,7 +98,15 @@ class Ledger:
 
     def busy(self):
         """Whether a process works on this host, or its agent runs."""
-        return any(_is_locked(self.root + path) for path in (f"{DIRECTORY}/work.lock", AGENT_LOCK))
+        return self.at_work() or self.agent_runs()
+
+    def at_work(self):
+        """Whether a process of this collection changes this host."""
+        return _is_locked(f"{self.root}{DIRECTORY}/work.lock")
+
+    def agent_runs(self):
+        """Whether the agent is at work, whoever started it."""
+        return _is_locked(self.root + AGENT_LOCK)
 
     def begin_work(self, token, seconds=0, sleep=time.sleep, clock=time.monotonic, phase=None):
         """Hold work.lock from here on, if one may work here; the open lock comes back, or the sentence that refuses.

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What a task of uptrack_turn does on its host."""
+
+import time
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
+    lease,
+    ledger,
+    process,
+    run,
+    steps,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.journal import Journal
+
+ARGUMENTS = {
+    "state": {
+        "type": "str",
+        "choices": ["begun", "finished", "resumed", "shown"],
+        "default": "shown",
+    },
+    "token": {"type": "str", "no_log": False},
+    "order": {"type": "dict"},
+    "verdict": {"type": "dict"},
+    "old_token": {"type": "str", "no_log": False},
+    "run": {"type": "str"},
+    "host": {"type": "str"},
+    "seconds": {"type": "int", "default": 600},
+    "reason": {"type": "str"},
+    "wait": {"type": "float", "default": 0.0},
+    "program": {"type": "str"},
+}
+REQUIRED_IF = [
+    ("state", "begun", ["order"]),
+    ("state", "finished", ["token", "verdict"]),
+    ("state", "resumed", ["token", "old_token", "run", "host"]),
+]
+
+
+class Refused(Exception):
+    """Nothing was changed; the words say why."""
+
+
+def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.monotonic):
+    """Begin, finish, resume or show the turn of this host; the module's result comes back.
+
+    :param program: text of the program that carries a turn on, see process.start.
+    """
+    book = Journal(root)
+    try:
+        if params["state"] == "begun":
+            changed = _begin(book, params, check_mode, root, program)
+        elif params["state"] == "finished":
+            changed = _finish(book, params, check_mode, root, program)
+        elif params["state"] == "resumed":
+            changed = _resume(book, params, check_mode, root, program)
+        else:
+            changed = False
+        end = clock() + params["wait"]
+        while True:
+            turn = book.read()["turn"]
+            if not changed or at_rest(turn) or clock() >= end:
+                return {"changed": changed, "refusal": None, "turn": turn}
+            sleep(0.05)
+    except (Refused, ledger.Broken) as refused:
+        return {"changed": False, "refusal": str(refused), "turn": None}
+
+
+def at_rest(turn):
+    """Whether a turn is over, or waits for the controller."""
+    return (
+        steps.over(turn) or turn["state"] == steps.State.WAITING.value and not turn["verdict"]
+    ) and not turn["again"]
+
+
+def _begin(book, params, check_mode, root, program):
+    order = run.order(params["order"])
+    there = book.read()["turn"]
+    if there and there["token"] == order["token"]:
+        return False
+    if there and not steps.over(there):
+        raise Refused(
+            f"The turn of the run {there['run']} on this host has not ended ({there['state']}). "
+            "Nothing was changed. Wait until it has, or let the next rollout resume it."
+        )
+    refusal = lease.may_work(
+        ledger.Ledger(root).read(), order["token"] or "none", ledger.now(root)
+    )
+    if refusal:
+        raise Refused(refusal)
+    if check_mode:
+        return True
+    book.change(lambda document: dict(document, turn=steps.begun(order, time.time())))
+    try:
+        _start(root, program)
+    except Refused:
+        book.change(lambda document: dict(document, turn=there))
+        raise
+    return True
+
+
+def _start(root, program):
+    if ledger.Ledger(root).at_work():
+        # The process that has the turn reads it in the journal.
+        return
+    try:
+        process.start(root, program)
+    except OSError as error:
+        raise Refused(
+            f"{root}{process.PROGRAM} cannot be written ({error.strerror}), so that the turn was "
+            "not begun. The kernel and the service were left as they were. Check space and "
+            "permissions."
+        )
+
+
+def _finish(book, params, check_mode, root, program):
+    found = {}
+
+    def hand_in(document):
+        turn = found["turn"] = document["turn"]
+        if not turn or turn["token"] != params["token"]:
+            raise Refused(
+                "There is no turn of this run on this host"
+                + (f" (there is one of {turn['run']})" if turn else "")
+                + ". Nothing was changed."
+            )
+        if turn["verdict"] or turn["state"] == steps.State.RELEASED.value:
+            return document
+        found["new"] = dict(turn, verdict=params["verdict"])
+        if steps.over(turn):
+            found["new"]["again"] = "verdict"
+        return dict(document, turn=found["new"])
+
+    if check_mode:
+        hand_in(book.read())
+        return "new" in found
+    book.change(hand_in)
+    if "new" in found:
+        _start(root, program)
+    return "new" in found
+
+
+def _resume(book, params, check_mode, root, program):
+    """Take a stale lease over, on its host, and carry its turn to the end."""
+    wish = {key: params[key] for key in ("token", "run", "host", "seconds", "reason")}
+    wish["reason"] = wish["reason"] or "taking over"
+    answer = ledger.Ledger(root).change(
+        lambda *seen: lease.adopt(seen[0], params["old_token"], wish, *seen[1:]), check_mode
+    )
+    if not answer["granted"]:
+        raise Refused(answer["refusal"])
+    tokens = [params["old_token"]] + list((answer.get("adopted") or {}).get("took", ()))
+    found = {}
+
+    def take(document):
+        turn = document["turn"]
+        if not turn or turn["token"] not in tokens:
+            return document
+        new = dict(turn, token=params["token"])
+        # What rests after a turn that ended well is only to be released.
+        if not steps.over(turn) or turn["state"] == steps.State.STUCK.value:
+            found["start"] = True
+            new["again"] = "resume"
+        return dict(document, turn=new)
+
+    if not check_mode:
+        book.change(take)
+        if "start" in found:
+            _start(root, program)
+    return True
+
+
+def answer(params, check_mode, root, program):
+    """As perform, for the program that asks in one round trip."""
+    return perform(params, check_mode, root, program)

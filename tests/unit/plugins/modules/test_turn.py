@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""A turn on an emulated host: what comes of it, and what comes of it wherever its process is killed."""
+
+import itertools
+import os
+import signal
+import time
+
+import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
+    journal,
+    lease_task,
+    ledger,
+    process,
+    run,
+    steps,
+    task,
+)
+
+IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
+PAIR = [{"name": "pair", "members": ["a", "b"], "max_unavailable": 1}]
+
+
+def lease(emulated, state, **params):
+    given = {name: spec.get("default") for name, spec in lease_task.ARGUMENTS.items()}
+    given.update(
+        {"run": "night", "host": "a", "member": "a", "groups": PAIR, "reason": "patching"},
+        **dict(params, state=state),
+    )
+    return lease_task.run(given, False, emulated.root)
+
+
+@pytest.fixture
+def host(make_host, monkeypatch):
+    one = make_host()
+    monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
+    monkeypatch.setattr(process, "start", lambda root, program: None)
+    monkeypatch.setattr(run, "TICK", 0.01)
+    assert lease(one, "taken", token="t1")["granted"]
+    return one
+
+
+def script(host, name, text):
+    path = host.path(name)
+    with open(path, "w") as file:
+        file.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def order(host, **more):
+    """A turn with a drain of its own and a check that fails where the file unhealthy is."""
+    drain = {
+        "adapter": "custom",
+        "drain": script(host, "drain", f"echo out >> {host.path('log')}; touch {host.path('out')}"),
+        "undo": script(host, "undo", f"echo back >> {host.path('log')}; rm -f {host.path('out')}"),
+    }
+    check = script(host, "check", f"test ! -e {host.path('unhealthy')}")
+    return dict(
+        {
+            "token": "t1",
+            "run": "night",
+            "host": "a",
+            "drains": [drain],
+            "checks": [{"name": "service", "command": check}],
+            "check_timeout": 0,
+            "drain_timeout": 5,
+            "verdict_timeout": 0.2,
+            "apply": {"retries": 0},
+        },
+        **more,
+    )
+
+
+def ask(emulated, state, **params):
+    given = {name: spec.get("default") for name, spec in task.ARGUMENTS.items()}
+    return task.perform(dict(given, state=state, **params), False, emulated.root, "")
+
+
+def work(host):
+    return run.Turn(host.root, host.run).run()
+
+
+def turn_of(host):
+    return journal.Journal(host.root).read()["turn"]
+
+
+def names(turn):
+    return [step["name"] for step in turn["steps"]]
+
+
+def serves(host):
+    return not os.path.exists(host.path("out"))
+
+
+def test_a_turn_from_its_beginning_to_its_end(host):
+    assert ask(host, "begun", order=order(host))["changed"]
+    assert work(host)
+    turn = turn_of(host)
+    assert turn["state"] == "released" and turn["reason_code"] is None
+    assert names(turn) == ["drain", "apply", "check", "restore", "release"]
+    assert host.in_kernel() == IDS and turn["applied"]["installed"] == IDS
+    assert host.read("log") == "out\nback\n" and serves(host)
+    assert not lease(host, "shown")["leases"], "the host's own lease has ended"
+    assert not work(host), "there is nothing left to do"
+
+
+def test_an_unhealthy_host_gets_its_kernel_back(host):
+    host.write("unhealthy", "")
+    ask(host, "begun", order=order(host))
+    # The check is good again as soon as the update is out.
+    real = host.run
+
+    def run_command(argv, **more):
+        if any(word.endswith("bin/uptrack-remove") for word in argv):
+            os.unlink(host.path("unhealthy"))
+        return real(argv)
+
+    assert run.Turn(host.root, run_command).run()
+    turn = turn_of(host)
+    assert turn["state"] == "released" and turn["reason_code"] == "unhealthy"
+    assert turn["reason"] == "service (status 1)"
+    assert names(turn) == ["drain", "apply", "check", "roll_back", "check", "restore", "release"]
+    assert host.in_kernel() == [] and turn["rolled_back"]["ok"] and serves(host)
+
+
+def test_a_host_that_stays_unhealthy_is_left_drained_and_keeps_its_lease(host):
+    host.write("unhealthy", "")
+    ask(host, "begun", order=order(host))
+    work(host)
+    turn = turn_of(host)
+    assert turn["state"] == "stuck" and turn["rolled_back"]["ok"] and host.in_kernel() == []
+    assert not serves(host) and lease(host, "shown")["leases"]
+    # Nobody carries it on but whoever takes the lease over, once it is stale.
+    assert not work(host)
+    lease(host, "renewed", token="t1", seconds=1)
+    time.sleep(1.2)
+    os.unlink(host.path("unhealthy"))
+    said = ask(host, "resumed", token="t2", old_token="t1", run="next", host="a")
+    assert said["changed"], said
+    work(host)
+    assert turn_of(host)["state"] == "restored" and serves(host)
+    assert [one["token"] for one in lease(host, "shown")["leases"]] == ["t2"]
+
+
+def test_what_the_checks_elsewhere_say_decides(host):
+    ask(host, "begun", order=order(host, remote_checks=True, verdict_timeout=30))
+    verdict = {"good": False, "reason": "peer (port 80)"}
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work(host)
+        finally:
+            os._exit(0)
+    while turn_of(host)["state"] != "waiting":
+        time.sleep(0.02)
+    assert ask(host, "finished", token="t9", verdict=verdict)["refusal"].startswith("There is no")
+    assert ask(host, "finished", token="t1", verdict=verdict)["changed"]
+    os.waitpid(pid, 0)
+    turn = turn_of(host)
+    assert turn["state"] == "released" and turn["reason"] == "peer (port 80)"
+    assert host.in_kernel() == [] and serves(host)
+
+
+@pytest.mark.parametrize("stay", [False, True])
+def test_without_a_verdict_the_host_judges_by_itself(host, stay):
+    how = "stay" if stay else "restore"
+    ask(host, "begun", order=order(host, remote_checks=True, on_lost_controller=how))
+    work(host)
+    turn = turn_of(host)
+    assert turn["state"] == ("stuck" if stay else "restored") and turn["lost_controller"]
+    assert serves(host) is not stay and host.in_kernel() == IDS
+    assert lease(host, "shown")["leases"], "the next run learns from it what came of the host"
+    # A controller that was only slow has the last word.
+    ask(host, "finished", token="t1", verdict={"good": False, "reason": "peer (port 80)"})
+    work(host)
+    assert host.in_kernel() == [] and turn_of(host)["rolled_back"]["ok"]
+
+
+def test_nothing_is_done_without_the_lease(host):
+    lease(host, "broken", token="t1")
+    said = ask(host, "begun", order=order(host))
+    assert "no lease" in said["refusal"] and turn_of(host) is None
+    assert lease(host, "taken", token="t2")["granted"]
+    assert ask(host, "begun", order=order(host, token="t2"))["changed"]
+    lease(host, "broken", token="t2")
+    work(host)
+    assert turn_of(host)["reason_code"] == "lease_lost" and host.in_kernel() == []
+    assert serves(host) and "out" not in names(turn_of(host))
+
+
+def test_what_is_begun_twice_is_begun_once(host):
+    assert ask(host, "begun", order=order(host))["changed"]
+    assert not ask(host, "begun", order=order(host))["changed"]
+    assert "has not ended" in ask(host, "begun", order=order(host, token="t2"))["refusal"]
+    work(host)
+    assert not ask(host, "begun", order=order(host))["changed"] and host.read("log").count("out") == 1
+
+
+def writes(host):
+    """How many times the turn is written on its way."""
+    count, real = itertools.count(), journal.Journal.write
+    last = []
+
+    def counted(self, document):
+        last.append(next(count))
+        return real(self, document)
+
+    journal.Journal.write = counted
+    try:
+        work(host)
+    finally:
+        journal.Journal.write = real
+    return len(last)
+
+
+def killed(host, number, after):
+    """Carry the turn on in a process that dies before, or after, its write of that number."""
+    pid = os.fork()
+    if pid == 0:
+        count, real = itertools.count(), journal.Journal.write
+
+        def dies(self, document):
+            if next(count) == number:
+                if after:
+                    real(self, document)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(self, document)
+
+        journal.Journal.write = dies
+        try:
+            work(host)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+COURSES = {
+    "good": {},
+    "unhealthy": {"unhealthy": True},
+    "no verdict": {"remote_checks": True, "verdict_timeout": 0},
+}
+
+
+@pytest.mark.parametrize("course", sorted(COURSES))
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_at_every_write_it_comes_to_an_end(make_host, monkeypatch, course, after):
+    """Whichever write it is killed at: the next process ends the turn, the host serves or is told
+    to be stuck, and what is told of its kernel is what is in it."""
+    monkeypatch.setattr(process, "start", lambda root, program: None)
+    for number in itertools.count():
+        one = make_host()
+        monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
+        lease(one, "taken", token="t1")
+        more = dict(COURSES[course])
+        if more.pop("unhealthy", False):
+            one.write("unhealthy", "")
+        ask(one, "begun", order=order(one, **more))
+        if not killed(one, number, after):
+            break
+        work(one)
+        turn = turn_of(one)
+        assert steps.over(turn), (number, turn)
+        told = turn["applied"]
+        if told and not turn["rolled_back"]:
+            assert told["after"]["updates"] == one.in_kernel(), (number, turn)
+        if turn["state"] == "stuck":
+            assert course == "unhealthy" and one.in_kernel() == [] and not serves(one)
+        else:
+            assert serves(one), (number, turn)
+            assert one.in_kernel() in ([], IDS), (number, turn)
+            assert one.in_kernel() == IDS or turn["reason_code"], (number, turn)
+        assert not journal.Journal(one.root).read()["drained"] or turn["state"] == "stuck"
+    assert number > 6, "there were writes to be killed at"
+
+
+def test_a_journal_that_cannot_be_trusted_is_no_empty_one(host):
+    ask(host, "begun", order=order(host))
+    path = host.path("var/lib/rebootless-ksplice/journal.json")
+    with open(path) as file:
+        good = file.read()
+    newer = good.replace('"schema": 1', '"schema": 2', 1)
+    for text, words in (
+        (good[: len(good) // 2], "not a journal that is whole"),
+        ("", "not a journal that is whole"),
+        ("[]\n[]\n", "not a journal that is whole"),
+        (newer, "which a newer version"),
+    ):
+        with open(path, "w") as file:
+            file.write(text)
+        said = ask(host, "begun", order=order(host))
+        assert words in said["refusal"] and "Nothing was changed" in said["refusal"], said
+        with open(path) as file:
+            assert file.read() == text
+    with open(path, "w") as file:
+        file.write(good)
+    os.chmod(path, 0o666)
+    assert "writable for root only" in ask(host, "shown")["refusal"]
+    os.chmod(path, 0o600)
+    assert ask(host, "shown")["turn"]["state"] == "leased"
+    assert lease(host, "shown")["leases"], "the lease stays"
+
+
+def test_the_lease_is_renewed_while_the_turn_lasts(host):
+    lease(host, "renewed", token="t1", seconds=1)
+    slow = script(host, "slow", "sleep 2.5")
+    ask(
+        host,
+        "begun",
+        order=order(host, lease_seconds=1, checks=[{"command": slow}], keep_lease=True),
+    )
+    ages = []
+    real = host.run
+
+    def run_command(argv, **more):
+        done = real(argv)
+        if slow in argv:
+            ages.extend(one["stale"] for one in lease(host, "shown")["leases"])
+        return done
+
+    run.Turn(host.root, run_command).run()
+    assert ages == [False] and turn_of(host)["state"] == "restored"
+
+
+@pytest.mark.parametrize("state", list(steps.State))
+def test_every_state_has_a_way_on(state):
+    """What can happen in a state leads somewhere; what cannot is an error and not a guess."""
+    turn = dict(steps.begun(run.order({"token": "t", "run": "r", "host": "h"}), 0), state=state)
+    taken = 0
+    for event in steps.Event:
+        try:
+            following, deed = steps.next_step(turn, event)
+        except steps.Impossible:
+            continue
+        taken += 1
+        assert isinstance(following, steps.State) and (deed is None or deed in steps.Deed)
+    assert taken or state is steps.State.RELEASED
+
