@@ -1,149 +1,100 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""ha_lease on the controller: sends the ledger's own code to the host, as one small program in one round trip.
-
-A rollout asks every member of a group for each of its hosts. A module would cost each of these questions more than ten
-times as much, on both sides, for packing and starting what this does not use. Only an asynchronous task goes through it.
-"""
+"""ha_lease on the controller: one question in one round trip, and what role rolling asks by a claim."""
 
 from __future__ import annotations
 
-import base64
-import json
-import shlex
-import zlib
-
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.action import ActionBase
-from ansible_collections.rebootless.ksplice.plugins.module_utils import files, times
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
-    lease,
-    lease_task,
-    ledger,
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease_task
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    host_program,
+    run_files,
+    schema,
+    turns,
 )
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.host_action import HostAction
 
-MODULES = (times, files, lease, ledger, lease_task)
-# The modules by their own names, so that they find each other; then the one call. A line of the answer begins with the mark, since a host may say more.
-PROGRAM = """
-import base64, json, os, sys, types, zlib
-sent = json.loads(zlib.decompress(base64.b64decode({sent!r})).decode("utf-8"))
-for name, text in sent["modules"]:
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        whole = ".".join(parts[:end])
-        if whole not in sys.modules:
-            sys.modules[whole] = types.ModuleType(whole)
-            sys.modules[whole].__path__ = []
-            if end > 1:
-                setattr(sys.modules[".".join(parts[:end - 1])], parts[end - 1], sys.modules[whole])
-    exec(compile(text, name, "exec"), sys.modules[name].__dict__)
-task, ledger = sys.modules[sent["task"]], sys.modules[sent["ledger"]]
-try:
-    result = task.run(sent["params"], sent["check"], os.environ.get("UPTRACK_LAB_ROOT", ""))
-except ledger.Broken as broken:
-    result = dict(failed=True, msg=str(broken))
-print("\\n@lease " + json.dumps(result))
-"""
+# Tokens that were refused while this process asked for them: of a loop over the members of a large
+# group, all items run in one process, and who has been refused asks no further.
+REFUSED: set = set()
 
 
-class ActionModule(ActionBase):
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = True
+class ActionModule(HostAction):
+    NAME = "ha_lease"
+    WORK = "turn.lease_task"
+    ARGUMENTS = dict(lease_task.ARGUMENTS, claim={"type": "str"})
+    REQUIRED_IF = [("state", "adopted", ["token", "old_token", "run", "host", "reason"])]
+    checked = staticmethod(schema.lease)
 
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        checked = ArgumentSpecValidator(
-            lease_task.ARGUMENTS, required_if=lease_task.REQUIRED_IF
-        ).validate(self._task.args)
-        if checked.error_messages:
-            words = "; ".join(message.rstrip(".") for message in checked.error_messages)
-            return dict(
-                result,
-                failed=True,
-                msg=f"ha_lease cannot take these arguments: {words}. No ledger was read or changed.",
-            )
-        if self._task.async_val:
-            return self._execute_module(
-                "rebootless.ksplice.ha_lease", task_vars=task_vars, wrap_async=True
-            )
-        answer = self._low_level_execute_command(
-            command(
-                checked.validated_parameters, self._task.check_mode, self._interpreter(task_vars)
-            )
-        )
-        for line in answer["stdout"].splitlines():
-            if line.startswith("@lease "):
-                return dict(result, **self._told(line[len("@lease ") :]))
-        if answer["rc"] in (126, 127):
-            # No Python where they usually are: the module has more ways to find one.
-            said = self._execute_module("rebootless.ksplice.ha_lease", task_vars=task_vars)
-            if said.get("unreachable") or said.get("failed"):
-                return dict(
-                    result,
-                    **{key: said[key] for key in ("unreachable", "failed", "msg") if key in said},
-                )
-            return dict(result, **self._told(json.dumps(said)))
-        words = " ".join((answer["stderr"] or answer["stdout"]).split())[-300:]
+    def perform(self, params, task_vars):
+        claim = params.pop("claim")
+        if claim is None:
+            missing = [
+                name
+                for state, value, names in lease_task.REQUIRED_IF
+                if params["state"] == value
+                for name in names
+                if params[name] is None
+            ]
+            if missing:
+                return {
+                    "failed": True,
+                    "msg": f"ha_lease with state={params['state']} needs {', '.join(missing)}. "
+                    "No ledger was read or changed.",
+                }
+            return _without_empty(self.ask(params, task_vars))
+        claimed = run_files.RunFiles.of(claim).read(claim)
+        member = str(self._task.delegate_to or task_vars["inventory_hostname"])
+        kept = {"token": claimed["token"], "member": member, "changed": True}
+        if params["state"] == "taken":
+            if claimed["token"] in REFUSED:
+                return dict(kept, changed=False, asked=False, token=None)
+            params.update(self._question(claimed, member, task_vars))
+        else:
+            params.update(self._release(claimed, member, task_vars))
+        try:
+            answer = self.ask(params, task_vars)
+        except host_program.Unreachable as unreachable:
+            return dict(kept, unreachable_host=True, msg=str(unreachable))
+        if answer.get("failed") or not answer["granted"]:
+            REFUSED.add(claimed["token"])
+        answer.pop("failed", None)
+        return dict(answer, **kept)
+
+    @staticmethod
+    def _question(claimed, member, task_vars):
+        lost = [
+            one["member"]
+            for one in run_files.results(task_vars, "leases", claimed["token"])
+            if one.get("unreachable_host")
+        ]
+        options = claimed["options"]
         return dict(
-            result,
-            failed=True,
-            msg=f"The host gave no answer about its leases (status {answer['rc']}: {words}), so that nobody knows what it has "
-            "promised. It needs root and Python 3.6 or later: run with -vvv to see what it said.",
+            turns.pre_checks(claimed, member),
+            token=claimed["token"],
+            run=claimed["run"],
+            host=claimed["host"],
+            member=member,
+            groups=claimed["groups"],
+            unreachable=lost,
+            seconds=claimed["seconds"],
+            wait=options["lease_wait"],
+            reason=options["reason"],
         )
 
     @staticmethod
-    def _told(text):
-        """What the host answered, and nothing else that it may have put into its answer."""
-        try:
-            said = json.loads(text)
-            if isinstance(said, dict) and said.get("failed"):
-                return {"failed": True, "msg": schema.text(said.get("msg"), "its message")}
-            told = schema.lease(said)
-        except (ValueError, RecursionError) as misfit:
-            words = (
-                str(misfit)
-                if isinstance(misfit, schema.Misfit)
-                else "The host's answer about its leases is no JSON."
-            )
-            return {"failed": True, "msg": f"{words} Nobody knows what it has promised."}
-        return {key: value for key, value in told.items() if value is not None or key == "refusal"}
-
-    def _interpreter(self, task_vars):
-        """What the inventory says the host's Python is, if it is one and not a way to look for one."""
-        variables = task_vars
-        if self._task.delegate_to:
-            variables = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, {})
-        given = self._templar.template(variables.get("ansible_python_interpreter") or "")
-        return "" if given.startswith("auto") else given
+    def _release(claimed, member, task_vars):
+        asked = {"token": claimed["token"]}
+        if member != claimed["host"]:
+            [turn] = run_files.results(task_vars, "turn", claimed["token"]) or [{}]
+            holds = (turn.get("turn") or {}).get("holds")
+            addresses = claimed["checks"]["addresses"]
+            if holds is not None and addresses:
+                # Who is no pair's other half may hold none of the rest.
+                rest = [one for one in addresses if one not in holds]
+                asked.update(addresses=addresses)
+                asked.update(held=rest if len(claimed["members"]) == 2 else None)
+        return asked
 
 
-def command(params, check_mode, interpreter):
-    """The shell command that does the task on a host."""
-    modules = []
-    for module in MODULES:
-        with open(module.__file__, encoding="utf-8") as file:
-            modules.append((module.__name__, file.read()))
-    sent = json.dumps(
-        {
-            "modules": modules,
-            "task": lease_task.__name__,
-            "ledger": ledger.__name__,
-            "params": params,
-            "check": check_mode,
-        }
-    )
-    program = PROGRAM.format(sent=base64.b64encode(zlib.compress(sent.encode(), 9)).decode())
-    # On one line, which the shell of any user takes, and without what lies in the directory where it starts (-I).
-    packed = base64.b64encode(zlib.compress(program.encode(), 9)).decode()
-    line = f"import base64, zlib; exec(zlib.decompress(base64.b64decode('{packed}')))"
-    # Enterprise Linux 8 and later keep the system's own Python there, whatever else is installed.
-    pythons = (
-        [shlex.quote(interpreter)]
-        if interpreter
-        else ["/usr/bin/python3", "/usr/libexec/platform-python", "python3"]
-    )
-    quoted = shlex.quote(line)
-    search = f"for p in {' '.join(pythons)}; do command -v $p >/dev/null 2>&1 && break; done"
-    return f"{search}; $p -I -c {quoted}"
+def _without_empty(answer):
+    return {key: value for key, value in answer.items() if value is not None or key == "refusal"}

@@ -8,36 +8,49 @@ host whose Python ansible-core no longer takes. Only an asynchronous task still 
 
 from __future__ import annotations
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.action import ActionBase
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts, probe
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import host_program, schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.host_action import HostAction
 
 
-class ActionModule(ActionBase):
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = True
+class ActionModule(HostAction):
+    NAME = "uptrack_facts"
+    WORK = "ha.groups"
+    ARGUMENTS = facts.ARGUMENTS
+    checked = staticmethod(schema.facts_of_groups)
 
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        checked = ArgumentSpecValidator(facts.ARGUMENTS).validate(self._task.args)
-        if checked.error_messages:
-            words = "; ".join(message.rstrip(".") for message in checked.error_messages)
-            return dict(
-                result,
-                failed=True,
-                msg=f"uptrack_facts cannot take these arguments: {words}. Nothing was asked.",
-            )
-        if self._task.async_val:
-            return self._execute_module(
-                "rebootless.ksplice.uptrack_facts", task_vars=task_vars, wrap_async=True
-            )
-        arguments = checked.validated_parameters
-        answer = self._low_level_execute_command(probe.script(*facts.refresh(arguments)))
-        seen = facts.facts(answer["stdout"], arguments["max_age"])
+    def perform(self, params, task_vars):
+        answer = self._low_level_execute_command(probe.script(*facts.refresh(params)))
+        seen = facts.facts(answer["stdout"], params["max_age"])
         if answer["rc"] and seen["agent"]["installed"] is None:
             # The shell, or what gives it root, would not: its own words say more than ours.
-            seen["reason"] += (
-                f" It ended with status {answer['rc']}: {' '.join((answer['stderr'] or answer['stdout']).split())[:300]}"
-            )
-        return dict(result, changed=False, ansible_facts={"uptrack": seen})
+            words = " ".join((answer["stderr"] or answer["stdout"]).split())[:300]
+            seen["reason"] += f" It ended with status {answer['rc']}: {words}"
+        try:
+            seen = schema.survey(seen)
+        except schema.Misfit as misfit:
+            seen = facts.nothing("unknown", str(misfit))
+        found = {"uptrack": seen}
+        if params["groups"] and (seen["redundancy"] or params["ha_command"]):
+            found["ha"] = self._groups(params, task_vars)
+        return {"changed": False, "ansible_facts": found}
+
+    def _groups(self, params, task_vars):
+        asked = {"command": params["ha_command"], "timeout": groups.ARGUMENTS["timeout"]["default"]}
+        try:
+            answer = self.ask(asked, task_vars)
+        except host_program.Unreachable as unreachable:
+            answer = {"failed": True, "msg": f"It cannot be reached any more: {unreachable}"}
+        if answer.get("failed"):
+            # What could not be asked is not nothing.
+            return {"groups": [], "role": None, "problems": [answer["msg"]], "host_id": None}
+        return answer["ha"]
+
+    def _by_module(self, params, task_vars):
+        said = self._execute_module(
+            "rebootless.ksplice.ha_facts", module_args=params, task_vars=task_vars
+        )
+        if isinstance(said.get("ansible_facts"), dict):
+            return {"changed": False, "ha": said["ansible_facts"].get("ha")}
+        return said

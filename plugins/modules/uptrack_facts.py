@@ -37,6 +37,15 @@ options:
         its kernel. V(0) asks on every host. Not looked at with O(refresh=true).
       - The agent's own cron job asks about every half hour, so that hosts which have it cost nothing here.
     type: int
+  groups:
+    description:
+      - Also find out which redundancy groups the host is in, where something on it makes it a member of one, as
+        M(rebootless.ksplice.ha_facts) does, with its facts.
+    type: bool
+    default: false
+  ha_command:
+    description: With O(groups=true), the command that tells the groups, see O(rebootless.ksplice.ha_facts#module:command).
+    type: str
   timeout:
     description:
       - Seconds after which the agent, where it has to be asked at all, is told to end, and ten seconds later killed. Only what this task started is ended;
@@ -256,6 +265,8 @@ ansible_facts:
           returned: always
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts, probe
 
@@ -265,9 +276,16 @@ def main():
     _rc, out, _err = module.run_command(
         ["/bin/sh", "-c", probe.script(*facts.refresh(module.params))]
     )
-    module.exit_json(
-        changed=False, ansible_facts={"uptrack": facts.facts(out, module.params["max_age"])}
-    )
+    seen = facts.facts(out, module.params["max_age"])
+    found, command = {"uptrack": seen}, module.params["ha_command"]
+    if module.params["groups"] and (seen["redundancy"] or command):
+        # Only here, as hardly any host needs it.
+        from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups
+
+        params = {"command": command, "timeout": groups.ARGUMENTS["timeout"]["default"]}
+        root = os.environ.get("UPTRACK_LAB_ROOT", "")
+        found["ha"] = groups.answer(params, module.check_mode, root, None)["ha"]
+    module.exit_json(changed=False, ansible_facts=found)
 
 
 if __name__ == "__main__":

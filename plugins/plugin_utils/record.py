@@ -81,6 +81,15 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         )
         for name in sorted(everyone, key=natural)
     ]
+    for one in run.get("took_over") or ():
+        # It was not let go: a person has to look.
+        if one["host"] in inside and not one["released"]:
+            row = next(row for row in hosts if row["name"] == one["host"])
+            row.update(
+                attention=True,
+                still_drained=row["still_drained"] or one["still_drained"],
+                reason=f"{row['reason']} {one['what']}",
+            )
     _tell_aliases(hosts, run.get("aliases"))
     verdicts = {
         verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"])
@@ -273,15 +282,11 @@ def _events(about, run, hosts, wave_of, outcomes):
             *(run.get("warnings") or ()),
         ]
     ]
+    events += [
+        {"at": one["at"], "host": one["host"], "what": one["what"]}
+        for one in run.get("took_over") or ()
+    ]
     for row in hosts:
-        if (outcomes.get(row["name"]) or {}).get("took_over"):
-            events.append(
-                {
-                    "at": row["started"] or about["started"],
-                    "host": row["name"],
-                    "what": outcomes[row["name"]]["took_over"],
-                }
-            )
         if row["started"]:
             events.append(
                 {

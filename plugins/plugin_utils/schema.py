@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.steps import State
 
 LONGEST, MOST, A_YEAR = 10_000, 10_000, 366 * 86400
 
@@ -37,6 +38,31 @@ def applied(said):
 def gate(said):
     """An answer of ha_gate."""
     return _checked("ha_gate", GATE, said)
+
+
+def turn(said):
+    """An answer of uptrack_turn."""
+    return _checked("uptrack_turn", TURN_ANSWER, said)
+
+
+def turn_shown(said):
+    """A turn as the first line of a host's journal has it."""
+    return _checked("the journal", TURN, said)
+
+
+def drained(said):
+    """An answer of ha_drain."""
+    return _checked("ha_drain", DRAIN, said)
+
+
+def survey(said):
+    """The facts of uptrack_facts."""
+    return _checked("uptrack_facts", FACTS, plain(said, "the answer"))
+
+
+def facts_of_groups(said):
+    """An answer of ha_facts as the round trip gives it."""
+    return _checked("ha_facts", mapping(changed=truth, ha=HA), said)
 
 
 def _checked(module, shape, said):
@@ -77,6 +103,35 @@ def number(low, high):
         ):
             raise Misfit(f"{where} is no number from {low} to {high}")
         return value
+
+    return shape
+
+
+def plain(value, where, depth=10):
+    """Whatever it is: of JSON's own types, none of it deep, long or huge."""
+    if depth == 0:
+        raise Misfit(f"{where} is nested too deeply")
+    if isinstance(value, dict):
+        if len(value) > MOST:
+            raise Misfit(f"{where} has more than {MOST} keys")
+        return {
+            text(key, where): plain(one, f"{where}.{key}"[:200], depth - 1)
+            for key, one in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return listed(lambda one, place: plain(one, place, depth - 1))(value, where)
+    if isinstance(value, str):
+        return text(value, where)
+    if value is None or isinstance(value, bool):
+        return value
+    return number(-1e15, 1e15)(value, where)
+
+
+def also(**inner):
+    """A mapping with these keys as they are to be, and others as they come."""
+
+    def shape(value, where):
+        return dict(value, **mapping(**inner)(value, where))
 
     return shape
 
@@ -142,6 +197,7 @@ ENTRY = mapping(
     age=number(0, 1000 * A_YEAR),
     stale=truth,
 )
+CHECK = mapping(name=text, ok=truth, said=optional(text))
 LEASE = mapping(
     granted=truth,
     changed=truth,
@@ -151,6 +207,8 @@ LEASE = mapping(
     waited=number(0, A_YEAR),
     unknown=optional(truth),
     adopted=optional(ENTRY),
+    checks=optional(listed(CHECK, 1000)),
+    holds=optional(listed(text, 1000)),
 )
 HA = mapping(
     groups=listed(
@@ -203,6 +261,142 @@ APPLIED = mapping(
 )
 GATE = mapping(
     ok=truth,
-    checks=listed(mapping(name=text, ok=truth, said=optional(text))),
+    changed=optional(truth),
+    seconds=optional(number(0, A_YEAR)),
+    checks=listed(CHECK),
     holds=listed(text),
+)
+
+# Until the year 5138: what comes after it no calendar of Python's can tell.
+MOMENT = number(0, 1e11)
+KEPT = mapping(
+    installed=optional(IDS),
+    removed=optional(IDS),
+    remaining=optional(IDS),
+    cves_fixed=optional(IDS),
+    cves_open=optional(IDS),
+    before=optional(KERNEL),
+    after=optional(KERNEL),
+    verdict=optional(one_of(*VERDICTS)),
+    reason=optional(text),
+    error_class=optional(text),
+    failures=optional(listed(FAILURE, 1000)),
+    left=optional(listed(UPDATE)),
+    msg=optional(text),
+    failed=optional(truth),
+)
+TURN = mapping(
+    token=text,
+    run=text,
+    host=text,
+    state=one_of(*(state.value for state in State)),
+    reason=optional(text),
+    reason_code=optional(text),
+    began=MOMENT,
+    ended=optional(MOMENT),
+    steps=listed(
+        mapping(name=text, started=MOMENT, ended=optional(MOMENT), result=optional(text)), 1000
+    ),
+    applied=optional(KEPT),
+    drained=listed(text, 1000),
+    checks=optional(listed(CHECK, 1000)),
+    holds=optional(listed(text, 1000)),
+    verdict=optional(mapping(good=truth, reason=optional(text))),
+    rolled_back=optional(
+        mapping(
+            ok=truth,
+            removed=optional(IDS),
+            after=optional(KERNEL),
+            verdict=optional(one_of(*VERDICTS)),
+            remaining=optional(IDS),
+            cves_open=optional(IDS),
+            msg=optional(text),
+        )
+    ),
+    restored=optional(listed(text, 1000)),
+    not_restored=optional(text),
+    lost_controller=truth,
+    was_stuck=truth,
+    started=truth,
+    again=optional(text),
+    resumed=number(0, MOST),
+)
+TURN_ANSWER = mapping(
+    changed=truth,
+    refusal=optional(text),
+    turn=optional(TURN),
+    alive=optional(truth),
+    unknown=optional(truth),
+    took=optional(listed(text, 1000)),
+)
+DRAIN = mapping(
+    changed=truth,
+    failed=optional(truth),
+    done=truth,
+    msg=optional(text),
+    active=optional(truth),
+    drained=listed(
+        mapping(what=text, adapter=text, host=text, token=text, age=number(0, 1000 * A_YEAR))
+    ),
+    left=listed(text),
+)
+
+KNOWN = also(id=text, name=optional(text), cves=listed(text))
+FACTS = also(
+    verdict=one_of(*VERDICTS),
+    reason=text,
+    kernel=also(
+        booted=optional(text),
+        version=optional(text),
+        machine=optional(text),
+        effective=optional(text),
+        on_disk=optional(text),
+    ),
+    updates=also(
+        installed=optional(listed(KNOWN)),
+        available=optional(listed(KNOWN)),
+        superseded=optional(listed(KNOWN)),
+    ),
+    cves=also(fixed=optional(listed(text)), open=optional(listed(text))),
+    checked_at=optional(text),
+    warnings=listed(text),
+    self_update=optional(listed(text)),
+    host_id=optional(text),
+    redundancy=optional(listed(text)),
+    lease=optional(
+        also(
+            run=optional(text),
+            host=optional(text),
+            own=optional(truth),
+            reason=optional(text),
+            phase=optional(text),
+            since=optional(text),
+            age=optional(number(0, 1000 * A_YEAR)),
+            seconds=optional(number(0, A_YEAR)),
+            stale=optional(truth),
+            left=listed(
+                mapping(
+                    token=text,
+                    run=text,
+                    host=text,
+                    age=number(0, 1000 * A_YEAR),
+                    groups=listed(mapping(name=text, members=listed(text))),
+                    took=listed(text, 1000),
+                ),
+                1000,
+            ),
+        )
+    ),
+    drained=optional(listed(mapping(host=optional(text), what=text), 1000)),
+    turn=optional(
+        mapping(
+            run=text,
+            state=text,
+            reason=optional(text),
+            reason_code=optional(text),
+            began=optional(text),
+            ended=optional(text),
+            lost_controller=truth,
+        )
+    ),
 )

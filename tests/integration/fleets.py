@@ -166,6 +166,7 @@ class Fleet:
                 ksplice_report_directory=str(self.report),
                 ksplice_retries=0,
                 ksplice_retry_delay=0,
+                ksplice_lease_wait=0,
                 rolling_lease_wait=0,
             ),
             **variables,

@@ -54,6 +54,8 @@ ARGUMENTS = {
     "refresh_older_than": {"type": "int"},
     "max_age": {"type": "int", "default": DAY},
     "timeout": {"type": "int", "default": 900},
+    "groups": {"type": "bool", "default": False},
+    "ha_command": {"type": "str"},
 }
 
 
@@ -184,6 +186,22 @@ def _lease(answer):
             "age": age,
             "seconds": first["seconds"],
             "stale": age > first["seconds"],
+            # What a run needs that takes over: every lease here that nobody renews any more.
+            "left": [
+                {
+                    "token": one["token"],
+                    "run": one["run"],
+                    "host": one["host"],
+                    "age": int(lease.age(one, now)),
+                    "groups": [
+                        {"name": group["name"], "members": list(group["members"])}
+                        for group in one["groups"]
+                    ],
+                    "took": list(one.get("took", ())),
+                }
+                for one in leases
+                if lease.age(one, now) > one["seconds"]
+            ],
         }
     except (
         ValueError,
@@ -204,6 +222,7 @@ def _lease(answer):
             "age": None,
             "seconds": None,
             "stale": None,
+            "left": [],
         }
 
 

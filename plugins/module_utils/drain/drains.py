@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import files
+from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
     command as command_drain,
 )
@@ -26,7 +26,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
     pacemaker as pacemaker_drain,
 )
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import Trouble
-from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived, pacemaker
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups, keepalived, pacemaker
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import journal, ledger
 
 ADAPTERS = {
@@ -390,3 +390,9 @@ class Work:
 def _told(mark):
     shown = journal.drain_shown(mark)
     return dict(shown, age=max(0, int(time.time() - shown.pop("at"))))
+
+
+def answer(params, check_mode, root, _program):
+    """As run, for the program that asks in one round trip."""
+    result = run(groups.Machine(commands.run, root), params, check_mode)
+    return dict(result, done=not result["failed"])

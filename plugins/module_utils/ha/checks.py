@@ -14,7 +14,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import commands, redact
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import keepalived_data
-from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups, keepalived
 
 KINDS = ("command", "url", "port", "unit")
 ARGUMENTS = {
@@ -196,3 +196,11 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
         "holds": [one for one in params["addresses"] if keepalived.address(one) in held],
     }
 
+
+
+def answer(params, _check_mode, root, _program):
+    """As run, for the program that asks in one round trip."""
+    try:
+        return dict(run(groups.Machine(commands.run, root), params), changed=False)
+    except (Wrong, keepalived.Unreadable) as error:
+        return {"failed": True, "msg": str(error)}

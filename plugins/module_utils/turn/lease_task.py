@@ -33,7 +33,14 @@ ARGUMENTS = {
     "marks": {"type": "dict", "default": {}},
     "old_token": {"type": "str", "no_log": False},
     "reason": {"type": "str"},
+    # What rides on the question, so that it takes no other: pre-checks, and who holds the addresses.
+    "checks": {"type": "list", "elements": "dict", "default": []},
+    "check_timeout": {"type": "int", "default": 0},
+    "addresses": {"type": "list", "elements": "str", "default": []},
+    "held": {"type": "list", "elements": "str"},
 }
+# Seconds that addresses have to get where they belong, once a host is back.
+SETTLE = 5
 REQUIRED_IF = [
     ("state", "taken", ["token", "run", "host", "member", "groups", "reason"]),
     ("state", "renewed", ["token"]),
@@ -67,7 +74,45 @@ def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
         ):
             sleep(1)
             answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
-    return dict(_told(answer, ledger.now(root), book.busy()), waited=int(clock() - begun))
+    result = dict(_told(answer, ledger.now(root), book.busy()), waited=int(clock() - begun))
+    if answer["granted"] and (params["checks"] or params["addresses"]):
+        result.update(_look(params, root, sleep, clock))
+    return result
+
+
+def _look(params, root, sleep, clock):
+    """The pre-checks of this member, and which of the addresses it holds."""
+    # Only here, as hardly any question needs what they bring.
+    from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
+    from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks, groups
+
+    wish = {
+        "checks": params["checks"],
+        "addresses": params["addresses"],
+        "timeout": params["check_timeout"],
+        "hold": 0,
+    }
+    machine, end = groups.Machine(commands.run, root), clock() + SETTLE
+    try:
+        while True:
+            found = checks.run(machine, wish, sleep=sleep, clock=clock)
+            # VRRP takes a moment to move an address.
+            if params["held"] is None or set(found["holds"]) == set(params["held"]):
+                break
+            if clock() >= end:
+                break
+            sleep(0.2)
+    except (checks.Wrong, checks.keepalived.Unreadable) as error:
+        return {"checks": [{"name": "checks", "ok": False, "said": str(error)}], "holds": []}
+    return {"checks": found["checks"], "holds": found["holds"]}
+
+
+def answer(params, check_mode, root, _program):
+    """As run, for the program that asks in one round trip."""
+    try:
+        return run(params, check_mode, root)
+    except ledger.Broken as broken:
+        return {"failed": True, "msg": str(broken)}
 
 
 def _any_stale(answer, now):

@@ -253,10 +253,14 @@ class Turn:
         params = {name: spec.get("default") for name, spec in apply.ARGUMENTS.items()}
         return dict(params, **dict(self.turn["order"]["apply"], **more))
 
-    def _run_apply(self, params):
+    def foretell(self):
+        """What an apply would do, in check mode."""
+        return self._run_apply(self._params(), check_mode=True)
+
+    def _run_apply(self, params, check_mode=False):
         try:
             done = apply.apply(
-                self._agent(), params, False, platform.node(), self.sleep, self.clock
+                self._agent(), params, check_mode, platform.node(), self.sleep, self.clock
             )
         except apply.Refused as refused:
             done = dict(

@@ -5,13 +5,14 @@
 import time
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
+    journal,
     lease,
     ledger,
     process,
     run,
     steps,
 )
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.journal import Journal
+
 
 ARGUMENTS = {
     "state": {
@@ -46,24 +47,42 @@ def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.mono
 
     :param program: text of the program that carries a turn on, see process.start.
     """
-    book = Journal(root)
+    book, more = journal.Journal(root), {}
     try:
         if params["state"] == "begun":
             changed = _begin(book, params, check_mode, root, program)
         elif params["state"] == "finished":
             changed = _finish(book, params, check_mode, root, program)
         elif params["state"] == "resumed":
-            changed = _resume(book, params, check_mode, root, program)
+            changed = _resume(book, params, check_mode, root, program, more)
         else:
             changed = False
         end = clock() + params["wait"]
         while True:
             turn = book.read()["turn"]
-            if not changed or at_rest(turn) or clock() >= end:
-                return {"changed": changed, "refusal": None, "turn": turn}
+            if not changed or check_mode or at_rest(turn) or clock() >= end:
+                alive = ledger.Ledger(root).at_work()
+                shown = _foretold(params, root) if check_mode and changed else journal.shown(turn)
+                result = {"changed": changed, "refusal": None, "turn": shown, "alive": alive}
+                return dict(result, **more)
             sleep(0.05)
     except (Refused, ledger.Broken) as refused:
-        return {"changed": False, "refusal": str(refused), "turn": None}
+        result = {"changed": False, "refusal": str(refused), "turn": None, "alive": None}
+        return dict(result, **more)
+
+
+def _foretold(params, root):
+    """In check mode: the turn that would be begun, with what the agent's plan would lead to."""
+    one = run.Turn(root)
+    one.turn = steps.begun(run.order(params["order"] or {}), time.time())
+    if params["state"] == "begun":
+        applied = one.foretell()
+        one.turn.update(
+            applied=applied,
+            reason=applied["msg"],
+            reason_code="apply_failed" if applied["failed"] else None,
+        )
+    return journal.shown(one.turn)
 
 
 def at_rest(turn):
@@ -77,19 +96,23 @@ def _begin(book, params, check_mode, root, program):
     order = run.order(params["order"])
     there = book.read()["turn"]
     if there and there["token"] == order["token"]:
+        # Whatever began it, it goes on.
+        if not steps.over(there) and not check_mode:
+            _start(root, program)
         return False
     if there and not steps.over(there):
         raise Refused(
             f"The turn of the run {there['run']} on this host has not ended ({there['state']}). "
             "Nothing was changed. Wait until it has, or let the next rollout resume it."
         )
+    if check_mode:
+        # A lease that was only asked for in check mode is not there.
+        return True
     refusal = lease.may_work(
         ledger.Ledger(root).read(), order["token"] or "none", ledger.now(root)
     )
     if refusal:
         raise Refused(refusal)
-    if check_mode:
-        return True
     book.change(lambda document: dict(document, turn=steps.begun(order, time.time())))
     try:
         _start(root, program)
@@ -140,16 +163,23 @@ def _finish(book, params, check_mode, root, program):
     return "new" in found
 
 
-def _resume(book, params, check_mode, root, program):
-    """Take a stale lease over, on its host, and carry its turn to the end."""
+def _resume(book, params, check_mode, root, program, more):
+    """Take a stale lease over, on its host, and carry its turn to the end.
+
+    :param more: gets C(unknown), whether the lease is not here at all, and C(took), the tokens that
+        it was known by before.
+    """
     wish = {key: params[key] for key in ("token", "run", "host", "seconds", "reason")}
     wish["reason"] = wish["reason"] or "taking over"
     answer = ledger.Ledger(root).change(
         lambda *seen: lease.adopt(seen[0], params["old_token"], wish, *seen[1:]), check_mode
     )
+    more["unknown"] = bool(answer.get("unknown"))
     if not answer["granted"]:
         raise Refused(answer["refusal"])
-    tokens = [params["old_token"]] + list((answer.get("adopted") or {}).get("took", ()))
+    adopted = answer.get("adopted") or {}
+    more["took"] = list(adopted.get("took", ())) + [adopted.get("token", params["old_token"])]
+    tokens = [params["old_token"]] + more["took"]
     found = {}
 
     def take(document):

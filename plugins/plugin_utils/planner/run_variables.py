@@ -67,8 +67,11 @@ RUN = {
     "ksplice_timeout": "count",
     "ksplice_lease_wait": "seconds",
     "ksplice_drain_timeout": "count",
+    "ksplice_on_lost_controller": "on_lost_controller",
+    "ksplice_verdict_timeout": "count",
 }
-CHOICES = {"drain": ("never", "active", "always"), "self_update": ("refuse", "warn", "allow")}
+CHOICES = {
+    "on_lost_controller": ("restore", "stay"),"drain": ("never", "active", "always"), "self_update": ("refuse", "warn", "allow")}
 # Variables of a host, checked by the planner.
 HOST = (
     "ksplice_ha_group",
@@ -84,6 +87,35 @@ HOST = (
     "ksplice_ha_addresses",
     "ksplice_canary",
 )
+# What role rolling takes, see roles/rolling/meta/argument_specs.yml.
+ROLE = (
+    "rolling_drain_mode",
+    "rolling_drain_timeout",
+    "rolling_groups",
+    "rolling_lease_seconds",
+    "rolling_lease_wait",
+    "rolling_lock_timeout",
+    "rolling_max_failures",
+    "rolling_max_parallel",
+    "rolling_on_lost_controller",
+    "rolling_pause",
+    "rolling_promote",
+    "rolling_reason",
+    "rolling_refresh_older_than",
+    "rolling_retries",
+    "rolling_retry_delay",
+    "rolling_run",
+    "rolling_scope",
+    "rolling_self_update",
+    "rolling_soak",
+    "rolling_stages",
+    "rolling_stop_file",
+    "rolling_timeout",
+    "rolling_verdict_timeout",
+    "rolling_wave_soak",
+    "rolling_window",
+)
+OURS = ("ksplice_", "rolling_")
 # Those of them by which one host is treated unlike another; a group and a role it may have under each of its names.
 TREATMENT = (
     "ksplice_ha_addresses",
@@ -185,10 +217,14 @@ def misspelt(name, variables):
 
     :raises PlanError: in one sentence.
     """
-    known = list(RUN) + list(HOST)
+    known = [*RUN, *HOST, *ROLE]
     for variable in variables:
-        if variable.startswith("ksplice_") and variable not in known:
-            meant = difflib.get_close_matches(variable, known, 1, 0.85)
+        if variable.startswith(OURS) and variable not in known:
+            # Options of the role are few and alike; what begins as one does is meant as that one.
+            near = 0.85 if variable.startswith("ksplice_") else 0.75
+            meant = difflib.get_close_matches(variable, known, 1, near) or [
+                one for one in ROLE if one.startswith(f"{variable}_")
+            ]
             if meant:
                 raise PlanError(
                     f"Host {name} has the variable {variable}, which nothing reads (did you mean {meant[0]}?): "

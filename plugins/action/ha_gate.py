@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""ha_gate on the controller: in one round trip, and the post-checks of role rolling by a claim."""
+
+from __future__ import annotations
+
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    host_program,
+    run_files,
+    schema,
+)
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.host_action import HostAction
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
+
+
+class ActionModule(HostAction):
+    NAME = "ha_gate"
+    WORK = "ha.checks"
+    ARGUMENTS = dict(checks.ARGUMENTS, claim={"type": "str"})
+    checked = staticmethod(schema.gate)
+
+    def perform(self, params, task_vars):
+        claim, fail = params.pop("claim"), params.pop("fail")
+        if claim is None:
+            return self._judged(self.ask(params, task_vars), fail)
+        claimed = run_files.RunFiles.of(claim).read(claim)
+        peer = str(self._task.delegate_to)
+        [begun] = run_files.results(task_vars, "turn", claimed["token"]) or [{}]
+        kept = {"token": claimed["token"], "peer": peer, "changed": False}
+        if not begun.get("turn"):
+            return dict(kept, msg="there is no turn to check")
+        wanted = claimed["checks"]
+        params.update(
+            checks=ha_settings.checks(wanted, "peers", "after", begun["judged"]["known"]),
+            addresses=wanted["addresses"],
+            timeout=wanted["timeout"],
+            hold=wanted["hold"]["peers"],
+        )
+        try:
+            answer = self.ask(params, task_vars)
+        except host_program.Unreachable as unreachable:
+            return dict(kept, unreachable=False, lost=True, msg=str(unreachable))
+        answer.pop("failed", None)
+        return dict(answer, **kept)
+
+    @staticmethod
+    def _judged(answer, fail):
+        if answer.get("failed"):
+            return answer
+        bad = [f"{one['name']} ({one['said']})" for one in answer["checks"] if not one["ok"]]
+        if bad and fail:
+            words = f"Not well after {answer['seconds']} s: {'; '.join(bad)}."
+            return dict(answer, failed=True, changed=False, msg=words)
+        return dict(answer, changed=False)

@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""rollout: the controller's half of a rollout, between the tasks of the hosts. Run once; asks no host anything.
+
+What it knows lies in run_files: no variable holds it, so that nothing a host answers, and no play
+before this one, has a say in it.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+import uuid
+from datetime import datetime, timezone
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    record,
+    report,
+    rollout,
+    run_files,
+    turns,
+)
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import run_variables
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
+
+STATES = (
+    "ready",
+    "asked",
+    "left_behind",
+    "taken_over",
+    "plan",
+    "select",
+    "record",
+    "report",
+)
+ARGUMENTS = {
+    "state": {"type": "str", "choices": list(STATES), "required": True},
+    "scope": {"type": "str", "choices": ["run", "play", "last"], "default": "run"},
+    "kind": {"type": "str", "default": "patch"},
+    "hosts": {"type": "list", "elements": "str"},
+    "who": {"type": "str"},
+    "options": {"type": "dict", "default": {}},
+    "taken": {"type": "dict"},
+    "results": {"type": "dict"},
+    "directory": {"type": "path"},
+    "template": {"type": "path"},
+    "stats": {"type": "bool", "default": True},
+}
+# What the first host of a play registered for all of them: hosts outside of the run that were asked.
+OUTSIDE = "__rolling_outside"
+SURVEYS = {"run": "ksplice_survey", "play": "__rolling_survey"}
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        _checked, self.params = self.validate_argument_spec(ARGUMENTS)
+        self.task_vars = task_vars
+        self.everyone = task_vars["groups"]["all"]
+        play = self._task.get_play()
+        last, key = run_files.RunFiles("last"), "run"
+        if self.params["scope"] == "play":
+            key = f"play-{play._uuid}"
+        elif self.params["scope"] == "last":
+            key = last.read("key.json", "run")
+        self.files = run_files.RunFiles(key)
+        if self.params["state"] == "ready":
+            last.write("key.json", key)
+        try:
+            done = getattr(self, f"_{self.params['state']}")()
+        except PlanError as error:
+            raise AnsibleActionFail(str(error)) from None
+        return dict(result, changed=False, **done)
+
+    # ---- what is known of the hosts ----
+
+    def _settings(self):
+        """The variables of ours of every host, read once: from the inventory and the command line,
+        and not from facts, which a host may have answered."""
+        hostvars, found = self.task_vars["hostvars"], {}
+        for name in self.everyone:
+            one = hostvars[name]
+            facts = hostvars.raw_get(name).get("ansible_facts") or {}
+            if any(str(key).startswith(run_variables.OURS) for key in facts):
+                one = _without_facts(hostvars, name, type(one))
+            found[name] = one
+        return found
+
+    def _known(self):
+        """Variables as the planner takes them: the settings, and what the hosts answered."""
+        settings, hostvars = self.files.read("settings.json"), self.task_vars["hostvars"]
+        survey, seen = SURVEYS[self.files.key.partition("-")[0]], self.files.read("seen.json") or {}
+        outside = {}
+        for one in (self.task_vars.get(OUTSIDE) or {}).get("results") or ():
+            outside[one.get("item")] = one
+        found = {}
+        for name in self.everyone:
+            found[name] = dict(settings[name])
+            answer = hostvars[name].get(survey) if name in self._in_run() else None
+            if answer is not None:
+                found[name]["ksplice_survey"] = seen.get(name, answer)
+                if "ha" in (answer.get("ansible_facts") or {}):
+                    found[name]["ksplice_ha_asked"] = answer
+            if name in outside:
+                found[name]["ksplice_ha_asked"] = outside[name]
+        return found
+
+    def _in_run(self):
+        return self.files.read("run.json")["in_run"]
+
+    def _tell(self, lines):
+        """Say lines to whoever looks on, as they are: as a result they would be JSON."""
+        for line in lines:
+            self._display.display(line)
+        return lines
+
+    # ---- states ----
+
+    def _ready(self):
+        """Check all that was asked for and needs no answer of a host, before any is asked."""
+        hosts, options = self.params["hosts"] or [], self.params["options"]
+        kind, play = self.params["kind"], self.params["scope"] == "play"
+        if self.params["scope"] == "run":
+            self.files.clear()
+        about = record.about(kind, now(), self.params["who"], self._task.check_mode, options)
+        settings = self._settings()
+        sources = self.task_vars.get("ansible_inventory_sources") or []
+        asked = dict(options, partial_groups=True) if play else options
+        checked = rollout.ready(
+            settings, self.everyone, hosts, dict(about, options=asked), sources
+        )
+        if "error" in checked:
+            raise AnsibleActionFail(f"{checked['error']} No host was asked anything.")
+        if self.params["directory"]:
+            report.make(self.params["directory"])
+        kept = {}
+        for name in self.everyone:
+            strict = name in hosts
+            one = settings[name] if strict else rollout.Lenient(settings[name])
+            kept[name] = {
+                key: plain(one[key])
+                for key in (*run_variables.HOST, *run_variables.RUN)
+                if one.get(key) is not None
+            }
+        self.files.write("settings.json", kept)
+        earlier = self.files.read("run.json") or {}
+        batches = [*earlier.get("batches", ()), hosts]
+        self.files.write("run.json", {"about": about, "in_run": hosts, "batches": batches})
+        return {"run": about["id"]}
+
+    def _asked(self):
+        """The hosts outside of the run that are to be asked for their groups, too."""
+        return {"hosts": rollout.to_ask(self._known(), self.everyone, self._in_run())}
+
+    def _left_behind(self):
+        """The leases that stopped runs left, to be taken over before anything is planned."""
+        options = self.files.read("run.json")["about"]["options"]
+        left = rollout.left_behind(self._known(), self.everyone, self._in_run(), options)
+        for one in left:
+            one["new_token"] = uuid.uuid4().hex[:16]
+        self.files.write("left_behind.json", left)
+        return {"left": left, "hosts": [one["host"] for one in left]}
+
+    def _taken_over(self):
+        """What came of a lease that was taken over, for the record; and how its host stands now."""
+        words = turns.taken_over(self.params["taken"], self.params["results"])
+        told = self.files.read("taken_over.json") or []
+        self.files.write("taken_over.json", [*told, dict(words, at=now())])
+        seen = self.files.read("seen.json") or {}
+        seen[words["host"]] = plain(self.params["results"]["seen"])
+        self.files.write("seen.json", seen)
+        return {"msg": self._tell([f"{words['host']}: {words['what']}"])}
+
+    def _plan(self):
+        about = self.files.read("run.json")["about"]
+        options = about["options"]
+        known, in_run = self._known(), self._in_run()
+        progress = self.files.read("progress.json", turns.begun())
+        if self.params["scope"] == "run":
+            planned = rollout.start(
+                known, self.everyone, in_run, dict(options, check=self._task.check_mode)
+            )
+        else:
+            proven = {
+                one["build"] for one in progress["hosts"].values() if one["claimed"] and one["ok"]
+            }
+            options = dict(options, play=self.task_vars["ansible_play_hosts_all"])
+            planned = rollout.batch(known, self.everyone, in_run, options, proven)
+        parts = rollout.slices(planned, known, options) if "error" not in planned else []
+        for part in parts:
+            self.files.write(f"slice-{part['number']}.json", part)
+        # Whoever is skipped by the plan is not done with success either where it could not be asked.
+        hosts = dict(progress["hosts"])
+        for name, why in planned["left"].items():
+            verdict = planned["planned_hosts"][name]["verdict"]
+            ok = verdict not in ("unreachable", "unknown")
+            build = planned["planned_hosts"][name]["build"]
+            hosts.setdefault(name, {"claimed": False, "ok": ok, "build": build, "reason": why})
+        self.files.write("progress.json", dict(progress, hosts=hosts))
+        self.files.write("plan.json", planned)
+        self.files.write("options.json", dict(options, max_failures=planned["max_failures"]))
+        self.files.write("wave.json", 0)
+        return {
+            "waves": planned["waves"],
+            "error": planned.get("error"),
+            "msg": self._tell(record.plan_lines(planned)),
+        }
+
+    def _select(self):
+        """Who of the next wave is claimed, and the claim that its tasks go by."""
+        options = self.files.read("options.json")
+        number = self.files.read("wave.json") + 1
+        part = self.files.read(f"slice-{number}.json")
+        progress = self.files.read("progress.json")
+        if options["wave_soak"] and progress["ended"]:
+            time.sleep(options["wave_soak"])
+        stop_file = options["stop_file"]
+        lost = set(self.task_vars["ansible_play_hosts_all"]).difference(
+            self.task_vars["ansible_play_hosts"]
+        )
+        at = now(fraction=True)
+        chosen = turns.select(
+            part,
+            progress,
+            at,
+            lost,
+            {
+                "stop_file": stop_file,
+                "stop": bool(stop_file) and os.path.exists(stop_file),
+                "window": options["window"],
+                "promote": options["promote"],
+                "max_failures": options["max_failures"],
+            },
+        )
+        run, claims = self.files.read("run.json")["about"]["id"], {}
+        for name, choice in chosen.items():
+            if choice["reason"]:
+                self._display.display(f"{name}: {choice['reason']}")
+                claims[name] = {"claim": "", "members": [name], "peers": [], "balancers": []}
+                claims[name]["notify"] = {"before": [], "after": []}
+                continue
+            token = uuid.uuid4().hex[:16]
+            claimed = turns.claim(part, name, choice, token, options["run"] or run, options)
+            claims[name] = {
+                "claim": self.files.write(f"claim-{number}-{len(claims)}.json", claimed),
+                "members": claimed["members"],
+                "peers": claimed["peers"],
+                "balancers": claimed["balancers"],
+                "notify": turns.notify(claimed),
+            }
+            choice["token"] = token
+        self.files.write(f"chosen-{number}.json", {"at": at, "hosts": chosen})
+        self.files.write("wave.json", number)
+        return {"claims": claims}
+
+    def _record(self):
+        """What came of a wave."""
+        number = self.files.read("wave.json")
+        part, hostvars = self.files.read(f"slice-{number}.json"), self.task_vars["hostvars"]
+        chosen, outcomes = self.files.read(f"chosen-{number}.json"), {}
+        times = {"claimed": turns.iso(rollout.when(chosen["at"]).timestamp()), "now": now(True)}
+        for index, (name, choice) in enumerate(chosen["hosts"].items()):
+            result, released, variables = None, {}, hostvars[name]
+            if "token" in choice:
+                token = choice["token"]
+                found = [
+                    *run_files.results(variables, "turn", token),
+                    *run_files.results(variables, "finish", token),
+                ]
+                result = found[-1] if found else None
+                released = {
+                    one["member"]: one for one in run_files.results(variables, "released", token)
+                }
+                if result and result.get("own_release"):
+                    released[name] = result["own_release"]
+            outcome = turns.outcome(part, name, choice, result, released, times)
+            outcomes[name] = outcome
+            if result and result.get("turn"):
+                self._after(outcome, name, choice, result, variables, released)
+        self.files.write(f"outcomes-{number}.json", outcomes)
+        progress = turns.note(self.files.read("progress.json"), part, outcomes, now(True))
+        self.files.write("progress.json", progress)
+        return {}
+
+    def _after(self, outcome, name, choice, result, variables, released):
+        """What the tasks after the turn gave."""
+        token = choice["token"]
+        claimed = next(
+            self.files.read(file)
+            for file in sorted(os.listdir(self.files.folder))
+            if file.startswith("claim-") and self.files.read(file)["token"] == token
+        )
+        for one in run_files.results(variables, "restored", token):
+            if not one["done"]:
+                words = turns.one_line(one.get("msg"), "The task returned no result.")
+                outcome.update(ok=False, still_drained=True, reason_code="not_restored")
+                outcome["reason"] += f" STILL OUT OF SERVICE: {words}"
+        wrong = turns.address_trouble(claimed, result["turn"], released)
+        if wrong and outcome["ok"]:
+            outcome.update(ok=False, reason_code="address")
+            outcome["reason"] += f" After it was restored: {wrong}."
+
+    def _report(self):
+        """Write the record and the page; the lines that sum it up come back."""
+        ran = self.files.read("run.json") or {
+            "about": record.about("patch", now(), None, self._task.check_mode, {}),
+            "in_run": self.task_vars["ansible_play_hosts_all"],
+            "batches": [],
+        }
+        if not os.path.exists(os.path.join(self.files.folder, "settings.json")):
+            self.files.write("settings.json", {name: {} for name in self.everyone})
+        planned, outcomes, number = self.files.read("plan.json", {}), {}, 0
+        while True:
+            number += 1
+            found = self.files.read(f"outcomes-{number}.json")
+            if found is None:
+                break
+            outcomes.update(found)
+        known = self._known()
+        for name, one in outcomes.items():
+            if one.get("seen"):
+                one["seen"] = survey = rollout.survey_of(known[name])
+                one["verdict"] = survey["verdict"]
+        began = (planned.get("waves") or [])[: self.files.read("wave.json", 0)]
+        given_up = set(self.task_vars["ansible_play_hosts_all"]).difference(
+            self.task_vars["ansible_play_hosts"]
+        )
+        taken_over = self.files.read("taken_over.json") or []
+        document = record.record(
+            known,
+            self.everyone,
+            ran["in_run"],
+            dict(planned, took_over=taken_over) if taken_over else planned,
+            {"outcomes": outcomes, "began": began},
+            dict(ran["about"], ended=now()),
+            given_up,
+        )
+        report.write(self.params["directory"], document, self.params["template"])
+        attention = {
+            row["name"]: row["reason"] for row in document["hosts"] if row["attention"]
+        }
+        self.files.write("attention.json", attention)
+        page = os.path.join(os.path.abspath(self.params["directory"]), "report.html")
+        done = {
+            "msg": self._tell([*record.lines(document), f"The report is {page}"]),
+            "summary": document["summary"],
+            "error": planned.get("error"),
+        }
+        if self.params["stats"]:
+            stats = {"ksplice_summary": document["summary"]}
+            done["ansible_stats"] = {"data": stats, "per_host": False, "aggregate": True}
+        return done
+
+
+def now(fraction=False):
+    """The time in UTC, ISO 8601."""
+    shape = "%Y-%m-%dT%H:%M:%S.%fZ" if fraction else "%Y-%m-%dT%H:%M:%SZ"
+    return datetime.now(timezone.utc).strftime(shape)
+
+
+def plain(value):
+    """A value of Ansible's as JSON has it."""
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, (int, float)):
+        return value
+    return str(value)
+
+
+def _without_facts(hostvars, name, kind):
+    """A host's variables without its facts, where these have some of our names."""
+    try:
+        manager = copy.copy(hostvars._variable_manager)
+        manager._fact_cache = {}
+        host = hostvars._inventory.get_host(name)
+        raw = manager.get_vars(host=host, include_hostvars=False)
+        more = {} if kind.__init__.__code__.co_argcount == 3 else {"host": name}
+        return kind(raw, loader=hostvars._loader, **more)
+    except (AttributeError, TypeError):
+        raise PlanError(
+            f"Host {name} has facts with names of ours (such as from a fact cache), and this "
+            "ansible-core does not tell what the inventory says in their place: clear its facts "
+            "(ansible.builtin.meta: clear_facts, --flush-cache)."
+        ) from None

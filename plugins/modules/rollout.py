@@ -1,0 +1,133 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+
+DOCUMENTATION = r"""
+module: rollout
+short_description: The controller's half of a rollout, between the tasks of its hosts
+description:
+  - A step of the playbooks of this collection and of role P(rebootless.ksplice.rolling#role), and of little use elsewhere. It plans, selects the hosts of
+    a wave that may be claimed, and records what came of them.
+  - It runs on the controller alone and asks no host anything. Say C(run_once).
+  - What it knows lies in Ansible's temporary folder of the run, in no variable and no fact.
+extends_documentation_fragment:
+  - rebootless.ksplice.attributes
+attributes:
+  check_mode:
+    support: full
+    details: The plan and the record are those of the run in check mode.
+  diff_mode:
+    support: none
+options:
+  state:
+    description:
+      - V(ready) checks all that was asked for and needs no answer of a host, and begins a run. V(asked) lists the hosts outside of the run to ask for their
+        groups, V(left_behind) the leases that stopped runs left, V(taken_over) keeps what came of one. V(plan) plans the waves, V(select) claims hosts of the
+        next wave, V(record) keeps what came of it. V(report) writes the record.
+    type: str
+    choices: [ready, asked, left_behind, taken_over, plan, select, record, report]
+    required: true
+  scope:
+    description: Whether the plan is one of a whole run or of one play, or, for V(report), whichever was last.
+    type: str
+    choices: [run, play, last]
+    default: run
+  kind:
+    description: With O(state=ready), what kind of run the record says it is.
+    type: str
+    default: patch
+  hosts:
+    description: With O(state=ready), the hosts that the run may touch.
+    type: list
+    elements: str
+  who:
+    description: With O(state=ready), who runs it, by default the user.
+    type: str
+  options:
+    description: With O(state=ready), the options of role P(rebootless.ksplice.rolling#role).
+    type: dict
+    default: {}
+  taken:
+    description: With O(state=taken_over), the lease.
+    type: dict
+  results:
+    description: With O(state=taken_over), what the tasks registered that took it over.
+    type: dict
+  directory:
+    description: Where the record is written. With O(state=ready) the directory is made (mode 0750).
+    type: path
+  template:
+    description: With O(state=report), Jinja template of the page. Everything put into it is escaped.
+    type: path
+  stats:
+    description: With O(state=report), whether to leave the summary as C(ksplice_summary) in the statistics of the run, where AWX finds it.
+    type: bool
+    default: true
+author:
+  - rebootless.ksplice contributors (@rebootless)
+"""
+
+EXAMPLES = r"""
+- name: Check what is asked for, before any host is asked anything
+  rebootless.ksplice.rollout:
+    state: ready
+    kind: status
+    hosts: "{{ ansible_play_hosts_all }}"
+    directory: /var/lib/awx/ksplice-report
+  run_once: true
+"""
+
+RETURN = r"""
+msg:
+  description: With O(state=plan) and O(state=report), what a person reads.
+  type: list
+  elements: str
+  returned: success
+summary:
+  description: With O(state=report), the numbers of the record.
+  type: dict
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "state": {
+                "type": "str",
+                "required": True,
+                "choices": [
+                    "ready",
+                    "asked",
+                    "left_behind",
+                    "taken_over",
+                    "plan",
+                    "select",
+                    "record",
+                    "report",
+                ],
+            },
+            "scope": {"type": "str", "choices": ["run", "play", "last"], "default": "run"},
+            "kind": {"type": "str", "default": "patch"},
+            "hosts": {"type": "list", "elements": "str"},
+            "who": {"type": "str"},
+            "options": {"type": "dict", "default": {}},
+            "taken": {"type": "dict"},
+            "results": {"type": "dict"},
+            "directory": {"type": "path"},
+            "template": {"type": "path"},
+            "stats": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    module.fail_json(
+        msg="rollout runs on the controller: its action plugin was not found. Install the "
+        "collection as a whole."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What the action plugins share that ask a host something in one round trip."""
+
+from __future__ import annotations
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import host_program, schema
+
+
+class HostAction(ActionBase):
+    """A task whose work on the host is C(answer) of a module of module_utils.
+
+    Only an asynchronous task, and a host that the round trip does not get through to, is asked by
+    the module of the same name.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = True
+
+    NAME = ""  # of the module
+    WORK = ""  # the module of module_utils
+    ARGUMENTS: dict = {}
+    REQUIRED_IF: list = []
+    # Makes of an answer what may come into this process.
+    checked = staticmethod(schema.text)
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        validated = ArgumentSpecValidator(self.ARGUMENTS, required_if=self.REQUIRED_IF).validate(
+            self._task.args
+        )
+        if validated.error_messages:
+            words = "; ".join(message.rstrip(".") for message in validated.error_messages)
+            return dict(
+                result,
+                failed=True,
+                msg=f"{self.NAME} cannot take these arguments: {words}. The host was not asked.",
+            )
+        if self._task.async_val:
+            return self._execute_module(
+                f"rebootless.ksplice.{self.NAME}", task_vars=task_vars, wrap_async=True
+            )
+        return dict(result, **self.perform(validated.validated_parameters, task_vars))
+
+    def perform(self, params, task_vars):
+        """The task with its arguments validated: the result."""
+        return self.ask(params, task_vars)
+
+    def ask(self, params, task_vars):
+        """What the host answers, as far as it is as the module gives it; else C(failed) and C(msg)."""
+        try:
+            said = host_program.ask(self, self.WORK, params, task_vars)
+        except host_program.Unreachable:
+            raise
+        except host_program.Unanswered as unanswered:
+            said = self._by_module(params, task_vars)
+            if said.get("unreachable"):
+                raise host_program.Unreachable(str(said.get("msg"))) from None
+            if said.get("failed") and "module_stdout" in said:
+                said = {"failed": True, "msg": f"The host gave no answer ({unanswered})."}
+        try:
+            if not isinstance(said, dict):
+                raise schema.Misfit("The host's answer is not a mapping.")
+            if said.get("failed") and set(said) <= {"failed", "msg", "changed", "invocation"}:
+                return {"failed": True, "msg": schema.text(said.get("msg"), "its message")}
+            return self.checked(said)
+        except schema.Misfit as misfit:
+            return {"failed": True, "msg": str(misfit), "misfit": True}
+
+    def _by_module(self, params, task_vars):
+        return self._execute_module(
+            f"rebootless.ksplice.{self.NAME}", module_args=params, task_vars=task_vars
+        )

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Writes the record and its page into a directory of the controller's."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record
+
+
+def make(directory):
+    """Have the directory: now, and not when the work is done and cannot be told.
+
+    :returns: whether it was made.
+    """
+    with _Failure(directory):
+        changed = not os.path.isdir(directory)
+        # The record tells which CVEs are open where: not for every user of the controller. A directory that is there keeps its mode.
+        os.makedirs(directory, mode=0o750, exist_ok=True)
+        return changed
+
+
+def write(directory, document, template):
+    """Write record.json and report.html.
+
+    :param template: path of the page's Jinja template.
+    """
+    make(directory)
+    with _Failure(directory):
+        with open(template, encoding="utf-8") as file:
+            page = record.page(document, file.read())
+        text = json.dumps(document, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
+        _replace(directory, "record.json", text)
+        _replace(directory, "report.html", page)
+
+
+class _Failure:
+    """Tells what cannot be written as a failure of the task."""
+
+    def __init__(self, directory):
+        self.directory = os.path.abspath(directory)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, _kind, error, _trace):
+        if isinstance(error, OSError):
+            raise AnsibleActionFail(
+                f"The report cannot be written to {self.directory}: {error.strerror} "
+                f"({error.filename}). What an earlier run left there is as it was. Give another "
+                "directory (ksplice_report_directory)."
+            ) from error
+
+
+def _replace(directory, name, text):
+    """Write a file that nobody ever sees half of."""
+    descriptor, path = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
+    try:
+        # What a host said in no known encoding must not cost the others their record.
+        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o640)
+            os.fsync(file.fileno())
+        os.replace(path, os.path.join(directory, name))
+    except BaseException:
+        os.unlink(path)
+        raise
