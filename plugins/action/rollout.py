@@ -195,14 +195,7 @@ class ActionModule(ActionBase):
         parts = rollout.slices(planned, known, options) if "error" not in planned else []
         for part in parts:
             self.files.write(f"slice-{part['number']}.json", part)
-        # Whoever is skipped by the plan is not done with success either where it could not be asked.
-        hosts = dict(progress["hosts"])
-        for name, why in planned["left"].items():
-            verdict = planned["planned_hosts"][name]["verdict"]
-            ok = verdict not in ("unreachable", "unknown")
-            build = planned["planned_hosts"][name]["build"]
-            hosts.setdefault(name, {"claimed": False, "ok": ok, "build": build, "reason": why})
-        self.files.write("progress.json", dict(progress, hosts=hosts))
+        self.files.write("progress.json", turns.planned(progress, planned))
         self.files.write("plan.json", planned)
         self.files.write("options.json", dict(options, max_failures=planned["max_failures"]))
         self.files.write("wave.json", 0)
@@ -264,7 +257,7 @@ class ActionModule(ActionBase):
         number = self.files.read("wave.json")
         part, hostvars = self.files.read(f"slice-{number}.json"), self.task_vars["hostvars"]
         chosen, outcomes = self.files.read(f"chosen-{number}.json"), {}
-        times = {"claimed": turns.iso(rollout.when(chosen["at"]).timestamp()), "now": now(True)}
+        times = {"claimed": turns.iso(rollout.when(chosen["at"]).timestamp()), "now": turns.iso(time.time())}
         for index, (name, choice) in enumerate(chosen["hosts"].items()):
             result, released, variables = None, {}, hostvars[name]
             if "token" in choice:
@@ -284,7 +277,7 @@ class ActionModule(ActionBase):
             if result and result.get("turn"):
                 self._after(outcome, name, choice, result, variables, released)
         self.files.write(f"outcomes-{number}.json", outcomes)
-        progress = turns.note(self.files.read("progress.json"), part, outcomes, now(True))
+        progress = turns.note(self.files.read("progress.json"), part, outcomes, times["now"])
         self.files.write("progress.json", progress)
         return {}
 

@@ -85,7 +85,7 @@ class ActionModule(HostAction):
         for place in run_files.results(task_vars, "balancers", claimed["token"]):
             if not place.get("done"):
                 why = turns.one_line(place.get("msg"), "The task returned no result.")
-                judged = {"reason": f"Not patched, as a balancer did not drain it: {why}"}
+                judged = {"reason": f"Not patched, as it could not be drained: {why}"}
                 judged.update(reason_code="not_drained", known=[])
                 return dict(said, judged=judged)
         asked = {"state": "begun", "order": turns.order(claimed, judged["known"])}

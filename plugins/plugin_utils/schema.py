@@ -355,7 +355,6 @@ FACTS = also(
     updates=also(
         installed=optional(listed(KNOWN)),
         available=optional(listed(KNOWN)),
-        superseded=optional(listed(KNOWN)),
     ),
     cves=also(fixed=optional(listed(text)), open=optional(listed(text))),
     checked_at=optional(text),

@@ -62,6 +62,16 @@ def begun():
     return {"hosts": {}, "proven": {}, "banned": {}, "ended": None}
 
 
+def planned(progress, plan):
+    """The progress once a plan is made: whoever could not be asked counts as without success."""
+    hosts = dict(progress["hosts"])
+    for name in plan["left"]:
+        known = plan["planned_hosts"][name]
+        ok = known["verdict"] not in ("unreachable", "unknown")
+        hosts.setdefault(name, {"claimed": False, "ok": ok, "build": known["build"]})
+    return dict(progress, hosts=hosts)
+
+
 # ---- before the leases ----
 
 
@@ -367,14 +377,16 @@ def outcome(part, name, chosen, result, released, times):
     }
     if chosen["reason"]:
         return found
-    if not result:
-        # Ansible ran its tasks no further: the host is as far as nobody knows.
-        return dict(
-            found, ok=False, reason_code="no_answer", reason="The task returned no result.",
-        )
+    # Without a result Ansible ran its tasks no further, and the host is as far as nobody knows.
+    result = result or {}
     judged = result.get("judged")
     if judged and judged["reason"]:
-        return dict(found, reason=judged["reason"], reason_code=judged["reason_code"])
+        found.update(reason=judged["reason"], reason_code=judged["reason_code"])
+        if judged["reason_code"] == "not_drained":
+            # Whose balancer would not drain it is a trouble of its own, and not its peers' turn.
+            found.update(taken=True, ok=False, seen=True, verdict=None)
+            found.update(started=times["claimed"], ended=times["now"])
+        return found
     found.update(taken=True, canary=chosen["canary"], started=times["claimed"], ended=times["now"])
     turn = result.get("turn")
     if turn is None:
@@ -390,7 +402,7 @@ def outcome(part, name, chosen, result, released, times):
                 started=None,
                 ended=None,
             )
-        lost = bool(result.get("unreachable"))
+        lost = bool(result.get("unreachable_host"))
         return dict(
             found,
             ok=False,

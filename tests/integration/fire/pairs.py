@@ -226,8 +226,8 @@ class Pairs(real_hosts.Lab):
         return json.loads(path.read_text())["leases"] if path.exists() else []
 
     def marks(self, name):
-        path = Path(self.root(name)) / "var/lib/rebootless-ksplice/drained.json"
-        return json.loads(path.read_text()) if path.exists() else []
+        path = Path(self.root(name)) / "var/lib/rebootless-ksplice/journal.json"
+        return json.loads(path.read_text().splitlines()[0])["drained"] if path.exists() else []
 
     # ---- faults, and the way back ------------------------------------------------------------------------------------
 

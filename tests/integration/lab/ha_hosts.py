@@ -343,11 +343,10 @@ class HaLab(Lab):
         return next(int(row[6]) for row in rows if len(row) > 6 and row[3] == server)
 
     def marks(self, name):
-        return json.loads(
-            self.shell(
-                name, "cat /var/lib/rebootless-ksplice/drained.json 2>/dev/null || echo '[]'"
-            )
-        )
+        """The saved states of the drains on a host, in full: the second line of its journal."""
+        path = "/var/lib/rebootless-ksplice/journal.json"
+        text = self.shell(name, f"tail -n 1 {path} 2>/dev/null")
+        return json.loads(text)["drained"] if text.strip() else []
 
     def ha(self, host, module, *steps):
         """The results of tasks of one module, one for each mapping of options; text between them is for the shell, and must not fail."""

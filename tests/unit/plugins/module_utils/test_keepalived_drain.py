@@ -15,6 +15,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
     keepalived as keepalived_drain,
 )
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups as ha_groups
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import journal
 
 PATH = "/etc/keepalived/keepalived.conf"
 CONF = """vrrp_script chk {
@@ -106,10 +107,10 @@ class Host:
         )
 
     def marks(self):
-        return json.loads(self.text("/var/lib/rebootless-ksplice/drained.json"))
+        return journal.Journal(self.root).read()["drained"]
 
     def set_marks(self, marks):
-        self.write(json.dumps(marks), "/var/lib/rebootless-ksplice/drained.json")
+        journal.Journal(self.root).change(lambda document: dict(document, drained=marks))
 
 
 @pytest.fixture
