@@ -21,11 +21,11 @@ if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
 from uptrack_lab import agent, scenario_check, server, texts  # noqa: E402
-from uptrack_lab import config as configs
-from uptrack_lab import kernel as kernels
-from uptrack_lab import options as opts
+from uptrack_lab import config as configs  # noqa: E402
+from uptrack_lab import kernel as kernels  # noqa: E402
+from uptrack_lab import options as opts  # noqa: E402
 from uptrack_lab import scenario as scenarios  # noqa: E402
-from uptrack_lab import world as w
+from uptrack_lab import world as w  # noqa: E402
 
 ScenarioError = scenarios.ScenarioError
 

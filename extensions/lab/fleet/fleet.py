@@ -27,11 +27,10 @@ for folder in (HERE, os.path.join(LAB, "packages"), os.path.join(LAB, "agent")):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
+import build  # noqa: E402
 import emulated_host  # noqa: E402
 import kernels  # noqa: E402
 import tree  # noqa: E402
-
-import build  # noqa: E402
 
 KEY = "0123456789abcdef" * 4  # the access key that the emulated service takes
 CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")

@@ -7,7 +7,9 @@ from __future__ import annotations
 import re
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import drains as drain_targets
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    drains as drain_targets,
+)
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks as gate_checks
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import window as windows
 from extent import rounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zoneinfo import ZoneInfo
 
 
 def closed(now, window=None, **more):
