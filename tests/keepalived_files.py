@@ -153,11 +153,11 @@ class Writer:
         )
         inside = [f"{address}{self.random.choice(['', '/24', '/32 dev eth0', ' label eth0:v'])}"]
         if self.chance(3):
-            inside += ["@other 203.0.113.9", "@me 203.0.113.%d" % self.random.randrange(1, 250)]
+            inside += ["@other 203.0.113.9", f"@me 203.0.113.{self.random.randrange(1, 250)}"]
         if self.chance(5):
-            inside += ["~SEQ(n, %d, 3) 203.0.114.${n}" % self.random.choice([1, 2])]
+            inside += [f"~SEQ(n, {self.random.choice([1, 2])}, 3) 203.0.114.${{n}}"]
         if block.endswith("excluded"):
-            parts.append("virtual_ipaddress {\n    198.18.3.%d\n}" % self.random.randrange(1, 250))
+            parts.append(f"virtual_ipaddress {{\n    198.18.3.{self.random.randrange(1, 250)}\n}}")
         parts.append(
             block
             + self.random.choice([" {\n", "\n{\n", "{\n"])
@@ -166,8 +166,7 @@ class Writer:
         )
         if self.chance(4):
             parts.append(
-                "unicast_peer {\n    192.0.2.12\n    192.0.2.%d # other\n}"
-                % self.random.randrange(13, 99)
+                f"unicast_peer {{\n    192.0.2.12\n    192.0.2.{self.random.randrange(13, 99)} # other\n}}"
             )
         parts += list(more)
         self.random.shuffle(parts)
@@ -193,7 +192,7 @@ class Writer:
     def numbers(self):
         return (
             self.random.randrange(1, 256),
-            "10.%d.%d.%d" % tuple(self.random.randrange(1, 250) for _part in range(3)),
+            ".".join(["10", *(str(self.random.randrange(1, 250)) for _part in range(3))]),
             self.random.randrange(1, 256),
         )
 
@@ -263,11 +262,11 @@ class Writer:
                 self.random.choice(["$PRI", "${PRI}", "130"]),
             ),
         )
-        lines.append("$PRI=%d" % self.random.randrange(1, 250))
+        lines.append(f"$PRI={self.random.randrange(1, 250)}")
         for number in self.random.sample(range(1, 250), self.random.randrange(1, 4)):
             lines += (
                 [f"$NUM={number}"]
-                + (["$PRI=%d" % self.random.randrange(1, 250)] if self.chance(2) else [])
+                + ([f"$PRI={self.random.randrange(1, 250)}"] if self.chance(2) else [])
                 + [self.random.choice([f"${name}", f"${{{name}}}"])]
             )
         return lines

@@ -35,6 +35,6 @@ def make_host(tmp_path, program_dir):
         }
         scenario.update(changes)
         made.append(None)
-        return Host(tmp_path / ("host%d" % len(made)), scenario, program_dir)
+        return Host(tmp_path / f"host{len(made)}", scenario, program_dir)
 
     return make

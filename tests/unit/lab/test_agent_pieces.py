@@ -25,7 +25,7 @@ def catalogues(draw):
         )
         updates.append(
             {
-                "id": "u%d" % place,
+                "id": f"u{place}",
                 "requires": draw(pick),
                 "supersedes": draw(pick),
                 "effective": None,

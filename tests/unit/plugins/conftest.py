@@ -23,7 +23,7 @@ KERNEL = {
 
 def update(ident, name, minor=None, **more):
     effective = (
-        {"release": "5.15.0-%d.167.6.el9uek.x86_64" % minor, "version": KERNEL["version"]}
+        {"release": f"5.15.0-{minor}.167.6.el9uek.x86_64", "version": KERNEL["version"]}
         if minor
         else None
     )
@@ -162,7 +162,7 @@ def make_host(tmp_path, program):
 
     def make(**scenario):
         count.append(1)
-        return Host(tmp_path / ("host%d" % len(count)), scenario, program)
+        return Host(tmp_path / f"host{len(count)}", scenario, program)
 
     return make
 

@@ -72,7 +72,7 @@ def run(world, scenario, command, options, shown):
     try:
         status = Run(world, scenario, command, options, console, arguments=shown[1:]).go()
     finally:
-        console.event("run ended: status %d" % status)
+        console.event(f"run ended: status {status}")
     return status
 
 
@@ -235,9 +235,9 @@ class Run(object):
         backoff = number_in(self.world.read(w.CACHE + "/backoff"))
         if backoff > 1:
             counter = (number_in(self.world.read(w.CACHE + "/backoff-counter")) + 1) % backoff
-            self.world.write(w.CACHE + "/backoff-counter", "%d\n" % counter)
+            self.world.write(w.CACHE + "/backoff-counter", f"{counter}\n")
             if counter:
-                self.console.log("INFO", "backing off: %d of %d" % (counter, backoff))
+                self.console.log("INFO", f"backing off: {counter} of {backoff}")
                 return True
         if self.scenario["cron_sleep"]:
             import random
@@ -336,7 +336,7 @@ class Run(object):
         if answer.get("RegenerateCron"):
             write_crontab(self.world)
         if "Backoff" in answer:
-            self.world.write(w.CACHE + "/backoff", "%d\n" % answer["Backoff"])
+            self.world.write(w.CACHE + "/backoff", f"{answer['Backoff']}\n")
             self.world.write(w.CACHE + "/backoff-counter", "0\n")
         if "Error" in answer:
             raise Stop(answer["Error"]["Code"], answer["Error"]["Message"])
@@ -761,7 +761,7 @@ class Run(object):
         except recs.BadSignature:
             raise Stop(1, texts.bad_signature())
         if options.count:
-            self.console.answer("%d" % len(self.known_applied()))
+            self.console.answer(f"{len(self.known_applied())}")
             return 0
         self.say_alert()
         self.require_sysfs()
@@ -893,7 +893,7 @@ class Run(object):
     def debug_log(self):
         """All that was said, as text; as bytes where something of it is not text."""
         log = "".join(
-            "%s %-8s %s\n" % (w.utc(moment)[:-3].replace(".", ","), level, words)
+            f"{w.utc(moment)[:-3].replace('.', ',')} {level:<8} {words}\n"
             for moment, level, words in self.history
         ).encode("utf-8", "surrogateescape")
         try:
@@ -1043,6 +1043,8 @@ def write_crontab(world):
     minute = ord(os.urandom(1)) % 30
     world.write(
         w.CRON,
-        "# Runs the Ksplice Uptrack client.\n%d,%d * * * * root [ -x /usr/sbin/uptrack-upgrade ] && "
-        "/usr/sbin/uptrack-upgrade --cron\n" % (minute, minute + 30),
+        (
+            f"# Runs the Ksplice Uptrack client.\n{minute},{minute + 30} * * * * root [ -x /usr/sbin/uptrack-upgrade ] && "
+            "/usr/sbin/uptrack-upgrade --cron\n"
+        ),
     )

@@ -47,7 +47,7 @@ class Console(object):
         self.log("EVENT", words)
 
     def log(self, name, words):
-        opening = "%s [%d] %s: " % (w.utc(time.time()), os.getpid(), name)
+        opening = f"{w.utc(time.time())} [{os.getpid()}] {name}: "
         lines = "".join(opening + line + "\n" for line in words.split("\n"))
         os.write(self.log_handle, lines.encode("utf-8", "surrogateescape"))
 
@@ -74,8 +74,8 @@ def rotate(path):
     except OSError:
         return
     for number in range(BACKUPS, 0, -1):
-        older = "%s.%d" % (path, number)
-        newer = "%s.%d" % (path, number - 1) if number > 1 else path
+        older = f"{path}.{number}"
+        newer = f"{path}.{number - 1}" if number > 1 else path
         if os.path.exists(newer):
             os.rename(newer, older)
 

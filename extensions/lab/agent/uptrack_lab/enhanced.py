@@ -235,7 +235,7 @@ def user(world, scenario, request):
     except w.LockHeld:
         console.say(texts.lock_held(), ERROR)
     finally:
-        console.event("run ended: status %d" % status)
+        console.event(f"run ended: status {status}")
     return status
 
 
@@ -284,7 +284,7 @@ def _list_targets(scenario, console):
     for target in scenario["user_space"]["targets"]:
         lines.append("{}:".format(target["name"]))
         lines += [
-            " - %s (%d)" % (process["name"], process["pid"])
+            f" - {process['name']} ({process['pid']})"
             for process in scenario["user_space"]["processes"]
             if process["target"] == target["name"]
         ]
@@ -298,7 +298,7 @@ def _user_show(scenario, request, console, processes, data):
     lines = [] if request.pid is not None else ["Ksplice user-space updates:"]
     for process in processes:
         there = installed_in(process, data)
-        lines.append("%s (%d)" % (process["name"], process["pid"]))
+        lines.append(f"{process['name']} ({process['pid']})")
         lines += [
             "  {} [{}]: {}".format(sign, update["id"], update["name"])
             for update in updates_of(scenario, process)
@@ -330,7 +330,7 @@ def _user_steps(scenario, request, console, processes, data):
 
 
 def _of_process(process, update):
-    return "[%s]: %s in %s (%d)" % (update["id"], update["name"], process["name"], process["pid"])
+    return f"[{update['id']}]: {update['name']} in {process['name']} ({process['pid']})"
 
 
 def _user_work(state, console, steps):
@@ -343,13 +343,7 @@ def _user_work(state, console, steps):
                     "Ksplice was unable to load the update as the target process is in a mount "
                     "namespace or root of its own, where the update's files cannot be seen."
                 )
-                + "\n%s\n  %s %s (%d)"
-                % (
-                    NOT_IN_NAMESPACE,
-                    tree_sign(caller_environment()),
-                    process["name"],
-                    process["pid"],
-                ),
+                + f"\n{NOT_IN_NAMESPACE}\n  {tree_sign(caller_environment())} {process['name']} ({process['pid']})",
                 ERROR,
             )
             status = 1

@@ -32,7 +32,7 @@ def attempt(world, layout, update_id, verb, problem, seconds):
         world.write(place + "/abort_cause", problem["abort"] + "\n", 0o400)
         world.write(
             place + "/conflicts",
-            "".join("%s %d\n" % (name, pid) for name, pid in problem["processes"]),
+            "".join(f"{name} {pid}\n" for name, pid in problem["processes"]),
             0o400,
         )
     return False

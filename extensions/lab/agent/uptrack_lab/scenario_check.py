@@ -113,7 +113,7 @@ def list_of(check):
     def check_list(value, where):
         if not isinstance(value, list):
             raise _Bad(where, f"must be a list in [ ], not {_shown(value)}")
-        return [check(item, "%s[%d]" % (where, place)) for place, item in enumerate(value)]
+        return [check(item, f"{where}[{place}]") for place, item in enumerate(value)]
 
     return check_list
 
@@ -128,8 +128,7 @@ def mapping(keys, fill=True):
             if key not in keys:
                 raise _Bad(
                     _join(where, key),
-                    "there is no such key%s"
-                    % (_meant(key, keys) or ("; there are: {}".format(", ".join(sorted(keys))))),
+                    f"there is no such key{_meant(key, keys) or ('; there are: {}'.format(', '.join(sorted(keys))))}",
                 )
         result = {}
         for key, (check_one, default) in keys.items():
@@ -456,14 +455,14 @@ def check(raw, source="scenario"):
         scenario = _SCENARIO(raw, "")
         _check_catalogue(scenario["updates"], "updates")
         for place, other in enumerate(scenario["other_kernels"]):
-            _check_catalogue(other["updates"], "other_kernels[%d].updates" % place)
+            _check_catalogue(other["updates"], f"other_kernels[{place}].updates")
         known = {update["id"] for update in scenario["updates"]}
         _refer(scenario["installed"], known, "installed")
         for place, failure in enumerate(scenario["failures"]):
-            _refer_one(failure["id"], known, "failures[%d].id" % place)
+            _refer_one(failure["id"], known, f"failures[{place}].id")
         for place, one in enumerate(scenario["installed"]):
             if one in scenario["installed"][:place]:
-                raise _Bad("installed[%d]" % place, f"'{one}' is there twice; take one out")
+                raise _Bad(f"installed[{place}]", f"'{one}' is there twice; take one out")
     except _Bad as bad:
         raise ScenarioError("{}: {}: {}".format(source, bad.where or "the whole", bad.what))
     return scenario
@@ -484,18 +483,15 @@ def _check_catalogue(updates, where):
     for place, update in enumerate(updates):
         if update["id"] in known:
             raise _Bad(
-                "%s[%d].id" % (where, place),
-                "'%s' is already that of %s[%d]; give each update its own"
-                % (update["id"], where, known[update["id"]]),
+                f"{where}[{place}].id",
+                f"'{update['id']}' is already that of {where}[{known[update['id']]}]; give each update its own",
             )
         known[update["id"]] = place
     for place, update in enumerate(updates):
         for key in ("requires", "supersedes"):
-            _refer(update[key], known, "%s[%d].%s" % (where, place, key))
+            _refer(update[key], known, f"{where}[{place}].{key}")
             if update["id"] in update[key]:
-                raise _Bad(
-                    "%s[%d].%s" % (where, place, key), "names the update itself; take it out"
-                )
+                raise _Bad(f"{where}[{place}].{key}", "names the update itself; take it out")
     _refuse_circles(updates, known, where)
 
 
@@ -507,7 +503,7 @@ def _refuse_circles(updates, known, where):
         if not free:
             first = min(left, key=known.get)
             raise _Bad(
-                "%s[%d].requires" % (where, known[first]),
+                f"{where}[{known[first]}].requires",
                 f"leads back to '{first}' itself; break the circle",
             )
         for one in free:
@@ -516,7 +512,7 @@ def _refuse_circles(updates, known, where):
 
 def _refer(ids, known, where):
     for place, one in enumerate(ids):
-        _refer_one(one, known, "%s[%d]" % (where, place))
+        _refer_one(one, known, f"{where}[{place}]")
 
 
 def _refer_one(one, known, where):

@@ -107,7 +107,7 @@ def transient():
 
 
 def status_http(code):
-    return fill("Unexpected error communicating with the server. (HTTP code %d)" % code)
+    return fill(f"Unexpected error communicating with the server. (HTTP code {code})")
 
 
 def unsupported(kernel):
@@ -124,8 +124,8 @@ def unsupported(kernel):
 def list_http(code):
     return (
         "Unexpected error connecting to the Ksplice Uptrack server.\n"
-        "The web server returned HTTP code %d.  If this error persists,\n"
-        "please contact %s." % (code, SUPPORT)
+        f"The web server returned HTTP code {code}.  If this error persists,\n"
+        f"please contact {SUPPORT}."
     )
 
 
@@ -178,8 +178,8 @@ def no_sysfs():
 
 def new_updates(certain):
     return (
-        "New updates %s available. Please re-run Uptrack with a network connection available\n"
-        "to view and install them" % ("are" if certain else "may be")
+        f"New updates {'are' if certain else 'may be'} available. Please re-run Uptrack with a network connection available\n"
+        "to view and install them"
     )
 
 
@@ -215,7 +215,7 @@ def failure(problem, verb):
         return (
             _with_lines(
                 told.format(verb, SUPPORT),
-                ["  - %s (pid %d)" % (name, pid) for name, pid in problem["processes"]],
+                [f"  - {name} (pid {pid})" for name, pid in problem["processes"]],
             )
             + "\n"
         )

@@ -75,7 +75,7 @@ class World(object):
 def write_atomic(path, text, mode=0o644):
     """Readers see the old file or the new one, never half of one."""
     folder, name = os.path.split(path)
-    temporary = "%s/.%s.%d" % (folder, name, os.getpid())
+    temporary = f"{folder}/.{name}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
         handle = os.open(temporary, flags, mode)
@@ -202,4 +202,4 @@ def utc(seconds):
     """`2026-11-22 03:10:05.123456`: how log lines and state files write a moment."""
     whole = int(seconds // 1)
     micro = int((seconds - whole) * 1000000)
-    return "%s.%06d" % (time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(whole)), micro)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(whole))}.{micro:06d}"

@@ -796,7 +796,7 @@ class Model:
         )
         for night in range(len(self.members) + 2):
             ledgers = [self.age(ledger, LEAPS) for ledger in ledgers]
-            run, codes = self.fresh("night%d" % night, host), list(out)
+            run, codes = self.fresh(f"night{night}", host), list(out)
             while run.pc not in GONE:
                 before = run
                 place = self.places[self.next_message(run)[0]]

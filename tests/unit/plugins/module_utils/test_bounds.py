@@ -261,7 +261,7 @@ def cost(read, text):
 @pytest.fixture(autouse=True)
 def no_hang():
     def hang(_number, _frame):
-        raise AssertionError("still at work after %d s" % HANG)
+        raise AssertionError(f"still at work after {HANG} s")
 
     before = signal.signal(signal.SIGALRM, hang)
     signal.alarm(10 * HANG)

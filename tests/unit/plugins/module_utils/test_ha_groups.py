@@ -55,12 +55,12 @@ class Host:
         exe=None,
     ):
         """A keepalived that runs. Its root is the host's own or that of a container."""
-        here = "/proc/%d/" % pid
+        here = f"/proc/{pid}/"
         self.write(here + "comm", name + "\n")
-        self.write(here + "stat", "%d (keepalived) S %d 1 1 0 -1 4194560\n" % (pid, parent))
+        self.write(here + "stat", f"{pid} (keepalived) S {parent} 1 1 0 -1 4194560\n")
         self.write(here + "cmdline", "\0".join([program] + words) + "\0")
         self.write(here + "net/raw", RAW if vrrp else RAW.split("\n", 1)[0] + "\n")
-        self.link(here + "fd/13", "socket:[%d]" % (4711 if vrrp else 4712))
+        self.link(here + "fd/13", f"socket:[{4711 if vrrp else 4712}]")
         self.link(here + "cwd", "/")
         if exe:
             self.link(here + "exe", exe)

@@ -174,12 +174,7 @@ def group_of(text, *held):
 
 def instance(name, router_id, addresses, more="", kind="virtual_ipaddress"):
     block = "{} {{\n{}\n}}\n".format(kind, "\n".join(addresses)) if addresses else ""
-    return "vrrp_instance %s {\ninterface eth0\nvirtual_router_id %d\n%s\n%s}\n" % (
-        name,
-        router_id,
-        more,
-        block,
-    )
+    return f"vrrp_instance {name} {{\ninterface eth0\nvirtual_router_id {router_id}\n{more}\n{block}}}\n"
 
 
 def test_both_members_of_a_pair_come_to_the_same_name_whatever_else_differs():

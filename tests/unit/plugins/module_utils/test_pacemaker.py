@@ -62,12 +62,8 @@ def resource(name, *nodes, **more):
         **more,
     )
     inside = "".join(f'<node name="{one}" id="1" cached="true"/>' for one in nodes)
-    return '<resource id="%s" %s nodes_running_on="%d">%s</resource>' % (
-        name,
-        " ".join('{}="{}"'.format(*one) for one in sorted(told.items())),
-        len(nodes),
-        inside,
-    )
+    attributes = " ".join(f'{key}="{value}"' for key, value in sorted(told.items()))
+    return f'<resource id="{name}" {attributes} nodes_running_on="{len(nodes)}">{inside}</resource>'
 
 
 def clone(name, *inside, **more):
@@ -230,7 +226,7 @@ def test_what_must_move_and_when_it_has_moved():
 def test_bundles():
     def bundle(*replicas):
         inside = "".join(
-            '<replica id="%d">%s</replica>' % (number, "".join(one))
+            f'<replica id="{number}">{"".join(one)}</replica>'
             for number, one in enumerate(replicas)
         )
         return f'<bundle id="b" type="podman" image="i" unique="false" managed="true" failed="false">{inside}</bundle>'
@@ -285,7 +281,7 @@ def test_a_clone_that_runs_on_one_node_is_a_service_there():
 
 def test_replicas_of_a_bundle_on_one_node_are_a_service_there():
     replicas = "".join(
-        '<replica id="%d">%s</replica>' % (number, resource("b-podman-%d" % number, "n1"))
+        f'<replica id="{number}">{resource(f"b-podman-{number}", "n1")}</replica>'
         for number in (0, 1)
     )
     found = pacemaker.nodes(cluster(BOTH, [f'<bundle id="b" type="podman">{replicas}</bundle>']))

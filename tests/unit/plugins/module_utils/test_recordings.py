@@ -140,8 +140,7 @@ class Recorded:
         ).stdout.decode("utf-8", "surrogateescape")
         assert KEY not in "".join(answer.split())
         return "\n".join(
-            "@now %d" % self.now if line.startswith("@now ") else line
-            for line in answer.split("\n")
+            f"@now {self.now}" if line.startswith("@now ") else line for line in answer.split("\n")
         )
 
     def facts(self, *how):
@@ -162,10 +161,9 @@ def test_the_honest_verdict(lay, name):
     seen = host.facts()
     wanted = host.recording["honest_verdict"]
     waiting = len((seen["updates"]["available"] or []) + (seen["updates"]["superseded"] or []))
-    assert seen["verdict"] in wanted.split("|") or "%s:%d" % (
-        seen["verdict"],
-        waiting,
-    ) in wanted.split("|"), seen["reason"]
+    assert seen["verdict"] in wanted.split("|") or f"{seen['verdict']}:{waiting}" in wanted.split(
+        "|"
+    ), seen["reason"]
     assert (
         seen["reason"]
         and sorted(update["id"] for update in seen["updates"]["installed"])
@@ -434,7 +432,7 @@ def test_failures_of_another_kind(lay, code, message, words):
     text = host.read(host.state + "results")
     text = re.sub(
         r"Result:\n.*(?=Results format)",
-        "Result:\n  Code: %d\n  Failed: []\n  Message: '%s'\n  Succeeded: []\n" % (code, message),
+        f"Result:\n  Code: {code}\n  Failed: []\n  Message: '{message}'\n  Succeeded: []\n",
         text,
         flags=re.S,
     )
@@ -529,7 +527,7 @@ def test_what_the_agent_refuses_in_its_configuration(lay, change, line, words):
     os.utime(host.path("etc/uptrack/uptrack.conf"), (1, 1))
     seen = host.facts()
     assert seen["verdict"] == "current" and len(seen["warnings"]) == 1
-    assert "line %d " % line in seen["warnings"][0] and words in seen["warnings"][0]
+    assert f"line {line} " in seen["warnings"][0] and words in seen["warnings"][0]
     # Changed since the agent ran: nothing says that it can read it.
     os.utime(host.path("etc/uptrack/uptrack.conf"))
     os.utime(host.path(host.state + "status"), (1, 1))
@@ -588,11 +586,11 @@ def test_newest_of_odd_releases():
 @pytest.mark.parametrize(
     "line",
     [
-        "k = x%sy" % (" " * 200000),
-        "autoinstall = no%s; x" % ("\t" * 200000),
+        f"k = x{' ' * 200000}y",
+        "autoinstall = no" + "\t" * 200000 + "; x",
         "accesskey = " + "0123456789abcdef" * 10000,
-        "https_proxy = http://%s@x" % ("u:" * 60000),
-        "%sk = y" % (" " * 200000),
+        f"https_proxy = http://{'u:' * 60000}@x",
+        f"{' ' * 200000}k = y",
         "x" * 200000,
     ],
     ids=["blanks", "tabs", "key", "proxy", "indented", "word"],

@@ -146,7 +146,7 @@ def test_many_at_once_get_one_lease(tmp_path):
         statuses = in_processes(
             8,
             lambda number: int(
-                take(root, "t%d" % number, host="ab"[number % 2], member="a")["granted"]
+                take(root, f"t{number}", host="ab"[number % 2], member="a")["granted"]
             ),
         )
         assert sum(statuses) == 1 and len(task(root, "shown")["leases"]) == 1
@@ -160,8 +160,8 @@ def test_killed_while_it_writes(tmp_path):
         count = 0
         while True:
             count += 1
-            take(tmp_path, "t%d" % count, host="h", member="b", groups=[])
-            task(tmp_path, "released", token="t%d" % count)
+            take(tmp_path, f"t{count}", host="h", member="b", groups=[])
+            task(tmp_path, "released", token=f"t{count}")
 
     for moment in range(20):
         pid = os.fork()
@@ -177,10 +177,8 @@ def test_killed_while_it_writes(tmp_path):
         assert [entry["token"] for entry in found["leases"]][0] == "keep" and len(
             found["leases"]
         ) <= 2
-        assert take(tmp_path, "after%d" % moment, host="h%d" % moment, member="b", groups=[])[
-            "granted"
-        ]
-        task(tmp_path, "released", token="after%d" % moment)
+        assert take(tmp_path, f"after{moment}", host=f"h{moment}", member="b", groups=[])["granted"]
+        task(tmp_path, "released", token=f"after{moment}")
         for entry in found["leases"][1:]:
             task(tmp_path, "released", token=entry["token"])
 

@@ -48,10 +48,10 @@ def in_a_process(host):
 def agent_of(pid):
     """The agent that a module runs at the moment, or None."""
     try:
-        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
             children = [int(word) for word in file.read().split()]
         for child in children:
-            with open("/proc/%d/cmdline" % child) as file:
+            with open(f"/proc/{child}/cmdline") as file:
                 words = file.read().split("\0")
             if words[0] == "timeout":
                 return agent_of(child)
