@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-import emulated_host  # noqa: E402
 import forked_agent  # noqa: E402 - it says where the agent is
+
+# isort: split
+import emulated_host  # noqa: E402
 
 AGENT_DIR = forked_agent.AGENT
 RELEASE = "5.15.0-302.167.6.1.el9uek.x86_64"

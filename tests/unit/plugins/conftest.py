@@ -9,8 +9,10 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-import emulated_host  # noqa: E402
 import forked_agent  # noqa: E402 - it says where the agent is
+
+# isort: split
+import emulated_host  # noqa: E402
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts, probe
 
 KEY = "0123456789abcdef" * 4
