@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""make demo: rehearse the shipped fleet, then check that the record shows what its scenario must lead to.
+"""make demo: rehearse the shipped fleet, then check that the record shows what its scenario must
+lead to.
 
-Ends with 0 only if it does. The rollout itself ends with an error, as it should: one host cannot be reached, and on one
-an update will not go in.
+Ends with 0 only if it does. The rollout itself ends with an error, as it should: one host cannot be
+reached, and on one an update will not go in.
 """
 
 import json
@@ -64,7 +65,8 @@ def wrong(record, status):
     rows = {row["name"]: row for row in record["hosts"]}
     demand(
         status == 2,
-        f"the rollout ended with status {status} in place of 2, which says that hosts need a person",
+        f"the rollout ended with status {status} in place of 2, "
+        "which says that hosts need a person",
     )
     demand(
         len(record["hosts"]) == len(rows) == 24,
@@ -160,7 +162,10 @@ def main():
     print(
         f"\nDemo: {summary['hosts']} hosts in {seconds:.0f} s, "
         + ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count)
-        + f"; {summary['patched']} patched in {len(record['plan']['waves'])} waves, {summary['cves_fixed']} CVEs fixed."
+        + (
+            f"; {summary['patched']} patched in {len(record['plan']['waves'])} waves, "
+            f"{summary['cves_fixed']} CVEs fixed."
+        )
     )
     print(f"Record: {os.path.relpath(path, os.getcwd())}")
     print(f"Report: {os.path.relpath(os.path.join(RESULT, 'report.html'), os.getcwd())}")
@@ -169,7 +174,8 @@ def main():
             "The record does not show what the scenario must lead to:\n  " + "\n  ".join(found)
         )
     print(
-        "The record shows what the scenario must lead to (the three hosts that failed above are meant to)."
+        "The record shows what the scenario must lead to (the three "
+        "hosts that failed above are meant to)."
     )
 
 

@@ -7,16 +7,19 @@ DOCUMENTATION = r"""
 module: uptrack_config
 short_description: Install, configure and retire the Ksplice Uptrack agent
 description:
-  - Takes a host that never heard of Ksplice to one that is enrolled and reports itself, and back, in one task. It sets up the repository and the
-    agent, writes C(/etc/uptrack/uptrack.conf), and the file that disables the agent.
-  - The agent is found by its commands, not by package names. Repository and package are touched only where something is missing, through
-    M(ansible.builtin.rpm_key), M(ansible.builtin.yum_repository), M(ansible.builtin.dnf), M(ansible.builtin.deb822_repository)
+  - Takes a host that never heard of Ksplice to one that is enrolled and reports itself, and back,
+    in one task. It sets up the repository and the agent, writes C(/etc/uptrack/uptrack.conf), and
+    the file that disables the agent.
+  - The agent is found by its commands, not by package names. Repository and package are touched
+    only where something is missing, through M(ansible.builtin.rpm_key),
+    M(ansible.builtin.yum_repository), M(ansible.builtin.dnf), M(ansible.builtin.deb822_repository)
     and M(ansible.builtin.apt). A host that has everything costs one round trip.
   - What fails half way is taken back, so that the host ends as it was.
-  - Only what a task names is changed. Comments, order, unknown sections and keys, owner and mode stay. Sections and keys that stand
-    twice are brought together, since the agent's parsers disagree on them.
-  - The whole file is checked by the agent's own rules before it replaces the old one, because one value that the agent
-    cannot read breaks every one of its commands.
+  - Only what a task names is changed. Comments, order, unknown sections and keys, owner and mode
+    stay. Sections and keys that stand twice are brought together, since the agent's parsers
+    disagree on them.
+  - The whole file is checked by the agent's own rules before it replaces the old one, because one
+    value that the agent cannot read breaks every one of its commands.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
@@ -30,81 +33,97 @@ options:
   state:
     description:
       - V(present) brings what is missing and writes what the task names.
-      - V(absent) takes everything away, in this order - the updates out of the kernel, packages, repository and its key, cron files, configuration,
-        identity, cache and log - and ends only when the kernel itself says that nothing is loaded. If an update will not come out, everything
-        else is left as it is.
+      - V(absent) takes everything away, in this order - the updates out of the kernel, packages,
+        repository and its key, cron files, configuration, identity, cache and log - and ends only
+        when the kernel itself says that nothing is loaded. If an update will not come out,
+        everything else is left as it is.
     type: str
     choices: [present, absent]
     default: present
   edition:
     description:
-      - The edition of the agent. V(online) asks the service for updates, V(offline) takes them from packages.
+      - The edition of the agent. V(online) asks the service for updates, V(offline) takes them from
+        packages.
       - Not set, the edition that is there stays, and a host without an agent gets the online one.
-      - The editions exclude each other. They are exchanged in one transaction of the package manager, during which the agent is disabled, so that
-        the updates stay in the kernel; what has left it nevertheless is put back.
+      - The editions exclude each other. They are exchanged in one transaction of the package
+        manager, during which the agent is disabled, so that the updates stay in the kernel; what
+        has left it nevertheless is put back.
     type: str
     choices: [online, offline]
   enhanced:
-    description: Install the Enhanced client C(ksplice) too, which also patches libraries. On Oracle Linux 10 there is no other client.
+    description: Install the Enhanced client C(ksplice) too, which also patches libraries. On Oracle
+      Linux 10 there is no other client.
     type: bool
     default: false
   packages:
-    description: Names of the packages to install, in place of those that edition and release ask for, such as those of a mirror that pins versions.
+    description: Names of the packages to install, in place of those that edition and release ask
+      for, such as those of a mirror that pins versions.
     type: list
     elements: str
   updates_package:
     description:
-      - Offline edition. Have the package with the updates for the running kernel (C(uptrack-updates-) and the release). V(latest) asks the repository
-        every time.
-      - Refused unless the configuration has O(skip_apply_after_pkg_install=true), since the package would otherwise patch the kernel when it is
-        installed, behind the rollout's back.
+      - Offline edition. Have the package with the updates for the running kernel
+        (C(uptrack-updates-) and the release). V(latest) asks the repository every time.
+      - Refused unless the configuration has O(skip_apply_after_pkg_install=true), since the package
+        would otherwise patch the kernel when it is installed, behind the rollout's back.
     type: str
     choices: [present, latest]
   repository:
     description:
-      - Where packages come from. V(vendor) sets up the vendor's own repository (or a mirror of it, see O(repository_url)), which estates outside of ULN
-        use. V(platform) leaves the host's repositories alone, as they come with ULN or OCI, and says when the channel with the agent is not enabled.
-        V(none) leaves them alone without a word.
-      - V(auto) leaves them alone where the agent is there or the host runs Oracle Linux, and is V(vendor) elsewhere.
+      - Where packages come from. V(vendor) sets up the vendor's own repository (or a mirror of it,
+        see O(repository_url)), which estates outside of ULN use. V(platform) leaves the host's
+        repositories alone, as they come with ULN or OCI, and says when the channel with the agent
+        is not enabled. V(none) leaves them alone without a word.
+      - V(auto) leaves them alone where the agent is there or the host runs Oracle Linux, and is
+        V(vendor) elsewhere.
     type: str
     choices: [auto, vendor, platform, none]
     default: auto
   repository_url:
-    description: Base URL of a mirror. For yum with C($releasever) and C($basearch) as the mirror has them, for apt the directory above C(dists).
+    description: Base URL of a mirror. For yum with C($releasever) and C($basearch) as the mirror
+      has them, for apt the directory above C(dists).
     type: str
   repository_key:
-    description: Where the host fetches the repository's key (ASCII-armored), as a URL, or the key itself as text.
+    description: Where the host fetches the repository's key (ASCII-armored), as a URL, or the key
+      itself as text.
     type: str
   repository_key_fingerprint:
     description:
-      - The whole fingerprint that the key must have, in hexadecimal digits, with blanks or without. A key with another one is not installed.
-      - Needed for yum, as that key's fingerprint is not public. For apt the one that is known in public is the default.
+      - The whole fingerprint that the key must have, in hexadecimal digits, with blanks or without.
+        A key with another one is not installed.
+      - Needed for yum, as that key's fingerprint is not public. For apt the one that is known in
+        public is the default.
     type: str
   channel:
-    description: The repository id that has the agent, where it is neither ULN's nor OCI's name, such as on a host with a local mirror.
+    description: The repository id that has the agent, where it is neither ULN's nor OCI's name,
+      such as on a host with a local mirror.
     type: str
   reset_identity:
     description:
-      - Remove the machine's identity (C(/var/lib/uptrack/uuid) and C(serial)), so that hosts cloned from this one do not share it. The agent makes a new one
-        at its next run. For the preparation of images.
+      - Remove the machine's identity (C(/var/lib/uptrack/uuid) and C(serial)), so that hosts cloned
+        from this one do not share it. The agent makes a new one at its next run. For the
+        preparation of images.
     type: bool
     default: false
   timeout:
     description:
-      - Seconds after which a command of the agent (asking the service once, or taking updates out) is told to end, and ten seconds later killed. Only what
-        this task started is ended, and the result says so.
+      - Seconds after which a command of the agent (asking the service once, or taking updates out)
+        is told to end, and ten seconds later killed. Only what this task started is ended, and the
+        result says so.
     type: int
     default: 900
   check_in:
     description:
-      - When something changed, have the agent ask the service once (C(uptrack-upgrade -n)), so that the host reports itself and a wrong key shows at once.
+      - When something changed, have the agent ask the service once (C(uptrack-upgrade -n)), so that
+        the host reports itself and a wrong key shows at once.
       - A configuration whose new key the service refuses is put back as it was, and the task fails.
     type: bool
     default: true
   retries:
     description:
-      - With O(state=absent), how many times to try again when an update will not come out because its code is in use, or the service cannot be asked.
-        Taking updates out often needs several tries.
+      - With O(state=absent), how many times to try again when an update will not come out because
+        its code is in use, or the service cannot be asked. Taking updates out often needs several
+        tries.
     type: int
     default: 3
   retry_delay:
@@ -119,12 +138,15 @@ options:
     type: str
   use_hw_uuid:
     description:
-      - Identify the host by its hardware's UUID in place of C(/var/lib/uptrack/uuid). Not where machines share one.
+      - Identify the host by its hardware's UUID in place of C(/var/lib/uptrack/uuid). Not where
+        machines share one.
     type: bool
   https_proxy:
     description:
-      - The proxy, as C([protocol://][user:password@]host[:port]). It must do CONNECT. User and password are never shown.
-      - V(none) forces direct connections even if the environment names a proxy. An empty text leaves it to the environment.
+      - The proxy, as C([protocol://][user:password@]host[:port]). It must do CONNECT. User and
+        password are never shown.
+      - V(none) forces direct connections even if the environment names a proxy. An empty text
+        leaves it to the environment.
       - Null (not set) leaves the file as it is.
       - >-
         A percent sign is written doubled, as the file needs it: give the URL as it is.
@@ -147,7 +169,8 @@ options:
     type: str
   install_on_reboot:
     description:
-      - Put the saved set of updates back early at boot, into the same kernel only. The agent's default is yes.
+      - Put the saved set of updates back early at boot, into the same kernel only. The agent's
+        default is yes.
     type: bool
   upgrade_on_reboot:
     description:
@@ -161,7 +184,8 @@ options:
     type: bool
   no_rmmod:
     description:
-      - Forbid the agent to unload kernel modules that the server names. It does not cover C(rfcomm), which the agent unloads all the same.
+      - Forbid the agent to unload kernel modules that the server names. It does not cover
+        C(rfcomm), which the agent unloads all the same.
     type: bool
   suppress_ip:
     description:
@@ -169,7 +193,8 @@ options:
     type: bool
   hostname_override_file:
     description:
-      - File whose text is reported as the host's name. An empty or unreadable file breaks the agent.
+      - File whose text is reported as the host's name. An empty or unreadable file breaks the
+        agent.
     type: path
   debug_to_server:
     description:
@@ -196,7 +221,8 @@ options:
   effective_version:
     description:
       - >-
-        Offline edition: the effective version to stop at, as C(uptrack-upgrade --list-effective) prints it.
+        Offline edition: the effective version to stop at, as C(uptrack-upgrade --list-effective)
+        prints it.
     type: str
   yum_userspace_ksplice_repo_name:
     description:
@@ -205,19 +231,23 @@ options:
     type: str
   known_exploit_detection:
     description:
-      - Report attempts at known exploits (C([Known-Exploit-Detection] enabled)); needs the package C(ksplice-known-exploit-detection).
+      - Report attempts at known exploits (C([Known-Exploit-Detection] enabled)); needs the package
+        C(ksplice-known-exploit-detection).
     type: bool
   extra:
     description:
-      - Further keys, as a mapping of sections to mappings of keys. Section names are case-sensitive.
+      - Further keys, as a mapping of sections to mappings of keys. Section names are
+        case-sensitive.
       - Null removes a key, also one that has an option of its own.
     type: dict
     default: {}
   disabled:
     description:
-      - Whether C(/etc/uptrack/disable) exists. With it the agent neither installs nor removes anything, and puts nothing back at boot.
+      - Whether C(/etc/uptrack/disable) exists. With it the agent neither installs nor removes
+        anything, and puts nothing back at boot.
       - What is in the kernel stays there. To have it out, remove it before, by
-        M(rebootless.ksplice.uptrack_apply) with O(rebootless.ksplice.uptrack_apply#module:all=true).
+        M(rebootless.ksplice.uptrack_apply) with
+        O(rebootless.ksplice.uptrack_apply#module:all=true).
     type: bool
   backup:
     description: Keep a copy of the file that is replaced, beside it. The copy holds the key too.

@@ -7,9 +7,11 @@ DOCUMENTATION = r"""
 module: write_report
 short_description: Write the record of a run and its page on the controller
 description:
-  - Writes C(record.json) and C(report.html) (mode 0640) into a directory on the controller, each replaced as a whole. It is a step of role
-    P(rebootless.ksplice.report#role), and of little use elsewhere.
-  - It runs on the controller alone and looks at no host. Check mode makes no difference, since a report of what would be done is wanted then too.
+  - Writes C(record.json) and C(report.html) (mode 0640) into a directory on the controller, each
+    replaced as a whole. It is a step of role P(rebootless.ksplice.report#role), and of little use
+    elsewhere.
+  - It runs on the controller alone and looks at no host. Check mode makes no difference, since a
+    report of what would be done is wanted then too.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
 attributes:
@@ -20,11 +22,13 @@ attributes:
     support: none
 options:
   directory:
-    description: Where to write. Made with mode 0750 if it is missing; one that is there keeps its mode.
+    description: Where to write. Made with mode 0750 if it is missing; one that is there keeps its
+      mode.
     type: path
     required: true
   record:
-    description: A record, see P(rebootless.ksplice.run_record#filter). Without one only the directory is made.
+    description: A record, see P(rebootless.ksplice.run_record#filter). Without one only the
+      directory is made.
     type: dict
   template:
     description: Jinja template of the page. Everything put into it is escaped.
@@ -62,7 +66,8 @@ def main():
         supports_check_mode=True,
     )
     module.fail_json(
-        msg="write_report runs on the controller: its action plugin was not found. Install the collection as a whole."
+        msg="write_report runs on the controller: its action plugin was not found. Install the "
+        "collection as a whole."
     )
 
 

@@ -112,7 +112,8 @@ def test_a_misspelt_variable_of_a_host_does_not_part_a_pair(fleet):
     refused(
         one,
         one.rehearse(),
-        "Host p1 has the variable ksplice_ha_grp, which nothing reads (did you mean ksplice_ha_group?)",
+        "Host p1 has the variable ksplice_ha_grp, which nothing reads (did you mean "
+        "ksplice_ha_group?)",
     )
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The commands of the documents, run as they stand there, over a rehearsal of the README's own inventory."""
+"""The commands of the documents, run as they stand there, over a rehearsal of the README's own
+inventory.
+"""
 
 from __future__ import annotations
 

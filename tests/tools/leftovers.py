@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Finds and removes what runs of the tests left on this machine that were killed before they could do it themselves.
+"""Finds and removes what runs of the tests left on this machine that were killed before they could
+do it themselves.
 
     leftovers.py            remove it; prints a line for each thing
 
-Everything that a run makes outside of its checkout has the run's name: its temporary directory /tmp/ksplice-test-NUMBER, network
-namespaces, control groups and overlay mounts of hosts that begin with ksplice-NUMBER, and the variable KSPLICE_TEST_RUN
-in the environment of its processes. A run lives as long as it holds the lock in its directory. What carries such a
-name without being of a dead run is somebody else's, and is told and left alone.
+Everything that a run makes outside of its checkout has the run's name: its temporary directory
+/tmp/ksplice-test-NUMBER, network namespaces, control groups and overlay mounts of hosts that begin
+with ksplice-NUMBER, and the variable KSPLICE_TEST_RUN in the environment of its processes. A run
+lives as long as it holds the lock in its directory. What carries such a name without being of a
+dead run is somebody else's, and is told and left alone.
 """
 
 from __future__ import annotations
@@ -85,7 +87,9 @@ def this_run() -> Run:
 
 
 def remove(own: Run | None = None) -> list[str]:
-    """Remove what is left of dead runs, and of C(own), which has begun and started nothing; a line for each thing."""
+    """Remove what is left of dead runs, and of C(own), which has begun and started nothing; a line
+    for each thing.
+    """
     said, fleets = [], _fleets()
     names = (
         re.fullmatch(r"ksplice-test-([0-9a-f]{8})", path.name)
@@ -95,7 +99,10 @@ def remove(own: Run | None = None) -> list[str]:
     for run in map(Run, sorted(numbers | set(fleets))):
         if not run.known():
             said += [
-                f"left alone: what is called {prefix}-… here is of no run of these tests that is known"
+                (
+                    f"left alone: what is called {prefix}-… here is of no "
+                    "run of these tests that is known"
+                )
                 for prefix in fleets.get(run.number, ())
             ]
         elif run.number == (own.number if own else None) or not run.alive():
@@ -109,7 +116,9 @@ def remove(own: Run | None = None) -> list[str]:
 
 
 def _fleets() -> dict[str, set[str]]:
-    """What network namespaces, control groups and mounts on this machine are called by: prefixes of fleets, by the number of their run."""
+    """What network namespaces, control groups and mounts on this machine are called by: prefixes of
+    fleets, by the number of their run.
+    """
     names = [path.name for path in NAMESPACES.iterdir()] if NAMESPACES.is_dir() else []
     names += [
         path.name[len("rebootless-") :]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A fleet of real hosts on one Debian machine: systemd, sshd and a network address each, in namespaces of their own.
+"""A fleet of real hosts on one Debian machine: systemd, sshd and a network address each, in
+namespaces of their own.
 
 As a program (root):
     fleet.py up [NAME:FLAVOUR...|NUMBER]    bring a fleet up; without arguments four hosts; flavours: debian ubuntu ol7 ol9 ol10 centos8
@@ -8,7 +9,8 @@ As a program (root):
     fleet.py status                         which hosts answer
     fleet.py exec NAME COMMAND...           run a command on a host, past its network
 
-Hosts share the machine's kernel and clock. What they call their kernel, and what the emulated agent puts into it, is their own.
+Hosts share the machine's kernel and clock. What they call their kernel, and what the emulated agent
+puts into it, is their own.
 """
 
 import fcntl
@@ -72,7 +74,9 @@ def problems():
 
 
 def _cgroups():
-    """The hierarchies in which every host gets a group of its own: processes of one must not be stopped with those of another."""
+    """The hierarchies in which every host gets a group of its own: processes of one must not be
+    stopped with those of another.
+    """
     usable = [
         path for path in CGROUPS[:2] if os.access(os.path.join(path, "cgroup.procs"), os.W_OK)
     ]
@@ -92,7 +96,8 @@ class Fleet:
     """One fleet.
 
     :param directory: where its state is; taken away by down.
-    :param prefix: begins the names of its namespaces, mounts and control groups, so that several fleets can be up.
+    :param prefix: begins the names of its namespaces, mounts and control groups, so that several
+        fleets can be up.
     """
 
     connect_timeout = 10  # seconds that ssh waits for a host
@@ -109,7 +114,9 @@ class Fleet:
         return f"{self.prefix}-{name}"
 
     def enter(self, name="ctl"):
-        """What to put in front of a command to run it in the network of a host, or of the controller."""
+        """What to put in front of a command to run it in the network of a host, or of the
+        controller.
+        """
         return ["nsenter", f"--net=/run/netns/{self.namespace(name)}"]
 
     def path(self, name, *parts):
@@ -132,9 +139,10 @@ class Fleet:
     def up(self, hosts):
         """Bring the hosts up and wait until each answers.
 
-        :param hosts: name to a mapping: `flavour` (tree.FLAVOURS), and if wanted `kernel` (a name of kernels.KERNELS), `scenario` (keys of
-            the emulated service's scenario), `agent` (names of packages to have from the start, enrolled), `files` (path to text), `services` (units that start
-            at boot), `vars` (for the inventory).
+        :param hosts: name to a mapping: `flavour` (tree.FLAVOURS), and if wanted `kernel` (a name
+            of kernels.KERNELS), `scenario` (keys of the emulated service's scenario), `agent`
+            (names of packages to have from the start, enrolled), `files` (path to text), `services`
+            (units that start at boot), `vars` (for the inventory).
         """
         wrong = problems()
         if wrong:
@@ -142,11 +150,13 @@ class Fleet:
         for name, what in hosts.items():
             if what.get("flavour") not in tree.FLAVOURS:
                 raise SystemExit(
-                    f"Host {name} has the flavour {what.get('flavour')!r}: there are {', '.join(tree.FLAVOURS)}. Nothing was started."
+                    f"Host {name} has the flavour {what.get('flavour')!r}: there are "
+                    f"{', '.join(tree.FLAVOURS)}. Nothing was started."
                 )
         if self.leftovers():
             raise SystemExit(
-                f"A fleet {self.prefix} is up, or something is left of one: take it down first. Nothing was started."
+                f"A fleet {self.prefix} is up, or something is left of one: take it down first. "
+                "Nothing was started."
             )
         os.makedirs(cache_directory(), exist_ok=True)
         with open(os.path.join(cache_directory(), "lock"), "w", encoding="utf-8") as lock:
@@ -196,7 +206,8 @@ class Fleet:
         """What all hosts of this fleet have in common, as one more layer below theirs."""
         shared = os.path.join(self.directory, "shared")
         certificate = _read(os.path.join(self.packages, "pki/ca.crt"))
-        # The bundle for curl and GnuTLS, the hashed name for OpenSSL: what update-ca-certificates would do, without its two seconds.
+        # The bundle for curl and GnuTLS, the hashed name for OpenSSL: what update-ca-certificates
+        # would do, without its two seconds.
         bundle = os.path.join(
             tree.prepare(cache_directory())["debian"][0], "etc/ssl/certs/ca-certificates.crt"
         )
@@ -222,7 +233,10 @@ class Fleet:
             os.chmod(os.path.join(shared, path), 0o700)
 
     def _network(self, addresses):
-        """A bridge in a namespace of its own; controller and hosts on it. The machine's own network sees nothing of it."""
+        """A bridge in a namespace of its own; controller and hosts on it.
+
+        The machine's own network sees nothing of it.
+        """
         switch = self.namespace("sw")
         for name in ["sw", "ctl", *addresses]:
             tree.run(
@@ -334,7 +348,9 @@ class Fleet:
 
     @staticmethod
     def _limits():
-        """Above some twenty hosts, of all fleets together, systemd runs out of what the machine grants (what is raised stays so until the machine boots)."""
+        """Above some twenty hosts, of all fleets together, systemd runs out of what the machine
+        grants (what is raised stays so until the machine boots).
+        """
         for name, value in (
             ("fs/inotify/max_user_instances", 8192),
             ("fs/inotify/max_user_watches", 1048576),
@@ -377,7 +393,9 @@ class Fleet:
         )
 
     def in_controller(self, command):
-        """Start a process in the controller's network that ends with the fleet; its number comes back."""
+        """Start a process in the controller's network that ends with the fleet; its number comes
+        back.
+        """
         return self._background(
             "ctl", self.enter() + command, os.path.join(self.directory, "controller.log")
         )
@@ -399,7 +417,10 @@ class Fleet:
         return [os.path.join(path, f"rebootless-{self.prefix}", name) for path in _cgroups()]
 
     def kill(self, name):
-        """Power off without a word: every process of the host ends at once. Its file system stays, see start."""
+        """Power off without a word: every process of the host ends at once.
+
+        Its file system stays, see start.
+        """
         _kill_all(self._groups(name))
         tree.run(["ip", "-n", self.namespace("sw"), "link", "show", "br0"], "The fleet is not up")
 
@@ -483,11 +504,15 @@ class Fleet:
         )
         if done.returncode:
             raise SystemExit(
-                f"After {seconds} s no answer from: {done.stdout.strip()}. Their consoles: {self.path('NAME', 'console')}"
+                f"After {seconds} s no answer from: {done.stdout.strip()}. Their consoles: "
+                f"{self.path('NAME', 'console')}"
             )
 
     def inventory(self):
-        """Write the inventory; its path comes back. Ansible runs outside of the fleet's network and gets in through the controller's namespace."""
+        """Write the inventory; its path comes back.
+
+        Ansible runs outside of the fleet's network and gets in through the controller's namespace.
+        """
         proxy = " ".join(self.enter() + ["nc", "%h", "%p"])
         hosts = {
             name: dict(what.get("vars", {}), ansible_host=what["address"])
@@ -507,8 +532,11 @@ class Fleet:
                             "ansible_python_interpreter": "/usr/bin/python3",
                             # A path of a control socket must be short.
                             "ansible_control_path_dir": f"/tmp/{self.prefix}-cp",
-                            "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
-                            f"-o LogLevel=ERROR -o ConnectTimeout={self.connect_timeout}",
+                            "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o "
+                            "StrictHostKeyChecking=no -o "
+                            "UserKnownHostsFile=/dev/null -o "
+                            "LogLevel=ERROR -o "
+                            f"ConnectTimeout={self.connect_timeout}",
                         },
                     }
                 },
@@ -520,7 +548,9 @@ class Fleet:
     # ---- down ----
 
     def leftovers(self):
-        """What there is of this fleet on the machine: processes, mounts, namespaces, control groups, files."""
+        """What there is of this fleet on the machine: processes, mounts, namespaces, control
+        groups, files.
+        """
         groups = [os.path.join(path, f"rebootless-{self.prefix}") for path in _cgroups()]
         found = [f"process {pid}" for pid in _processes(groups)]
         found += [f"mount {path}" for path in self._mounts()] + [
@@ -546,7 +576,9 @@ class Fleet:
             return []
 
     def down(self):
-        """Take away everything of this fleet, by what is found on the machine, and not by what up wrote down."""
+        """Take away everything of this fleet, by what is found on the machine, and not by what up
+        wrote down.
+        """
         groups = [os.path.join(path, f"rebootless-{self.prefix}") for path in _cgroups()]
         _kill_all(groups)
         for path in sorted(self._mounts(), key=len, reverse=True):
@@ -560,7 +592,7 @@ class Fleet:
         shutil.rmtree(f"/tmp/{self.prefix}-cp", ignore_errors=True)
 
 
-# ---- small things ------------------------------------------------------------------------------------------------------
+# ---- small things --------------------------------------------------------------------------------
 
 
 def _batch(namespace, lines):
@@ -590,7 +622,9 @@ def _processes(groups):
 
 
 def _kill_all(groups):
-    """End every process in the groups; what restarts the hosts is in the outermost groups and dies first."""
+    """End every process in the groups; what restarts the hosts is in the outermost groups and dies
+    first.
+    """
     for _try in range(100):
         found = _processes(groups)
         if not found:
@@ -660,7 +694,8 @@ def main(arguments):
         begun = time.monotonic()
         fleet.up(described(rest))
         print(
-            f"{len(fleet.hosts())} hosts answer after {time.monotonic() - begun:.1f} s. Their inventory: {fleet.inventory()}"
+            f"{len(fleet.hosts())} hosts answer after {time.monotonic() - begun:.1f} s. Their "
+            f"inventory: {fleet.inventory()}"
         )
         print(f"The emulated service takes the access key {KEY}.")
     elif command == "down":

@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Changes what is in the kernel, and says what came of it.
 
-Read, decide, act, read again: C(changed) and the lists of IDs come from the kernel's state before and after (reference,
-traps 1 and 2), also when the agent failed half way. The agent's words only explain. C(decide) and C(outcome) are pure.
+Read, decide, act, read again: C(changed) and the lists of IDs come from the kernel's state before
+and after (reference, traps 1 and 2), also when the agent failed half way. The agent's words only
+explain. C(decide) and C(outcome) are pure.
 """
 
 import os
@@ -33,7 +34,8 @@ ARGUMENTS = {
     "lease": {"type": "str", "no_log": False},
 }
 
-# A step: the command and its arguments, the IDs that it is to put in or take out, the effective build it is to reach.
+# A step: the command and its arguments, the IDs that it is to put in or take out, the effective
+# build it is to reach.
 Work = namedtuple("Work", "command arguments wanted effective")
 Work.__new__.__defaults__ = ((), None)
 
@@ -78,7 +80,10 @@ class Agent:
         return facts.facts(out)
 
     def run(self, command, *arguments):
-        """Run one of the agent's commands: its exit status, and its words without secrets. One that takes too long is ended, and its words say so."""
+        """Run one of the agent's commands: its exit status, and its words without secrets.
+
+        One that takes too long is ended, and its words say so.
+        """
         for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
             path = f"{self.root}{directory}/{command}"
             if os.access(path, os.X_OK):
@@ -93,7 +98,9 @@ class Agent:
         raise Refused(f"There is no {command} on this host: install the agent first.")
 
     def waiting(self, update, seen):
-        """An update that waits, with the time since when the host has it on disk: the agent tells no date of publication."""
+        """An update that waits, with the time since when the host has it on disk: the agent tells
+        no date of publication.
+        """
         kernel = seen["kernel"]
         path = "{}/var/cache/uptrack/Linux/{}/{}/{}/updates/ksplice-{}".format(
             self.root, kernel["machine"], kernel["booted"], kernel["version"], update["id"]
@@ -123,8 +130,8 @@ def check_arguments(params):
     for ident in params["updates"] or ():
         if not re.match(r"^[a-z0-9]+$", ident):
             raise Refused(
-                f"updates: {ident!r} is not the ID of an update (lower-case letters and digits, such as abcd1234). "
-                "Nothing was changed."
+                f"updates: {ident!r} is not the ID of an update (lower-case letters and digits, "
+                "such as abcd1234). Nothing was changed."
             )
     for cve in params["cves"] or ():
         if not re.match(r"^CVE-\d{4}-\d{4,}$", cve):
@@ -133,17 +140,20 @@ def check_arguments(params):
             )
     if params["state"] == "latest" and (named or params["all"]):
         raise Refused(
-            "state=latest takes everything there is: for some updates only, use state=present. Nothing was changed."
+            "state=latest takes everything there is: for some updates only, use state=present. "
+            "Nothing was changed."
         )
     if params["state"] == "present" and params["all"]:
         raise Refused(
-            "all=true goes with state=absent: to install everything, use state=latest. Nothing was changed."
+            "all=true goes with state=absent: to install everything, use state=latest. Nothing "
+            "was changed."
         )
     if params["state"] == "present" and not named:
         raise Refused("state=present needs updates or cves. Nothing was changed.")
     if params["state"] == "absent" and named == params["all"]:
         raise Refused(
-            "state=absent needs updates or cves, or all=true to take everything out. Nothing was changed."
+            "state=absent needs updates or cves, or all=true to take "
+            "everything out. Nothing was changed."
         )
     for name in ("lock_timeout", "retries", "retry_delay", "pause"):
         if params[name] < 0:
@@ -153,7 +163,9 @@ def check_arguments(params):
 
 
 def check_host(before):
-    """Refuse a host on which no command of the agent can succeed, in words better than the agent's own."""
+    """Refuse a host on which no command of the agent can succeed, in words better than the agent's
+    own.
+    """
     verdict, reason = before["verdict"], before["reason"]
     if verdict in ("absent", "disabled") or (
         verdict == "unknown" and before["updates"]["installed"] is None
@@ -210,12 +222,13 @@ def _decide_effective(params, seen, builds, pause):
     wish, now = params["effective"], seen["kernel"]["effective_build"]
     if not builds:
         raise Refused(
-            "The agent lists no effective versions: only the offline client, with its package of updates for this kernel, "
-            "can stop at one. Nothing was changed."
+            "The agent lists no effective versions: only the offline client, with its package of "
+            "updates for this kernel, can stop at one. Nothing was changed."
         )
     if wish not in builds:
         raise Refused(
-            f"effective: there is no {wish!r} for this kernel; there are: {'; '.join(builds)}. Nothing was changed."
+            f"effective: there is no {wish!r} for this kernel; there are: {'; '.join(builds)}. "
+            "Nothing was changed."
         )
     if now == wish:
         return []
@@ -229,16 +242,18 @@ def _decide_effective(params, seen, builds, pause):
         return [upgrade]
     if not params["allow_downgrade"]:
         raise Refused(
-            f"The kernel is effectively {now or 'at a version that nobody can tell'}, and the agent only goes upwards. Getting to {wish} "
-            "means to take every update out first, with a time in which none of the fixes is there: allow_downgrade=true says yes "
-            "to that. Nothing was changed."
+            f"The kernel is effectively {now or 'at a version that nobody can tell'}, and the "
+            f"agent only goes upwards. Getting to {wish} means to take every update out first, "
+            "with a time in which none of the fixes is there: allow_downgrade=true says yes to "
+            "that. Nothing was changed."
         )
     return [Work("uptrack-remove", pause + ["--all"], ids(seen)), upgrade]
 
 
 def delay(attempt, first, host):
-    """Seconds to wait after the attempt of that number (from 1): doubling, spread over the hosts by their names so that a
-    fleet does not come back as one."""
+    """Seconds to wait after the attempt of that number (from 1): doubling, spread over the hosts by
+    their names so that a fleet does not come back as one.
+    """
     spread = (zlib.crc32(host.encode("utf-8")) % 1000) / 1000.0
     return first * 2 ** (attempt - 1) * (0.5 + spread)
 
@@ -279,7 +294,8 @@ def _apply(agent, params, check_mode, host, sleep, clock, before):
     steps = decide(params, before, builds)
     if check_mode or not steps:
         return _work(agent, params, check_mode, host, sleep, clock, before, steps)
-    # Somebody else may have this host in hand, or its partner. What is held here tells them, for as long as this process lives.
+    # Somebody else may have this host in hand, or its partner. What is held here tells them, for as
+    # long as this process lives.
     try:
         lock, refusal = ledger.Ledger(agent.root).begin_work(
             params["lease"], params["lock_timeout"], sleep, clock, "applying"
@@ -299,7 +315,8 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
     for work in steps:
         answer = "-n" if check_mode else "-y"
         if work.command == "uptrack-install" or check_mode:
-            # The agent skips an ID it does not know and calls that a success (trap 7): what it would do is looked at first.
+            # The agent skips an ID it does not know and calls that a success (trap 7): what it
+            # would do is looked at first.
             rc, words, more = _persist(agent, params, host, sleep, clock, work, "-n")
             attempts += more
             if rc not in (0, 12) and "--all" in work.arguments:
@@ -316,7 +333,10 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
                 result = outcome(before, predicted(before, words), None, 0, words, attempts, params)
                 if len(steps) > 1:
                     result["warnings"] = [
-                        "What would go in again after the removal cannot be told before it: only the removal is shown."
+                        (
+                            "What would go in again after the removal cannot be told before it: "
+                            "only the removal is shown."
+                        )
                     ]
                 return result
         rc, words, more = _persist(agent, params, host, sleep, clock, work, answer)
@@ -353,8 +373,9 @@ def _check_preview(params, before, work, words):
     unknown = output.unknown_updates(words)
     if unknown:
         raise Refused(
-            f"The service does not know {', '.join(unknown)} for the kernel {before['kernel']['booted']} "
-            "(an ID belongs to one kernel build). Nothing was changed."
+            f"The service does not know {', '.join(unknown)} for the kernel "
+            f"{before['kernel']['booted']} (an ID belongs to one "
+            "kernel build). Nothing was changed."
         )
     if params["exact"] and work.command == "uptrack-install":
         more = [
@@ -364,8 +385,8 @@ def _check_preview(params, before, work, words):
         ]
         if more:
             raise Refused(
-                f"With exact=true only the updates named may go in, but the agent would also install {', '.join(more)}, "
-                "which they need. Nothing was changed."
+                "With exact=true only the updates named may go in, but the agent would also "
+                f"install {', '.join(more)}, which they need. Nothing was changed."
             )
 
 
@@ -375,7 +396,9 @@ def _all_known(cves, seen):
 
 
 def _persist(agent, params, host, sleep, clock, work, answer):
-    """Run the work until it ends in something that another attempt would not change, within the bounds of the task."""
+    """Run the work until it ends in something that another attempt would not change, within the
+    bounds of the task.
+    """
     patience = clock() + params["lock_timeout"]
     # Everything can be taken out without the service: there is no sense in waiting for it.
     retries = 0 if "--all" in work.arguments else params["retries"]
@@ -392,7 +415,8 @@ def _persist(agent, params, host, sleep, clock, work, answer):
                 return rc, words, attempts
         else:
             tries += 1
-            # A removal may end with a status that speaks of the service when the kernel is as wished.
+            # A removal may end with a status that speaks of the service when the kernel is as
+            # wished.
             if tries > retries or (
                 answer == "-y"
                 and work.command == "uptrack-remove"
@@ -495,7 +519,11 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
 
 
 def _open(before, after, removed):
-    """The CVEs that wait for a fix. Where nobody says what waits since something was taken out, that at least; None if it is not known either."""
+    """The CVEs that wait for a fix.
+
+    Where nobody says what waits since something was taken out, that at least; None if it is not
+    known either.
+    """
     waiting = after["cves"]["open"]
     if not removed or (waiting is not None and after["verdict"] != "unknown"):
         return waiting

@@ -7,8 +7,9 @@ One table serves the modules' C(error_class), their messages and the documentati
 
 from collections import namedtuple
 
-# error_class: transient (the same command may succeed later), host (something on this host stands in the way), licence
-# (key or subscription), unsupported (kernel or environment), agent (the agent itself is at fault), unknown.
+# error_class: transient (the same command may succeed later), host (something on this host stands
+# in the way), licence (key or subscription), unsupported (kernel or environment), agent (the agent
+# itself is at fault), unknown.
 Meaning = namedtuple("Meaning", "error_class what advice")
 
 MEANINGS = {
@@ -25,7 +26,8 @@ MEANINGS = {
     10: Meaning(
         "transient",
         "the update service could not be reached",
-        "Check that the host reaches updates.ksplice.com:443, its https_proxy, and its TLS trust; then run again.",
+        "Check that the host reaches updates.ksplice.com:443, its https_proxy, and its TLS trust; "
+        "then run again.",
     ),
     11: Meaning(
         "agent", "the agent met an internal error", "Read /var/log/uptrack.log on the host."
@@ -44,7 +46,8 @@ MEANINGS = {
     14: Meaning(
         "licence",
         "the update service refused the access key",
-        "Check accesskey in uptrack.conf, and that the account lets this machine in (it may be pending or denied).",
+        "Check accesskey in uptrack.conf, and that the account lets this machine in (it may be "
+        "pending or denied).",
     ),
     15: Meaning(
         "agent", "the agent is too old to install these updates", "Update the agent's package."
@@ -76,7 +79,8 @@ MEANINGS = {
     255: Meaning(
         "agent",
         "the agent crashed",
-        "Read /var/log/uptrack.log on the host; a single percent sign in uptrack.conf does this too.",
+        "Read /var/log/uptrack.log on the host; a single percent "
+        "sign in uptrack.conf does this too.",
     ),
 }
 

@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The one probe: a POSIX shell script that reads what a host knows about its live patches, and the reader of its answer.
+"""The one probe: a POSIX shell script that reads what a host knows about its live patches, and the
+reader of its answer.
 
-The action plugin sends the script over the connection, the modules run the same script on the host, so that both tell
-the same truth. It needs C(sh), C(uname), C(date), C(id) and C(awk); the agent itself is started only when a refresh was
-asked for, or when the agent's state files cannot answer.
+The action plugin sends the script over the connection, the modules run the same script on the host,
+so that both tell the same truth. It needs C(sh), C(uname), C(date), C(id) and C(awk); the agent
+itself is started only when a refresh was asked for, or when the agent's state files cannot answer.
 
-Secrets stay on the host: C(awk) reads the access key and the credentials of the proxy from uptrack.conf for one purpose,
-to cut them out of everything it prints (the agent repeats the proxy's URL in its errors, reference 1.12). The agent's log,
-which its results hold after a failure, and what it says of the machine never leave the host: the access key is in both,
-even in base64. Of every file a bounded part is read, and nothing that is no plain file.
+Secrets stay on the host: C(awk) reads the access key and the credentials of the proxy from
+uptrack.conf for one purpose, to cut them out of everything it prints (the agent repeats the proxy's
+URL in its errors, reference 1.12). The agent's log, which its results hold after a failure, and
+what it says of the machine never leave the host: the access key is in both, even in base64. Of
+every file a bounded part is read, and nothing that is no plain file.
 
-The answer is a sequence of lines C(@tag text); a text of several lines is several lines with the same tag. A line that
-does not start with C(@) (a login banner, say) is nobody's answer and is passed over. The last line is C(@end).
+The answer is a sequence of lines C(@tag text); a text of several lines is several lines with the
+same tag. A line that does not start with C(@) (a login banner, say) is nobody's answer and is
+passed over. The last line is C(@end).
 """
 
 import shlex
 
-# Every path below has $R in front of it: the root of an emulated host (UPTRACK_LAB_ROOT), empty on a real one.
+# Every path below has $R in front of it: the root of an emulated host (UPTRACK_LAB_ROOT), empty on
+# a real one.
 SCRIPT = r"""
 LC_ALL=C; export LC_ALL
 R=${UPTRACK_LAB_ROOT:-}
@@ -376,21 +380,28 @@ echo @end
 def script(refresh="never", older_than=0, timeout=900):
     """The shell script to run, as text.
 
-    :param refresh: C(never), C(stale) (ask the service when what the host knows is older than C(older_than), or does not
-        fit the kernel) or C(always).
+    :param refresh: C(never), C(stale) (ask the service when what the host knows is older than
+        C(older_than), or does not fit the kernel) or C(always).
     :param older_than: seconds.
-    :param timeout: seconds after which a command of the agent is ended; one that only reads has 120 of them at most.
+    :param timeout: seconds after which a command of the agent is ended; one that only reads has 120
+        of them at most.
     """
-    return f"limit={int(timeout)}; refresh={shlex.quote(refresh)}; older_than={int(older_than)}\n{SCRIPT.strip()}\n"
+    return (
+        f"limit={int(timeout)}; refresh={shlex.quote(refresh)}; older_than={int(older_than)}\n"
+        f"{SCRIPT.strip()}\n"
+    )
 
 
 def read_answer(text):
-    """The answer as a mapping from tag to the list of its lines; C(None) when the answer is not whole."""
+    """The answer as a mapping from tag to the list of its lines; C(None) when the answer is not
+    whole.
+    """
     answer = {}
     for line in text.split("\n"):
         if not line.startswith("@"):
             continue
-        # The ssh connection gives the script a terminal, which ends its lines with a carriage return too.
+        # The ssh connection gives the script a terminal, which ends its lines with a carriage
+        # return too.
         tag, _blank, rest = line[1:].rstrip("\r").partition(" ")
         answer.setdefault(tag, []).append(rest)
     return answer if "end" in answer else None

@@ -23,7 +23,10 @@ def mistake(given):
         if not words:
             return f"The command of {name} is blank."
         if commands.meant_for_a_shell(words):
-            return f"The command of {name} has {commands.meant_for_a_shell(words)}, which only a shell understands: write sh -c '…'."
+            return (
+                f"The command of {name} has {commands.meant_for_a_shell(words)}, which only a "
+                "shell understands: write sh -c '…'."
+            )
     return None
 
 

@@ -2,16 +2,19 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Drain: keepalived on the host itself.
 
-The priority of every instance is lowered to 1, with nothing that lifts it, and the configuration read again. The partner,
-whose priority is higher now, takes the addresses before this host lets them go, so that there is always a holder. The host
-stays a standby: should the partner die meanwhile, it takes the addresses back.
+The priority of every instance is lowered to 1, with nothing that lifts it, and the configuration
+read again. The partner, whose priority is higher now, takes the addresses before this host lets
+them go, so that there is always a holder. The host stays a standby: should the partner die
+meanwhile, it takes the addresses back.
 
-A partner that says C(nopreempt) or C(preempt_delay), or that has the priority 1 too, takes nothing from a living holder.
-That stands in its own configuration, so that this host sees it by waiting: where the addresses have not moved, keepalived
-is restarted with the low priority. There is no holder between its last word and the partner's first (0.2 to 0.7 seconds
-were seen), and the host is a standby again after it.
+A partner that says C(nopreempt) or C(preempt_delay), or that has the priority 1 too, takes nothing
+from a living holder. That stands in its own configuration, so that this host sees it by waiting:
+where the addresses have not moved, keepalived is restarted with the low priority. There is no
+holder between its last word and the partner's first (0.2 to 0.7 seconds were seen), and the host is
+a standby again after it.
 
-Where somebody else owns keepalived's files, a file that keepalived tracks gets a number that lowers the priority.
+Where somebody else owns keepalived's files, a file that keepalived tracks gets a number that lowers
+the priority.
 """
 
 import os
@@ -33,9 +36,11 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import (
 )
 
 OPTIONS = {"mode": ("auto", "priority", "restart", "track_file"), "track_file": ()}
-# Seconds that are to be left for a restart: one that is cut off in the middle would be a gap for nothing.
+# Seconds that are to be left for a restart: one that is cut off in the middle would be a gap for
+# nothing.
 RESTART = 5
-# What a standby waits for the holder's word, in advertisement intervals (VRRP's master down interval with the lowest priority is just below four).
+# What a standby waits for the holder's word, in advertisement intervals (VRRP's master down
+# interval with the lowest priority is just below four).
 SILENCE = 4
 
 
@@ -62,8 +67,9 @@ class Adapter:
         strangers = [one for one in running if one.pid != main and one.speaks_vrrp]
         if strangers:
             raise Trouble(
-                f"keepalived (process {strangers[0].pid}, {strangers[0].path}) is none of the service keepalived, so that its addresses would stay "
-                "here: drain it with the adapter custom"
+                f"keepalived (process {strangers[0].pid}, {strangers[0].path}) is none of the "
+                "service keepalived, so that its addresses would stay here: drain it with the "
+                "adapter custom"
             )
         self.started = next(
             (one for one in running if one.pid == main), None
@@ -98,8 +104,9 @@ class Adapter:
         return systemctl(self.machine, "is-active", "keepalived")[0] == 0
 
     def holds(self):
-        """What this host has of keepalived's: addresses, and the names of instances without one. For those it is keepalived's word that counts, and none
-        is no word for the partner."""
+        """What this host has of keepalived's: addresses, and the names of instances without one.
+        For those it is keepalived's word that counts, and none is no word for the partner.
+        """
         found = self.machine.addresses()
         bare = [name for name, will in self.wills.items() if name in will.addresses]
         told = self._told() if bare else {}
@@ -148,7 +155,8 @@ class Adapter:
             source, self._statements(source), mark["token"], self._statements
         ) != _tuples(mark["files"]):
             raise Trouble(
-                "keepalived's configuration was changed by somebody else since this drain began, and was left as it is"
+                "keepalived's configuration was changed by somebody else since this drain began, "
+                "and was left as it is"
             )
         self._write(
             {
@@ -167,7 +175,8 @@ class Adapter:
                 return
         _must(self.machine, "restart")
         self.restarted = True
-        # Only then it is known that it was the partner who took over, and that this host does not take the addresses back.
+        # Only then it is known that it was the partner who took over, and that this host does not
+        # take the addresses back.
         time.sleep(seconds)
 
     def _gone_within(self, seconds):
@@ -189,12 +198,15 @@ class Adapter:
             for path, lines in before.items():
                 write_same(self.machine, path, "\n".join(lines))
             raise Trouble(
-                f"keepalived does not accept its configuration with the priority lowered, and its files are as they were: {refusal}"
+                "keepalived does not accept its configuration with the priority lowered, and its "
+                f"files are as they were: {refusal}"
             )
 
     def _refusal(self):
-        """What keepalived says of its configuration, or None where it says nothing. It also complains of what it takes, so that only a configuration that
-        it took without a word can become worse."""
+        """What keepalived says of its configuration, or None where it says nothing. It also
+        complains of what it takes, so that only a configuration that it took without a word can
+        become worse.
+        """
         rc, out, err = self.machine.run_command(
             ["keepalived", "-t", "-f", self.started.path]
             + (["-i", self.started.config_id] if self.started.config_id is not None else [])
@@ -219,15 +231,21 @@ class Adapter:
                 and set(will.addresses).intersection(held)
             ):
                 if not mark.get("track") and mine.base > keepalived_priority.LOWEST:
-                    return f"keepalived has not taken the lowered configuration, {will.name} has the priority {mine.base} still; its log says why"
+                    return (
+                        f"keepalived has not taken the lowered configuration, {will.name} has the "
+                        f"priority {mine.base} still; its log says why"
+                    )
                 return f"{will.name} announces the priority {mine.priority} still"
         silent = [name for name in held if name in self.wills and name not in told]
         if silent:
-            return f"keepalived does not tell whether it is MASTER in {', '.join(silent)}, which has no address"
+            return (
+                f"keepalived does not tell whether it is MASTER in {', '.join(silent)}, "
+                "which has no address"
+            )
         if self.restarted:
             return (
-                "keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and that is "
-                "not in FAULT"
+                "keepalived was restarted here with the priority 1, and heard nobody else after "
+                "it. No partner runs that this host hears and that is not in FAULT"
             )
         said = "Its instances announce" if told else "Its configuration says"
         more = (
@@ -236,9 +254,10 @@ class Adapter:
             else "mode=auto, which restarts keepalived"
         )
         return (
-            f"{said} the priority 1, and the partner does not take over from a holder that is alive. Only the partner knows why: it may be stopped or in "
-            "FAULT, hear nothing of this host, say nopreempt or preempt_delay, or have no higher priority itself. For the last three there is "
-            + more
+            f"{said} the priority 1, and the partner does not take over from a holder that is "
+            "alive. Only the partner knows why: it may be stopped or in FAULT, hear nothing of "
+            "this host, say nopreempt or preempt_delay, or have no higher priority itself. For "
+            "the last three there is " + more
         )
 
     def _told(self):
@@ -270,8 +289,9 @@ class Adapter:
             ours = keepalived_priority.left(restored, mark["token"])
             if ours:
                 raise Trouble(
-                    f"{path} line {ours} was written by this drain and changed by somebody else since, so that it cannot be taken back: "
-                    "give the line the priority that it is to have, and take its comment away"
+                    f"{path} line {ours} was written by this drain and changed by somebody else "
+                    "since, so that it cannot be taken back: give the line the priority that it "
+                    "is to have, and take its comment away"
                 )
         if not self._runs():
             _must(self.machine, "start")
@@ -293,7 +313,10 @@ class Adapter:
             raise Trouble(f"{path} cannot be written ({error.strerror}); it was left as it was")
 
     def lacks_back(self, mark):
-        """What is missing for the host to be back in service, or None. C(stays) tells what need not come back, and why."""
+        """What is missing for the host to be back in service, or None.
+
+        C(stays) tells what need not come back, and why.
+        """
         if not self._runs():
             return "keepalived does not run"
         if not mark["active"]:
@@ -305,12 +328,17 @@ class Adapter:
             return "it does not hold {} again{}".format(", ".join(waiting), why)
         if lacking:
             where = "they are" if len(lacking) > 1 else "it is"
-            told = f"keepalived is back as a standby; {', '.join(lacking)} may stay where {where}: {why}."
+            told = (
+                f"keepalived is back as a standby; {', '.join(lacking)} "
+                f"may stay where {where}: {why}."
+            )
             self.stays = f"{self.stays} {told}" if self.stays else told
         return None
 
     def _expected(self, lacking, mark):
-        """Which of the addresses that this host lacks are to come back, and what is known of it; where none is, why they need not."""
+        """Which of the addresses that this host lacks are to come back, and what is known of it;
+        where none is, why they need not.
+        """
         wills = [will for will in self.wills.values() if set(will.addresses).intersection(lacking)]
         reasons, waiting, why = [], [], ""
         # In the first moments keepalived knows nothing of the partner.
@@ -327,7 +355,8 @@ class Adapter:
                 reasons.append(f"{will.name} says preempt_delay, and waits {will.delay:g} s")
             elif mine and mine.state == "BACKUP" and mine.master and mine.master >= will.most:
                 reasons.append(
-                    f"the holder's priority {mine.master} is not below {will.most}, the highest that {will.name} can have"
+                    f"the holder's priority {mine.master} is not below {will.most}, the highest "
+                    f"that {will.name} can have"
                 )
             else:
                 waiting += [found for found in will.addresses if found in lacking]

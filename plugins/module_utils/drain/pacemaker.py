@@ -43,7 +43,10 @@ class Adapter:
         if known[name]["maintenance"]:
             refusal = f"{name} is in maintenance, in which the cluster moves nothing."
         elif not [other for other, state in known.items() if other != name and state["able"]]:
-            refusal = f"No other node of the cluster is online and out of standby: nobody would take over from {name}."
+            refusal = (
+                "No other node of the cluster is online and out of standby: nobody would take "
+                f"over from {name}."
+            )
         services = known[name]["services"]
         return {
             "active": bool(services),
@@ -65,7 +68,8 @@ class Adapter:
 
     def undo(self, mark):
         self._standby(mark["node"], ["-D"])
-        # The cluster may bring back what ran here. Nobody should take the partner in hand meanwhile; but how that ends is the cluster's own affair.
+        # The cluster may bring back what ran here. Nobody should take the partner in hand
+        # meanwhile; but how that ends is the cluster's own affair.
         self.machine.run_command(["crm_resource", "--wait", "--timeout=60"])
 
     def lacks_back(self, mark):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""An ASCII-armored public key (RFC 4880, RFC 9580), read so that a repository's key can be checked before a package manager
-is told to trust it. A host need not have gpg, and a controller neither.
+"""An ASCII-armored public key (RFC 4880, RFC 9580), read so that a repository's key can be checked
+before a package manager is told to trust it. A host need not have gpg, and a controller neither.
 
-What was checked has to be what is installed: whoever reads keys after this, apt and rpm, may see blocks and packets where
-this reader sees none. So a text with anything beside one key is refused, and what is installed is made of nothing but the
-packets that were read here.
+What was checked has to be what is installed: whoever reads keys after this, apt and rpm, may see
+blocks and packets where this reader sees none. So a text with anything beside one key is refused,
+and what is installed is made of nothing but the packets that were read here.
 """
 
 import base64
@@ -22,7 +22,8 @@ SIGNATURE, SUBKEY, BINDING = 2, 14, 0x18
 # What else belongs to a public key: signatures, names, pictures, subkeys, padding.
 PARTS = {2: "signature", 13: "user ID", 14: "public subkey", 17: "user attribute", 21: "padding"}
 
-# fingerprint: of the primary key, in upper-case hexadecimal digits. armored: the key anew, and nothing else.
+# fingerprint: of the primary key, in upper-case hexadecimal digits. armored: the key anew, and
+# nothing else.
 Key = namedtuple("Key", "fingerprint armored")
 
 
@@ -33,7 +34,8 @@ class NotAKey(ValueError):
 def key(text):
     """The one public key that a text is.
 
-    :raises NotAKey: if it is none, is broken, or if anything stands beside it: another key or block, words, packets of another kind.
+    :raises NotAKey: if it is none, is broken, or if anything stands beside it: another key or
+        block, words, packets of another kind.
     """
     data = _data(text)
     fingerprint = None
@@ -55,7 +57,10 @@ def key(text):
 
 
 def _is_bound(following):
-    """Whether a signature of the binding kind stands among those behind a subkey. Package managers check it; old ones took a subkey without any."""
+    """Whether a signature of the binding kind stands among those behind a subkey.
+
+    Package managers check it; old ones took a subkey without any.
+    """
     for tag, body in following:
         if tag != SIGNATURE:
             return False
@@ -75,7 +80,10 @@ def _plain(fingerprint):
 
 
 def well_formed(fingerprint):
-    """Whether it is a whole fingerprint: 40 hexadecimal digits, or 64. A short key ID can be forged."""
+    """Whether it is a whole fingerprint: 40 hexadecimal digits, or 64.
+
+    A short key ID can be forged.
+    """
     return bool(re.match(r"^([0-9A-F]{40}|[0-9A-F]{64})$", _plain(fingerprint)))
 
 

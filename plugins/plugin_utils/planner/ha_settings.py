@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What belongs to a host's service: its groups as they were discovered, what takes it out of service, what must be true of it. Pure."""
+"""What belongs to a host's service: its groups as they were discovered, what takes it out of
+service, what must be true of it. Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ PLACES = ("host", "peers", "controller")
 CHECK = ("name", "command", "url", "status", "port", "address", "unit")
 KINDS = ("command", "url", "port", "unit")
 TIMEOUT = 30
-# What makes a partner take over: without it there is nobody to drain to. Kinds of groups with their unit; on a remote node it is pacemaker_remote.
+# What makes a partner take over: without it there is nobody to drain to. Kinds of groups with their
+# unit; on a remote node it is pacemaker_remote.
 TAKES_OVER = {"keepalived": "keepalived", "pacemaker": "pacemaker*"}
 
 
@@ -42,7 +45,9 @@ def _may_look(variables):
 
 
 def discovered(variables):
-    """What ha_facts found on a host: a mapping with groups, role and problems, or None where nobody looked (or was not to)."""
+    """What ha_facts found on a host: a mapping with groups, role and problems, or None where nobody
+    looked (or was not to).
+    """
     if not _may_look(variables):
         return None
     # What this run registered, and not the facts: those may come out of a cache and be days old.
@@ -65,7 +70,9 @@ def may_be_member(variables, survey):
 
 
 def worth_discovering(variables, survey):
-    """Whether something on this host may make it a member of a group that nobody has looked at yet."""
+    """Whether something on this host may make it a member of a group that
+    nobody has looked at yet.
+    """
     return may_be_member(variables, survey) and discovered(variables) is None
 
 
@@ -74,7 +81,8 @@ def names(name, variables):
     value = variables.get("ksplice_ha_group")
     if "{{" in str(value):
         raise PlanError(
-            f"Host {name}: ksplice_ha_group is the template {value}, which cannot be filled in: define what it names."
+            f"Host {name}: ksplice_ha_group is the template {value}, which cannot be filled in: "
+            "define what it names."
         )
     if value in (None, "", []):
         return tuple(group["name"] for group in (discovered(variables) or {"groups": ()})["groups"])
@@ -93,7 +101,8 @@ def role(variables):
 
 
 def lonely(variables_of, everyone, known):
-    """The hosts that have to be asked as well, because a discovered group has one member only as far as anybody has looked.
+    """The hosts that have to be asked as well, because a discovered group has one member only as
+    far as anybody has looked.
 
     :param known: those that were asked.
     """
@@ -114,7 +123,9 @@ def lonely(variables_of, everyone, known):
 
 
 def alone(hosts, variables_of):
-    """Members of discovered groups whose partner is nobody knows where: host to the reason why it is left alone."""
+    """Members of discovered groups whose partner is nobody knows where: host to the reason why it
+    is left alone.
+    """
     members, left = {}, {}
     for one in hosts:
         for group in one.groups:
@@ -125,14 +136,18 @@ def alone(hosts, variables_of):
             for group in found["groups"]:
                 if len(members.get(group["name"], ())) == 1:
                     left[one.name] = (
-                        f"Left alone: by its own {group['kind']} it is a member of {group['name']}, and no other host of the inventory is. "
-                        "Add its partner, name the group (ksplice_ha_group), or set ksplice_ha_discover=false on the host."
+                        f"Left alone: by its own {group['kind']} it is a member of "
+                        f"{group['name']}, and no other host of the inventory is. Add its "
+                        "partner, name the group (ksplice_ha_group), or set "
+                        "ksplice_ha_discover=false on the host."
                     )
     return left
 
 
 def unread(hosts, variables_of, surveys):
-    """Hosts that may be members of a group (or of one more) that nobody could read, where the inventory names none: host to the reason why it is left alone."""
+    """Hosts that may be members of a group (or of one more) that nobody could read, where the
+    inventory names none: host to the reason why it is left alone.
+    """
     left = {}
     for one in hosts:
         variables = variables_of[one.name]
@@ -148,22 +163,25 @@ def unread(hosts, variables_of, surveys):
                 why = " ".join(found["problems"]) if found else "It could not be asked."
                 what = ", ".join(surveys[one.name].get("redundancy") or ["ksplice_ha_command"])
                 left[one.name] = (
-                    f"Left alone: something on it ({what}) may make it a member of a redundancy group,"
-                    f" and nobody knows which. {why} Mend that, name the group (ksplice_ha_group), or set "
-                    "ksplice_ha_discover=false on the host."
+                    f"Left alone: something on it ({what}) may make it a member of a redundancy "
+                    f"group, and nobody knows which. {why} Mend that, name the group "
+                    "(ksplice_ha_group), or set ksplice_ha_discover=false on the host."
                 )
     return left
 
 
 def missing(variables_of, everyone):
-    """How many members of discovered groups nobody knows of: a group's name to their number. A cluster names its nodes and unicast VRRP its peers, of whom
-    one that did not answer, or that is not in the inventory, may well be out of service."""
+    """How many members of discovered groups nobody knows of: a group's name to their number. A
+    cluster names its nodes and unicast VRRP its peers, of whom one that did not answer, or that is
+    not in the inventory, may well be out of service.
+    """
     known, nodes, lacking = {}, {}, {}
     for host in everyone:
         if not variables_of[host].get("ksplice_ha_group"):
             for group in (discovered(variables_of[host]) or {"groups": ()})["groups"]:
                 known.setdefault(group["name"], {})[_machine(host, variables_of[host])] = group
-                # Guests and remote nodes of a cluster are members too, and none of those that it counts.
+                # Guests and remote nodes of a cluster are members too, and none of those that it
+                # counts.
                 nodes.setdefault(group["name"], set()).add(group.get("node"))
     for name, of_machine in known.items():
         groups = list(of_machine.values())
@@ -194,8 +212,9 @@ def contradictions(variables_of, everyone):
         unknown = sorted(group["name"] for group in found["groups"] if group["role"] is None)
         if unknown and not variables.get("ksplice_ha_role"):
             said.append(
-                f"{host}: nobody can tell whether it is active in {', '.join(unknown)}, where keepalived has no address to give. It is taken for "
-                "active. Say what it is (ksplice_ha_role), or what tells it (ksplice_ha_command)."
+                f"{host}: nobody can tell whether it is active in {', '.join(unknown)}, where "
+                "keepalived has no address to give. It is taken for active. Say what it is "
+                "(ksplice_ha_role), or what tells it (ksplice_ha_command)."
             )
         given = variables.get("ksplice_ha_role")
         if (
@@ -205,7 +224,8 @@ def contradictions(variables_of, everyone):
             and not (unknown and found["role"] == "active")
         ):
             said.append(
-                f"{host} is {given} by the inventory (ksplice_ha_role) and {found['role']} by what runs on it. The inventory wins."
+                f"{host} is {given} by the inventory (ksplice_ha_role) and {found['role']} by "
+                "what runs on it. The inventory wins."
             )
         if variables.get("ksplice_ha_group") and found["groups"]:
             named[host] = (
@@ -219,18 +239,21 @@ def contradictions(variables_of, everyone):
             found = named[one][1] & named[other][1]
             if found and not given:
                 said.append(
-                    f"{one} and {other} are partners in {min(found)} by what runs on them, and in no common group by the inventory. "
-                    "The inventory wins."
+                    f"{one} and {other} are partners in {min(found)} by what runs on them, and in "
+                    "no common group by the inventory. The inventory wins."
                 )
             elif given and not found:
                 said.append(
-                    f"{one} and {other} are partners in {min(given)} by the inventory, and not by what runs on them. The inventory wins."
+                    f"{one} and {other} are partners in {min(given)} by the inventory, and not by "
+                    "what runs on them. The inventory wins."
                 )
     return said
 
 
 def drains(name, variables):
-    """What takes a host out of service: a list of C(delegate_to) (the host of the task) and C(target) (as ha_drain has it)."""
+    """What takes a host out of service: a list of C(delegate_to) (the host of the task) and
+    C(target) (as ha_drain has it).
+    """
     given = variables.get("ksplice_ha_drain")
     if given in (None, ""):
         kinds = {group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}
@@ -243,8 +266,8 @@ def drains(name, variables):
         isinstance(one, dict) and one.get("adapter") for one in given
     ):
         raise PlanError(
-            f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings with adapter, "
-            "as ha_drain's targets, and delegate_to."
+            f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings "
+            "with adapter, as ha_drain's targets, and delegate_to."
         )
     found = []
     for one in given:
@@ -257,7 +280,8 @@ def drains(name, variables):
         places = list(places) if isinstance(places, (list, tuple)) else [places]
         if not places or not all(isinstance(place, str) and place for place in places):
             raise PlanError(
-                f"Host {name}: ksplice_ha_drain has delegate_to {one['delegate_to']!r}: give the name of a host, or a list of names."
+                f"Host {name}: ksplice_ha_drain has delegate_to {one['delegate_to']!r}: give the "
+                "name of a host, or a list of names."
             )
         found += [{"delegate_to": place, "target": target} for place in places]
     return found
@@ -267,18 +291,20 @@ def _no_on(name, variable, one, key):
     """Complain of C(on), which is the truth value true where YAML has it without quotes."""
     if any(found is True or found == "on" for found in one):
         raise PlanError(
-            f"Host {name}: {variable} has the key `on`, which YAML takes for the word true: write {key} in its place."
+            f"Host {name}: {variable} has the key `on`, which YAML takes for the word true: write "
+            f"{key} in its place."
         )
 
 
 def gates(name, variables, soak=0):
-    """What must be true of a host and around it: C(host), C(peers), C(controller) (lists of checks), C(addresses), C(timeout), C(hold), C(baseline)
-    (titles)."""
+    """What must be true of a host and around it: C(host), C(peers), C(controller) (lists of
+    checks), C(addresses), C(timeout), C(hold), C(baseline) (titles).
+    """
     given = variables.get("ksplice_ha_gates") or []
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
         raise PlanError(
-            f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, as ha_gate's checks, "
-            "and run_on, timeout, hold, baseline."
+            f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, "
+            "as ha_gate's checks, and run_on, timeout, hold, baseline."
         )
     result = {place: [] for place in PLACES}
     result.update(hold=dict.fromkeys(PLACES, 0), baseline=[])
@@ -327,11 +353,13 @@ def gates(name, variables, soak=0):
             )
         if wrong:
             raise PlanError(
-                f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, port, unit, "
-                f"and name, run_on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after)."
+                f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, "
+                f"port, unit, and name, run_on ({', '.join(PLACES)}), timeout, hold, baseline, "
+                "when (both, before, after)."
             )
         check = {key: value for key, value in _typed(name, one).items() if key in CHECK}
-        # No two have one name, by which it is known later which of them was bad before: what is forgiven one is not forgiven the other.
+        # No two have one name, by which it is known later which of them was bad before: what is
+        # forgiven one is not forgiven the other.
         title = gate_checks.title(dict({"address": "127.0.0.1"}, **check))
         check["name"] = next(
             word
@@ -369,7 +397,8 @@ def _typed(name, one):
             ]
     except ValueError as error:
         raise PlanError(
-            f"Host {name}: ksplice_ha_gates has {error} for a number of a check: give ports, and statuses as numbers."
+            f"Host {name}: ksplice_ha_gates has {error} for a number of a check: give ports, and "
+            "statuses as numbers."
         ) from None
     return found
 
@@ -409,7 +438,8 @@ def addresses(variables):
 def checks(gate, place, moment, forgiven=()):
     """The checks for one place at one moment, V(before) or V(after), as ha_gate takes them.
 
-    :param forgiven: titles of what was bad before, which need not become good if they belong to the baseline.
+    :param forgiven: titles of what was bad before, which need not become good if they belong to the
+        baseline.
     """
     return [
         {key: value for key, value in one.items() if key != "when"}
@@ -423,7 +453,8 @@ def gate_result(gate, looks, members, lost):
     """What the looks through a gate amount to: title to what was wrong.
 
     :param looks: mapping of place to a list of (host, result of ha_gate).
-    :param lost: members that could not be asked, though it is not this host's fault: a partner that has died since.
+    :param lost: members that could not be asked, though it is not this host's fault: a partner that
+        has died since.
     """
     bad, holders = {}, {address: [] for address in gate["addresses"]}
     for place, results in looks.items():

@@ -34,8 +34,9 @@ def everybody(groups, sources, limit=None):
 def empty(sources):
     """What is said of an inventory without hosts."""
     return (
-        f"The inventory has no hosts ({', '.join(map(str, sources)) or 'none was given'}): it is missing, empty, or could "
-        "not be parsed. Ansible's warnings above say which. Give another one with -i."
+        f"The inventory has no hosts ({', '.join(map(str, sources)) or 'none was given'}): it is "
+        "missing, empty, or could not be parsed. Ansible's warnings above say which. Give "
+        "another one with -i."
     )
 
 
@@ -70,8 +71,9 @@ def complaint(sources, files, groups=()):
                 return f"The inventory {path} {mistake}, so that hosts may be missing: correct it."
             if asked and not _is_parsed(manager, path):
                 return (
-                    f"The inventory {path} could not be parsed, so that hosts may be missing: correct it, or leave it "
-                    f"out. `ansible-inventory -i {path} --list` tells what is wrong with it."
+                    f"The inventory {path} could not be parsed, so that hosts may be missing: "
+                    f"correct it, or leave it out. `ansible-inventory -i {path} --list` tells "
+                    "what is wrong with it."
                 )
     return None
 
@@ -142,7 +144,10 @@ def _mistake(path):
         group, content = groups.pop()
         for key, value in content.items() if isinstance(content, dict) else ():
             if key not in ("hosts", "children", "vars"):
-                return f"has {key!r} in the group {group}, where hosts, children and vars are the words that there are"
+                return (
+                    f"has {key!r} in the group {group}, where hosts, children and vars are the "
+                    "words that there are"
+                )
             if key == "children" and isinstance(value, dict):
                 groups += value.items()
     return None
@@ -182,7 +187,8 @@ def check_name(name, groups):
     """
     if name in groups and not _is_kept(name):
         raise PlanError(
-            f"A host and a group are both called {name!r}, and no pattern can tell them apart: name one of them otherwise."
+            f"A host and a group are both called {name!r}, and no pattern can tell them apart: "
+            "name one of them otherwise."
         )
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The variables that steer a run: which there are, of which kind, and what is wrong with those given. Pure.
+"""The variables that steer a run: which there are, of which kind, and what is wrong with those
+given. Pure.
 
-Ansible takes a misspelt variable for one that nobody reads, and `1d` for the number 0. Both are found here, before any host
-is asked anything.
+Ansible takes a misspelt variable for one that nobody reads, and `1d` for the number 0. Both are
+found here, before any host is asked anything.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ HOST = (
     "ksplice_ha_addresses",
     "ksplice_canary",
 )
-# Those of them by which one host is treated unlike another; a group and a role it may have under each of its names.
+# Those of them by which one host is treated unlike another; a group and a role it may have under
+# each of its names.
 TREATMENT = (
     "ksplice_ha_addresses",
     "ksplice_ha_command",
@@ -139,7 +141,8 @@ def check(variables):
                 window.read(value)
             except window.Closed as error:
                 raise PlanError(
-                    f"{name} cannot be understood ({error}): correct it. While it stands so no wave begins."
+                    f"{name} cannot be understood ({error}): correct it. While it stands so no "
+                    "wave begins."
                 ) from None
         elif kind == "path" and text and not text.startswith("/"):
             raise PlanError(f"{name} is {value!r}: give an absolute path.")
@@ -154,7 +157,8 @@ def check(variables):
         elif kind == "settings" and not isinstance(value, dict):
             # Not what it is: it may be meant to hold a password.
             raise PlanError(
-                f"{name} is {type(value).__name__}: give a mapping of options of uptrack_config to their values."
+                f"{name} is {type(value).__name__}: give a mapping of options of uptrack_config "
+                "to their values."
             )
         elif kind == "budget":
             budget(value, 1)
@@ -163,7 +167,8 @@ def check(variables):
 
 
 def differing(first, variables_of, names):
-    """Complain of a variable of the run that hosts differ in: it is read once, and one of them would get what is meant for another.
+    """Complain of a variable of the run that hosts differ in: it is read once, and one of them
+    would get what is meant for another.
 
     :raises PlanError: in one sentence.
     """
@@ -173,13 +178,14 @@ def differing(first, variables_of, names):
         for key in ONCE:
             if (key in variables or known[key] is not None) and variables.get(key) != known[key]:
                 raise PlanError(
-                    f"{key} is one thing for {first} and another for {name}, and a run has one: give all hosts of the run the same, "
-                    "or run once for each (ksplice_hosts)."
+                    f"{key} is one thing for {first} and another for {name}, and a run has one: "
+                    "give all hosts of the run the same, or run once for each (ksplice_hosts)."
                 )
 
 
 def misspelt(name, variables):
-    """Complain of a variable of a host (or of the run: those stand among each host's) that is nearly one of ours.
+    """Complain of a variable of a host (or of the run: those stand among each host's) that is
+    nearly one of ours.
 
     Only near misses: others may well have variables of their own whose names start alike.
 
@@ -191,6 +197,6 @@ def misspelt(name, variables):
             meant = difflib.get_close_matches(variable, known, 1, 0.85)
             if meant:
                 raise PlanError(
-                    f"Host {name} has the variable {variable}, which nothing reads (did you mean {meant[0]}?): "
-                    "spell it right, or name it otherwise."
+                    f"Host {name} has the variable {variable}, which nothing reads (did you mean "
+                    f"{meant[0]}?): spell it right, or name it otherwise."
                 )

@@ -23,7 +23,8 @@ class Closed(ValueError):
 def closed(conditions, now):
     """Why no wave may begin now, as a sentence, or None.
 
-    :param conditions: C(stop_file) (path), C(stop) (whether that file is there), C(window) (see docs/rolling.md) or None.
+    :param conditions: C(stop_file) (path), C(stop) (whether that file is there), C(window) (see
+        docs/rolling.md) or None.
     :param now: time in UTC, ISO 8601.
     """
     if conditions.get("stop"):

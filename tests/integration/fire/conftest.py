@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The four pairs of the fire test. Where the machine cannot have them the tests are skipped, with the reason."""
+"""The four pairs of the fire test.
+
+Where the machine cannot have them the tests are skipped, with the reason.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ def lab():
 
 @pytest.fixture(scope="session")
 def ha():
-    """Pairs and balancers, with their services running; whoever takes one out of service puts it back."""
+    """Pairs and balancers, with their services running; whoever takes one out of service puts it
+    back.
+    """
     _possible()
     lab = HaLab(prefix=PREFIX + "d")
     try:

@@ -81,7 +81,9 @@ def facts(lab, name, **options):
 
 
 def test_a_real_reboot_and_the_agent_at_boot(lab):
-    """What was in the kernel is gone with it, and the agent's boot unit puts back what ran (reference 2.5)."""
+    """What was in the kernel is gone with it, and the agent's boot unit puts back what ran
+    (reference 2.5).
+    """
     name = "boot"
     lab.ansible([name], [{"rebootless.ksplice.uptrack_apply": {}}])
     assert lab.loaded(name) == sorted(ids("ol9"))
@@ -151,7 +153,8 @@ def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
     other = small(PREFIX + "y", tmp_path)
     code = (
         f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/fleet')!r}); import fleet; "
-        f"fleet.Fleet({other.directory!r}, {other.prefix!r}).up({{f'h{{i}}': {{'flavour': 'ubuntu'}} for i in range(4)}})"
+        f"fleet.Fleet({other.directory!r}, {other.prefix!r}).up({{f'h{{i}}': {{'flavour': "
+        "'ubuntu'} for i in range(4)})"
     )
     process = subprocess.Popen(
         [sys.executable, "-B", "-c", code],

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A key beside the one that was checked: real apt and real dnf would trust it, and are never given it."""
+"""A key beside the one that was checked: real apt and real dnf would trust it, and are never given
+it.
+"""
 
 from __future__ import annotations
 
@@ -93,8 +95,9 @@ def dnf_takes(lab, name, key):
         [
             "sh",
             "-c",
-            "rpm -e --nodeps uptrack 2>/dev/null; rpm -e $(rpm -qa 'gpg-pubkey*') 2>/dev/null; rm -rf /tmp/foreign /tmp/key.asc"
-            " /etc/uptrack* /var/cache/uptrack /var/lib/uptrack /var/log/uptrack*",
+            "rpm -e --nodeps uptrack 2>/dev/null; rpm -e $(rpm -qa 'gpg-pubkey*') 2>/dev/null; "
+            "rm -rf /tmp/foreign /tmp/key.asc /etc/uptrack* /var/cache/uptrack /var/lib/uptrack "
+            "/var/log/uptrack*",
         ],
         check=False,
     )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""An emulated host as the tests see it: its commands are run by their names, its files read by theirs."""
+"""An emulated host as the tests see it: its commands are run by their names, its files read by
+theirs.
+"""
 
 import os
 import subprocess

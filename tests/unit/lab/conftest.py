@@ -19,7 +19,9 @@ def program_dir(tmp_path_factory):
 
 @pytest.fixture
 def make_host(tmp_path, program_dir):
-    """make_host(key=value, ...): a host with three updates out, of which it has the first; quick in all waits."""
+    """make_host(key=value, ...): a host with three updates out, of which it has the first; quick in
+    all waits.
+    """
     made = []
 
     def make(**changes):

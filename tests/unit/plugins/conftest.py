@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Emulated hosts for the tests of what runs on managed hosts: the agent is the lab's, everything else is the real code."""
+"""Emulated hosts for the tests of what runs on managed hosts: the agent is the lab's, everything
+else is the real code.
+"""
 
 import os
 import subprocess
@@ -55,7 +57,8 @@ class Host:
         self.slept = []
         self.on_sleep = lambda: None
         self.commands = []
-        # Whether each command of the agent is a program of its own, for tests of what happens when it is killed.
+        # Whether each command of the agent is a program of its own, for tests of what happens when
+        # it is killed.
         self.own_processes = False
         self.scenario = dict(
             {
@@ -144,7 +147,9 @@ class Host:
         )
 
     def stage(self, ident):
-        """What the kernel says of an update; None of one that is just on its way in or out, as the agent may still be at work."""
+        """What the kernel says of an update; None of one that is just on its way in or out, as the
+        agent may still be at work.
+        """
         try:
             return self.read(f"sys/kernel/ksplice/{ident}/stage")
         except FileNotFoundError:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What a killed run of the tests left is found by its names and removed; what only looks like it is told and left alone."""
+"""What a killed run of the tests left is found by its names and removed; what only looks like it is
+told and left alone.
+"""
 
 import os
 import shutil
@@ -26,7 +28,10 @@ def run():
 
 def start(run, seconds=300):
     """A process that a run of the tests left, deep in sleep and nobody's child."""
-    code = f"import os, time\nif os.fork() == 0:\n    os.setsid(); print(os.getpid(), flush=True); time.sleep({seconds})"
+    code = (
+        "import os, time\nif os.fork() == 0:\n    os.setsid(); print(os.getpid(), flush=True); "
+        f"time.sleep({seconds})"
+    )
     env = dict(os.environ, **{leftovers.VARIABLE: str(run.directory)})
     with subprocess.Popen(
         [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True

@@ -81,7 +81,9 @@ def is_offline(scenario):
 
 
 def offline_package_path(release):
-    """Where an offline updates package puts its catalogue: {"date": "20261112", "updates": [...]}."""
+    """Where an offline updates package puts its catalogue: {"date": "20261112",
+    "updates": [...]}.
+    """
     return f"{w.LAB}/updates-{release}.json"
 
 
@@ -138,7 +140,7 @@ class Run(object):
         """What is only said to the log, and to those who want to know all."""
         self.say(words, DEBUG)
 
-    # ---- the way in: steps 2 to 6 -----------------------------------------------------------------------------------
+    # ---- the way in: steps 2 to 6 ----------------------------------------------------------------
 
     def go(self):
         try:
@@ -231,7 +233,9 @@ class Run(object):
         return self.config.install_on_reboot and not self.world.exists(w.DISABLE)
 
     def backs_off(self):
-        """Unattended runs happen only every n-th time if the service asked for that, and at a random moment."""
+        """Unattended runs happen only every n-th time if the service asked for that, and at a
+        random moment.
+        """
         backoff = number_in(self.world.read(w.CACHE + "/backoff"))
         if backoff > 1:
             counter = (number_in(self.world.read(w.CACHE + "/backoff-counter")) + 1) % backoff
@@ -246,7 +250,9 @@ class Run(object):
         return False
 
     def play_fault(self):
-        """Let the scenario's passing faults change what this run meets, and another run hold the lock."""
+        """Let the scenario's passing faults change what this run meets, and another run hold the
+        lock.
+        """
         changing = self.mode in scenarios.CHANGING_COMMANDS
         fault = {}
         if changing and self.scenario["faults"]:
@@ -279,7 +285,7 @@ class Run(object):
         self.console.event("lock taken")
         return lock
 
-    # ---- upgrade, install, remove: steps 7 to 16 --------------------------------------------------------------------
+    # ---- upgrade, install, remove: steps 7 to 16 -------------------------------------------------
 
     def change(self):
         options = self.options
@@ -362,7 +368,9 @@ class Run(object):
         return "{}/{}/+uuid/{}".format(*parts)
 
     def count_contact(self):
-        """Each request has a number.  In place: a rename on each of them would be the slowest part of a run."""
+        """Each request has a number.  In place: a rename on each of them would be the slowest part
+        of a run.
+        """
         path = self.world.path(w.SERIAL)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -412,7 +420,8 @@ class Run(object):
     def list_from_service(self):
         """Fetch the list unless the one here is good and new enough."""
         self.note(
-            f"Getting package list and signature from {self.service_url()}/{server.quoted(server.slashed(self.kernel))}"
+            "Getting package list and signature from "
+            f"{self.service_url()}/{server.quoted(server.slashed(self.kernel))}"
         )
         self.service.ask_for_list()
         if self.scenario["bad_signature"]:
@@ -525,7 +534,9 @@ class Run(object):
         return 0
 
     def change_some(self, asks_service):
-        """Install or remove by ID; removing all of them with the service's help is the same thing."""
+        """Install or remove by ID; removing all of them with the service's help
+        is the same thing.
+        """
         applied = self.applied()
         removing = self.mode == "remove"
         ids = self.known_applied() if self.options.all else self.without_pointless(applied)
@@ -560,7 +571,9 @@ class Run(object):
         return ids
 
     def remove_by_saved_plan(self, expired):
-        """Everything out without the service.  Works, and still ends with 10 (reference, section 1.6)."""
+        """Everything out without the service.  Works, and still ends with 10 (reference, section
+        1.6).
+        """
         applied = self.applied()
         items = self.records.load_plan("Remove")
         if items is None:
@@ -809,7 +822,7 @@ class Run(object):
             )
         )
 
-    # ---- what is kept ------------------------------------------------------------------------------------------------
+    # ---- what is kept ----------------------------------------------------------------------------
 
     def save_plans(self):
         now = self.time()
@@ -822,7 +835,8 @@ class Run(object):
     def record(self, code, words):
         """What is left of a run, whatever came of it; a show leaves `status` alone.
 
-        A run that failed with updates at hand (1) asks anew what waits now, and writes that down last of all.
+        A run that failed with updates at hand (1) asks anew what waits now, and writes that down
+        last of all.
         """
         if self.mode == "show":
             self.write_status()
@@ -861,7 +875,8 @@ class Run(object):
             ]
             effective = self.known_effective()
             if effective:
-                # Without a list nothing is known to be installed: the file then fits no patched kernel any more.
+                # Without a list nothing is known to be installed: the file then fits no patched
+                # kernel any more.
                 effectives.write(
                     self.world, self.kernel, effective, applied if self.package_list else []
                 )
@@ -983,7 +998,7 @@ class Run(object):
                 self.world.write(tripwires, "")
 
 
-# ---- small decisions -------------------------------------------------------------------------------------------------
+# ---- small decisions -----------------------------------------------------------------------------
 
 
 def bad_mix(mode, options):
@@ -1044,7 +1059,8 @@ def write_crontab(world):
     world.write(
         w.CRON,
         (
-            f"# Runs the Ksplice Uptrack client.\n{minute},{minute + 30} * * * * root [ -x /usr/sbin/uptrack-upgrade ] && "
+            "# Runs the Ksplice Uptrack client.\n"
+            f"{minute},{minute + 30} * * * * root [ -x /usr/sbin/uptrack-upgrade ] && "
             "/usr/sbin/uptrack-upgrade --cron\n"
         ),
     )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""uptrack.conf, read as Python 2's SafeConfigParser reads it (reference, section 2.2), traps included."""
+"""uptrack.conf, read as Python 2's SafeConfigParser reads it (reference, section 2.2), traps
+included.
+"""
 
 import re
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""What a run says: on standard output by level, and all of it in the log.  The log's exact form is in README.md."""
+"""What a run says: on standard output by level, and all of it in the log.  The log's exact form is
+in README.md.
+"""
 
 import os
 import sys
@@ -34,7 +36,8 @@ class Console(object):
     def say(self, words, level=INFO):
         if level >= self.level:
             put(words + "\n")
-        # All of it: the debug lines, which have the access key in them, are in the real one's log, too.
+        # All of it: the debug lines, which have the access key in them, are in the real one's log,
+        # too.
         self.log(NAMES[level], words)
 
     def answer(self, words):

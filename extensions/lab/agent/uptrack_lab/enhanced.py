@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""`ksplice`, the Enhanced client: `ksplice [OPTIONS] SUBSYSTEM SUBCOMMAND [ARGS]` (reference, section 1.10).
+"""`ksplice`, the Enhanced client: `ksplice [OPTIONS] SUBSYSTEM SUBCOMMAND [ARGS]` (reference,
+section 1.10).
 
-The kernel's part is the Uptrack client under another name.  User-space patches live in the emulator's own state: which
-process has which is nothing the kernel would show.
+The kernel's part is the Uptrack client under another name.  User-space patches live in the
+emulator's own state: which process has which is nothing the kernel would show.
 """
 
 import os
@@ -137,7 +138,7 @@ def main(arguments):
     return status
 
 
-# ---- kernel ----------------------------------------------------------------------------------------------------------
+# ---- kernel --------------------------------------------------------------------------------------
 
 
 def kernel(world, scenario, request):
@@ -174,7 +175,7 @@ def update_of_path(path):
     return name[len("ksplice-") :] if name.startswith("ksplice-") else name
 
 
-# ---- user space ------------------------------------------------------------------------------------------------------
+# ---- user space ----------------------------------------------------------------------------------
 
 
 def tree_sign(environment):
@@ -186,7 +187,9 @@ def tree_sign(environment):
 
 
 def caller_environment():
-    """The environment we were started with.  Where that says LANG=C, Python has set LC_CTYPE in os.environ since."""
+    """The environment we were started with.  Where that says LANG=C, Python has set LC_CTYPE in
+    os.environ since.
+    """
     try:
         with open("/proc/self/environ", "rb") as stream:
             entries = stream.read().decode("utf-8", "replace").split("\0")
@@ -249,8 +252,8 @@ def _user_locked(world, scenario, request, console):
         return _list_targets(scenario, console)
     if not processes:
         console.say(
-            "There are no active user-space targets. Are the Ksplice-aware libraries installed, and has\n"
-            "this machine been rebooted since?",
+            "There are no active user-space targets. Are the Ksplice-aware libraries installed, "
+            "and has\nthis machine been rebooted since?",
             ERROR,
         )
         return 1
@@ -343,7 +346,10 @@ def _user_work(state, console, steps):
                     "Ksplice was unable to load the update as the target process is in a mount "
                     "namespace or root of its own, where the update's files cannot be seen."
                 )
-                + f"\n{NOT_IN_NAMESPACE}\n  {tree_sign(caller_environment())} {process['name']} ({process['pid']})",
+                + (
+                    f"\n{NOT_IN_NAMESPACE}\n  {tree_sign(caller_environment())} {process['name']} "
+                    f"({process['pid']})"
+                ),
                 ERROR,
             )
             status = 1

@@ -2,8 +2,8 @@
 # Copyright: rebootless.ksplice contributors
 """The scenario of a host, and the emulator's own memory of what it has played.
 
-scenario.json is the truth.  Beside it lies its checked form, ready to load: a third of a run's time would otherwise go
-into reading JSON and looking for mistakes that are not there.
+scenario.json is the truth.  Beside it lies its checked form, ready to load: a third of a run's time
+would otherwise go into reading JSON and looking for mistakes that are not there.
 """
 
 import marshal
@@ -73,7 +73,7 @@ def seconds_of(moment, created):
     return created + float(moment[:-1]) if isinstance(moment, str) else moment
 
 
-# ---- the emulator's own memory ---------------------------------------------------------------------------------------
+# ---- the emulator's own memory -------------------------------------------------------------------
 
 
 class State(object):
@@ -101,7 +101,9 @@ class State(object):
             return time.time()
 
     def change(self, function):
-        """Call function(data) with the data; what it does to them is kept, what it returns is returned."""
+        """Call function(data) with the data; what it does to them is kept, what it returns is
+        returned.
+        """
         import fcntl
         import json
 
@@ -136,7 +138,9 @@ def next_fault(scenario, data, command):
 
 
 def next_failure(scenario, data, update, verb, met):
-    """The failure that hits this update now, or None.  `met`: places of those that already count for this run."""
+    """The failure that hits this update now, or None.  `met`: places of those that already count
+    for this run.
+    """
     played = data.setdefault("failures", {})
     for place, failure in enumerate(scenario["failures"]):
         if failure["id"] != update or failure["verb"] != verb:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""The scenario's grammar: strict, defaults filled in, one clear line for a mistake: the file, the place, what to do.
+"""The scenario's grammar: strict, defaults filled in, one clear line for a mistake: the file, the
+place, what to do.
 
 Only loaded when a scenario is new; see scenario.py.
 """
@@ -23,7 +24,7 @@ _AGO = re.compile(r"[-+]\d+(?:\.\d+)?s$")
 _ID = re.compile(r"[a-z0-9]+$")
 
 
-# ---- checks: (value, where) -> value, or _Bad ------------------------------------------------------------------------
+# ---- checks: (value, where) -> value, or _Bad ----------------------------------------------------
 
 
 def text(value, where):
@@ -128,7 +129,8 @@ def mapping(keys, fill=True):
             if key not in keys:
                 raise _Bad(
                     _join(where, key),
-                    f"there is no such key{_meant(key, keys) or ('; there are: {}'.format(', '.join(sorted(keys))))}",
+                    "there is no such "
+                    f"key{_meant(key, keys) or ('; there are: {}'.format(', '.join(sorted(keys))))}",
                 )
         result = {}
         for key, (check_one, default) in keys.items():
@@ -222,7 +224,7 @@ def parse_moment(value):
     return days * 86400 + hour * 3600 + minute * 60 + float(found.group(6))
 
 
-# ---- the keys --------------------------------------------------------------------------------------------------------
+# ---- the keys ------------------------------------------------------------------------------------
 
 ABORTS = (
     "no_match",
@@ -446,11 +448,13 @@ SCENARIO_KEYS = dict(
 _SCENARIO = mapping(SCENARIO_KEYS)
 
 
-# ---- the whole -------------------------------------------------------------------------------------------------------
+# ---- the whole -----------------------------------------------------------------------------------
 
 
 def check(raw, source="scenario"):
-    """The scenario with every default filled in; ScenarioError with one line if something is wrong."""
+    """The scenario with every default filled in; ScenarioError with one line if
+    something is wrong.
+    """
     try:
         scenario = _SCENARIO(raw, "")
         _check_catalogue(scenario["updates"], "updates")
@@ -484,7 +488,8 @@ def _check_catalogue(updates, where):
         if update["id"] in known:
             raise _Bad(
                 f"{where}[{place}].id",
-                f"'{update['id']}' is already that of {where}[{known[update['id']]}]; give each update its own",
+                f"'{update['id']}' is already that of {where}[{known[update['id']]}]; give each "
+                "update its own",
             )
         known[update["id"]] = place
     for place, update in enumerate(updates):
@@ -496,7 +501,9 @@ def _check_catalogue(updates, where):
 
 
 def _refuse_circles(updates, known, where):
-    """Peel off updates whose requirements are peeled off; what stays requires itself by some way."""
+    """Peel off updates whose requirements are peeled off; what stays requires
+    itself by some way.
+    """
     left = {update["id"]: set(update["requires"]) for update in updates if update["requires"]}
     while left:
         free = [one for one, needs in left.items() if not any(need in left for need in needs)]

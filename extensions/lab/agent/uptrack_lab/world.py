@@ -97,13 +97,15 @@ def write_atomic(path, text, mode=0o644):
 
 
 def per_kernel_dir(kernel):
-    """The cache directory of one kernel build, relative to the root; the last part is the raw `uname -v`."""
+    """The cache directory of one kernel build, relative to the root; the last part is the raw
+    `uname -v`.
+    """
     return "{}/{}/{}/{}/{}".format(
         CACHE, kernel["sysname"], kernel["machine"], kernel["release"], kernel["version"]
     )
 
 
-# ---- the kernel's truth: sysfs ---------------------------------------------------------------------------------------
+# ---- the kernel's truth: sysfs -------------------------------------------------------------------
 
 
 def update_dir(update_id, layout):
@@ -130,7 +132,7 @@ def _stage(world, place):
         return "applied"
 
 
-# ---- the lock --------------------------------------------------------------------------------------------------------
+# ---- the lock ------------------------------------------------------------------------------------
 
 
 class LockHeld(Exception):
@@ -146,7 +148,9 @@ def _open_lock(path):
 
 
 def take_lock(path, patience):
-    """Flock the file, waiting up to `patience` seconds.  The returned handle frees the lock when closed."""
+    """Flock the file, waiting up to `patience` seconds.  The returned handle frees the lock when
+    closed.
+    """
     import fcntl
 
     handle = _open_lock(path)
@@ -166,7 +170,9 @@ def take_lock(path, patience):
 
 
 def hold_lock_in_background(path, seconds):
-    """Let a process of its own hold the lock for a while, as another run would.  Returns once it has it."""
+    """Let a process of its own hold the lock for a while, as another run would.  Returns once it
+    has it.
+    """
     ready_reader, ready_writer = os.pipe()
     child = os.fork()
     if child:
@@ -195,7 +201,7 @@ def hold_lock_in_background(path, seconds):
         os._exit(0)
 
 
-# ---- time ------------------------------------------------------------------------------------------------------------
+# ---- time ----------------------------------------------------------------------------------------
 
 
 def utc(seconds):

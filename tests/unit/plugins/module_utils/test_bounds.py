@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Whatever a host holds or its programs print, reading it costs in proportion to its size.
 
-Every reader is given one nasty fragment over and over, a number of times and four times that. Four times as much may cost
-four times as much; what is squared costs sixteen times.
+Every reader is given one nasty fragment over and over, a number of times and four times that. Four
+times as much may cost four times as much; what is squared costs sixteen times.
 """
 
 import signal

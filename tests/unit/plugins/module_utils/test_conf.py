@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""uptrack.conf: edits keep what they do not name, and what comes out is read alike by both of the agent's possible parsers."""
+"""uptrack.conf: edits keep what they do not name, and what comes out is read alike by both of the
+agent's possible parsers.
+"""
 
 import configparser
 
@@ -66,7 +68,11 @@ def test_null_removes_a_key():
 
 
 def test_what_stands_twice_is_brought_together_and_the_last_value_stays():
-    text = "[Settings]\nautoinstall = no\n[Auth]\naccesskey = a\n[Settings]\nautoinstall = yes\nno_rmmod = yes\n"
+    text = (
+        "[Settings]\nautoinstall = no\n"
+        "[Auth]\naccesskey = a\n[Settings]\n"
+        "autoinstall = yes\nno_rmmod = yes\n"
+    )
     assert [problem.line for problem in conf.problems(text)] == [5, 6]
     new = conf.edit(text, {})
     assert conf.problems(new) == []
@@ -248,7 +254,8 @@ def test_only_what_is_secret_is_cut_out_of_results():
     # What AnsibleModule has marked by then.
     values = {"the-key", "http://u:pass@h", "yes", "other-key", "x://u:word@h", short, pem, mirror}
     configure.forget_harmless(params, values)
-    # Words of three letters would take apart what they stand in; the address that they stand in goes as a whole.
+    # Words of three letters would take apart what they stand in; the address that they stand in
+    # goes as a whole.
     assert values == {
         "the-key",
         "other-key",

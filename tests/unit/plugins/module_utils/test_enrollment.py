@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What a host lacks to be enrolled: pure decisions, over the tables of the reference (3.1 to 3.3)."""
+"""What a host lacks to be enrolled: pure decisions, over the tables of the
+reference (3.1 to 3.3).
+"""
 
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import enroll, enrollment

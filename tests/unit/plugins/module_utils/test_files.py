@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Files that the collection writes on a host: nobody opens them too early, and nothing that belonged to the old one is lost."""
+"""Files that the collection writes on a host: nobody opens them too early, and nothing that
+belonged to the old one is lost.
+"""
 
 import errno
 import os
@@ -17,7 +19,9 @@ NOBODY = 65534
 
 
 def spy(folder):
-    """Another user who opens whatever there is in a folder, as often as he can; with what he read he ends."""
+    """Another user who opens whatever there is in a folder, as often as he can; with what he read
+    he ends.
+    """
     child = os.fork()
     if child:
         return child

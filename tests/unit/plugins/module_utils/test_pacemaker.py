@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What crm_mon of pacemaker 2.1 says of a cluster, read for the group it makes and for what has to move."""
+"""What crm_mon of pacemaker 2.1 says of a cluster, read for the group it makes and for what has to
+move.
+"""
 
 import os
 
@@ -67,9 +69,10 @@ def resource(name, *nodes, **more):
 
 
 def clone(name, *inside, **more):
-    return '<clone id="{}" multi_state="{}" unique="false" managed="true" disabled="false" failed="false" failure_ignored="false">{}</clone>'.format(
-        name, more.get("multi_state", "false"), "".join(inside)
-    )
+    return (
+        '<clone id="{}" multi_state="{}" unique="false" managed="true" disabled="false" '
+        'failed="false" failure_ignored="false">{}</clone>'
+    ).format(name, more.get("multi_state", "false"), "".join(inside))
 
 
 def cluster(nodes, resources, maintenance="false"):
@@ -92,7 +95,10 @@ FENCE = [
     resource("fence-n1", "n2", resource_agent="stonith:fence_ipmilan"),
     resource("fence-n2", "n1", resource_agent="stonith:fence_ipmilan"),
 ]
-GROUP = '<group id="service" number_resources="2" maintenance="false" managed="true" disabled="false">%s%s</group>'
+GROUP = (
+    '<group id="service" number_resources="2" maintenance="false" managed="true" '
+    'disabled="false">%s%s</group>'
+)
 
 
 def drbd(first, second, roles=("Promoted", "Unpromoted")):
@@ -121,7 +127,8 @@ USUAL = cluster(
 def test_a_usual_cluster():
     found = pacemaker.nodes(USUAL)
     assert sorted(found) == ["n1", "n2"]
-    # What runs everywhere, fencing and the copy that is not promoted are no reason to call a node active.
+    # What runs everywhere, fencing and the copy that is not promoted are no reason to call a node
+    # active.
     assert found["n1"]["services"] == {"vip", "web", "drbd"} and found["n2"]["services"] == set()
     assert found["n1"]["resources"] == {"vip", "web", "drbd", "dlm"} and found["n2"][
         "resources"
@@ -229,7 +236,10 @@ def test_bundles():
             f'<replica id="{number}">{"".join(one)}</replica>'
             for number, one in enumerate(replicas)
         )
-        return f'<bundle id="b" type="podman" image="i" unique="false" managed="true" failed="false">{inside}</bundle>'
+        return (
+            '<bundle id="b" type="podman" image="i" unique="false" managed="true" '
+            f'failed="false">{inside}</bundle>'
+        )
 
     one = pacemaker.nodes(cluster(BOTH, [bundle([resource("b-podman-0", "n1")])]))
     assert one["n1"]["services"] == {"b-podman-0"}
@@ -333,7 +343,7 @@ def test_cluster_names(text, name):
     assert pacemaker.cluster_name(text) == name
 
 
-# ---- what crm_mon itself says, see tests/integration/lab/pacemaker_oracle.sh ------------------------------------------------
+# ---- what crm_mon itself says, see tests/integration/lab/pacemaker_oracle.sh ---------------------
 
 FIXTURES = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "fixtures", "pacemaker"
@@ -354,7 +364,8 @@ def stored(name):
         ("standby", {"node1": {"vip", "web", "watch", "drbd"}}, ["node2", "node3"]),
         ("unclean", {"node1": {"vip", "web"}}, ["node3"]),
         ("maintenance", {}, ["node1", "node2", "node3"]),
-        # The promoted replica of the bundle runs in a container on node1, the virtual machine guest1 on node2. The connection to the remote node is no service.
+        # The promoted replica of the bundle runs in a container on node1, the virtual machine
+        # guest1 on node2. The connection to the remote node is no service.
         (
             "bundle",
             {

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What the facts make of the recordings of a real client (tests/fixtures/recordings), and of what may become of such a host."""
+"""What the facts make of the recordings of a real client (tests/fixtures/recordings), and of what
+may become of such a host.
+"""
 
 import datetime
 import glob
@@ -15,12 +17,18 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import fa
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEY = "0123456789abcdef" * 4
-CONF = "[Auth]\naccesskey = %s\n\n[Network]\nhttps_proxy =\ngconf_proxy_lookup = no\n\n[Settings]\ninstall_on_reboot = yes\nautoinstall = no\n"
+CONF = (
+    "[Auth]\naccesskey = %s\n\n"
+    "[Network]\nhttps_proxy =\n"
+    "gconf_proxy_lookup = no\n\n"
+    "[Settings]\ninstall_on_reboot = yes\n"
+    "autoinstall = no\n"
+)
 NAMES = {
     "aaaa1111": "Enablement update for live patching.",
     "bbbb2222": "CVE-2024-1001: Use-after-free in the network scheduler.",
-    "cccc3333": "CVE-2024-1002, CVE-2024-1003: Information leak in the block layer when a queue is torn down while another request is in flight "
-    "and more words follow here.",
+    "cccc3333": "CVE-2024-1002, CVE-2024-1003: Information leak in the block layer when a queue is torn "
+    "down while another request is in flight and more words follow here.",
     "dddd4444": "Improved fix for CVE-2024-1001",
 }
 IDS = sorted(NAMES)
@@ -44,7 +52,10 @@ RECORDINGS = [
 
 
 class Recorded:
-    """An emulated root with a recording laid out in it. The agent's commands are there and say nothing."""
+    """An emulated root with a recording laid out in it.
+
+    The agent's commands are there and say nothing.
+    """
 
     def __init__(self, root, name):
         self.root, self.recording = str(root), recording(name)
@@ -113,14 +124,17 @@ class Recorded:
         return datetime.datetime.strptime(text + " +0000", "%Y-%m-%d %H:%M:%S.%f %z").timestamp()
 
     def saved_plans(self, idents):
-        """The plans to bring back and to take out, as a real host has them with every plan to upgrade."""
+        """The plans to bring back and to take out, as a real host has them with every plan to
+        upgrade.
+        """
         time = re.search(
             r"^Time: .*$", self.recording["files_afterwards"]["upgrade_plan"], re.M
         ).group()
         for name, verb, order in (("Init", "Install", idents), ("Remove", "Remove", idents[::-1])):
             steps = "".join(
-                f"- Command: {verb}\n  EffectiveKernel: ['Linux/x86_64/5.15.0-309.180.4.el9uek.x86_64/#2 SMP Wed May 21\n      01:02:03 PDT 2025', "
-                f"5.15.0-309.180.4.el9uek]\n  ID: {ident}\n  Name: '{NAMES[ident]}'\n"
+                f"- Command: {verb}\n  EffectiveKernel: "
+                "['Linux/x86_64/5.15.0-309.180.4.el9uek.x86_64/#2 SMP Wed May 21\n      01:02:03 "
+                f"PDT 2025', 5.15.0-309.180.4.el9uek]\n  ID: {ident}\n  Name: '{NAMES[ident]}'\n"
                 for ident in order
             )
             self.write(
@@ -250,7 +264,10 @@ def test_names_that_look_like_something_else(tmp_path):
         "12345",
         "Trailing colon:",
         "a: b: c",
-        "Back\\slash and a long long long long long long long long long long long long long long long tail \\ end",
+        (
+            "Back\\slash and a long long long long long long long long long long long long long "
+            "long long tail \\ end"
+        ),
         "Tab\there",
         "Caf\u00e9 \u2013 na\u00efve \u201cfix\u201d f\u00fcr CVE-2024-5555: \u00dcberlauf",
     ]
@@ -295,7 +312,9 @@ def test_never_current(lay, name):
 
 
 def test_monitoring_does_not_take_current_away(lay):
-    """uptrack-show writes the status anew, as another run; it names the effective kernel, since the kernel is as it was."""
+    """uptrack-show writes the status anew, as another run; it names the effective kernel, since the
+    kernel is as it was.
+    """
     host = lay("uptodate")
     status = host.recording["files_afterwards"]["status"]
     later = re.sub(
@@ -322,7 +341,9 @@ def test_monitoring_does_not_take_current_away(lay):
 
 
 def test_a_removal_without_the_service_and_then_a_boot(lay):
-    """All three plans are empty, the boot had nothing to bring back and ended well: that proves nothing."""
+    """All three plans are empty, the boot had nothing to bring back and ended well: that proves
+    nothing.
+    """
     host = lay("rebooted_init_off")
     host.saved_plans([])
     assert host.facts()["verdict"] == "unknown"
@@ -495,9 +516,9 @@ def test_a_key_that_cannot_be_read_leaves_the_rest(lay):
     )
     seen = host.facts()
     assert (
-        "In the agent's file status, New client cannot be read: it opens a quote that is never closed."
-        in seen["warnings"]
-    )
+        "In the agent's file status, New client cannot be read: "
+        "it opens a quote that is never closed."
+    ) in seen["warnings"]
     assert seen["cves"]["fixed"] == FIXED
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What uptrack_apply does where the agent hangs, where waiting is of no use, and where its words mislead."""
+"""What uptrack_apply does where the agent hangs, where waiting is of no use, and where its words
+mislead.
+"""
 
 import os
 import subprocess
@@ -15,7 +17,9 @@ KEY = "0123456789abcdef" * 4
 
 
 def hangs(host, *commands):
-    """The agent's commands do what they do and never end, and start a child that does not either; the numbers of both are in a file."""
+    """The agent's commands do what they do and never end, and start a child that does not either;
+    the numbers of both are in a file.
+    """
     for command in commands:
         path = host.path("usr/sbin/" + command)
         real = os.readlink(path)
@@ -127,7 +131,9 @@ def test_enrolling_does_not_wait_for_ever(make_host, monkeypatch):
 
 @pytest.mark.parametrize("network", ["dns", "ok"])
 def test_taking_everything_out_waits_for_no_service(make_host, network):
-    """Without the service it ends with status 10 although all is out: that is no reason to wait and do it again."""
+    """Without the service it ends with status 10 although all is out: that is no reason to wait and
+    do it again.
+    """
     host = make_host(installed=IDS, network=network)
     result = host.apply(state="absent", all=True, retries=3, retry_delay=20)
     assert not result["failed"] and host.in_kernel() == [] and host.slept == []
@@ -165,7 +171,11 @@ def test_a_message_that_looks_like_a_plan_is_none():
         "Hello",
         "",
         "The following steps will be taken:\nInstall [AAAA-1111] Foo\n",
-        "The following steps will be taken:\nInstall [aaaaaaa1] Foo\nRemove (bbbbbbb2)\nInstall [] x\n",
+        (
+            "The following steps will be taken:\n"
+            "Install [aaaaaaa1] Foo\nRemove (bbbbbbb2)\n"
+            "Install [] x\n"
+        ),
         "The following steps will be taken:\n",
     ],
 )
@@ -194,7 +204,11 @@ def test_an_answer_that_is_not_understood_is_not_nothing(words):
 
 
 def test_an_update_without_a_name_is_a_step():
-    plan = "The following steps will be taken:\nInstall [aaaaaaa1]\nInstalling [aaaaaaa1]\nNothing to be done.\n"
+    plan = (
+        "The following steps will be taken:\n"
+        "Install [aaaaaaa1]\nInstalling [aaaaaaa1]\n"
+        "Nothing to be done.\n"
+    )
     assert [(step.id, step.name) for step in output.plan(plan)] == [("aaaaaaa1", "")]
     assert output.plan("Nothing to be done.\n") == []
 

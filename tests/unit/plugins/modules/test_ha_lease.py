@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Leases on real ledgers, with real locks and real processes; and uptrack_apply, which honours them."""
+"""Leases on real ledgers, with real locks and real processes; and uptrack_apply, which honours
+them.
+"""
 
 import fcntl
 import json
@@ -208,7 +210,7 @@ def test_the_agents_own_run_counts_too(tmp_path):
     assert take(tmp_path, "t1", host="b", member="b")["granted"]
 
 
-# ---- uptrack_apply -----------------------------------------------------------------------------------------------------
+# ---- uptrack_apply -------------------------------------------------------------------------------
 
 
 def test_an_ad_hoc_command_is_refused_beside_a_rollout(make_host):

@@ -97,9 +97,9 @@ def test_trap_8_some_ids_are_never_asked_of_upgrade(make_host):
 
 def test_trap_9_alerts_before_the_plan_and_wrapped_paragraphs(make_host):
     alert = (
-        "Your kernel reaches its end of life soon. Install [zzzzzzz9] is what this alert says to confuse a careless reader of lines. "
-        * 3
-    )
+        "Your kernel reaches its end of life soon. Install [zzzzzzz9] is what this alert says to "
+        "confuse a careless reader of lines. "
+    ) * 3
     host = make_host(alert=alert, failures=[BUSY])
     result = host.apply(check=True)
     assert result["installed"] == IDS

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What the inventory says of a host's service, what was discovered of it, and which of the two counts."""
+"""What the inventory says of a host's service, what was discovered of it, and which of the two
+counts.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def found(*groups, role="active", problems=(), **more):
     )
 
 
-# ---- groups and roles --------------------------------------------------------------------------------------------------
+# ---- groups and roles ----------------------------------------------------------------------------
 
 
 def test_the_inventory_wins_over_what_was_discovered():
@@ -146,7 +148,10 @@ def test_contradictions():
     assert told(a=found(group()), b=found(group(), role="standby"), c={}) == []
     assert told(a=found(problems=["x cannot be read."])) == ["a: x cannot be read."]
     assert told(a=found(group(), ksplice_ha_role="standby")) == [
-        "a is standby by the inventory (ksplice_ha_role) and active by what runs on it. The inventory wins."
+        (
+            "a is standby by the inventory (ksplice_ha_role) and active by what runs on it. The "
+            "inventory wins."
+        )
     ]
     assert told(a=found(group(), role=None, ksplice_ha_role="standby")) == []
     agreed = {
@@ -155,10 +160,16 @@ def test_contradictions():
     }
     assert told(**agreed) == []
     assert told(a=agreed["a"], b=found(group(), ksplice_ha_group="other")) == [
-        "a and b are partners in vrrp-51-192.0.2.9 by what runs on them, and in no common group by the inventory. The inventory wins."
+        (
+            "a and b are partners in vrrp-51-192.0.2.9 by what runs on them, and in no common "
+            "group by the inventory. The inventory wins."
+        )
     ]
     assert told(a=agreed["a"], b=found(group("else"), ksplice_ha_group="lb")) == [
-        "a and b are partners in lb by the inventory, and not by what runs on them. The inventory wins."
+        (
+            "a and b are partners in lb by the inventory, and not by "
+            "what runs on them. The inventory wins."
+        )
     ]
     # Of whom nothing was discovered nothing is said.
     assert told(a=agreed["a"], b={"ksplice_ha_group": "other"}) == []
@@ -170,7 +181,7 @@ def test_contradictions():
     )
 
 
-# ---- drains ------------------------------------------------------------------------------------------------------------
+# ---- drains --------------------------------------------------------------------------------------
 
 
 def test_what_was_discovered_takes_a_host_out():
@@ -217,7 +228,7 @@ def test_drains_that_make_no_sense(given):
         ha_settings.drains("a", {"ksplice_ha_drain": given})
 
 
-# ---- gates -------------------------------------------------------------------------------------------------------------
+# ---- gates ---------------------------------------------------------------------------------------
 
 
 def test_gates_by_place_and_moment():

@@ -22,7 +22,9 @@ STAGES = ("dev", "test", "prod")
 
 @st.composite
 def fleets(draw):
-    """Hosts in groups that may overlap, with roles, builds and stages, some of them out of reach."""
+    """Hosts in groups that may overlap, with roles, builds and stages, some of
+    them out of reach.
+    """
     count = draw(st.integers(1, 25))
     names = [f"h{number}" for number in range(1, count + 1)]
     group_names = [f"g{number}" for number in range(draw(st.integers(0, 6)))]
@@ -408,7 +410,8 @@ def test_the_name_that_the_inventory_says_something_of_does_the_work():
     )
     merged, aliases = waves.machines([bare, told])
     assert aliases == {"10.0.0.5": "lb1"} and merged[1].has_work and merged[1].settings == drained
-    # What the inventory says of both alike is said of the machine; where it contradicts itself, nobody knows what is meant.
+    # What the inventory says of both alike is said of the machine; where it contradicts itself,
+    # nobody knows what is meant.
     assert waves.machines([replace(bare, settings=drained), told])[0][0].has_work
     merged, _aliases = waves.machines([replace(bare, settings=(("ksplice_stage", "'dev'"),)), told])
     assert not any(one.has_work for one in merged)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Whether a wave may begin: the window by the clock of its time zone, blackouts, and the stop file."""
+"""Whether a wave may begin: the window by the clock of its time zone,
+blackouts, and the stop file.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,8 @@ def test_days(days, opened):
 @pytest.mark.parametrize(
     "now, opened",
     [
-        # Winter: UTC+1. The clock goes from 02:00 to 03:00 on 2026-03-29, and from 03:00 back to 02:00 on 2026-10-25.
+        # Winter: UTC+1. The clock goes from 02:00 to 03:00 on 2026-03-29, and from 03:00 back to
+        # 02:00 on 2026-10-25.
         ("2026-01-10T00:59", False),
         ("2026-01-10T01:00", True),
         ("2026-01-10T02:59", True),
@@ -127,7 +130,8 @@ def test_the_clock_of_a_time_zone_with_summer_time(now, opened):
     )
 
 
-# When a window from 22:00 to 04:00, or from 01:30 to 02:30, is open around both changes of the year: UTC minutes from the first to the last.
+# When a window from 22:00 to 04:00, or from 01:30 to 02:30, is open around both changes of the
+# year: UTC minutes from the first to the last.
 CHANGES = [
     # Forward at 02:00 (to 03:00), back at 03:00 (to 02:00): the night is an hour shorter or longer.
     ("Europe/Berlin", "22:00", "04:00", "2026-03-28T21:00", "2026-03-29T01:59"),
@@ -139,7 +143,8 @@ CHANGES = [
     ("Australia/Sydney", "22:00", "04:00", "2026-04-04T11:00", "2026-04-04T17:59"),
     ("Australia/Lord_Howe", "22:00", "04:00", "2026-10-03T11:30", "2026-10-03T16:59"),
     ("Australia/Lord_Howe", "22:00", "04:00", "2026-04-04T11:00", "2026-04-04T17:29"),
-    # Of a window that begins before the hour that is left out, what is left; one that reaches into the hour that comes twice, until it ends for the last time.
+    # Of a window that begins before the hour that is left out, what is left; one that reaches into
+    # the hour that comes twice, until it ends for the last time.
     ("Europe/Berlin", "01:30", "02:30", "2026-03-29T00:30", "2026-03-29T00:59"),
     ("Europe/Berlin", "02:30", "03:30", "2026-03-29T01:00", "2026-03-29T01:29"),
     # No change at all.
@@ -152,7 +157,8 @@ CHANGES = [
 def test_both_changes_of_the_year(zone, begins, ends, first, last):
     first, last = (datetime.fromisoformat(text) for text in (first, last))
     window = {"timezone": zone, "from": begins, "to": ends}
-    # Half a day before and after; each open minute is one of those in the table, and each of those is open.
+    # Half a day before and after; each open minute is one of those in the table, and each of those
+    # is open.
     minutes = [
         first - timedelta(hours=12) + timedelta(minutes=number) for number in range(0, 31 * 60)
     ]
@@ -287,7 +293,9 @@ times = st.integers(0, 1440).map(lambda minute: f"{minute // 60:02}:{minute % 60
     ),
 )
 def test_against_the_days_on_which_it_opens(moment, begins, ends, days, zone):
-    """The same asked the other way round: does a window that opened today or yesterday reach until now, by the clock on the wall?"""
+    """The same asked the other way round: does a window that opened today or yesterday reach until
+    now, by the clock on the wall?
+    """
     window = {"from": begins, "to": ends, "days": sorted(days), "timezone": zone}
     here = (
         moment.replace(tzinfo=timezone.utc)
