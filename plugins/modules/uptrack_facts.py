@@ -192,7 +192,10 @@ ansible_facts:
               type: list
               elements: dict
               returned: always
-              sample: [{id: abcd1234, name: "CVE-2026-1234: Use-after-free in foo.", cves: [CVE-2026-1234]}]
+              sample:
+                - id: abcd1234
+                  name: "CVE-2026-1234: Use-after-free in foo."
+                  cves: [CVE-2026-1234]
             available:
               description:
                 - What an upgrade would add, as of RV(ansible_facts.uptrack.checked_at).

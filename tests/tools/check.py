@@ -274,6 +274,8 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         if (files / p).exists()
     ]
     checks = {
+        "ruff check": ["ruff", "check", "."],
+        "ruff format": ["ruff", "format", "--check", "."],
         "yamllint": ["yamllint", "--strict", "."],
         "reuse": ["reuse", "lint", "--lines"],
         "antsibull-changelog": ["antsibull-changelog", "lint"],
@@ -310,7 +312,8 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         "-euc",
         f"""
         ansible-galaxy collection build --output-path '{space.root}'
-        python -m galaxy_importer.main '{space.root}'/*.tar.gz >'{space.root}/import.log' 2>&1 || {{ cat '{space.root}/import.log'; exit 1; }}
+        python -m galaxy_importer.main '{space.root}'/*.tar.gz >'{space.root}/import.log' 2>&1 ||
+            {{ cat '{space.root}/import.log'; exit 1; }}
         cat '{space.root}/import.log'
         grep -q 'Importer processing completed successfully' '{space.root}/import.log'
         ! grep -E '^(WARNING|ERROR|CRITICAL)' '{space.root}/import.log'
@@ -409,7 +412,8 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
     space.env.update(ANSIBLE_COLLECTIONS_PATH=str(installed), PYTHONPATH="")
     script = f"""
         ansible-galaxy collection build --output-path '{space.root}'
-        ansible-galaxy collection install --offline --collections-path '{installed}' '{space.root}'/*.tar.gz
+        ansible-galaxy collection install --offline --collections-path '{installed}' \\
+            '{space.root}'/*.tar.gz
         cd '{installed}'
         for module in {COLLECTION}/plugins/modules/[!_]*.py; do
             ansible-doc --type module rebootless.ksplice.$(basename "$module" .py)

@@ -3,10 +3,10 @@
 """Make, boot and change emulated Uptrack hosts: a directory each, from a scenario.
 
 As a program:
-    emulated_host.py create ROOT SCENARIO [PROGRAM_DIR]    make a host
-    emulated_host.py reboot ROOT [RELEASE]                 boot it, perhaps into another of its kernels
-    emulated_host.py check SCENARIO...                     look for mistakes in scenarios
-    emulated_host.py hold-lock ROOT SECONDS                hold the agent's lock for a while
+    emulated_host.py create ROOT SCENARIO [PROGRAM_DIR]  make a host
+    emulated_host.py reboot ROOT [RELEASE]               boot it, perhaps into another kernel
+    emulated_host.py check SCENARIO...                   look for mistakes in scenarios
+    emulated_host.py hold-lock ROOT SECONDS              hold the agent's lock for a while
 """
 
 import json
@@ -50,7 +50,8 @@ SHIPPED_CONFIG = """\
 accesskey = {key}
 
 [Network]
-# A proxy to use, like [protocol://][user:password@]host[:port].  Empty: what the environment says; None: none.
+# A proxy to use, like [protocol://][user:password@]host[:port].  Empty: what the environment says;
+# None: none.
 https_proxy =
 # Look for a proxy in the desktop's settings.
 gconf_proxy_lookup = no

@@ -4,7 +4,8 @@
 namespaces of their own.
 
 As a program (root):
-    fleet.py up [NAME:FLAVOUR...|NUMBER]    bring a fleet up; without arguments four hosts; flavours: debian ubuntu ol7 ol9 ol10 centos8
+    fleet.py up [NAME:FLAVOUR...|NUMBER]    bring a fleet up; without arguments four hosts;
+                                            flavours: debian ubuntu ol7 ol9 ol10 centos8
     fleet.py down                           take it away, whatever is left of it
     fleet.py status                         which hosts answer
     fleet.py exec NAME COMMAND...           run a command on a host, past its network
@@ -271,7 +272,8 @@ class Fleet:
                 "overlay",
                 f"{self.prefix}-{name}",
                 "-o",
-                f"lowerdir={layers},upperdir={self.path(name, 'upper')},workdir={self.path(name, 'work')}",
+                f"lowerdir={layers},upperdir={self.path(name, 'upper')},"
+                f"workdir={self.path(name, 'work')}",
                 self.root(name),
             ],
             f"The file system of {name} could not be mounted",
@@ -717,9 +719,8 @@ def main(arguments):
                 stdout=subprocess.DEVNULL,
                 check=False,
             ).returncode
-            print(
-                f"{name}\t{what['flavour']}\t{what['address']}\t{'no answer' if missing else 'answers'}"
-            )
+            state = "no answer" if missing else "answers"
+            print(f"{name}\t{what['flavour']}\t{what['address']}\t{state}")
     elif command == "exec" and len(rest) > 1:
         status, output = fleet.run(rest[0], rest[1:], check=False)
         sys.stdout.write(output)

@@ -14,8 +14,10 @@ import subprocess
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 PACKAGES = """
-openssh-server sudo python3 python3-apt python3-debian keepalived nginx-light haproxy socat pacemaker corosync pacemaker-cli-utils resource-agents
-curl iproute2 procps cron iputils-ping iputils-arping ca-certificates gnupg kmod systemd systemd-sysv dbus util-linux
+openssh-server sudo python3 python3-apt python3-debian
+keepalived nginx-light haproxy socat pacemaker corosync pacemaker-cli-utils resource-agents
+curl iproute2 procps cron iputils-ping iputils-arping ca-certificates gnupg kmod
+systemd systemd-sysv dbus util-linux
 dnf rpm python3-dnf python3-rpm python3-libdnf dnf-plugins-core
 """.split()
 # Installed for the tests that start them; an idle host runs none.

@@ -3,7 +3,7 @@
 """Build the emulated agent as rpm and deb packages, in signed repositories, under the vendor's
 names and paths.
 
-As a program:  build.py DIRECTORY      build, or do nothing when everything there is from these sources
+As a program:  build.py DIRECTORY    build, or do nothing when all that is there is of these sources
 
 What it makes below DIRECTORY: `www/` (what serve.py serves), `pki/` (a private certification
 authority and the server's certificate), `fingerprint` and `other-fingerprint` (of the repositories'

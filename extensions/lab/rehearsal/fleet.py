@@ -17,7 +17,8 @@ same; C(rehearsal) (the host's variable ksplice_rehearsal) says otherwise:
     pending       how many updates wait
     unreachable   the host cannot be reached
     blocked_by    kernel's reason why the last update will not go in, such as code_busy
-    scenario      keys of the emulated agent's scenario file (extensions/lab/agent/README.md), put over all else
+    scenario      keys of the emulated agent's scenario file (extensions/lab/agent/README.md), put
+                  over all else
 """
 
 import difflib

@@ -727,9 +727,10 @@ def groups(statements, held, networks=None, routes=None):
         router_id = min(one.router_id for one in named)
         addresses = sorted({found for one in members for found in one.addresses}, key=_order)
         others = [set(one.peers) - set(held) - {one.source} for one in members]
+        lowest = [one for one in named if one.router_id == router_id]
         result.append(
             {
-                "name": f"vrrp-{router_id}-{_common([one for one in named if one.router_id == router_id], held, networks or {})}",
+                "name": f"vrrp-{router_id}-{_common(lowest, held, networks or {})}",
                 "kind": "keepalived",
                 "addresses": addresses,
                 "role": _role(addresses, members, serves, routes),

@@ -171,8 +171,8 @@ class Pairs(real_hosts.Lab):
             PWD=str(folder),
             # Without the last two Ansible waits for a host whose cable was cut for as long as TCP
             # does: a quarter of an hour.
-            ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=3 -o "
-            "ServerAliveCountMax=3",
+            ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=60s "
+            "-o ServerAliveInterval=3 -o ServerAliveCountMax=3",
         )
 
     def patch(self, number=1, *more, **variables):

@@ -141,25 +141,31 @@ logging {
 """
 # dc-deadtime: a cluster that begins waits so long for one that is there already, by default 20
 # seconds.
-CIB = """<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="1"><configuration>
+CIB = """<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0"
+ admin_epoch="1"><configuration>
 <crm_config><cluster_property_set id="options">
-  <nvpair id="options-stonith" name="stonith-enabled" value="false"/><nvpair id="options-quorum" name="no-quorum-policy" value="ignore"/>
+  <nvpair id="options-stonith" name="stonith-enabled" value="false"/>
+  <nvpair id="options-quorum" name="no-quorum-policy" value="ignore"/>
   <nvpair id="options-dc" name="dc-deadtime" value="2s"/>
 </cluster_property_set></crm_config>
 <nodes/>
 <resources>
   <group id="shop">
-    <primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2"><instance_attributes id="vip-is">
-      <nvpair id="vip-ip" name="ip" value="10.77.50.9"/><nvpair id="vip-mask" name="cidr_netmask" value="16"/></instance_attributes></primitive>
-    <primitive id="db" class="ocf" provider="pacemaker" type="Dummy"><instance_attributes id="db-is">
-      <nvpair id="db-slow" name="op_sleep" value="1"/></instance_attributes></primitive>
+    <primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2">
+      <instance_attributes id="vip-is"><nvpair id="vip-ip" name="ip" value="10.77.50.9"/>
+      <nvpair id="vip-mask" name="cidr_netmask" value="16"/></instance_attributes></primitive>
+    <primitive id="db" class="ocf" provider="pacemaker" type="Dummy">
+      <instance_attributes id="db-is"><nvpair id="db-slow" name="op_sleep" value="1"/>
+      </instance_attributes></primitive>
   </group>
-  <clone id="watch-all"><primitive id="watch" class="ocf" provider="pacemaker" type="Dummy"/></clone>
+  <clone id="watch-all">
+    <primitive id="watch" class="ocf" provider="pacemaker" type="Dummy"/></clone>
   <primitive id="fence" class="stonith" type="null"><instance_attributes id="fence-is">
     <nvpair id="fence-hosts" name="hostlist" value="p1 p2"/></instance_attributes></primitive>
 </resources>
 <constraints>
-  <rsc_location id="shop-likes" rsc="shop" node="p1" score="10"/><rsc_location id="fence-likes" rsc="fence" node="p2" score="10"/>
+  <rsc_location id="shop-likes" rsc="shop" node="p1" score="10"/>
+  <rsc_location id="fence-likes" rsc="fence" node="p2" score="10"/>
 </constraints></configuration><status/></cib>
 """
 CLUSTER = {"/etc/corosync/corosync.conf": COROSYNC, "/var/lib/pacemaker/cib/cib.xml": CIB}

@@ -196,7 +196,8 @@ vrrp_instance CLOUD {
     notify /bin/true
 }
 """
-BEGIN_ELSEWHERE = """ip netns add vpn && ip -n vpn link add eth0 type veth peer name eth1 && ip -n vpn link set eth0 up && ip -n vpn link set eth1 up
+BEGIN_ELSEWHERE = """ip netns add vpn && ip -n vpn link add eth0 type veth peer name eth1
+ip -n vpn link set eth0 up && ip -n vpn link set eth1 up
 ip -n vpn addr add 192.0.2.11/24 dev eth0 && echo '# Not this one' > /etc/keepalived/keepalived.conf
 echo 'DAEMON_ARGS="-D -f /etc/keepalived/other.conf -i gw1"' > /etc/default/keepalived
 systemctl start keepalived"""

@@ -90,7 +90,8 @@ _FLAGS = {
 HELP = """Usage: ksplice [OPTIONS] SUBSYSTEM SUBCOMMAND [ARGS]
 
 Subsystems: kernel, user, all
-Subcommands: list-targets, show, apply PATH, undo ID, upgrade, remove ID...|--all, uname (kernel only)
+Subcommands: list-targets, show, apply PATH, undo ID, upgrade, remove ID...|--all,
+             uname (kernel only)
 Options: -y, --yes; -n; -v; -q; --available (show); --pid=PID (user); --all (remove)"""
 
 

@@ -127,11 +127,8 @@ def mapping(keys, fill=True):
             raise _Bad(where, f"must be a mapping in {{ }}, not {_shown(value)}")
         for key in value:
             if key not in keys:
-                raise _Bad(
-                    _join(where, key),
-                    "there is no such "
-                    f"key{_meant(key, keys) or ('; there are: {}'.format(', '.join(sorted(keys))))}",
-                )
+                hint = _meant(key, keys) or f"; there are: {', '.join(sorted(keys))}"
+                raise _Bad(_join(where, key), f"there is no such key{hint}")
         result = {}
         for key, (check_one, default) in keys.items():
             if key in value:

@@ -49,9 +49,8 @@ def judged(path, upstream):
 
 
 CASES = {
-    "parameters on the next lines": "upstream shop {\n zone shop 64k;\n server 10.0.0.1:8080\n  weight=5\n  max_fails=3;\n "
-    "server 10.0.0.2:8080 "
-    "weight=5;\n}",
+    "parameters on the next lines": "upstream shop {\n zone shop 64k;\n server 10.0.0.1:8080\n"
+    "  weight=5\n  max_fails=3;\n server 10.0.0.2:8080 weight=5;\n}",
     "all on one line": "http{upstream shop{server a:1;server b:2 down;server c:3;}}",
     "quotes": 'upstream "shop" { server \'a:1\' weight=2 ; server "b" "down"; }',
     "comments": "# upstream shop { server x; }\n"

@@ -80,12 +80,15 @@ def cluster(nodes, resources, maintenance="false"):
 <pacemaker-result api-version="2.30" request="crm_mon -1 --output-as=xml">
   <summary>
     <stack type="corosync" pacemakerd-state="running"/>
-    <current_dc present="true" version="2.1.7-5.el9" name="n1" id="1" with_quorum="true" mixed_version="false"/>
-    <cluster_options stonith-enabled="true" symmetric-cluster="true" no-quorum-policy="stop" maintenance-mode="{}" stop-all-resources="false"/>
+    <current_dc present="true" version="2.1.7-5.el9" name="n1" id="1" with_quorum="true"
+      mixed_version="false"/>
+    <cluster_options stonith-enabled="true" symmetric-cluster="true" no-quorum-policy="stop"
+      maintenance-mode="{}" stop-all-resources="false"/>
   </summary>
   <nodes>{}</nodes>
   <resources>{}</resources>
-  <node_history><node name="n1"><resource_history id="vip" orphan="false" migration-threshold="3"/></node></node_history>
+  <node_history><node name="n1">
+    <resource_history id="vip" orphan="false" migration-threshold="3"/></node></node_history>
   <status code="0" message="OK"/>
 </pacemaker-result>""".format(maintenance, "".join(nodes), "".join(resources))
 
@@ -319,7 +322,8 @@ def test_a_node_that_the_cluster_does_not_know():
 
 
 def test_complaints_are_one_line():
-    xml = """<pacemaker-result api-version="2.30" request="crm_mon"><status code="102" message="Not connected"><errors>
+    xml = """<pacemaker-result api-version="2.30" request="crm_mon">
+        <status code="102" message="Not connected"><errors>
         <error>crm_mon: Connection to cluster
         failed</error></errors></status></pacemaker-result>"""
     assert pacemaker.complaint(xml) == "Not connected; crm_mon: Connection to cluster failed"

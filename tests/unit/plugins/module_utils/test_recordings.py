@@ -27,8 +27,8 @@ CONF = (
 NAMES = {
     "aaaa1111": "Enablement update for live patching.",
     "bbbb2222": "CVE-2024-1001: Use-after-free in the network scheduler.",
-    "cccc3333": "CVE-2024-1002, CVE-2024-1003: Information leak in the block layer when a queue is torn "
-    "down while another request is in flight and more words follow here.",
+    "cccc3333": "CVE-2024-1002, CVE-2024-1003: Information leak in the block layer when a "
+    "queue is torn down while another request is in flight and more words follow here.",
     "dddd4444": "Improved fix for CVE-2024-1001",
 }
 IDS = sorted(NAMES)
