@@ -41,10 +41,10 @@ lint units build-install fleet fire integration sanity:
 	@$(PYTHON) -B tests/tools/check.py $@
 
 lab-up:  ## real hosts in namespaces, and an inventory of them: make lab-up HOSTS="web1:ubuntu db1:ol9", or HOSTS=8 (root on Debian)
-	@$(PYTHON) -B extensions/lab/fleet/fleet.py up $(HOSTS)
+	@$(PYTHON) -B extensions/lab/namespaces/namespaced_hosts.py up $(HOSTS)
 
 lab-down:  ## take them away
-	@$(PYTHON) -B extensions/lab/fleet/fleet.py down
+	@$(PYTHON) -B extensions/lab/namespaces/namespaced_hosts.py down
 
 clean:  ## remove build/ (environments, copies, results)
 	rm -rf build

@@ -18,7 +18,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 RESULT = os.path.join(TOP, "build", "demo")
 INVENTORY = os.path.join(HERE, "rehearsal", "demo.yml")
 
-# The last effective kernel of each build's catalogue (rehearsal/fleet.py).
+# The last effective kernel of each build's catalogue (rehearsal/hosts.py).
 LATEST = {"el9uek": "5.15.0-313.167.6.el9uek.x86_64", "el8uek": "5.4.17-2147.330.7.1.el8uek.x86_64"}
 # Every host that does not end as `current`.
 OTHERS = {"fw1": "behind", "fw2": "unreachable", "batch3": "blocked"}

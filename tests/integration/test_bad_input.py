@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from fleets import again, alone, pair
+from rehearsals import again, alone, pair
 
 HOSTS = {**pair("p", "p1", "p2"), **alone("s1")}
 

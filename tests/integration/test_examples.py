@@ -11,7 +11,7 @@ import sys
 
 import yaml
 from extent import todays
-from fleets import KEY, TOP, Fleet
+from rehearsals import KEY, TOP, Rehearsal
 
 sys.path.insert(0, str(TOP / "tests/unit/examples"))
 from examples import all_of, commands  # noqa: E402
@@ -47,7 +47,7 @@ def test_the_commands_of_the_documents(tmp_path):
         for block in all_of("yaml")
         if block.text.startswith("# inventory.yml")
     ]
-    one = Fleet(tmp_path, inventory["all"]["hosts"], **inventory["all"]["vars"])
+    one = Rehearsal(tmp_path, inventory["all"]["hosts"], **inventory["all"]["vars"])
     (tmp_path / "vault.yml").write_text(yaml.safe_dump({"ksplice_access_key": KEY}))
     # Where a rehearsal puts its hosts, and what the documents say of that.
     one.made = tmp_path / "ksplice-rehearsal"

@@ -8,7 +8,7 @@ import json
 
 import pytest
 from extent import ALL
-from fleets import TOP, again, alone, pair
+from rehearsals import TOP, again, alone, pair
 
 IDLE = {"kernel": "ol9-uek7", "pending": 0}
 

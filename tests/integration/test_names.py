@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from fleets import alone, pair
+from rehearsals import alone, pair
 
 SERVERS = ("Web Server 1", "rack1:web2")
 LONELY = ("..", "~a,b*", "web")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from extent import ALL
-from fleets import UEK6, again, alone, pair
+from rehearsals import UEK6, again, alone, pair
 
 
 def naive(serial=None, **more):

@@ -9,7 +9,7 @@ import json
 import time
 
 import pytest
-from fleets import UEK7, again, alone, pair
+from rehearsals import UEK7, again, alone, pair
 
 # A state that a command of the operator's tells: what it prints lies on each emulated host.
 COMMAND = "sh -c 'cat $UPTRACK_LAB_ROOT/ha.json'"

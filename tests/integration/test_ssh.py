@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fleets import alone
+from rehearsals import alone
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 

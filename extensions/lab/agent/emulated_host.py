@@ -27,7 +27,7 @@ from uptrack_lab import options as opts  # noqa: E402
 from uptrack_lab import scenario as scenarios  # noqa: E402
 from uptrack_lab import world as w  # noqa: E402
 
-ScenarioError = scenarios.ScenarioError
+ScenarioError = w.ScenarioError
 
 PACKAGE = "uptrack_lab"
 PROGRAM = "uptrack_agent.py"

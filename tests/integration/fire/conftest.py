@@ -19,7 +19,7 @@ from pairs import Pairs, real_hosts  # noqa: E402
 
 @pytest.fixture(scope="session")
 def pairs():
-    wrong = real_hosts.fleets.problems()
+    wrong = real_hosts.namespaced_hosts.problems()
     if wrong:
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(wrong)}")
     fleet = Pairs(prefix=real_hosts.PREFIX + "f")

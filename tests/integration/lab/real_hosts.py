@@ -17,21 +17,21 @@ from pathlib import Path
 import yaml
 
 TOP = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(TOP / "extensions/lab/fleet"))
-import fleet as fleets  # noqa: E402
+sys.path.insert(0, str(TOP / "extensions/lab/namespaces"))
 import kernels  # noqa: E402
+import namespaced_hosts  # noqa: E402
 
 # One for each checkout: two may run their tests on one machine, and each takes away what an earlier
 # run of its own left (tests/tools/leftovers.py).
 PREFIX = (
     os.environ.get("KSPLICE_TEST_PREFIX")
-    or f"ksplice-{zlib.crc32(fleets.cache_directory().encode()):08x}"
+    or f"ksplice-{zlib.crc32(namespaced_hosts.cache_directory().encode()):08x}"
 )
 # In no output of Ansible, whatever a test is about.
-KEY = fleets.KEY
+KEY = namespaced_hosts.KEY
 
 
-class Lab(fleets.Fleet):
+class Lab(namespaced_hosts.NamespacedHosts):
     """A fleet, and Ansible over it."""
 
     def ansible(self, hosts, tasks, check=False, verbose=0, play=None, **variables):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import openpgp
-from real_hosts import KEY, fleets
+from real_hosts import KEY, namespaced_hosts
 
-sys.path.insert(0, str(Path(fleets.__file__).resolve().parents[1] / "packages"))
+sys.path.insert(0, str(Path(namespaced_hosts.__file__).resolve().parents[1] / "packages"))
 import build  # noqa: E402
 
 

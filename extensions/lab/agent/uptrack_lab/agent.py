@@ -42,7 +42,7 @@ def main(command, arguments):
         offline = is_offline(scenario)
         if offline:
             scenario = with_offline_package(world, scenario)
-    except scenarios.ScenarioError as error:
+    except w.ScenarioError as error:
         consoles.complain(str(error))
         return 78
     try:
@@ -253,7 +253,7 @@ class Run(object):
         """Let the scenario's passing faults change what this run meets, and another run hold the
         lock.
         """
-        changing = self.mode in scenarios.CHANGING_COMMANDS
+        changing = self.mode in w.CHANGING_COMMANDS
         fault = {}
         if changing and self.scenario["faults"]:
             fault = self.state.change(

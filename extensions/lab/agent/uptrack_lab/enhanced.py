@@ -111,7 +111,7 @@ def main(arguments):
         scenario = scenarios.load(world.path(w.SCENARIO))
         if agent.is_offline(scenario):
             scenario = agent.with_offline_package(world, scenario)
-    except scenarios.ScenarioError as error:
+    except w.ScenarioError as error:
         consoles.complain(str(error))
         return 78
     if request.version:

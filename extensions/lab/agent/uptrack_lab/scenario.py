@@ -11,13 +11,10 @@ import os
 import sys
 import time
 
+from .world import CHANGING_COMMANDS, ScenarioError, write_atomic
+
 # Beside the program, put there by a package.
 EDITION = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "edition")
-CHANGING_COMMANDS = ("upgrade", "install", "remove")
-
-
-class ScenarioError(Exception):
-    """One line for whoever wrote the scenario."""
 
 
 def load(path):
@@ -54,7 +51,7 @@ def _load(path):
             return scenario
     except (OSError, ValueError, EOFError, TypeError):
         pass
-    from . import scenario_check, world
+    from . import scenario_check
 
     try:
         with open(path, "rb") as stream:
@@ -62,7 +59,7 @@ def _load(path):
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read: {error}")
     try:
-        world.write_atomic(checked_path, marshal.dumps((key, scenario)))
+        write_atomic(checked_path, marshal.dumps((key, scenario)))
     except OSError:
         pass  # not ours to write: read it again next time
     return scenario
@@ -107,14 +104,12 @@ class State(object):
         import fcntl
         import json
 
-        from . import world
-
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with open(self.path + ".lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             data = self.read()
             result = function(data)
-            world.write_atomic(self.path, json.dumps(data, sort_keys=True) + "\n")
+            write_atomic(self.path, json.dumps(data, sort_keys=True) + "\n")
         return result
 
 

@@ -9,7 +9,7 @@ Only loaded when a scenario is new; see scenario.py.
 import json
 import re
 
-from .scenario import CHANGING_COMMANDS, ScenarioError
+from .world import CHANGING_COMMANDS, ScenarioError
 
 
 class _Bad(Exception):

@@ -25,6 +25,11 @@ SYS_MODULE = "sys/module"
 SYS_KSPLICE = "sys/kernel/ksplice"
 
 MODULE_PREFIX = "ksplice_"
+CHANGING_COMMANDS = ("upgrade", "install", "remove")
+
+
+class ScenarioError(Exception):
+    """One line for whoever wrote the scenario."""
 
 
 class World(object):

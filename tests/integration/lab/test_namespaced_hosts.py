@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from real_hosts import PREFIX, TOP, fleets, ids, kernels
+from real_hosts import PREFIX, TOP, ids, kernels, namespaced_hosts
 
-PROGRAM = [sys.executable, "-B", str(TOP / "extensions/lab/fleet/fleet.py")]
+PROGRAM = [sys.executable, "-B", str(TOP / "extensions/lab/namespaces/namespaced_hosts.py")]
 
 
 def test_ansible_takes_the_hosts_for_what_they_play(lab):
@@ -123,7 +123,7 @@ def test_a_real_reboot_and_the_agent_at_boot(lab):
 
 
 def small(prefix, tmp_path):
-    return fleets.Fleet(str(tmp_path / "fleet"), prefix)
+    return namespaced_hosts.NamespacedHosts(str(tmp_path / "fleet"), prefix)
 
 
 def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
@@ -152,9 +152,10 @@ def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
 def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
     other = small(PREFIX + "y", tmp_path)
     code = (
-        f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/fleet')!r}); import fleet; "
-        f"fleet.Fleet({other.directory!r}, {other.prefix!r}).up({{f'h{{i}}': {{'flavour': "
-        "'ubuntu'} for i in range(4)})"
+        f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/namespaces')!r}); "
+        "from namespaced_hosts import NamespacedHosts; "
+        f"NamespacedHosts({other.directory!r}, {other.prefix!r})"
+        ".up({f'h{i}': {'flavour': 'ubuntu'} for i in range(4)})"
     )
     process = subprocess.Popen(
         [sys.executable, "-B", "-c", code],
@@ -210,8 +211,10 @@ def test_power_off_and_on_and_the_cable(lab, tmp_path):
     ],
 )
 def test_bad_words_on_the_command_line(words, complaint):
-    if fleets.problems():
-        pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(fleets.problems())}")
+    if namespaced_hosts.problems():
+        pytest.skip(
+            f"no fleet of real hosts on this machine: {'; '.join(namespaced_hosts.problems())}"
+        )
     done = subprocess.run(
         PROGRAM + ["up", *words],
         stdout=subprocess.PIPE,
@@ -221,4 +224,4 @@ def test_bad_words_on_the_command_line(words, complaint):
         check=False,
     )
     assert done.returncode != 0 and complaint in done.stderr and len(done.stderr.splitlines()) == 1
-    assert fleets.Fleet(prefix=PREFIX + "w").leftovers() == []
+    assert namespaced_hosts.NamespacedHosts(prefix=PREFIX + "w").leftovers() == []

@@ -59,7 +59,7 @@ class Run:
         )
 
 
-class Fleet:
+class Rehearsal:
     """An inventory, and the emulated hosts that a rehearsal makes of it."""
 
     def __init__(self, directory, hosts, **variables):
@@ -153,7 +153,7 @@ class Fleet:
             "hosts": rehearsal_hosts(self.hosts, list(self.hosts)),
         }
         done = subprocess.run(
-            [sys.executable, str(TOP / "extensions/lab/rehearsal/fleet.py")],
+            [sys.executable, str(TOP / "extensions/lab/rehearsal/hosts.py")],
             input=json.dumps(wish),
             text=True,
             stdout=subprocess.PIPE,

@@ -4,11 +4,11 @@
 namespaces of their own.
 
 As a program (root):
-    fleet.py up [NAME:FLAVOUR...|NUMBER]    bring a fleet up; without arguments four hosts;
-                                            flavours: debian ubuntu ol7 ol9 ol10 centos8
-    fleet.py down                           take it away, whatever is left of it
-    fleet.py status                         which hosts answer
-    fleet.py exec NAME COMMAND...           run a command on a host, past its network
+    namespaced_hosts.py up [NAME:FLAVOUR...|NUMBER]  start hosts, without arguments four of them;
+                                                     flavours: debian ubuntu ol7 ol9 ol10 centos8
+    namespaced_hosts.py down                         remove them, whatever is left of them
+    namespaced_hosts.py status                       which hosts answer
+    namespaced_hosts.py exec NAME COMMAND...         run a command on a host, past its network
 
 Hosts share the machine's kernel and clock. What they call their kernel, and what the emulated agent
 puts into it, is their own.
@@ -93,7 +93,7 @@ def cache_directory():
     )
 
 
-class Fleet:
+class NamespacedHosts:
     """One fleet.
 
     :param directory: where its state is; taken away by down.
@@ -104,7 +104,7 @@ class Fleet:
     connect_timeout = 10  # seconds that ssh waits for a host
 
     def __init__(self, directory=None, prefix="lab"):
-        self.directory = directory or os.path.join(cache_directory(), f"fleet-{prefix}")
+        self.directory = directory or os.path.join(cache_directory(), f"hosts-{prefix}")
         self.prefix = prefix
         self.packages = os.path.join(cache_directory(), "packages")
         self.key = os.path.join(self.directory, "key")
@@ -690,24 +690,24 @@ def described(words):
 
 
 def main(arguments):
-    fleet = Fleet(prefix=os.environ.get("LAB_PREFIX", "lab"))
+    hosts = NamespacedHosts(prefix=os.environ.get("LAB_PREFIX", "lab"))
     command, rest = (arguments or ["help"])[0], arguments[1:]
     if command == "up":
         begun = time.monotonic()
-        fleet.up(described(rest))
+        hosts.up(described(rest))
         print(
-            f"{len(fleet.hosts())} hosts answer after {time.monotonic() - begun:.1f} s. Their "
-            f"inventory: {fleet.inventory()}"
+            f"{len(hosts.hosts())} hosts answer after {time.monotonic() - begun:.1f} s. Their "
+            f"inventory: {hosts.inventory()}"
         )
         print(f"The emulated service takes the access key {KEY}.")
     elif command == "down":
-        there = fleet.leftovers()
-        fleet.down()
+        there = hosts.leftovers()
+        hosts.down()
         print(f"Taken away: {len(there)} things." if there else "There was nothing to take away.")
     elif command == "status":
-        for name, what in fleet.hosts().items():
+        for name, what in hosts.hosts().items():
             missing = subprocess.run(
-                fleet.enter()
+                hosts.enter()
                 + [
                     sys.executable,
                     "-B",
@@ -722,7 +722,7 @@ def main(arguments):
             state = "no answer" if missing else "answers"
             print(f"{name}\t{what['flavour']}\t{what['address']}\t{state}")
     elif command == "exec" and len(rest) > 1:
-        status, output = fleet.run(rest[0], rest[1:], check=False)
+        status, output = hosts.run(rest[0], rest[1:], check=False)
         sys.stdout.write(output)
         return status
     elif command == "answer":
