@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 TOP = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(TOP / "extensions/lab/namespaces"))
+sys.path[:0] = [str(TOP / "extensions/lab" / name) for name in ("namespaces", "packages")]
 import kernels  # noqa: E402
 import namespaced_hosts  # noqa: E402
 

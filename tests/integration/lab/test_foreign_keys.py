@@ -7,15 +7,12 @@ it.
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
+import build
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import openpgp
-from real_hosts import KEY, namespaced_hosts
-
-sys.path.insert(0, str(Path(namespaced_hosts.__file__).resolve().parents[1] / "packages"))
-import build  # noqa: E402
+from real_hosts import KEY
 
 
 @pytest.fixture(scope="module")

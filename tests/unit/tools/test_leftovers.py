@@ -99,7 +99,7 @@ def test_namespaces_mounts_and_control_groups_of_a_dead_run(run, root):
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
     groups = [
         Path(group) / f"rebootless-{run.prefix}d" / "web1"
-        for group in leftovers.fleets_of_hosts._cgroups()
+        for group in leftovers.namespaced_hosts._cgroups()
     ]
     for group in groups:
         group.mkdir(parents=True)
