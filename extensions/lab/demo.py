@@ -87,15 +87,15 @@ def wrong(record, status):
             demand(not row["remaining"], f"{name} still has {row['remaining']} waiting")
     demand(
         "fw2" in rows["fw1"]["reason"],
-        f"fw1 is not left alone for the sake of fw2: {rows['fw1']['reason']}",
+        f"fw1 was not skipped because of fw2: {rows['fw1']['reason']}",
     )
     demand(
         len(rows["batch3"]["installed"]) == 2,
-        f"batch3 took {rows['batch3']['installed']} in place of two of its three updates",
+        f"batch3 installed {rows['batch3']['installed']} in place of two of its three updates",
     )
     demand(
         "rsyslogd" in rows["batch3"]["reason"],
-        f"batch3 does not say what stands in the way: {rows['batch3']['reason']}",
+        f"batch3 does not report what blocks it: {rows['batch3']['reason']}",
     )
 
     builds = {}
@@ -120,7 +120,7 @@ def wrong(record, status):
             )
         )
         for (_start, end, one), (start, _end, other) in zip(taken, taken[1:]):
-            demand(end <= start, f"{one} and {other} of {group} were in hand at the same time")
+            demand(end <= start, f"{one} and {other} of {group} were claimed at the same time")
     for active, standby in (
         ("lb1", "lb2"),
         ("lb4", "lb3"),
@@ -138,7 +138,7 @@ def wrong(record, status):
         )
     demand(
         record["summary"]["attention"] == ["batch3", "fw1", "fw2"],
-        f"the hosts that need a person are {record['summary']['attention']}",
+        f"the hosts that need attention are {record['summary']['attention']}",
     )
     return found
 

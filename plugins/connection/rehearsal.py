@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The connection to a host of the rehearsal fleet: a directory that plays the host's root, and
+"""The connection to a host of the rehearsal fleet: a directory that serves as the host's root, and
 never the host itself.
 """
 
@@ -15,7 +15,7 @@ description:
     host. The collection's modules, its probe and the emulated agent take everything they read and
     write from below that directory.
   - It opens no network connection, whatever address the inventory gives the host.
-  - A host whose directory holds a file C(unreachable) is one.
+  - A host whose directory contains a file C(unreachable) is unreachable.
 author:
   - rebootless.ksplice contributors (@rebootless)
 version_added: 0.1.0
@@ -23,7 +23,7 @@ extends_documentation_fragment:
   - connection_pipelining
 options:
   root:
-    description: Directory that plays the host's root. Made by the playbook
+    description: Directory that serves as the host's root. Made by the playbook
       C(rebootless.ksplice.rehearse).
     type: path
     vars:
@@ -54,11 +54,11 @@ class Connection(LocalConnection):
                 "not touched."
             )
         if os.path.exists(os.path.join(root, "unreachable")):
-            raise AnsibleConnectionFailure("The rehearsal plays this host as unreachable.")
+            raise AnsibleConnectionFailure("The rehearsal simulates this host as unreachable.")
         if not os.path.isdir(os.path.join(root, "var/lib/uptrack-lab")):
             raise AnsibleConnectionFailure(
-                f"{root} holds no emulated host: run the playbook rebootless.ksplice.rehearse "
-                "again. The host itself was not touched."
+                f"{root} contains no emulated host: run the playbook "
+                "rebootless.ksplice.rehearse again. The host itself was not touched."
             )
         return root
 

@@ -53,6 +53,6 @@ def with_timeout(run_command, seconds, clock=time.monotonic):
         if shutil.which("timeout") is not None:
             words = ["timeout", "-k", "2", str(left)] + list(words)
         rc, out, err = run_command(words, **more)
-        return rc, out, err or (f"not done after {left} s" if rc == 124 else "")
+        return rc, out, err or (f"did not finish within {left} s" if rc == 124 else "")
 
     return run

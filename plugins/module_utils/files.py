@@ -35,7 +35,7 @@ def replace(path, text, mode=0o600, lossy=False):
     real = os.path.realpath(path)
     old = _state(real)
     if old and not stat.S_ISREG(old.st_mode):
-        raise OSError(errno.EINVAL, "it is not a plain file", path)
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
     if old and old.st_nlink > 1 and not lossy:
         raise Lossy(
             errno.EMLINK,

@@ -9,7 +9,7 @@ short_description: Fail unless the play goes through its tasks host by host in s
 description:
   - Fails unless the strategy of the play is V(linear). Role P(rebootless.ksplice.rolling#role)
     starts with it, since with another strategy hosts do not wait for each other.
-  - It runs on the controller alone and looks at no host.
+  - It runs on the controller only and contacts no host.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
 attributes:

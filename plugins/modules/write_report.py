@@ -10,8 +10,8 @@ description:
   - Writes C(record.json) and C(report.html) (mode 0640) into a directory on the controller, each
     replaced as a whole. It is a step of role P(rebootless.ksplice.report#role), and of little use
     elsewhere.
-  - It runs on the controller alone and looks at no host. Check mode makes no difference, since a
-    report of what would be done is wanted then too.
+  - It runs on the controller only and contacts no host. Check mode makes no difference, since a
+    report is wanted then too.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
 attributes:
@@ -22,7 +22,7 @@ attributes:
     support: none
 options:
   directory:
-    description: Where to write. Made with mode 0750 if it is missing; one that is there keeps its
+    description: Where to write. Made with mode 0750 if it is missing; an existing one keeps its
       mode.
     type: path
     required: true
@@ -38,7 +38,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Make sure that the report can be written, before anything is done
+- name: Make sure that the report can be written before anything is changed
   rebootless.ksplice.write_report:
     directory: /var/lib/awx/ksplice-report
   run_once: true

@@ -240,7 +240,7 @@ class Rehearsal:
 
 
 def pair(group, *names, **rehearsal):
-    """Hosts of one redundancy group with three updates waiting."""
+    """Hosts of one redundancy group with three updates pending."""
     wish = dict(UEK7, pending=3, **rehearsal)
     return {name: {"ksplice_ha_group": group, "ksplice_rehearsal": wish} for name in names}
 

@@ -30,7 +30,7 @@ def refused(one, run, words):
             "Group web names wbe9, which is not in the inventory",
         ),
         again({"ksplice_ha_groups": {"web": ["s1", "s1"]}}, "Group web names s1 twice"),
-        again({"ksplice_ha_groups": {"web": "s1"}}, "Group web needs a list of hosts"),
+        again({"ksplice_ha_groups": {"web": "s1"}}, "Group web must be a list of hosts"),
         again({"ksplice_max_parallel": "many"}, "ksplice_max_parallel is 'many'"),
         again(
             {"ksplice_max_failures": "a few"},
@@ -38,7 +38,7 @@ def refused(one, run, words):
         ),
         again({"ksplice_stages": ["prod"], "ksplice_stage": "prdo"}, "did you mean prod"),
         again({"ksplice_ha_groups": ["web"]}, "ksplice_ha_groups is ['web']: give a mapping"),
-        again({"ksplice_max_age": "1d"}, "ksplice_max_age is '1d': give seconds"),
+        again({"ksplice_max_age": "1d"}, "ksplice_max_age is '1d': give a number of seconds"),
         again({"ksplice_retry_delay": "soon"}, "ksplice_retry_delay is 'soon'"),
         again({"ksplice_max_paralel": 3}, "did you mean ksplice_max_parallel"),
         ({"ksplice_hosts": "nobody"}, "ksplice_hosts fits none of the inventory"),
@@ -123,7 +123,7 @@ def test_a_refused_plan_leaves_a_record_of_the_survey(fleet):
     refused(
         one,
         one.play("rebootless.ksplice.patch", "--limit", "p1,s1"),
-        "Group p is cut in half: p2 is outside this run",
+        "Group p is split: p2 is outside this run",
     )
     rows = one.rows()
     assert (rows["p1"]["verdict"], rows["s1"]["verdict"], rows["p2"]["verdict"]) == (

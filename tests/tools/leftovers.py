@@ -9,7 +9,7 @@ Everything that a run makes outside of its checkout has the run's name: its temp
 /tmp/ksplice-test-NUMBER, network namespaces, control groups and overlay mounts of hosts that begin
 with ksplice-NUMBER, and the variable KSPLICE_TEST_RUN in the environment of its processes. A run
 lives as long as it holds the lock in its directory. What carries such a name without being of a
-dead run is somebody else's, and is told and left alone.
+dead run is somebody else's, and is reported and not touched.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def remove(own: Run | None = None) -> list[str]:
         if not run.known():
             said += [
                 (
-                    f"left alone: what is called {prefix}-… here is of no "
-                    "run of these tests that is known"
+                    f"not touched: what is called {prefix}-… here belongs "
+                    "to no known run of these tests"
                 )
                 for prefix in prefixes.get(run.number, ())
             ]

@@ -153,9 +153,7 @@ def create_host(root, scenario, program_dir):
     program = install_program(program_dir)
     world = w.World(root)
     if world.exists(w.SCENARIO):
-        raise FileExistsError(
-            f"{world.path(w.SCENARIO)}: there is a host already; take it away first"
-        )
+        raise FileExistsError(f"{world.path(w.SCENARIO)}: there is already a host; remove it first")
     now = time.time()
     world.write(w.SCENARIO, json.dumps(raw, indent=1) + "\n")
     world.write(w.STATE, json.dumps({"created": now}) + "\n")

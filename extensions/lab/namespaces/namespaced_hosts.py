@@ -147,7 +147,7 @@ class NamespacedHosts:
         """
         wrong = problems()
         if wrong:
-            raise SystemExit(f"No fleet can be brought up here: {'; '.join(wrong)}.")
+            raise SystemExit(f"No hosts can be started here: {'; '.join(wrong)}.")
         for name, what in hosts.items():
             if what.get("flavour") not in tree.FLAVOURS:
                 raise SystemExit(
@@ -156,8 +156,8 @@ class NamespacedHosts:
                 )
         if self.leftovers():
             raise SystemExit(
-                f"A fleet {self.prefix} is up, or something is left of one: take it down first. "
-                "Nothing was started."
+                f"The hosts of {self.prefix} are up, or something is left of them: take "
+                "them down first. Nothing was started."
             )
         os.makedirs(cache_directory(), exist_ok=True)
         with open(os.path.join(cache_directory(), "lock"), "w", encoding="utf-8") as lock:
@@ -175,7 +175,7 @@ class NamespacedHosts:
     def _bring_up(self, hosts, lowers):
         tree.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key],
-            "The fleet's ssh key could not be made",
+            "The ssh key of the hosts could not be made",
         )
         addresses = {
             name: f"10.77.{number // 200}.{number % 200 + 1}"
@@ -424,7 +424,7 @@ class NamespacedHosts:
         Its file system stays, see start.
         """
         _kill_all(self._groups(name))
-        tree.run(["ip", "-n", self.namespace("sw"), "link", "show", "br0"], "The fleet is not up")
+        tree.run(["ip", "-n", self.namespace("sw"), "link", "show", "br0"], "The hosts are not up")
 
     def pid(self, name):
         """The number, on the machine, of the host's first process."""
@@ -648,7 +648,7 @@ def _rmdir(path):
             return None
         except OSError:
             time.sleep(0.05)
-    raise SystemExit(f"{path} cannot be removed: something is in it still")
+    raise SystemExit(f"{path} cannot be removed: something is still in it")
 
 
 def _answering(seconds, addresses):
@@ -703,7 +703,7 @@ def main(arguments):
     elif command == "down":
         there = hosts.leftovers()
         hosts.down()
-        print(f"Taken away: {len(there)} things." if there else "There was nothing to take away.")
+        print(f"Removed {len(there)} things." if there else "There was nothing to remove.")
     elif command == "status":
         for name, what in hosts.hosts().items():
             missing = subprocess.run(

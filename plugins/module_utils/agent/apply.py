@@ -121,12 +121,13 @@ def check_arguments(params):
     named = bool(params["updates"]) or bool(params["cves"])
     if params["effective"] and (named or params["all"] or params["state"] != "latest"):
         raise Refused(
-            "effective stands alone, with state=latest: it says up to where. Nothing was changed."
+            "effective requires state=latest, and excludes updates, cves and all. "
+            "Nothing was changed."
         )
     if params["allow_downgrade"] and not params["effective"]:
-        raise Refused("allow_downgrade=true goes with effective. Nothing was changed.")
+        raise Refused("allow_downgrade=true requires effective. Nothing was changed.")
     if params["exact"] and params["state"] != "present":
-        raise Refused("exact=true goes with state=present. Nothing was changed.")
+        raise Refused("exact=true requires state=present. Nothing was changed.")
     for ident in params["updates"] or ():
         if not re.match(r"^[a-z0-9]+$", ident):
             raise Refused(
@@ -140,20 +141,20 @@ def check_arguments(params):
             )
     if params["state"] == "latest" and (named or params["all"]):
         raise Refused(
-            "state=latest takes everything there is: for some updates only, use state=present. "
-            "Nothing was changed."
+            "state=latest installs everything available: to install only some "
+            "updates, use state=present. Nothing was changed."
         )
     if params["state"] == "present" and params["all"]:
         raise Refused(
-            "all=true goes with state=absent: to install everything, use state=latest. Nothing "
-            "was changed."
+            "all=true requires state=absent: to install everything, use state=latest. "
+            "Nothing was changed."
         )
     if params["state"] == "present" and not named:
         raise Refused("state=present needs updates or cves. Nothing was changed.")
     if params["state"] == "absent" and named == params["all"]:
         raise Refused(
-            "state=absent needs updates or cves, or all=true to take "
-            "everything out. Nothing was changed."
+            "state=absent needs updates or cves, or all=true to remove everything. "
+            "Nothing was changed."
         )
     for name in ("lock_timeout", "retries", "retry_delay", "pause"):
         if params[name] < 0:
@@ -207,9 +208,7 @@ def decide(params, seen, builds=()):
             if cve in update["cves"]
         ]
         if state == "present" and not fixes:
-            raise Refused(
-                f"No update for {cve} is in the kernel or waiting for it. Nothing was changed."
-            )
+            raise Refused(f"No update for {cve} is installed or pending. Nothing was changed.")
         wanted.extend(ident for ident in fixes if ident not in wanted)
     if state == "present":
         missing = [ident for ident in wanted if ident not in have]
@@ -227,8 +226,8 @@ def _decide_effective(params, seen, builds, pause):
         )
     if wish not in builds:
         raise Refused(
-            f"effective: there is no {wish!r} for this kernel; there are: {'; '.join(builds)}. "
-            "Nothing was changed."
+            f"effective: {wish!r} is not available for this kernel; available are: "
+            f"{'; '.join(builds)}. Nothing was changed."
         )
     if now == wish:
         return []
@@ -242,10 +241,10 @@ def _decide_effective(params, seen, builds, pause):
         return [upgrade]
     if not params["allow_downgrade"]:
         raise Refused(
-            f"The kernel is effectively {now or 'at a version that nobody can tell'}, and the "
-            f"agent only goes upwards. Getting to {wish} means to take every update out first, "
-            "with a time in which none of the fixes is there: allow_downgrade=true says yes to "
-            "that. Nothing was changed."
+            f"The effective kernel is {now or 'unknown'}, and the agent can only go "
+            f"up. To get to {wish}, every update has to be removed first, and until it "
+            "is reached the kernel has none of the fixes: allow_downgrade=true "
+            "permits that. Nothing was changed."
         )
     return [Work("uptrack-remove", pause + ["--all"], ids(seen)), upgrade]
 
@@ -334,7 +333,7 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
                 if len(steps) > 1:
                     result["warnings"] = [
                         (
-                            "What would go in again after the removal cannot be told before it: "
+                            "What would be installed again after the removal cannot be predicted: "
                             "only the removal is shown."
                         )
                     ]
@@ -385,8 +384,9 @@ def _check_preview(params, before, work, words):
         ]
         if more:
             raise Refused(
-                "With exact=true only the updates named may go in, but the agent would also "
-                f"install {', '.join(more)}, which they need. Nothing was changed."
+                "With exact=true only the updates named may be installed, but the agent "
+                f"would also install {', '.join(more)}, which they "
+                "require. Nothing was changed."
             )
 
 
@@ -487,7 +487,8 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
             result["took_along"] = [ident for ident in removed if ident not in work.wanted]
         if problem and not wrong and (work.wanted or work.effective):
             warnings.append(
-                f"The agent ended with status {rc} ({problem.what}), but the kernel is as wished."
+                f"The agent exited with status {rc} ({problem.what}), but the kernel is in "
+                "the requested state."
             )
             problem = None
         elif wrong and not problem:
@@ -541,10 +542,10 @@ def _missed(work, after):
     """What the wished state lacks, as a clause, or None."""
     has = ids(after)
     if work.effective and after["kernel"]["effective_build"] != work.effective:
-        return f"the kernel is effectively {after['kernel']['effective_build']}"
+        return f"the effective kernel is {after['kernel']['effective_build']}"
     if work.command == "uptrack-install":
         lacking = [ident for ident in work.wanted if ident not in has]
-        return f"{', '.join(lacking)} did not go into the kernel" if lacking else None
+        return f"{', '.join(lacking)}was not installed" if lacking else None
     if work.command == "uptrack-remove":
         left = [ident for ident in work.wanted if ident in has]
         return f"{', '.join(left)} is still in the kernel" if left else None
@@ -554,16 +555,16 @@ def _missed(work, after):
 def _message(problem, result):
     done = []
     if result["installed"]:
-        done.append(f"{len(result['installed'])} went in ({_some(result['installed'])})")
+        done.append(f"{len(result['installed'])} installed ({_some(result['installed'])})")
     if result["removed"]:
-        done.append(f"{len(result['removed'])} came out ({_some(result['removed'])})")
-    state = "; ".join(done) if done else "The kernel was left as it was"
+        done.append(f"{len(result['removed'])} removed ({_some(result['removed'])})")
+    state = "; ".join(done) if done else "The kernel was not changed"
     stand = ""
     for failure in result["failures"][:1]:
         who = [
             f"{process['name']} (pid {process['pid']})" for process in failure["processes"]
         ] + failure["modules"]
-        stand = f" In the way: {_some(who)}." if who else ""
+        stand = f" Blocked by: {_some(who)}." if who else ""
     return f"{problem.what[:1].upper()}{problem.what[1:]}.{stand} {state}. {problem.advice}"
 
 

@@ -83,8 +83,8 @@ def facts(text, max_age=DAY):
     if answer is None:
         return nothing(
             "unknown",
-            "The probe's answer is not whole: the host needs sh, uname, id, date and awk. "
-            "Run the task with -vvv to see what the host said.",
+            "The probe's answer is incomplete: the host needs sh, uname, id, date and "
+            "awk. Run the task with -vvv to see what the host said.",
         )
     seen = _Seen(answer)
     verdict, reason = _verdict(seen, max_age)
@@ -206,7 +206,7 @@ def _lease(answer):
             "run": None,
             "host": None,
             "own": None,
-            "reason": "The ledger of leases cannot be read.",
+            "reason": "The lease ledger cannot be read.",
             "phase": None,
             "since": None,
             "age": None,
@@ -223,7 +223,7 @@ def _drained(answer):
             for mark in json.loads("\n".join(answer.get("drained", ())) or "[]")
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return [{"host": None, "what": "nobody knows: drained.json cannot be read"}]
+        return [{"host": None, "what": "unknown: drained.json cannot be read"}]
 
 
 class _Seen:
@@ -295,7 +295,7 @@ class _Seen:
         if odd:
             self.unread.append(
                 f"The agent's file {name} is "
-                + ("empty." if odd == "empty" else "no file that can be read.")
+                + ("empty." if odd == "empty" else "not a readable file.")
             )
             return None
         if tag not in self.answer:
@@ -304,13 +304,13 @@ class _Seen:
         # The list of updates comes as a part of itself, every other file with the end that the
         # agent writes (reference 2.4).
         if tag != "packages" and "..." not in [line.strip() for line in lines[-2:]]:
-            self.unread.append(f"The agent's file {name} is cut off.")
+            self.unread.append(f"The agent's file {name} is truncated.")
             return None
         document, unread = state_yaml.load("\n".join(lines))
         for one in unread[:3]:
             self.unread.append(
-                f"In the agent's file {name}, {one.path or 'the whole'} "
-                f"cannot be read: it {one.what}."
+                f"In the agent's file {name}, {one.path or 'the document'} cannot be read: "
+                f"it {one.what}."
             )
         if unread:
             self.partial.add(tag)
@@ -320,7 +320,7 @@ class _Seen:
             and isinstance(kernel, dict)
             and (kernel.get("Release") != self.release or kernel.get("Version") != self.version)
         ):
-            self.unread.append(f"The agent's file {name} is of another kernel.")
+            self.unread.append(f"The agent's file {name} belongs to another kernel.")
             return None
         if not isinstance(document, dict):
             if not unread:
@@ -335,7 +335,7 @@ class _Seen:
             for wrong in self.conf_faults() + conf.doubts(self.conf_text or "")
         ]
         if "conf unreadable" in self.answer.get("odd", ()):
-            found.append("/etc/uptrack/uptrack.conf is no file that can be read.")
+            found.append("/etc/uptrack/uptrack.conf is not a readable file.")
         result = _get(self.results, "Result")
         alert = _get(result, "Alert")
         if isinstance(alert, str) and alert.strip():
@@ -657,7 +657,7 @@ def _verdict(seen, max_age):
         hung = output.problem(1, f"{output.ENDED} {seconds} s.")
         return (
             "unknown",
-            f"The agent was asked and was not done after {seconds} s: it was ended. {hung.advice}",
+            f"The agent did not finish within {seconds} s and was terminated. {hung.advice}",
         )
     refused = _integer(seen.one("refreshed", "0"))
     if refused:
@@ -670,12 +670,12 @@ def _verdict(seen, max_age):
     if "unasked" in seen.answer:
         return (
             "unknown",
-            "The service was to be asked, but the host has no uptrack-upgrade to ask it with.",
+            "The service could not be asked: the host has no uptrack-upgrade.",
         )
     faults = seen.conf_faults()
     broken = faults and (
-        f"The agent cannot read /etc/uptrack/uptrack.conf: line {faults[0].line} {faults[0].what}. "
-        "Every command of the agent fails until that is mended."
+        f"The agent cannot read /etc/uptrack/uptrack.conf: line {faults[0].line} "
+        f"{faults[0].what}. Every command of the agent fails until that is fixed."
     )
     if broken and "conf_newer" in seen.answer:
         # It has not run since. What an agent that runs makes of its configuration is its own
@@ -719,13 +719,13 @@ def _verdict(seen, max_age):
         )
     if seen.available is None:
         never = (
-            "The service has never been asked for the running kernel, as far as can be read: run "
-            "with refresh."
+            "According to the agent's files the service has never been asked about "
+            "the running kernel: run with refresh."
         )
         return "unknown", broken or " ".join(seen.unread[:1] + [never])
     waiting = [update["id"] for update in seen.available] + seen.superseded
     if seen.checked is None:
-        return "unknown", "When the service was last asked cannot be told: run with refresh."
+        return "unknown", "It is unknown when the service was last asked: run with refresh."
     age = seen.now - seen.checked
     if age < -CLOCK_SKEW:
         return (
@@ -739,20 +739,21 @@ def _verdict(seen, max_age):
         extra = seen.not_written()
         if extra and seen.written:
             return "unknown", (
-                f"{', '.join(extra)} is in the kernel, but not in what the agent wrote down: "
-                "withdrawn from its list, or somebody else's change. Run with refresh."
+                f"{', '.join(extra)} is in the kernel, but not in the agent's files: "
+                "withdrawn from its list, or changed by somebody else. Run with refresh."
             )
         return "unknown", (
-            "What the agent wrote down does not fit what is in the kernel (a reboot, or somebody "
-            "else's change), or nothing proves that it does: run with refresh."
+            "The agent's files do not match what is in the kernel (after a reboot, or "
+            "a change by somebody else), or nothing proves "
+            "that they do: run with refresh."
         )
     if age > max_age:
         return (
             "unknown",
             broken
             or (
-                f"What is known is {_span(age)} old, more than the {_span(max_age)} allowed: run "
-                "with refresh."
+                f"The last check is {_span(age)} old, more than the {_span(max_age)} "
+                "allowed: run with refresh."
             ),
         )
     stuck = seen.stuck()
@@ -761,8 +762,8 @@ def _verdict(seen, max_age):
         return (
             "blocked",
             (
-                f"Update {stuck[0]['id']} would not {verb} ({stuck[0]['reason']}); "
-                f"{len(waiting)} waiting."
+                f"Update {stuck[0]['id']} could not be {verb} ({stuck[0]['reason']}); "
+                f"{len(waiting)} pending."
             ),
         )
     if waiting:
@@ -770,10 +771,10 @@ def _verdict(seen, max_age):
             "behind",
             (
                 f"{'At least ' if seen.fits == LIKELY else ''}{len(waiting)} "
-                f"update{'s' if len(waiting) > 1 else ''} waiting."
+                f"update{'s' if len(waiting) > 1 else ''} pending."
             ),
         )
-    return "current", f"Nothing is waiting; asked {_span(max(0, age))} ago."
+    return "current", f"No updates are pending; the service was asked {_span(max(0, age))} ago."
 
 
 def _config(text):

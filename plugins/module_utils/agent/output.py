@@ -136,15 +136,16 @@ LOCKED = Problem(
     "Wait for it to end (its own cron job, perhaps) and run again. Never delete the lock file.",
 )
 # What stands behind the words of a command that was ended, see C(bounded.ended).
-ENDED = "It was ended because it was not done after"
+ENDED = "It was terminated because it did not finish within"
 _ANCHORS = (
     (
         ENDED,
         Problem(
             "host",
-            "the agent was not done in time and was ended",
-            "Look on the host for what it waits for (the network, a disk, another process), then "
-            "run again; a longer timeout helps only if it was at work.",
+            "the agent did not finish in time and was terminated",
+            "Find out on the host what it was waiting for (the network, a disk, "
+            "another process), then run again; a longer timeout helps only if it was "
+            "making progress.",
         ),
     ),
     # Only the meanings that the exit status 1 leaves open, or that say more than the status does.
@@ -162,15 +163,15 @@ _ANCHORS = (
         "could not verify the package list signature",
         Problem(
             "agent",
-            "the signature of the list of updates does not fit",
-            "Remove nothing by hand; run again, and report it to Oracle if it stays.",
+            "the signature of the list of updates is not valid",
+            "Delete nothing by hand; run again, and report it to Oracle if it persists.",
         ),
     ),
     (
         "Error loading configuration file:",
         Problem(
             "host",
-            "/etc/uptrack/uptrack.conf has something the agent cannot read",
+            "the agent cannot parse /etc/uptrack/uptrack.conf",
             "Correct the option or line that it names, for example with "
             "rebootless.ksplice.uptrack_config.",
         ),
@@ -180,7 +181,8 @@ _ANCHORS = (
         Problem(
             "host",
             "the TLS certificate of the update service could not be verified",
-            "Check ssl_ca_cert_file in uptrack.conf, the clock, and a proxy that opens TLS.",
+            "Check ssl_ca_cert_file in uptrack.conf, the clock, and whether a proxy "
+            "intercepts TLS.",
         ),
     ),
     (
@@ -225,7 +227,7 @@ _ANCHORS = (
         Problem(
             "host",
             "the agent has no list of updates for this kernel",
-            "Let it ask the service once.",
+            "Have it ask the service once.",
         ),
     ),
 )
@@ -241,7 +243,7 @@ def problem(status, text):
         return Problem(
             "transient",
             f"the agent was killed by signal {-status}",
-            "Run again; look for who ends it.",
+            "Run again; find out what killed it.",
         )
     joined = " ".join(text.split())
     for anchor, found in _ANCHORS:
@@ -253,8 +255,8 @@ def problem(status, text):
         first = failed[0]
         return Problem(
             "transient" if transient else "host",
-            f"update {first.id} would not {'go in' if first.verb == 'install' else 'come out'} "
-            f"({first.reason})",
+            f"update {first.id} could not be "
+            f"{'installed' if first.verb == 'install' else 'removed'} ({first.reason})",
             first.advice,
         )
     return Problem(*meaning(status))

@@ -19,9 +19,9 @@ def mistake(given):
         try:
             words = shlex.split(command)
         except ValueError as error:
-            return f"The command of {name} is none ({error})."
+            return f"Cannot parse the command of {name} ({error})."
         if not words:
-            return f"The command of {name} is blank."
+            return f"The command of {name} is empty."
         if commands.meant_for_a_shell(words):
             return (
                 f"The command of {name} has {commands.meant_for_a_shell(words)}, which only a "
@@ -63,7 +63,7 @@ class Adapter:
         rc, out, err = self.machine.run_command(shlex.split(command))
         if rc:
             raise Trouble(
-                f"The command {told(command)} ended with status {rc}: {said(command, err or out)}"
+                f"The command {told(command)} exited with status {rc}: {said(command, err or out)}"
             )
 
     def drain(self, _mark):

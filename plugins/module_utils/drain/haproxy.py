@@ -119,7 +119,7 @@ class Adapter:
                     if open_now
                     else None
                 )
-        return "haproxy's statistics do not tell its sessions"
+        return "haproxy's statistics do not report its sessions"
 
     def undo(self, _mark):
         found = self.servers()[self.server]
@@ -127,7 +127,9 @@ class Adapter:
             # `ready` would end maintenance as well; but these two exclude each other.
             self._set("ready")
         elif found["out"]:
-            return f"{self.key} was put into maintenance by somebody else meanwhile, and stays so."
+            return (
+                f"{self.key} was meanwhile put into maintenance by somebody else, and was left so."
+            )
         return None
 
     def lacks_back(self, _mark):
@@ -137,7 +139,7 @@ class Adapter:
             if mine["draining"]
             else None
             if mine["up"] or mine["out"]
-            else "haproxy calls it down"
+            else "haproxy reports it as down"
         )
 
     def _set(self, state):

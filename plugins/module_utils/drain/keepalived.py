@@ -67,9 +67,9 @@ class Adapter:
         strangers = [one for one in running if one.pid != main and one.speaks_vrrp]
         if strangers:
             raise Trouble(
-                f"keepalived (process {strangers[0].pid}, {strangers[0].path}) is none of the "
-                "service keepalived, so that its addresses would stay here: drain it with the "
-                "adapter custom"
+                f"keepalived (process {strangers[0].pid}, {strangers[0].path}) does not "
+                "belong to the service keepalived, so its addresses would stay here: "
+                "drain it with the adapter custom"
             )
         self.started = next(
             (one for one in running if one.pid == main), None
@@ -78,7 +78,7 @@ class Adapter:
         try:
             self.statements = self._statements(self.source)
         except keepalived.Unreadable as error:
-            raise Trouble(f"keepalived's configuration cannot be understood: {error}.")
+            raise Trouble(f"keepalived's configuration cannot be parsed: {error}.")
         self.wills = keepalived_priority.wills(self.statements)
 
     def _statements(self, source):
@@ -232,20 +232,21 @@ class Adapter:
             ):
                 if not mark.get("track") and mine.base > keepalived_priority.LOWEST:
                     return (
-                        f"keepalived has not taken the lowered configuration, {will.name} has the "
-                        f"priority {mine.base} still; its log says why"
+                        f"keepalived has not loaded the lowered configuration: {will.name} still "
+                        f"has the priority {mine.base}; its log says why"
                     )
-                return f"{will.name} announces the priority {mine.priority} still"
+                return f"{will.name} still announces the priority {mine.priority}"
         silent = [name for name in held if name in self.wills and name not in told]
         if silent:
             return (
-                f"keepalived does not tell whether it is MASTER in {', '.join(silent)}, "
+                f"keepalived does not report whether it is MASTER in {', '.join(silent)}, "
                 "which has no address"
             )
         if self.restarted:
             return (
-                "keepalived was restarted here with the priority 1, and heard nobody else after "
-                "it. No partner runs that this host hears and that is not in FAULT"
+                "keepalived was restarted here with the priority 1, and received no other "
+                "router's advertisement since. No peer runs that this host hears and that "
+                "is not in FAULT"
             )
         said = "Its instances announce" if told else "Its configuration says"
         more = (
@@ -254,11 +255,11 @@ class Adapter:
             else "mode=auto, which restarts keepalived"
         )
         return (
-            f"{said} the priority 1, and the partner does not take over from a holder that is "
-            "alive. Only the partner knows why: it may be stopped or in FAULT, hear nothing of "
-            "this host, say nopreempt or preempt_delay, or have no higher priority itself. For "
-            "the last three there is " + more
-        )
+            f"{said} the priority 1, and the peer does not take over from a living "
+            "holder. Only the peer knows why: it may be stopped or in FAULT, not "
+            "receive this host's advertisements, have nopreempt or preempt_delay, or "
+            "have no higher priority itself. For the last three there is "
+        ) + more
 
     def _told(self):
         """What keepalived tells of its instances; nothing where it does not."""
@@ -276,7 +277,7 @@ class Adapter:
             if now == track["after"]:
                 self._write_number(track["file"], track["after"], track["before"])
             elif now != track["before"]:
-                self.stays = "{} was written anew by somebody else meanwhile, and stays so.".format(
+                self.stays = "{} was meanwhile rewritten by somebody else, and was left so.".format(
                     track["file"]
                 )
         for path, changes in mark.get("files", {}).items():
@@ -289,9 +290,9 @@ class Adapter:
             ours = keepalived_priority.left(restored, mark["token"])
             if ours:
                 raise Trouble(
-                    f"{path} line {ours} was written by this drain and changed by somebody else "
-                    "since, so that it cannot be taken back: give the line the priority that it "
-                    "is to have, and take its comment away"
+                    f"{path} line {ours} was written by this drain and has been changed by "
+                    "somebody else since, so it cannot be restored: set the priority that the "
+                    "line should have, and remove its comment"
                 )
         if not self._runs():
             _must(self.machine, "start")
@@ -318,7 +319,7 @@ class Adapter:
         C(stays) tells what need not come back, and why.
         """
         if not self._runs():
-            return "keepalived does not run"
+            return "keepalived is not running"
         if not mark["active"]:
             return None
         self._read()
@@ -365,7 +366,7 @@ class Adapter:
                     why = f": {will.name} is {mine.state} with the priority {mine.priority}{heard}"
         known = {found for will in wills for found in will.addresses}
         if set(lacking).difference(known):
-            reasons.append("the configuration names it no more")
+            reasons.append("the configuration no longer names it")
         return waiting, why if waiting else "; ".join(reasons)
 
 

@@ -301,8 +301,8 @@ def _must_be_lowest(source, statements, changes, out, read):
     the state and what lifts it."""
     path, known = min(changes.items())
     other = (
-        f"{path} line {max(0, known[0][0]) + 1}: with the priority lowered the configuration "
-        f"would say something else: {OWN_LINES}"
+        f"{path} line {max(0, known[0][0]) + 1}: with the priority lowered the "
+        f"configuration would mean something else: {OWN_LINES}"
     )
     try:
         after = read(Edited(source, lambda path, lines: changed(lines, changes.get(path, []))))

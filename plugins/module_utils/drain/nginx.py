@@ -47,7 +47,7 @@ class Adapter:
         except OSError as error:
             raise Trouble(f"{error.filename or self.file} cannot be read ({error.strerror}).")
         except nginx_config.Unreadable as error:
-            raise Trouble(f"nginx's configuration cannot be understood: {error}.")
+            raise Trouble(f"nginx's configuration cannot be parsed: {error}.")
         if not found:
             raise Trouble(
                 f"{self.file} and the files that it includes have no upstream {self.upstream}."
@@ -116,7 +116,7 @@ class Adapter:
         """The workers that were there before must be gone: one that has not been told yet takes new
         requests, one on its way out still serves old ones.
         """
-        return self._still(mark["workers"], "{} of nginx's workers still serve what they had begun")
+        return self._still(mark["workers"], "{} of nginx's workers still serve earlier requests")
 
     def undo(self, mark):
         text = self._text(mark["path"])
@@ -134,18 +134,18 @@ class Adapter:
         # Also when there is nothing of ours in the file: a run may have died before it told nginx.
         self._write(mark["path"], text, text.replace(mark["inserted"], ""))
         return (
-            f"{self.key} is down by somebody else's line, and stays so."
+            f"{self.key} is marked down by somebody else's line, and was left so."
             if not ours and self._servers()[1].down
             else None
         )
 
     def lacks_back(self, mark):
         if mark["inserted"] in self._text(mark["path"]):
-            return "nginx has it down"
+            return "nginx has it marked down"
         # Workers on their way out may take as long as they like; the new ones serve.
         return self._still(
             [worker for worker in self.old if not _leaving(worker[0])],
-            "{} of nginx's workers have not read the configuration again",
+            "{} of nginx's workers have not reloaded the configuration",
         )
 
     def _text(self, path):

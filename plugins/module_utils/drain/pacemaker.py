@@ -17,19 +17,19 @@ class Adapter:
         try:
             return self.machine.crm_mon()
         except pacemaker.Unreadable as error:
-            raise Trouble(f"The cluster cannot be looked at: {error}.")
+            raise Trouble(f"The cluster cannot be inspected: {error}.")
 
     def _nodes(self):
         try:
             return pacemaker.nodes(self._xml())
         except pacemaker.Unreadable as error:
-            raise Trouble(f"The cluster cannot be looked at: {error}.")
+            raise Trouble(f"The cluster cannot be inspected: {error}.")
 
     def _own(self):
         try:
             name = self.options.get("node") or self.machine.node()
         except pacemaker.Unreadable as error:
-            raise Trouble(f"The cluster cannot be looked at: {error}.")
+            raise Trouble(f"The cluster cannot be inspected: {error}.")
         known = self._nodes()
         if name not in known:
             raise Trouble(
@@ -44,8 +44,8 @@ class Adapter:
             refusal = f"{name} is in maintenance, in which the cluster moves nothing."
         elif not [other for other, state in known.items() if other != name and state["able"]]:
             refusal = (
-                "No other node of the cluster is online and out of standby: nobody would take "
-                f"over from {name}."
+                "No other node of the cluster is online and out of standby: no node would "
+                f"take over from {name}."
             )
         services = known[name]["services"]
         return {

@@ -165,7 +165,7 @@ def faults(text):
             found.append(
                 Problem(
                     line.number,
-                    "stands before the first section"
+                    "comes before the first section"
                     if line.section is None
                     else "is neither a section, a key nor a comment",
                 )
@@ -215,7 +215,7 @@ def doubts(text):
         elif line.kind == "key":
             if place in keys:
                 found.append(
-                    Problem(line.number, f"gives {line.name} again (first in line {keys[place]})")
+                    Problem(line.number, f"sets {line.name} again (first in line {keys[place]})")
                 )
             keys.setdefault(place, line.number)
         elif line.kind == "more" and line.value[0] in "#;":
@@ -257,7 +257,7 @@ def _fault(key, value):
     if "%" in value.replace("%%", ""):
         return "has a single percent sign, which crashes the agent: double it"
     if key.type == "bool" and boolean(value) is None:
-        return "needs yes or no" + (", not an empty value" if not value else "")
+        return "must be yes or no" + (", not an empty value" if not value else "")
     return None
 
 
@@ -271,7 +271,7 @@ def _doubt(key, value):
     if key is not None and key.type == "path" and not value:
         return "is set to an empty path: remove the line instead"
     if key is not None and key.type == "secret" and len(value.split()) > 1:
-        return "must not have blanks in it"
+        return "must not contain blanks"
     return None
 
 

@@ -102,8 +102,8 @@ def wishes(params):
     for section, keys in params["extra"].items():
         if not isinstance(keys, dict):
             raise Refused(
-                f"extra: {section} needs a mapping of keys and values, like {{'{section}': "
-                "{'key': 'value'}}. Nothing was changed."
+                f"extra: {section} must be a mapping of keys to values, like "
+                f"{{'{section}': {{'key': 'value'}}}}. Nothing was changed."
             )
         if not section or "]" in section or "\n" in section:
             raise Refused(
@@ -119,14 +119,14 @@ def wishes(params):
                 )
             if place in wanted:
                 raise Refused(
-                    f"extra: [{section}] {name} is removed here and set by {own[0]}: one of the "
-                    "two. Nothing was changed."
+                    f"extra: [{section}] {name} is removed here and set by {own[0]}: choose "
+                    "one of the two. Nothing was changed."
                 )
             if any(mark in str(name) for mark in ":=\n[#;") or not str(name).strip():
                 raise Refused(f"extra: {name!r} cannot be the name of a key. Nothing was changed.")
             if not isinstance(value, (bool, str, int, float, type(None))):
                 raise Refused(
-                    f"extra: [{section}] {name} needs a text, a number or a truth, not "
+                    f"extra: [{section}] {name} must be a string, number or boolean, not "
                     f"{type(value).__name__}. Nothing was changed."
                 )
             wanted[place] = value if isinstance(value, (bool, type(None))) else str(value)
@@ -182,7 +182,7 @@ def configure(module, root, planned):
         )
         if "Auth/accesskey" in keys and old:
             diffs[0]["after"] = diffs[0]["after"].replace(
-                f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (another one)"
+                f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (a different one)"
             )
         if not module.check_mode:
             if module.params["backup"] and old is not None:
@@ -264,7 +264,7 @@ def _write(module, path, text):
         try:
             files.replace(path, text, 0o640)
         except files.Lossy as loss:
-            module.warn(f"{path}: {loss.strerror}. It was replaced all the same.")
+            module.warn(f"{path}: {loss.strerror}. It was replaced nevertheless.")
             files.replace(path, text, lossy=True)
     except OSError as error:
         raise Refused(

@@ -136,15 +136,15 @@ def _check_in(module, root, plan, result, seen):
     if problem and problem.error_class == "licence" and "Auth/accesskey" in result["changed_keys"]:
         configure.put_back(module, root, plan)
         raise enrollment.Refused(
-            f"The service does not take the access key: {problem.what}. uptrack.conf was put back "
-            f"as it was. {problem.advice}"
+            f"The service rejected the access key: {problem.what}. uptrack.conf was "
+            f"restored. {problem.advice}"
         )
     facts = agent.facts()
     told = {"checked_in": problem is None, "verdict": facts["verdict"], "reason": facts["reason"]}
     if problem and problem.error_class != "unsupported":
         words = (
-            f"The configuration is written, but the service could not be asked: {problem.what}. "
-            f"{problem.advice}"
+            "The configuration was written, but the service could not be asked: "
+            f"{problem.what}. {problem.advice}"
         )
         told.update(verdict="unknown", reason=words, warnings=result.get("warnings", []) + [words])
     return told
@@ -190,8 +190,8 @@ def _absent(module, root, seen):
         left = apply.ids(agent.facts())
         if left:
             raise enrollment.Refused(
-                f"The agent is gone, but {', '.join(left)} is in the kernel still. Only a reboot "
-                "takes it out now."
+                f"The agent was removed, but {', '.join(left)} is still in the kernel. "
+                "Only a reboot removes it now."
             )
     return result
 
@@ -200,8 +200,9 @@ def _take_out(module, root, agent, seen, loaded):
     """Empty the kernel of updates, or refuse with everything else as it is."""
     if not seen["commands"]:
         raise enrollment.Refused(
-            f"{len(loaded)} updates are in the kernel ({_some(loaded)}) and there is no agent to "
-            "take them out: install it again, or reboot the host. Nothing was changed."
+            f"{len(loaded)} updates are in the kernel ({_some(loaded)}) and there is "
+            "no agent to remove them: install it again, or reboot the host. Nothing "
+            "was changed."
         )
     flag = root + configure.FLAG
     disabled = os.path.exists(flag)
@@ -225,9 +226,11 @@ def _take_out(module, root, agent, seen, loaded):
         if disabled:
             configure.write_flag(module, root)
         raise enrollment.Refused(
-            f"{len(left)} of {len(loaded)} updates are in the kernel still ({_some(left)}), so "
-            "that agent, repository, configuration and identity were left as they are. "
-            f"{failed or ''}".strip()
+            (
+                f"{len(left)} of {len(loaded)} updates are still in the kernel "
+                f"({_some(left)}), so the agent, repository, configuration and identity "
+                f"were left as they are. {failed or ''}"
+            ).strip()
         )
 
 

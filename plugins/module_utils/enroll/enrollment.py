@@ -83,8 +83,8 @@ def check(params):
     ]
     if params["repository"] in ("platform", "none") and own:
         raise _refusal(
-            f"repository={params['repository']} leaves the host's repositories alone, and "
-            f"{own[0]} describes one: one of the two."
+            f"repository={params['repository']} does not touch the host's "
+            f"repositories, but {own[0]} describes one: choose one of the two."
         )
     packages = params["packages"] or []
     both = (
@@ -99,13 +99,13 @@ def check(params):
     edition = params["edition"]
     if edition == "online" and both[0] or edition == "offline" and both[1]:
         raise _refusal(
-            f"packages names {(both[0] or both[1])[0]}, which is not of the edition asked for "
-            f"({edition}): one of the two."
+            f"packages names {(both[0] or both[1])[0]}, which does not belong to the "
+            f"requested edition ({edition}): choose one of the two."
         )
     if params["updates_package"] and edition == "online":
         raise _refusal(
-            "updates_package belongs to the offline edition, and edition=online "
-            "is asked for: one of the two."
+            "updates_package belongs to the offline edition, but edition=online is "
+            "requested: choose one of the two."
         )
     if params["state"] == "absent":
         named = [
@@ -115,8 +115,8 @@ def check(params):
         ]
         if named:
             raise _refusal(
-                f"state=absent takes everything away, and {named[0]} says "
-                "how it should be: one of the two."
+                f"state=absent removes everything, but {named[0]} configures it: choose "
+                "one of the two."
             )
 
 
@@ -127,8 +127,9 @@ def supported(seen):
         and seen["distribution"].id not in APT_DISTRIBUTIONS
     ):
         raise _refusal(
-            f"There is no Ksplice agent for {seen['distribution'].name}: it is made for Oracle "
-            "Linux and Ubuntu, and was for RHEL, CentOS, Fedora and Debian."
+            f"There is no Ksplice agent for {seen['distribution'].name}: it is "
+            "available for Oracle Linux and Ubuntu, and formerly was for RHEL, "
+            "CentOS, Fedora and Debian."
         )
 
 
@@ -162,8 +163,8 @@ def wanted_repository(params, seen):
     if system.id in APT_DISTRIBUTIONS:
         if not system.codename:
             raise _refusal(
-                f"{system.name} does not tell its code name (VERSION_CODENAME in "
-                "/etc/os-release), which its apt repository is called by."
+                f"{system.name} does not report its code name (VERSION_CODENAME in "
+                "/etc/os-release), which its apt repository is named after."
             )
         url = params["repository_url"] or f"{VENDOR}/apt/"
         return {
@@ -177,9 +178,9 @@ def wanted_repository(params, seen):
         }
     if not params["repository_key_fingerprint"]:
         raise _refusal(
-            "repository_key_fingerprint is not given: the fingerprint of the key of the yum "
-            "repository is not public, so that it has to come from you (gpg --show-keys on a "
-            "copy that you trust)."
+            "repository_key_fingerprint is required: the fingerprint of the yum "
+            "repository's key is not published, so you have to provide it (gpg "
+            "--show-keys on a copy that you trust)."
         )
     return {
         "kind": "yum",
@@ -213,10 +214,11 @@ def channel_problem(params, seen):
     if set(expected).intersection(seen["enabled_channels"] or ()):
         return None
     return (
-        f"The channel {expected[0]} is not enabled on this host "
-        f"({', '.join(expected[1:]) or 'no other'} neither): subscribe the host in ULN "
-        f"(uln-channel --add --channel={expected[0]}), on OCI install the release package and "
-        "enable it, or set channel to the repository that has the agent."
+        f"The channel {expected[0]} is not enabled on this host (nor is "
+        f"{', '.join(expected[1:]) or 'any other'}): subscribe the host in ULN "
+        f"(uln-channel --add --channel={expected[0]}), on OCI install the release "
+        "package and enable it, or set channel to the "
+        "repository that has the agent."
     )
 
 
@@ -283,14 +285,15 @@ def checked_key(text, wanted):
         found = openpgp.key(text)
     except openpgp.NotAKey as wrong:
         raise _refusal(
-            f"The key of the repository ({_short(wanted['key'])}) cannot be used: {wrong}. Give "
-            "one public key and nothing beside it."
+            f"The key of the repository ({_short(wanted['key'])}) cannot be used: "
+            f"{wrong}. Give one public key and nothing else."
         )
     if not openpgp.same(wanted["fingerprint"], found.fingerprint):
         raise _refusal(
             f"The key of the repository ({_short(wanted['key'])}) has the fingerprint "
-            f"{found.fingerprint}, and {wanted['fingerprint']} is expected. Somebody may have "
-            "exchanged it: find out which is right before you change repository_key_fingerprint."
+            f"{found.fingerprint}, but {wanted['fingerprint']} is expected. Somebody "
+            "may have replaced the key: find out which is right before you change "
+            "repository_key_fingerprint."
         )
     return found.armored
 
@@ -368,8 +371,8 @@ def updates(params, seen, conf_of):
 
 
 def check_updates(params, seen, conf_of):
-    """Refuse the updates package where its installation would patch the kernel behind the rollout's
-    back (trap 17).
+    """Refuse the updates package where its installation would patch the kernel outside of any
+    rollout (trap 17).
     """
     if not params["updates_package"]:
         return
@@ -381,9 +384,10 @@ def check_updates(params, seen, conf_of):
         )
     if not conf_of("skip_apply_after_pkg_install"):
         raise _refusal(
-            f"The package uptrack-updates-{seen['release']} patches the running kernel when it is "
-            "installed, behind any rollout's back. Set skip_apply_after_pkg_install=true, and "
-            "let uptrack_apply put the updates in."
+            f"The package uptrack-updates-{seen['release']} patches the running kernel "
+            "when it is installed, outside of any rollout. Set "
+            "skip_apply_after_pkg_install=true, and let uptrack_apply "
+            "install the updates."
         )
 
 

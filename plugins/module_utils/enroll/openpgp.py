@@ -95,12 +95,12 @@ def _data(text):
     if BEGIN not in lines:
         raise NotAKey(f"it has no line {BEGIN}")
     if lines[0] != BEGIN or END not in lines:
-        raise NotAKey(f"it has other words beside its block, or no line {END}")
+        raise NotAKey(f"it has other text beside its block, or no line {END}")
     last = lines.index(END)
     if any(line.startswith("-----") for line in lines[1:last] + lines[last + 1 :]):
         raise NotAKey("it holds more than one block")
     if last != len(lines) - 1:
-        raise NotAKey("it has other words beside its block")
+        raise NotAKey("it has other text beside its block")
     body = lines[1:last]
     # Headers up to an empty line; some writers leave both out.
     if "" in body and (not body[0] or ":" in body[0]):
@@ -138,7 +138,7 @@ def _packets(data):
     while at < len(data):
         tag, start, end = _packet(data, at)
         if end > len(data):
-            raise NotAKey("its block is cut off")
+            raise NotAKey("its block is truncated")
         yield tag, data[start:end]
         at = end
 
@@ -147,7 +147,7 @@ def _packet(data, at):
     """Tag, start and end of the body of the packet that begins there."""
     head = data[at]
     if not head & 0x80:
-        raise NotAKey("its block is no sequence of packets")
+        raise NotAKey("its block is not a sequence of packets")
     try:
         if head & 0x40:
             first = data[at + 1]
@@ -167,7 +167,7 @@ def _packet(data, at):
         start = at + 1 + count
         return (head >> 2) & 0xF, start, start + int.from_bytes(data[at + 1 : start], "big")
     except IndexError:
-        raise NotAKey("its block is cut off")
+        raise NotAKey("its block is truncated")
 
 
 def _fingerprint(body):
@@ -177,6 +177,4 @@ def _fingerprint(body):
         return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest().upper()
     if version == b"\x06":
         return hashlib.sha256(b"\x9b" + len(body).to_bytes(4, "big") + body).hexdigest().upper()
-    raise NotAKey(
-        "it holds a key of a version that nobody should trust any more (only 4 and 6 are known)"
-    )
+    raise NotAKey("it holds a key of an obsolete version (only 4 and 6 are accepted)")

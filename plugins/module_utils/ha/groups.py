@@ -99,8 +99,8 @@ class Machine:
             # None would make it a standby, or one that is drained.
             said = " ".join((err or out).split())[:200] or rc
             raise keepalived.Unreadable(
-                f"`{' '.join(list(enter) + command)}` does not tell the "
-                f"addresses of this host ({said})"
+                f"`{' '.join(list(enter) + command)}` does not report the addresses of "
+                f"this host ({said})"
             )
         found = {}
         for line in out.splitlines():
@@ -173,14 +173,14 @@ class Machine:
             if rc == 0 and "<nodes>" in out:
                 return out
             words = words or pacemaker.complaint(out) or pacemaker.complaint(err) or f"status {rc}"
-        raise pacemaker.Unreadable(f"crm_mon does not tell the state of the cluster ({words})")
+        raise pacemaker.Unreadable(f"crm_mon does not report the state of the cluster ({words})")
 
     def node(self):
         """The name of this host in its cluster."""
         rc, out, err = self.run_command(["crm_node", "-n"])
         if rc:
             raise pacemaker.Unreadable(
-                "crm_node does not tell the name of this node ({})".format(
+                "crm_node does not report the name of this node ({})".format(
                     " ".join((err or out).split())[:200] or rc
                 )
             )
@@ -198,7 +198,7 @@ class Machine:
             return ""
         if rc:
             raise pacemaker.Unreadable(
-                "crm_attribute does not tell the name of the cluster ({})".format(
+                "crm_attribute does not report the name of the cluster ({})".format(
                     " ".join((err or out).split())[:200] or rc
                 )
             )
@@ -252,8 +252,8 @@ def _keepalived(machine):
     if not running:
         if keepalived_process.vrrp_sockets(machine):
             raise keepalived.Unreadable(
-                "something on this host speaks VRRP (a raw socket of protocol 112 is open), and "
-                "no keepalived was found that it could belong to"
+                "something on this host speaks VRRP (a raw socket of protocol 112 is "
+                "open), but no keepalived was found that it could belong to"
             )
         waiting = keepalived_process.at_rest(machine) if _in_use(machine, "keepalived") else None
         # Packages enable it before there is a configuration. One that is named elsewhere is
@@ -276,13 +276,13 @@ def _groups(machine, one):
         said = keepalived.mentioned(source, one.config_id)
         if said:
             raise keepalived.Unreadable(
-                f"{said[0]} line {said[1] + 1} has a vrrp_instance, and what is read of "
-                f"{one.path} defines none"
+                f"{said[0]} line {said[1] + 1} has a vrrp_instance, but the configuration "
+                f"read from {one.path} defines none"
             )
         if one.speaks_vrrp:
             raise keepalived.Unreadable(
-                f"keepalived (process {one.pid}) speaks VRRP, and what is read of {one.path} "
-                "defines no vrrp_instance"
+                f"keepalived (process {one.pid}) speaks VRRP, but the configuration read "
+                f"from {one.path} defines no vrrp_instance"
             )
     namespace = one.namespace or keepalived.namespace(statements)
     # One that runs is in its network already.
@@ -326,9 +326,9 @@ def _command(machine, command):
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ValueError(f"The command {told(command)} is none ({error})")
+        raise ValueError(f"Cannot parse the command {told(command)} ({error})")
     if not words:
-        raise ValueError("The command is blank")
+        raise ValueError("The command is empty")
     if commands.meant_for_a_shell(words):
         raise ValueError(
             f"The command {told(command)} has {commands.meant_for_a_shell(words)}, which only a "
@@ -337,19 +337,21 @@ def _command(machine, command):
     rc, out, err = machine.run_command(words)
     if rc:
         raise ValueError(
-            f"The command {told(command)} ended with status {rc}: {said(command, err or out)}"
+            f"The command {told(command)} exited with status {rc}: {said(command, err or out)}"
         )
     try:
         answer = json.loads(out)
     except ValueError as error:
-        raise ValueError(f"The command {told(command)} did not answer with JSON ({error})")
+        raise ValueError(f"The command {told(command)} did not return JSON ({error})")
     try:
         groups = answer.get("groups") if isinstance(answer, dict) else None
         if not isinstance(groups, list):
-            raise ValueError("a mapping with a list of groups")
+            raise ValueError("it must be a mapping with a list of groups")
         return [_told(group) for group in groups]
     except ValueError as error:
-        raise ValueError(f"The command {told(command)} did not answer as documented ({error})")
+        raise ValueError(
+            f"The command {told(command)} did not answer in the documented format ({error})"
+        )
 
 
 def _told(group):
@@ -359,14 +361,14 @@ def _told(group):
         or not isinstance(group.get("name"), str)
         or not group["name"].strip()
     ):
-        raise ValueError("each group has a name")
+        raise ValueError("each group must have a name")
     if group.get("role") not in ROLES:
-        raise ValueError("the role of {} is {} or {}".format(group["name"], *ROLES))
+        raise ValueError("the role of {} must be {} or {}".format(group["name"], *ROLES))
     addresses = group.get("addresses") or []
     if not isinstance(addresses, list) or None in [
         keepalived.address(str(one)) for one in addresses
     ]:
-        raise ValueError("the addresses of {} are a list of IP addresses".format(group["name"]))
+        raise ValueError("the addresses of {} must be a list of IP addresses".format(group["name"]))
     return {
         "name": group["name"].strip(),
         "kind": "command",

@@ -66,7 +66,7 @@ class Source:
     def lines(self, path):
         try:
             if stat.S_ISFIFO(os.stat(self.root + path).st_mode):
-                raise Unreadable(f"{path} cannot be read (it is no plain file)")
+                raise Unreadable(f"{path} cannot be read (it is not a regular file)")
             # As it stands, line ends included, so that it can be put back as it was.
             with open(
                 self.root + path, encoding="utf-8", errors="surrogateescape", newline=""
@@ -109,7 +109,7 @@ def _alternatives(pattern):
             found += [] if one in found else [one]
         elif len(found) + len(waiting) > 1000:
             raise Unreadable(
-                f"The pattern {pattern[:100]} of an include stands for more than 1000 others"
+                f"The pattern {pattern[:100]} of an include expands to more than 1000 others"
             )
         else:
             waiting = [
@@ -201,8 +201,8 @@ class _Lines:
         if self.spent > _MOST_EXPANDED:
             raise self._wrong(
                 place,
-                "its parameters, sequences and includes stand for more "
-                f"than {_MOST_EXPANDED} characters",
+                "its parameters, sequences and includes expand to more than "
+                f"{_MOST_EXPANDED} characters",
             )
 
     def _open(self, paths):
@@ -355,7 +355,7 @@ class _Lines:
             return None, at
         name, numbers = found.group(1) or found.group(2), (found.group(3) or "").strip(" ")
         if name == "_RANDOM" and name not in self.parameters:
-            raise self._wrong(place, "a random number is another one for keepalived")
+            raise self._wrong(place, "a random number is a different one for keepalived itself")
         if name == "_PWD" and name not in self.parameters:
             return _Parameter(
                 (os.path.dirname(self.files[-1][0]) if self.files else "/", place)

@@ -134,7 +134,7 @@ def options(words):
             letter, takes = _long(name)
             if sign and takes == NONE:
                 raise keepalived.Unreadable(
-                    f"its command line gives --{name} an argument, and it takes none"
+                    f"its command line gives --{name} an argument, but it takes none"
                 )
             if takes == ARGUMENT:
                 found[letter] = _argument("--" + name, value if sign else next(words, ""))
@@ -207,8 +207,8 @@ def at_rest(machine):
     words = commands[-1].split()
     if len(commands) > 1 or os.path.basename(words[0]) != "keepalived":
         raise keepalived.Unreadable(
-            f"{unit} starts `{' '.join(commands[-1].split())}`, so that it could not be read "
-            "which configuration keepalived has"
+            f"{unit} starts `{' '.join(commands[-1].split())}`, so the configuration "
+            "of keepalived could not be determined"
         )
     variables = {}
     for words_of in re.findall(r"^Environment=(.*)", out, flags=re.MULTILINE):
@@ -235,7 +235,7 @@ def _split(where, text):
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise keepalived.Unreadable(f"{where} cannot be understood ({error})")
+        raise keepalived.Unreadable(f"{where} cannot be parsed ({error})")
 
 
 def _expanded(word, variables, where):
@@ -248,7 +248,7 @@ def _expanded(word, variables, where):
     text = re.sub(r"\$\{(\w+)\}", lambda found: variables.get(found.group(1), ""), word)
     if "$" in text or "'" in word or '"' in word:
         raise keepalived.Unreadable(
-            f"{where} starts keepalived with {word}, which cannot be understood"
+            f"{where} starts keepalived with {word}, which cannot be parsed"
         )
     return [text]
 
@@ -292,7 +292,7 @@ def of(machine, pid, children):
         raise keepalived.Unreadable(f"keepalived (process {pid}) could not be read: {error}")
     except OSError as error:
         raise keepalived.Unreadable(
-            f"keepalived (process {pid}) cannot be looked at ({error.strerror})"
+            f"keepalived (process {pid}) cannot be inspected ({error.strerror})"
         )
     if elsewhere:
         raise keepalived.Unreadable(
@@ -315,7 +315,7 @@ def enter(machine, pid):
         )
     except OSError as error:
         raise keepalived.Unreadable(
-            f"the network of keepalived (process {pid}) cannot be looked at ({error.strerror})"
+            f"the network of keepalived (process {pid}) cannot be inspected ({error.strerror})"
         )
 
 

@@ -56,7 +56,7 @@ def _parsed(xml):
     try:
         return ET.fromstring(xml)
     except ET.ParseError as error:
-        raise Unreadable(f"crm_mon's answer is no XML ({error})")
+        raise Unreadable(f"crm_mon's answer is not XML ({error})")
 
 
 def resources(xml):

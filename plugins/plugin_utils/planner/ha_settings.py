@@ -81,8 +81,8 @@ def names(name, variables):
     value = variables.get("ksplice_ha_group")
     if "{{" in str(value):
         raise PlanError(
-            f"Host {name}: ksplice_ha_group is the template {value}, which cannot be filled in: "
-            "define what it names."
+            f"Host {name}: ksplice_ha_group is the template {value}, which cannot be "
+            "rendered: define the variables that it uses."
         )
     if value in (None, "", []):
         return tuple(group["name"] for group in (discovered(variables) or {"groups": ()})["groups"])
@@ -136,10 +136,10 @@ def alone(hosts, variables_of):
             for group in found["groups"]:
                 if len(members.get(group["name"], ())) == 1:
                     left[one.name] = (
-                        f"Left alone: by its own {group['kind']} it is a member of "
-                        f"{group['name']}, and no other host of the inventory is. Add its "
-                        "partner, name the group (ksplice_ha_group), or set "
-                        "ksplice_ha_discover=false on the host."
+                        f"Skipped: according to its own {group['kind']} it is a member of "
+                        f"{group['name']}, but no other host of the inventory is. Add its peer, "
+                        "name the group (ksplice_ha_group), or set ksplice_ha_discover=false "
+                        "on the host."
                     )
     return left
 
@@ -160,11 +160,11 @@ def unread(hosts, variables_of, surveys):
         ):
             found = discovered(variables)
             if found is None or found["problems"]:
-                why = " ".join(found["problems"]) if found else "It could not be asked."
+                why = " ".join(found["problems"]) if found else "It could not be queried."
                 what = ", ".join(surveys[one.name].get("redundancy") or ["ksplice_ha_command"])
                 left[one.name] = (
-                    f"Left alone: something on it ({what}) may make it a member of a redundancy "
-                    f"group, and nobody knows which. {why} Mend that, name the group "
+                    f"Skipped: something on it ({what}) may make it a member of a redundancy "
+                    f"group, but it is unknown of which. {why} Fix that, name the group "
                     "(ksplice_ha_group), or set ksplice_ha_discover=false on the host."
                 )
     return left
@@ -212,9 +212,10 @@ def contradictions(variables_of, everyone):
         unknown = sorted(group["name"] for group in found["groups"] if group["role"] is None)
         if unknown and not variables.get("ksplice_ha_role"):
             said.append(
-                f"{host}: nobody can tell whether it is active in {', '.join(unknown)}, where "
-                "keepalived has no address to give. It is taken for active. Say what it is "
-                "(ksplice_ha_role), or what tells it (ksplice_ha_command)."
+                f"{host}: it is unknown whether it is active in {', '.join(unknown)}, "
+                "where keepalived manages no address. It is treated as active. Set its "
+                "role (ksplice_ha_role), or a command that reports it "
+                "(ksplice_ha_command)."
             )
         given = variables.get("ksplice_ha_role")
         if (
@@ -224,8 +225,9 @@ def contradictions(variables_of, everyone):
             and not (unknown and found["role"] == "active")
         ):
             said.append(
-                f"{host} is {given} by the inventory (ksplice_ha_role) and {found['role']} by "
-                "what runs on it. The inventory wins."
+                f"{host} is {given} according to the inventory (ksplice_ha_role) and "
+                f"{found['role']} according to what runs on it. "
+                "The inventory takes precedence."
             )
         if variables.get("ksplice_ha_group") and found["groups"]:
             named[host] = (
@@ -239,13 +241,14 @@ def contradictions(variables_of, everyone):
             found = named[one][1] & named[other][1]
             if found and not given:
                 said.append(
-                    f"{one} and {other} are partners in {min(found)} by what runs on them, and in "
-                    "no common group by the inventory. The inventory wins."
+                    f"{one} and {other} are peers in {min(found)} according to what runs on "
+                    "them, but share no group in the inventory. The "
+                    "inventory takes precedence."
                 )
             elif given and not found:
                 said.append(
-                    f"{one} and {other} are partners in {min(given)} by the inventory, and not by "
-                    "what runs on them. The inventory wins."
+                    f"{one} and {other} are peers in {min(given)} according to the inventory, "
+                    "but not according to what runs on them. The inventory takes precedence."
                 )
     return said
 
@@ -266,8 +269,8 @@ def drains(name, variables):
         isinstance(one, dict) and one.get("adapter") for one in given
     ):
         raise PlanError(
-            f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings "
-            "with adapter, as ha_drain's targets, and delegate_to."
+            f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of "
+            "mappings with adapter, like ha_drain's targets, and delegate_to."
         )
     found = []
     for one in given:
@@ -275,7 +278,7 @@ def drains(name, variables):
         target = {key: value for key, value in one.items() if key != "delegate_to"}
         wrong = drain_targets.mistake(target)
         if wrong:
-            raise PlanError(f"Host {name}: ksplice_ha_drain has a mistake: {wrong}")
+            raise PlanError(f"Host {name}: ksplice_ha_drain is not valid: {wrong}")
         places = one.get("delegate_to", name)
         places = list(places) if isinstance(places, (list, tuple)) else [places]
         if not places or not all(isinstance(place, str) and place for place in places):
@@ -291,8 +294,8 @@ def _no_on(name, variable, one, key):
     """Complain of C(on), which is the truth value true where YAML has it without quotes."""
     if any(found is True or found == "on" for found in one):
         raise PlanError(
-            f"Host {name}: {variable} has the key `on`, which YAML takes for the word true: write "
-            f"{key} in its place."
+            f"Host {name}: {variable} has the key `on`, which YAML reads as true: "
+            f"write {key} instead."
         )
 
 
@@ -316,7 +319,7 @@ def gates(name, variables, soak=0):
         }.intersection(TAKES_OVER)
     ):
         result["peers"].append(
-            {"name": f"{kind} on the partner", "unit": TAKES_OVER[kind], "when": "before"}
+            {"name": f"{kind} on the peer", "unit": TAKES_OVER[kind], "when": "before"}
         )
     for one in given:
         _no_on(name, "ksplice_ha_gates", one, "run_on")
@@ -348,9 +351,7 @@ def gates(name, variables, soak=0):
         allowed = _truth(name, "baseline of ksplice_ha_gates", one.get("baseline"))
         nonsense = None if wrong else gate_checks.mistake(_typed(name, one))
         if nonsense:
-            raise PlanError(
-                f"Host {name}: ksplice_ha_gates has a check that makes no sense: {nonsense}."
-            )
+            raise PlanError(f"Host {name}: ksplice_ha_gates has an invalid check: {nonsense}.")
         if wrong:
             raise PlanError(
                 f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, "
@@ -462,8 +463,8 @@ def gate_result(gate, looks, members, lost):
             if "checks" not in result and host in lost:
                 continue
             if "checks" not in result:
-                bad[f"the look at {host}"] = " ".join(
-                    str(result.get("msg") or "it gave no answer").split()
+                bad[f"the check of {host}"] = " ".join(
+                    str(result.get("msg") or "it did not answer").split()
                 )[:300]
                 continue
             for one in result["checks"]:

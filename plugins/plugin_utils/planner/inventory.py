@@ -72,8 +72,8 @@ def complaint(sources, files, groups=()):
             if asked and not _is_parsed(manager, path):
                 return (
                     f"The inventory {path} could not be parsed, so that hosts may be missing: "
-                    f"correct it, or leave it out. `ansible-inventory -i {path} --list` tells "
-                    "what is wrong with it."
+                    f"correct it, or leave it out. `ansible-inventory -i {path} --list` "
+                    "reports what is wrong with it."
                 )
     return None
 
@@ -145,8 +145,8 @@ def _mistake(path):
         for key, value in content.items() if isinstance(content, dict) else ():
             if key not in ("hosts", "children", "vars"):
                 return (
-                    f"has {key!r} in the group {group}, where hosts, children and vars are the "
-                    "words that there are"
+                    f"has {key!r} in the group {group}, where only hosts, "
+                    "children and vars are allowed"
                 )
             if key == "children" and isinstance(value, dict):
                 groups += value.items()
@@ -187,8 +187,8 @@ def check_name(name, groups):
     """
     if name in groups and not _is_kept(name):
         raise PlanError(
-            f"A host and a group are both called {name!r}, and no pattern can tell them apart: "
-            "name one of them otherwise."
+            f"A host and a group are both called {name!r}, and no pattern can tell "
+            "them apart: rename one of them."
         )
 
 

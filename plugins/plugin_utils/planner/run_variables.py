@@ -131,9 +131,9 @@ def check(variables):
                 or (kind == "count" and int(text) < 1)
             ):
                 what = {
-                    "seconds": "seconds, as a number from 0 on",
-                    "number": "a number from 0 on",
-                    "count": "a number from 1 on",
+                    "seconds": "a number of seconds, 0 or more",
+                    "number": "a number, 0 or more",
+                    "count": "a number, 1 or more",
                 }[kind]
                 raise PlanError(f"{name} is {value!r}: give {what}.")
         elif kind == "window" and value not in ("", {}):
@@ -141,8 +141,7 @@ def check(variables):
                 window.read(value)
             except window.Closed as error:
                 raise PlanError(
-                    f"{name} cannot be understood ({error}): correct it. While it stands so no "
-                    "wave begins."
+                    f"{name} is not valid ({error}): correct it. Until then no wave begins."
                 ) from None
         elif kind == "path" and text and not text.startswith("/"):
             raise PlanError(f"{name} is {value!r}: give an absolute path.")
@@ -178,8 +177,9 @@ def differing(first, variables_of, names):
         for key in ONCE:
             if (key in variables or known[key] is not None) and variables.get(key) != known[key]:
                 raise PlanError(
-                    f"{key} is one thing for {first} and another for {name}, and a run has one: "
-                    "give all hosts of the run the same, or run once for each (ksplice_hosts)."
+                    f"{key} differs between {first} and {name}, but applies to the whole run: "
+                    "set the same for all hosts of the run, or run once for each "
+                    "(ksplice_hosts)."
                 )
 
 
@@ -197,6 +197,6 @@ def misspelt(name, variables):
             meant = difflib.get_close_matches(variable, known, 1, 0.85)
             if meant:
                 raise PlanError(
-                    f"Host {name} has the variable {variable}, which nothing reads (did you mean "
-                    f"{meant[0]}?): spell it right, or name it otherwise."
+                    f"Host {name} has the variable {variable}, which does not exist (did you "
+                    f"mean {meant[0]}?): correct it, or rename it."
                 )

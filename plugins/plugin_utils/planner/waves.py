@@ -143,9 +143,9 @@ def machines(hosts):
             if other and merged.has_work:
                 differ = sorted({key for key, _value in set(other.settings) ^ set(merged.settings)})
                 why = (
-                    f"Left alone: {other.name} is another name of this machine, and the inventory "
-                    f"says different things of the two ({', '.join(differ)}). Say the same of "
-                    "both, or of one only."
+                    f"Skipped: {other.name} is another name of this machine, and the inventory "
+                    f"has different values for the two ({', '.join(differ)}). Set the same for "
+                    "both, or for one only."
                 )
                 merged = replace(merged, verdict="left", leased=False, reason=why)
             first[merged.name] = merged
@@ -174,8 +174,8 @@ def groups_of(hosts, named=None, max_unavailable=None):
     :param named: mapping of group to list of members, or None.
     :param max_unavailable: mapping of group to how many members may be out at once, or one number
         for all; None means 1.
-    :raises PlanError: for members nobody knows, a member named twice, or a number that would leave
-        nobody serving.
+    :raises PlanError: for unknown members, a member named twice, or a number that would leave no
+        member serving.
     """
     if not isinstance(named or {}, dict):
         raise PlanError(
@@ -209,7 +209,7 @@ def groups_of(hosts, named=None, max_unavailable=None):
             continue
         if isinstance(listed, str) or not isinstance(listed, (list, tuple)):
             raise PlanError(
-                f"Group {group} needs a list of hosts (ksplice_ha_groups), not {listed!r}."
+                f"Group {group} must be a list of hosts (ksplice_ha_groups), not {listed!r}."
             )
         for name in listed:
             if name not in names:
@@ -236,13 +236,13 @@ def groups_of(hosts, named=None, max_unavailable=None):
         if not isinstance(spare, int) or isinstance(spare, bool) or spare < 1:
             raise PlanError(
                 f"Group {group} allows {spare!r} members out of service "
-                "(ksplice_ha_max_unavailable): give a number from 1 on."
+                "(ksplice_ha_max_unavailable): give a number, 1 or more."
             )
         if len(listed) > 1 and spare >= len(listed):
             raise PlanError(
-                f"Group {group} has {len(listed)} members and allows {spare} of them out of "
-                "service (ksplice_ha_max_unavailable): that would leave nobody serving. Give a "
-                "smaller number."
+                f"Group {group} has {len(listed)} members and allows {spare} of them out "
+                "of service (ksplice_ha_max_unavailable): that would leave no member "
+                "serving. Give a smaller number."
             )
         result.append(Group(group, tuple(sorted(listed, key=natural)), spare))
     return sorted(result, key=lambda group: natural(group.name))
@@ -260,8 +260,8 @@ def doubtful(hosts, groups):
         other = spelt.setdefault(group.name.lower(), group)
         if other is not group and in_run.intersection((*group.members, *other.members)):
             raise PlanError(
-                f"The groups {other.name} and {group.name} differ in upper and lower case only: "
-                "spell them alike if they are one, or name them apart."
+                f"The groups {other.name} and {group.name} differ in upper and lower case "
+                "only: spell them alike if they are one group, or rename one of them."
             )
         if not in_run.intersection(group.members):
             continue
@@ -272,9 +272,9 @@ def doubtful(hosts, groups):
             )
         if len(group.members) == 1:
             raise PlanError(
-                f"Group {group.name} has one member only, {group.members[0]}: name the others, or "
-                "take the group away. ksplice_partial_groups=true leaves it alone and goes on "
-                "with the others."
+                f"Group {group.name} has one member only, {group.members[0]}: name the "
+                "others, or remove the group. ksplice_partial_groups=true skips it and "
+                "goes on with the others."
             )
     grouped = {name for group in groups for name in group.members}
     for host in hosts:
@@ -291,8 +291,8 @@ def lonely(groups):
     """
     return {
         group.members[0]: (
-            f"Left alone: it is the only member of its group {group.name} in this inventory. Add "
-            "its partners, or take the group away."
+            f"Skipped: it is the only member of its group {group.name} in this "
+            "inventory. Add its peers, or remove the group."
         )
         for group in groups
         if len(group.members) == 1
@@ -328,8 +328,8 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
         outside = [name for name in group.members if not by_name[name].in_run]
         if outside and not partial_groups and any(name in waiting for name in group.members):
             raise PlanError(
-                f"Group {group.name} is cut in half: {', '.join(outside)} is outside this run "
-                "(--limit, or its hosts). Let the run see the whole group, or allow it with "
+                f"Group {group.name} is split: {', '.join(outside)} is outside this run "
+                "(--limit, or its hosts). Include the whole group, or allow it with "
                 "ksplice_partial_groups=true."
             )
         spare[group.name] = group.max_unavailable - len(missing) - group.missing
@@ -337,11 +337,11 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
             group_of_host[name].append(group)
             if name in waiting and spare[group.name] < 1:
                 result.left[name] = (
-                    f"Left alone: {', '.join(missing)} of its group {group.name} cannot be reached."
+                    (f"Skipped: {', '.join(missing)} of its group {group.name} cannot be reached.")
                     if missing
                     else (
-                        f"Left alone: {group.missing} more of its group {group.name} did not "
-                        "answer or is not in the inventory."
+                        f"Skipped: {group.missing} more of its group {group.name} did not answer "
+                        "or is not in the inventory."
                     )
                 )
     for name in result.left:
@@ -432,8 +432,8 @@ def check(hosts, max_parallel, stages):
             raise PlanError(f"Host {name} is in the list twice: name it once.")
     if not isinstance(max_parallel, int) or isinstance(max_parallel, bool) or max_parallel < 1:
         raise PlanError(
-            f"max_parallel (ksplice_max_parallel, rolling_max_parallel) is {max_parallel!r}: give "
-            "a number from 1 on."
+            "max_parallel (ksplice_max_parallel, rolling_max_parallel) is "
+            f"{max_parallel!r}: give a number, 1 or more."
         )
     if isinstance(stages, str) or not all(isinstance(stage, str) for stage in stages):
         raise PlanError(

@@ -42,7 +42,7 @@ if not ALL:
 def _possible():
     wrong = namespaced_hosts.problems()
     if wrong:
-        pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(wrong)}")
+        pytest.skip(f"no real hosts on this machine: {'; '.join(wrong)}")
 
 
 @pytest.fixture(scope="session")

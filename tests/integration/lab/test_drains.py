@@ -263,14 +263,16 @@ def test_nobody_takes_over(vrrps):
     still = "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: "
     failed(
         by_priority,
-        still + "Its instances announce the priority 1, and the partner does not take over",
+        still + "Its instances announce the priority 1, and the peer does not take over",
     )
     failed(
         restarted,
         still
-        + "keepalived was restarted here with the priority 1, and heard nobody else after it. "
-        "No partner runs that this host hears and that is not in FAULT. What this attempt "
-        "had begun was put back.",
+        + (
+            "keepalived was restarted here with the priority 1, and received no other "
+            "router's advertisement since. No peer runs that this host hears and that "
+            "is not in FAULT. What this attempt had begun was put back."
+        ),
     )
     failed(
         bad,
@@ -413,8 +415,8 @@ def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
     # And nobody is there to take over from the other one.
     failed(
         cluster.drain("p1", NODE),
-        "No other node of the cluster is online and out of standby: nobody would take over from "
-        "p1. Nothing was changed.",
+        "No other node of the cluster is online and out of standby: no node would "
+        "take over from p1. Nothing was changed.",
     )
     assert cluster.standby("p1") == "off" and cluster.states()["db"] == ["p1"]
 
@@ -485,7 +487,7 @@ def test_what_a_cluster_cannot_do(cluster):
     )
     failed(
         cluster.drain("lb", NODE),
-        "The cluster cannot be looked at: crm_node does not tell the name of this node (",
+        "The cluster cannot be inspected: crm_node does not report the name of this node (",
     )
 
 
@@ -581,7 +583,7 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
     "target, port, still",
     [
         (WEB_A, 80, "one session is still open"),
-        (POOL_A, 8090, "of nginx's workers still serve what they had begun"),
+        (POOL_A, 8090, "of nginx's workers still serve earlier requests"),
     ],
     ids=["haproxy", "nginx"],
 )
@@ -674,8 +676,8 @@ def test_maintenance_that_somebody_began_meanwhile_is_theirs(balancer):
     undone = balancer.undo("lb", of="web-a")
     assert undone["left"] == [
         (
-            "haproxy /run/haproxy/admin.sock web/a was put into maintenance by somebody else "
-            "meanwhile, and stays so."
+            "haproxy /run/haproxy/admin.sock web/a was meanwhile put into maintenance "
+            "by somebody else, and was left so."
         )
     ]
     assert undone["drained"] == [] and balancer.admin_state("a") == 1
@@ -751,7 +753,12 @@ def test_only_the_one_server_of_the_one_upstream_changes(balancer):
     undone = balancer.undo("lb", of="web-a")
     assert (
         undone["left"]
-        == [f"nginx {FILE} pool 127.0.0.1:8081 is down by somebody else's line, and stays so."]
+        == [
+            (
+                f"nginx {FILE} pool 127.0.0.1:8081 is marked down by somebody else's line, "
+                "and was left so."
+            )
+        ]
         and undone["drained"] == []
     )
     assert "8081 max_fails=0 down # broken, hands off\n;" in balancer.shell("lb", f"cat {FILE}")
@@ -936,7 +943,10 @@ def test_own_commands_that_do_not_do(own):
             "The command sh … ended with status 3: no way.",
         ),
         ({"drain": "true", "is_drained": "false"}, "after 1 s false does not say so."),
-        ({"drain": "sleep 300"}, "The command sleep … ended with status 124: not done after 1 s."),
+        (
+            {"drain": "sleep 300"},
+            "The command sleep … ended with status 124: did not finish within 1 s.",
+        ),
         (
             {"drain": "/opt/nothing"},
             "The command /opt/nothing ended with status 127: there is no /opt/nothing.",
@@ -1251,7 +1261,7 @@ def test_gates(own):
     assert [one["said"] for one in ill["checks"][len(good) :]][:8] == [
         "status 2: full",
         "status 1",
-        "status 124: not done after 1 s",
+        "status 124: did not finish within 1 s",
         "it is inactive",
         "it is inactive",
         "Connection refused",

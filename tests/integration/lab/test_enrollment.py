@@ -261,7 +261,7 @@ def test_the_updates_package_must_not_patch_behind_the_rollouts_back(lab, name, 
             }
         ],
     )
-    assert "behind any rollout's back" in refused.msg(
+    assert "outside of any rollout" in refused.msg(
         name
     ) and "skip_apply_after_pkg_install=true" in refused.msg(name)
     assert lab.traces(name) == before and lab.loaded(name) == []

@@ -106,7 +106,7 @@ def test_addresses_that_cannot_be_read_make_no_standby(ha):
             "groups": [],
             "role": None,
             "problems": [
-                "`ip -o addr show` does not tell the addresses of this host (no netlink)."
+                "`ip -o addr show` does not report the addresses of this host (no netlink)."
             ],
         }
         [drained] = ha.ha(
@@ -121,8 +121,8 @@ def test_addresses_that_cannot_be_read_make_no_standby(ha):
             },
         )
         assert drained["failed"] and drained["msg"] == (
-            "`ip -o addr show` does not tell the addresses of this host (no netlink). Nothing "
-            "was changed."
+            "`ip -o addr show` does not report the addresses of this host (no "
+            "netlink). Nothing was changed."
         )
     finally:
         ha.run("k1", ["rm", "/usr/local/sbin/ip"])
@@ -296,7 +296,7 @@ def test_the_role_in_a_cluster_follows_the_resource_and_a_dead_one_is_a_problem(
         assert found["p1"]["groups"] == [] and found["p1"]["role"] is None
         [problem] = found["p1"]["problems"]
         assert (
-            problem.startswith("crm_mon does not tell the state of the cluster (Not connected; ")
+            problem.startswith("crm_mon does not report the state of the cluster (Not connected; ")
             and "<" not in problem
             and problem.endswith(".")
         )
@@ -349,38 +349,50 @@ def test_a_command(ha):
 @pytest.mark.thorough
 def test_commands_that_answer_something_else(ha):
     cases = [
-        ("echo standby", "The command {} did not answer with JSON ("),
+        ("echo standby", "The command {} did not return JSON ("),
         (
             "echo '[]'",
-            "The command {} did not answer as documented (a mapping with a list of groups).",
+            (
+                "The command {} did not answer in the documented format (it must be a "
+                "mapping with a list of groups)."
+            ),
         ),
         (
             """echo '{"groups": {"db": "active"}}'""",
-            "The command {} did not answer as documented (a mapping with a list of groups).",
+            (
+                "The command {} did not answer in the documented format (it must be a "
+                "mapping with a list of groups)."
+            ),
         ),
         (
             """echo '{"groups": ["db"]}'""",
-            "The command {} did not answer as documented (each group has a name).",
+            (
+                "The command {} did not answer in the documented format (each group "
+                "must have a name)."
+            ),
         ),
         (
             """echo '{"groups": [{"name": "db", "role": "MASTER"}]}'""",
-            "The command {} did not answer as documented (the role of db is active or standby).",
+            (
+                "The command {} did not answer in the documented format (the role of db "
+                "must be active or standby)."
+            ),
         ),
         (
             """echo '{"groups": [{"name": "db", "role": "active", "addresses": "10.0.0.1"}]}'""",
             (
-                "The command {} did not answer as documented (the addresses "
-                "of db are a list of IP addresses)."
+                "The command {} did not answer in the documented format (the addresses "
+                "of db must be a list of IP addresses)."
             ),
         ),
-        ("ls /nowhere", "The command {} ended with status 2: "),
+        ("ls /nowhere", "The command {} exited with status 2: "),
         (
             "/usr/local/bin/nothing",
-            "The command {} ended with status 127: there is no /usr/local/bin/nothing.",
+            "The command {} exited with status 127: there is no /usr/local/bin/nothing.",
         ),
-        ("sleep 60", "The command {} ended with status 124: not done after 1 s."),
+        ("sleep 60", "The command {} exited with status 124: did not finish within 1 s."),
         ("echo 'open", "The command {} is none (No closing quotation)."),
-        (" ", "The command is blank."),
+        (" ", "The command is empty."),
     ]
 
     # Its arguments may hold a password.

@@ -212,9 +212,7 @@ def test_power_off_and_on_and_the_cable(lab, tmp_path):
 )
 def test_bad_words_on_the_command_line(words, complaint):
     if namespaced_hosts.problems():
-        pytest.skip(
-            f"no fleet of real hosts on this machine: {'; '.join(namespaced_hosts.problems())}"
-        )
+        pytest.skip(f"no real hosts on this machine: {'; '.join(namespaced_hosts.problems())}")
     done = subprocess.run(
         PROGRAM + ["up", *words],
         stdout=subprocess.PIPE,

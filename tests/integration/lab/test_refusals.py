@@ -176,7 +176,7 @@ def test_yum_without_a_fingerprint(lab):
         ["bad-ol9"],
         [{"rebootless.ksplice.uptrack_config": {"repository": "vendor", "access_key": KEY}}],
     )
-    assert "repository_key_fingerprint is not given" in run.msg("bad-ol9")
+    assert "repository_key_fingerprint is required" in run.msg("bad-ol9")
 
 
 @pytest.mark.thorough

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """What a killed run of the tests left is found by its names and removed; what only looks like it is
-told and left alone.
+reported and not touched.
 """
 
 import os
@@ -122,6 +122,6 @@ def test_what_only_looks_like_it_is_told(root):
     root(f"{stranger}-web1")
     said = leftovers.remove()
     assert (
-        any(line.startswith("left alone") and stranger in line for line in said)
+        any(line.startswith("not touched") and stranger in line for line in said)
         and Path("/run/netns", f"{stranger}-web1").exists()
     )

@@ -185,6 +185,6 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_what_is_no_file(tmp_path):
     os.mkfifo(str(tmp_path / "pipe"))
     for name in ("pipe", ""):
-        with pytest.raises(OSError, match="not a plain file"):
+        with pytest.raises(OSError, match="not a regular file"):
             files.replace(str(tmp_path / name), "x")
     assert os.listdir(str(tmp_path)) == ["pipe"]

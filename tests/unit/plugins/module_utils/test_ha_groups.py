@@ -211,7 +211,7 @@ def test_addresses_are_looked_for_in_the_network_of_keepalived(host):
     with pytest.raises(keepalived.Unreadable):
         machine.addresses()
     assert host.discover()["problems"] == [
-        f"`{enter} show` does not tell the addresses of this host (no such process)."
+        f"`{enter} show` does not report the addresses of this host (no such process)."
     ]
 
 
@@ -305,7 +305,7 @@ UNIT = (
         ("--dont-fork $DAEMON_ARGS", None),
         ("--dont-fork $MORE --use-file=/srv/${FILE} $NONE", None),
         ("-i ${NODE} -f /srv/none.conf", "/srv/none.conf cannot be read"),
-        ("-f $(cat /srv/file)", "starts keepalived with $(cat, which cannot be understood"),
+        ("-f $(cat /srv/file)", "starts keepalived with $(cat, which cannot be parsed"),
         (
             "--frob -f /srv/lb.conf",
             "the unit keepalived starts it, could not be read: its command line has",
@@ -335,8 +335,8 @@ def test_a_unit_that_starts_a_script_could_not_be_read(host):
     host.answers["systemctl is-enabled keepalived"] = (0, "", "")
     assert host.discover()["problems"] == [
         (
-            "the unit keepalived starts `/opt/ha.sh start`, so that it could not be read which "
-            "configuration keepalived has."
+            "the unit keepalived starts `/opt/ha.sh start`, so the configuration of "
+            "keepalived could not be determined."
         )
     ]
 
@@ -399,8 +399,8 @@ def test_vrrp_that_nobody_is_found_to_speak_could_not_be_read(host):
     host.write("/proc/net/raw", RAW)
     assert host.discover()["problems"] == [
         (
-            "something on this host speaks VRRP (a raw socket of protocol 112 is open), and no "
-            "keepalived was found that it could belong to."
+            "something on this host speaks VRRP (a raw socket of protocol 112 is "
+            "open), but no keepalived was found that it could belong to."
         )
     ]
 
@@ -410,8 +410,8 @@ def test_a_configuration_in_which_no_instance_is_understood_is_a_problem(host):
     host.process(40, [])
     assert host.discover()["problems"] == [
         (
-            "/etc/keepalived/keepalived.conf line 3 has a vrrp_instance, and what is read of "
-            "/etc/keepalived/keepalived.conf defines none."
+            "/etc/keepalived/keepalived.conf line 3 has a vrrp_instance, but the "
+            "configuration read from /etc/keepalived/keepalived.conf defines none."
         )
     ]
     host.write("/etc/keepalived/keepalived.conf", "@elsewhere vrrp_instance a {\n")
@@ -419,7 +419,7 @@ def test_a_configuration_in_which_no_instance_is_understood_is_a_problem(host):
     host.process(41, [], parent=40, vrrp=True, name="keepalived_vrrp")
     assert host.discover()["problems"] == [
         (
-            "keepalived (process 40) speaks VRRP, and what is read of "
+            "keepalived (process 40) speaks VRRP, but the configuration read from "
             "/etc/keepalived/keepalived.conf defines no vrrp_instance."
         )
     ]
@@ -483,7 +483,7 @@ def test_a_remote_node_whose_cluster_does_not_answer_could_not_be_read(host):
     assert host.discover()["problems"] == []
     host.answers["systemctl is-enabled pacemaker_remote"] = (0, "", "")
     assert host.discover()["problems"] == [
-        "crm_attribute does not tell the name of the cluster (no answer)."
+        "crm_attribute does not report the name of the cluster (no answer)."
     ]
 
 

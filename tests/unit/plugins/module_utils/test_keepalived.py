@@ -362,9 +362,9 @@ def test_where_an_instance_is_mentioned(tmp_path):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("$A=$A\nx $A", "line 2: its parameters, sequences and includes stand for more than"),
+        ("$A=$A\nx $A", "line 2: its parameters, sequences and includes expand to more than"),
         ("\n~SEQ(A, 1, 0, 2) x", "line 2: ~SEQ is not followed by"),
-        ("~SEQ(A, 1, 99999999) x", "stand for more than"),
+        ("~SEQ(A, 1, 99999999) x", "expand to more than"),
         ("~LST(A, {1, 2}) x", "~LST is not followed by"),
         ("priority ${_RANDOM 1 9}", "line 1: a random number"),
         ("$A=" + 600 * "x" + "\nx $A $A", "line 2: with its parameters it is longer than"),

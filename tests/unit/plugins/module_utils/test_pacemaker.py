@@ -306,8 +306,8 @@ def test_replicas_of_a_bundle_on_one_node_are_a_service_there():
 @pytest.mark.parametrize(
     "xml, words",
     [
-        ("", "no XML"),
-        ("Connection refused", "no XML"),
+        ("", "not XML"),
+        ("Connection refused", "not XML"),
         ("<pacemaker-result><nodes/></pacemaker-result>", "names no node"),
     ],
 )

@@ -189,7 +189,7 @@ def test_after_a_reboot_the_kernel_is_believed_and_not_the_files(make_host):
     for ident in ("aaaaaaa1", "bbbbbbb2"):
         shutil.rmtree(host.path("sys/kernel/ksplice/" + ident))
     seen = host.facts()
-    assert seen["verdict"] == "unknown" and "does not fit" in seen["reason"]
+    assert seen["verdict"] == "unknown" and "do not match" in seen["reason"]
     assert (
         seen["updates"]["installed"] == []
         and seen["kernel"]["effective"] == seen["kernel"]["booted"]

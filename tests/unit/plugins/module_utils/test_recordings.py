@@ -526,7 +526,7 @@ def test_a_key_that_cannot_be_read_leaves_the_rest(lay):
     "change, line, words",
     [
         (("[Settings]\n", "[Settings]\n  # mine\n"), 9, "indented comment"),
-        (("[Auth]", "[DEFAULT]\nsuppress_ip = perhaps\n[Auth]"), 2, "suppress_ip needs"),
+        (("[Auth]", "[DEFAULT]\nsuppress_ip = perhaps\n[Auth]"), 2, "suppress_ip must be"),
         (
             ("autoinstall = no", "hostname_override_file = /etc/none"),
             10,

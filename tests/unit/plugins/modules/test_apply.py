@@ -214,7 +214,7 @@ def test_effective_goes_up_to_a_version_and_no_further(make_host, blank):
 
 def test_effective_goes_down_only_when_told(make_host):
     host = make_host(installed=IDS, **OFFLINE)
-    with pytest.raises(apply.Refused, match="allow_downgrade=true says yes"):
+    with pytest.raises(apply.Refused, match="allow_downgrade=true permits"):
         host.apply(effective=BUILD % 303)
     assert host.in_kernel() == IDS
     result = host.apply(effective=BUILD % 303, allow_downgrade=True)
@@ -226,7 +226,9 @@ def test_effective_goes_down_only_when_told(make_host):
 
 
 def test_effective_must_be_one_that_there_is(make_host):
-    with pytest.raises(apply.Refused, match="there is no '5.15.0-999'.*there are: 5.15.0-303"):
+    with pytest.raises(
+        apply.Refused, match="'5.15.0-999' is not available.*available are: 5.15.0-303"
+    ):
         make_host(**OFFLINE).apply(effective="5.15.0-999")
     with pytest.raises(apply.Refused, match="only the offline client"):
         make_host().apply(effective=BUILD % 304)
@@ -262,7 +264,7 @@ def test_every_end_has_a_class_and_a_sentence(make_host, scenario, rc, error_cla
     ]
     assert re.match(r"^[A-Z].*[.)]$", result["msg"]) and "\n" not in result["msg"]
     # What happened, what was left, what to do.
-    assert ("The kernel was left as it was" in result["msg"]) == (not result["changed"])
+    assert ("The kernel was not changed" in result["msg"]) == (not result["changed"])
     assert len(result["msg"].split(". ")) >= 2
 
 
@@ -323,7 +325,7 @@ def test_an_update_that_will_not_come_out(make_host, abort):
     assert (
         result["failed"]
         and result["failures"][0]["verb"] == "remove"
-        and "would not come out" in result["msg"]
+        and "could not be removed" in result["msg"]
     )
     assert host.in_kernel() == IDS and not result["changed"]
 

@@ -67,8 +67,8 @@ def test_an_agent_that_hangs_is_ended_with_what_it_started(make_host):
         and host.slept == []
     )
     assert (
-        "was not done in time and was ended" in result["msg"]
-        and "after 1 s" in result["stdout"]
+        "did not finish in time and was terminated" in result["msg"]
+        and "within 1 s" in result["stdout"]
         and "said before" in result["stdout"]
     )
     assert all_gone(host)
@@ -87,7 +87,7 @@ def test_an_agent_that_does_not_end_when_told_is_killed(make_host, monkeypatch):
     )
     monkeypatch.setattr(apply.commands, "GRACE", 1)
     result = host.apply(timeout=1)
-    assert result["failed"] and "was ended" in result["msg"] and all_gone(host)
+    assert result["failed"] and "was terminated" in result["msg"] and all_gone(host)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_survey_does_not_wait_for_ever(make_host, refresh, command):
     seen = host.facts(refresh, 0, 1)
     assert (
         seen["verdict"] == "unknown"
-        and "not done after 1 s: it was ended" in seen["reason"]
+        and "did not finish within 1 s and was terminated" in seen["reason"]
         and all_gone(host)
     )
     assert "aaaaaaa1" in [one["id"] for one in seen["updates"]["installed"]], (
@@ -125,8 +125,8 @@ def test_enrolling_does_not_wait_for_ever(make_host, monkeypatch):
     result = {"disabled": False, "changed_keys": []}
     told = enroll._check_in(Module, host.root, None, result, {"edition": "online"})
     assert not told["checked_in"] and told["verdict"] == "unknown" and all_gone(host)
-    assert "was not done in time and was ended" in told["reason"]
-    assert told["reason"].startswith("The configuration is written")
+    assert "did not finish in time and was terminated" in told["reason"]
+    assert told["reason"].startswith("The configuration was written")
 
 
 @pytest.mark.parametrize("network", ["dns", "ok"])

@@ -190,7 +190,7 @@ def test_trap_13_one_bad_value_breaks_every_command_and_the_facts_say_where(make
         "[Auth]\naccesskey = %s\n\n[Settings]\nautoinstall =\n" % ("0123456789abcdef" * 4),
     )
     seen = host.facts()
-    assert seen["verdict"] == "unknown" and "line 5 autoinstall needs yes or no" in seen["reason"]
+    assert seen["verdict"] == "unknown" and "line 5 autoinstall must be yes or no" in seen["reason"]
     # What the agent makes of it is for the agent to say; which line it is, for us.
     result = host.apply()
     assert (
