@@ -129,7 +129,7 @@ def test_it_is_refused_before_anything_is_written(lab, foreign, name):
     )
     run = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": options}])
     words = run.msg(name)
-    assert run.status != 0 and ("more than one block" in words or "other words beside" in words), (
+    assert run.status != 0 and ("more than one block" in words or "other text beside" in words), (
         run.output[-2000:]
     )
     assert "Nothing was changed" in words and lab.traces(name) == before

@@ -131,7 +131,7 @@ def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
     other.up({"one": {"flavour": "ubuntu"}, "two": {"flavour": "ol9"}})
     assert len(other.leftovers()) > 10
     assert other.run("one", ["hostname"])[1].strip() == "one"
-    with pytest.raises(SystemExit, match="is up, or something is left"):
+    with pytest.raises(SystemExit, match="are up, or something is left"):
         other.up({"one": {"flavour": "ubuntu"}})
     other.down()
     assert other.leftovers() == []

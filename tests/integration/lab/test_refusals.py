@@ -131,9 +131,7 @@ def test_key_that_the_service_refuses(lab, host):
     )
     words = run.msg(host)
     assert (
-        "does not take the access key" in words
-        and "taken back" in words
-        and "f" * 64 not in run.output
+        "rejected the access key" in words and "taken back" in words and "f" * 64 not in run.output
     )
 
 
@@ -146,15 +144,15 @@ def test_key_that_the_service_refuses(lab, host):
             for case in [
                 (
                     {"packages": ["uptrack-offline"], "edition": "online"},
-                    "not of the edition asked for",
+                    "not belong to the requested edition",
                 ),
                 (
                     {"edition": "online", "updates_package": "latest"},
                     "belongs to the offline edition",
                 ),
                 ({"edition": "both"}, "value of edition must be one of"),
-                ({"repository": "platform"}, "describes one: one of the two"),
-                ({"state": "absent"}, "takes everything away"),
+                ({"repository": "platform"}, "describes one: choose one of the two"),
+                ({"state": "absent"}, "removes everything"),
             ]
         ],
     ],
