@@ -121,7 +121,7 @@ def check_variables(name, variables, everyone):
     unknown = [
         one for one in variables if one not in run_variables.RUN and one not in run_variables.HOST
     ]
-    assert unknown == [], f"does not exist {unknown}"
+    assert unknown == [], f"nothing reads {unknown}"
     run_variables.check(variables)
     ha_settings.names(name, variables)
     for drain in ha_settings.drains(name, variables):
