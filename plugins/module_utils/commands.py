@@ -5,7 +5,7 @@
 import shutil
 import time
 
-# Where ip and crm_mon are, also for whoever became root without root's PATH.
+# Where ip and crm_mon are, also for a user who became root without root's PATH.
 SYSTEM = "/usr/sbin:/sbin:/usr/local/sbin"
 
 
@@ -20,16 +20,16 @@ def meant_for_a_shell(words):
 
 
 # What timeout ends with when it had to end the command, or had to kill it (itself too, then);
-# busybox tells the signal.
+# busybox reports the signal.
 ENDED = (124, 137, 143, -9, -15)
 # Seconds that a command has between being told to end and being killed.
 GRACE = 10
 
 
 def limited(words, seconds):
-    """The command with a time limit, under which it is told to end and, if it does not, killed: it
-    and what it started, nobody else. A host without C(timeout), which every coreutils and busybox
-    has, has no limit.
+    """The command with a time limit, after which it is sent SIGTERM and, if it does not end,
+    SIGKILL: it and what it started, nothing else. A host without C(timeout), which every coreutils
+    and busybox has, has no limit.
     """
     return (
         ["timeout", "-k", str(GRACE), str(seconds)] + list(words)

@@ -59,7 +59,7 @@ def backup(path):
 def _write(real, text, mode, like, lossy):
     """Make a file with everything that belongs to another, or with a mode, in one step."""
     folder = os.path.dirname(real)
-    # Nobody but its owner can open what mkstemp makes.
+    # Only its owner can open what mkstemp creates.
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=PREFIX)
     try:
         with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:

@@ -36,8 +36,8 @@ def of_proxy(url):
 
 
 def told(command):
-    """A command of the operator's for people: its arguments may hold a password, and what is told
-    stands in records.
+    """A command of the operator's for people: its arguments may hold a password, and what is
+    printed ends up in records.
     """
     words = command.split()
     # A first word with an equals sign is a variable, which only a shell would set.
@@ -68,7 +68,7 @@ def _values(command):
     except ValueError:
         arguments = command.split()[1:]
     for argument in arguments:
-        # A user and a password, or a variable and its value, may be told apart by what prints them.
+        # A user and a password, or a variable and its value, may be separated by what prints them.
         yield from (
             part for part in re.split("[=:]", argument)[1:] if part and not part.startswith("/")
         )

@@ -274,8 +274,8 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         if (files / p).exists()
     ]
     checks = {
-        "ruff check": ["ruff", "check", "."],
-        "ruff format": ["ruff", "format", "--check", "."],
+        "ruff check": ["ruff", "check", "--no-cache", "."],
+        "ruff format": ["ruff", "format", "--no-cache", "--check", "."],
         "yamllint": ["yamllint", "--strict", "."],
         "reuse": ["reuse", "lint", "--lines"],
         "antsibull-changelog": ["antsibull-changelog", "lint"],

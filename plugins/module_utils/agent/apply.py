@@ -46,7 +46,7 @@ class Refused(Exception):
     def __init__(self, msg, error_class="host"):
         super().__init__(msg)
         self.error_class = error_class
-        # The module's result as far as the host was looked at.
+        # The module's result, as far as the host was inspected.
         self.result = {"changed": False}
 
 
@@ -98,7 +98,7 @@ class Agent:
         raise Refused(f"There is no {command} on this host: install the agent first.")
 
     def waiting(self, update, seen):
-        """An update that waits, with the time since when the host has it on disk: the agent tells
+        """An update that waits, with the time since when the host has it on disk: the agent reports
         no date of publication.
         """
         kernel = seen["kernel"]
@@ -117,7 +117,7 @@ class Agent:
 
 
 def check_arguments(params):
-    """Refuse what makes no sense, before anything is looked at."""
+    """Validate the arguments, before the host is inspected."""
     named = bool(params["updates"]) or bool(params["cves"])
     if params["effective"] and (named or params["all"] or params["state"] != "latest"):
         raise Refused(
@@ -184,9 +184,10 @@ def ids(seen):
 
 
 def decide(params, seen, builds=()):
-    """The work there is, as a list of steps, empty when the kernel is as wished already.
+    """The work there is, as a list of steps, empty when the kernel is already in the requested
+    state.
 
-    :param seen: the host's facts, as of now.
+    :param seen: the host's current facts.
     :param builds: with C(effective), what the offline client lists, lowest first.
     :raises Refused: when a wish cannot be met.
     """
@@ -232,7 +233,7 @@ def _decide_effective(params, seen, builds, pause):
     if now == wish:
         return []
     upgrade = Work("uptrack-upgrade", pause + [f"--effective={wish}"], effective=wish)
-    # What is not in the list is the booted kernel, which lies below all of it, or cannot be told.
+    # What is not in the list is the booted kernel, which lies below all of it, or is unknown.
     if (
         not ids(seen)
         or (now in builds and builds.index(now) < builds.index(wish))
@@ -261,7 +262,7 @@ def apply(agent, params, check_mode, host, sleep, clock):
     """Bring the kernel to the wished state.
 
     :param host: the host's name, for spreading its retries.
-    :returns: the module's result; its key C(failed) tells whether the task failed.
+    :returns: the module's result; its key C(failed) says whether the task failed.
     """
     check_arguments(params)
     agent.timeout = params["timeout"]
@@ -293,8 +294,8 @@ def _apply(agent, params, check_mode, host, sleep, clock, before):
     steps = decide(params, before, builds)
     if check_mode or not steps:
         return _work(agent, params, check_mode, host, sleep, clock, before, steps)
-    # Somebody else may have this host in hand, or its partner. What is held here tells them, for as
-    # long as this process lives.
+    # Another run may have claimed this host or its peer. The lock shows others that this process is
+    # at work, for as long as it lives.
     try:
         lock, refusal = ledger.Ledger(agent.root).begin_work(
             params["lease"], params["lock_timeout"], sleep, clock, "applying"
@@ -315,7 +316,7 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
         answer = "-n" if check_mode else "-y"
         if work.command == "uptrack-install" or check_mode:
             # The agent skips an ID it does not know and calls that a success (trap 7): what it
-            # would do is looked at first.
+            # would do is checked first.
             rc, words, more = _persist(agent, params, host, sleep, clock, work, "-n")
             attempts += more
             if rc not in (0, 12) and "--all" in work.arguments:
@@ -456,7 +457,7 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
     installed = [ident for ident in has if ident not in had]
     removed = [ident for ident in had if ident not in has]
     available = after["updates"]["available"]
-    # Where nobody says any more what waits, what was just taken out does.
+    # Where what is pending is no longer known, what was just removed is.
     remaining = removed if available is None else [update["id"] for update in available]
     problem = output.problem(rc, words)
     result = {
@@ -520,10 +521,8 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
 
 
 def _open(before, after, removed):
-    """The CVEs that wait for a fix.
-
-    Where nobody says what waits since something was taken out, that at least; None if it is not
-    known either.
+    """The CVEs that wait for a fix. Where what is pending is unknown since something was removed,
+    that at least; None if it is not known either.
     """
     waiting = after["cves"]["open"]
     if not removed or (waiting is not None and after["verdict"] != "unknown"):
@@ -545,7 +544,7 @@ def _missed(work, after):
         return f"the effective kernel is {after['kernel']['effective_build']}"
     if work.command == "uptrack-install":
         lacking = [ident for ident in work.wanted if ident not in has]
-        return f"{', '.join(lacking)}was not installed" if lacking else None
+        return f"{', '.join(lacking)} could not be found in the kernel" if lacking else None
     if work.command == "uptrack-remove":
         left = [ident for ident in work.wanted if ident in has]
         return f"{', '.join(left)} is still in the kernel" if left else None

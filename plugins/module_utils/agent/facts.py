@@ -161,7 +161,7 @@ def nothing(verdict, reason):
 
 
 def _lease(answer):
-    """Who has this host or a partner of it in hand, by the host's own ledger.
+    """Who has claimed this host or a peer of it, according to the host's own ledger.
 
     The first lease in it, one on the host itself before others.
     """
@@ -174,7 +174,7 @@ def _lease(answer):
         if not leases:
             return None
         first = leases[0]
-        # The clock that nobody sets, where the probe could read it.
+        # The clock that cannot be set, where the probe could read it.
         uptime, boot = (answer.get(tag, [None])[-1] for tag in ("uptime", "boot_id"))
         now = {
             "wall": int(answer["now"][-1]),
@@ -495,8 +495,8 @@ class _Seen:
         )
 
     def _available(self):
-        """What is to be put into the kernel and what is to be taken out, or (None, None) where
-        nobody told.
+        """What is to be put into the kernel and what is to be removed, or (None, None) where that
+        is unknown.
         """
         items = _plan_items(self.plan)
         if self.asked:
@@ -584,7 +584,7 @@ class _Seen:
 
     def _effective(self):
         """The effective kernel: release, build (as --list-effective says it), package version; None
-        where nobody can tell.
+        where unknown.
         """
         if not (self.stages_unreadable or self.has_sysfs):
             return None, None, None
@@ -758,7 +758,7 @@ def _verdict(seen, max_age):
         )
     stuck = seen.stuck()
     if stuck:
-        verb = "go in" if stuck[0]["verb"] == "install" else "come out"
+        verb = "installed" if stuck[0]["verb"] == "install" else "removed"
         return (
             "blocked",
             (
@@ -778,7 +778,9 @@ def _verdict(seen, max_age):
 
 
 def _config(text):
-    """What the configuration says that is nobody's secret, with the agent's defaults filled in."""
+    """The settings of the configuration that are not secret, with the agent's
+    defaults filled in.
+    """
     if text is None:
         return None
     raw = conf.values(text)
@@ -836,7 +838,7 @@ def newest(releases):
     """
 
     def key(release):
-        # Digits by their number, without making one of them: nobody says how many there are.
+        # Digits by their number, without making one of them: there may be any number of them.
         parts = [
             part.lstrip("0") if part.isdigit() else part
             for part in re.findall(r"[0-9]+|[A-Za-z]+", release)

@@ -35,7 +35,7 @@ def cves(name):
 
 
 def update(ident, name):
-    """An update as the modules return it. C(name) is None when nobody on the host knows it."""
+    """An update as the modules return it. C(name) is None when nothing on the host names it."""
     return {"id": ident, "name": name, "cves": cves(name)}
 
 
@@ -88,8 +88,8 @@ def ends_in(pairs):
     """Of (verb, ID) in their order, the IDs whose last verb is Install and those whose last is
     Remove.
 
-    An ID that is taken out and put back in one plan (trap 2) counts by its end, so that a run that
-    stopped in between is seen to lack it.
+    An ID that is removed and installed again in one plan (trap 2) counts by its end, so that a run
+    that stopped in between is seen to lack it.
     """
     last = {}
     for verb, ident in pairs:

@@ -4,7 +4,7 @@
 reader of its answer.
 
 The action plugin sends the script over the connection, the modules run the same script on the host,
-so that both tell the same truth. It needs C(sh), C(uname), C(date), C(id) and C(awk); the agent
+so that both report the same. It needs C(sh), C(uname), C(date), C(id) and C(awk); the agent
 itself is started only when a refresh was asked for, or when the agent's state files cannot answer.
 
 Secrets stay on the host: C(awk) reads the access key and the credentials of the proxy from
@@ -14,8 +14,8 @@ what it says of the machine never leave the host: the access key is in both, eve
 every file a bounded part is read, and nothing that is no plain file.
 
 The answer is a sequence of lines C(@tag text); a text of several lines is several lines with the
-same tag. A line that does not start with C(@) (a login banner, say) is nobody's answer and is
-passed over. The last line is C(@end).
+same tag. A line that does not start with C(@) (a login banner, say) is no answer and is ignored.
+The last line is C(@end).
 """
 
 import shlex
@@ -121,7 +121,7 @@ folder() {
 }
 folder
 
-# Adds a file to what awk reads. What is there and no plain file that can be read is told.
+# Adds a file to what awk reads. What exists and is not a readable regular file is reported.
 add() {
   if [ -f "$2" ] && [ -r "$2" ]; then
     list="$list$1=$2$nl"
@@ -355,7 +355,7 @@ tell() {
   '
 }
 
-# A command of the agent that is not done in time is told to end, and killed if it does not. Where
+# A command of the agent that does not finish in time is sent SIGTERM, then SIGKILL. Where
 # there is no timeout(1), nothing ends it.
 limited() {
   at_most=$1; shift

@@ -9,11 +9,11 @@ literal scalars wrapped as it wraps them, tags, anchors and aliases. Every scala
 text, save null, which is C(None): the callers know which fields are numbers or times. A tag says
 nothing more than that, except for C(!!binary), which is decoded.
 
-What cannot be read is the trouble of the key it stands under and of nobody else: C(load) tells it,
+What cannot be read concerns only the key it stands under: C(load) reports it,
 and goes on with the next key. That, and the time it takes, rest on one rule that PyYAML keeps when
 it writes: the lines that belong to a value are indented more than the key above them. So nothing is
-looked at past the end of its own lines, and the cost grows with the size of the text and with
-nothing else.
+read past the end of its own lines, and the cost grows with the size of the text and with nothing
+else.
 """
 
 import base64
@@ -107,7 +107,7 @@ def _line_of(text, at):
 def _document(text):
     """Where the document starts and ends: behind C(---), before C(...).
 
-    Two documents are nobody's state.
+    Two documents are not a state.
     """
     start, begun, ended = (1 if text.startswith("\ufeff") else 0), False, None
     for found in _MARKER.finditer(text):

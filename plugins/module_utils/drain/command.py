@@ -33,7 +33,7 @@ def mistake(given):
 class Adapter:
     def __init__(self, machine, options):
         self.machine, self.options = machine, options
-        # The number tells commands apart that differ in their arguments only.
+        # The number distinguishes commands that differ only in their arguments.
         self.key = "custom {} ({:08x})".format(
             (options["drain"].split() or [""])[0],
             zlib.crc32(options["drain"].encode("utf-8", "surrogateescape")),

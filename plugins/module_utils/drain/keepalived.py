@@ -3,15 +3,13 @@
 """Drain: keepalived on the host itself.
 
 The priority of every instance is lowered to 1, with nothing that lifts it, and the configuration
-read again. The partner, whose priority is higher now, takes the addresses before this host lets
-them go, so that there is always a holder. The host stays a standby: should the partner die
-meanwhile, it takes the addresses back.
-
-A partner that says C(nopreempt) or C(preempt_delay), or that has the priority 1 too, takes nothing
-from a living holder. That stands in its own configuration, so that this host sees it by waiting:
-where the addresses have not moved, keepalived is restarted with the low priority. There is no
-holder between its last word and the partner's first (0.2 to 0.7 seconds were seen), and the host is
-a standby again after it.
+read again. The peer, whose priority is higher now, takes the addresses before this host lets
+them go, so that there is always a holder. The host stays a standby: should the peer die meanwhile,
+it takes the addresses back. A peer that says C(nopreempt) or C(preempt_delay), or that has the
+priority 1 too, takes nothing from a living holder. That stands in its own configuration, so that
+this host sees it by waiting: where the addresses have not moved, keepalived is restarted with the
+low priority. There is no holder between its last advertisement and the peer's first (0.2 to 0.7
+seconds were seen), and the host is a standby again after it.
 
 Where somebody else owns keepalived's files, a file that keepalived tracks gets a number that lowers
 the priority.
@@ -105,7 +103,8 @@ class Adapter:
 
     def holds(self):
         """What this host has of keepalived's: addresses, and the names of instances without one.
-        For those it is keepalived's word that counts, and none is no word for the partner.
+        For those it is keepalived's state that counts, and no state does not mean that the peer has
+        them.
         """
         found = self.machine.addresses()
         bare = [name for name, will in self.wills.items() if name in will.addresses]
@@ -167,7 +166,7 @@ class Adapter:
         seconds = SILENCE * mark["interval"]
         if self.mode != "restart":
             _must(self.machine, "reload")
-            # The one interval more is for the word that tells the partner.
+            # The additional interval is for the advertisement that informs the peer.
             if self.mode == "priority" or self._gone_within(seconds + mark["interval"] + 1):
                 return
             if time.monotonic() + RESTART > self.end:
@@ -175,7 +174,7 @@ class Adapter:
                 return
         _must(self.machine, "restart")
         self.restarted = True
-        # Only then it is known that it was the partner who took over, and that this host does not
+        # Only then it is known that it was the peer that took over, and that this host does not
         # take the addresses back.
         time.sleep(seconds)
 
@@ -188,7 +187,7 @@ class Adapter:
         return True
 
     def _write(self, texts):
-        """Write files; what keepalived itself refuses is put back."""
+        """Write files; if keepalived itself rejects them, they are restored."""
         before = {path: self.source.files[path] for path in texts}
         accepted = self._refusal() is None
         for path, lines in texts.items():
@@ -221,7 +220,7 @@ class Adapter:
         return "it still holds {}: {}".format(", ".join(held), self._why(mark, held))
 
     def _why(self, mark, held):
-        """Why an address does not move, as far as this host can tell."""
+        """Why an address does not move, as far as this host can know."""
         told = self._told()
         for will in self.wills.values():
             mine = told.get(will.name)
@@ -262,7 +261,7 @@ class Adapter:
         ) + more
 
     def _told(self):
-        """What keepalived tells of its instances; nothing where it does not."""
+        """What keepalived reports of its instances; nothing where it does not."""
         # It writes each time into its log that it was asked.
         if time.monotonic() > self.asked + 2:
             self.told, self.asked = keepalived_data.of(self.machine), time.monotonic()
@@ -316,7 +315,7 @@ class Adapter:
     def lacks_back(self, mark):
         """What is missing for the host to be back in service, or None.
 
-        C(stays) tells what need not come back, and why.
+        C(stays) says what need not come back, and why.
         """
         if not self._runs():
             return "keepalived is not running"
@@ -342,7 +341,7 @@ class Adapter:
         """
         wills = [will for will in self.wills.values() if set(will.addresses).intersection(lacking)]
         reasons, waiting, why = [], [], ""
-        # In the first moments keepalived knows nothing of the partner.
+        # In the first moments keepalived knows nothing of the peer.
         told = (
             self._told()
             if wills and time.monotonic() > self.since + SILENCE * mark["interval"]

@@ -68,8 +68,8 @@ class Adapter:
 
     def undo(self, mark):
         self._standby(mark["node"], ["-D"])
-        # The cluster may bring back what ran here. Nobody should take the partner in hand
-        # meanwhile; but how that ends is the cluster's own affair.
+        # The cluster may move back what ran here. The peer should not be claimed meanwhile; but how
+        # that ends is the cluster's own affair.
         self.machine.run_command(["crm_resource", "--wait", "--timeout=60"])
 
     def lacks_back(self, mark):

@@ -121,7 +121,7 @@ def _present(module, root, seen):
 def _check_in(module, root, plan, result, seen):
     """Let the host report itself, so that a wrong key shows now and not tonight.
 
-    A configuration that the service refuses is taken back.
+    If the service rejects the configuration, the previous one is restored.
     """
     agent = apply.Agent(module.run_command, module.params["timeout"])
     if (

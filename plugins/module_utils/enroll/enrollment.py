@@ -20,8 +20,8 @@ NAME = "ksplice-uptrack"
 YUM_FILE = f"/etc/yum.repos.d/{NAME}.repo"
 YUM_KEY_FILE = "/etc/pki/rpm-gpg/RPM-GPG-KEY-ksplice"
 APT_FILE = f"/etc/apt/sources.list.d/{NAME}.sources"
-# The one fingerprint that is known in public. The yum key's is not: whoever uses that repository
-# has to give it.
+# The one fingerprint that is known in public. The yum key's is not: users of that repository have
+# to provide it.
 APT_FINGERPRINT = "5DE2D4F255E23055D3C40F2CF7CA6265B6D4038E"
 
 YUM_TREES = {"ol": "ol", "centos": "centos", "rhel": "rhel", "fedora": "fedora"}
@@ -69,7 +69,7 @@ def _unquoted(value):
 
 
 def check(params):
-    """Refuse options that contradict each other, before the host is looked at."""
+    """Refuse options that contradict each other, before the host is inspected."""
     fingerprint = params["repository_key_fingerprint"]
     if fingerprint and not openpgp.well_formed(fingerprint):
         raise _refusal(
@@ -121,7 +121,7 @@ def check(params):
 
 
 def supported(seen):
-    """Refuse a distribution that nobody has an agent for."""
+    """Refuse a distribution without an agent."""
     if (
         seen["distribution"].id not in YUM_TREES
         and seen["distribution"].id not in APT_DISTRIBUTIONS
@@ -317,7 +317,7 @@ def present(params, seen):
     needs = []
     edition = params["edition"]
     lacks_agent = not seen["commands"] or (params["enhanced"] and "ksplice" not in seen["commands"])
-    # Of an agent that no package brought nobody knows the edition: it is left as it is.
+    # The edition of an agent that no package installed is unknown: it is left as it is.
     switches = bool(seen["commands"]) and edition and seen["edition"] and seen["edition"] != edition
     asked = [name for name in params["packages"] or () if name not in seen["packages"]]
     if lacks_agent or switches or asked or params["repository"] == "vendor":

@@ -128,7 +128,7 @@ def _enabled(text):
 
 
 def kept(path):
-    """A file as it is, for whoever has to put it back: C(content) in base64, so that no password in
+    """A file as it is, to be able to restore it: C(content) in base64, so that no password in
     it is cut out on the way, and C(mode); None for none.
     """
     try:

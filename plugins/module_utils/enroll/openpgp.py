@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """An ASCII-armored public key (RFC 4880, RFC 9580), read so that a repository's key can be checked
-before a package manager is told to trust it. A host need not have gpg, and a controller neither.
+before a package manager is made to trust it. A host need not have gpg, and a controller neither.
 
 What was checked has to be what is installed: whoever reads keys after this, apt and rpm, may see
 blocks and packets where this reader sees none. So a text with anything beside one key is refused,
@@ -105,7 +105,7 @@ def _data(text):
     # Headers up to an empty line; some writers leave both out.
     if "" in body and (not body[0] or ":" in body[0]):
         body = body[body.index("") + 1 :]
-    # The checksum behind the data may be missing, and nobody has to look at it.
+    # The checksum behind the data may be missing, and need not be verified.
     if body and body[-1].startswith("="):
         body = body[:-1]
     try:

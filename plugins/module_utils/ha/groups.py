@@ -115,8 +115,8 @@ class Machine:
         return found
 
     def routes(self, enter=()):
-        """Destination of each route to whether keepalived has put it there, or None where that
-        cannot be told.
+        """Destination of each route to whether keepalived has put it there, or None where that is
+        unknown.
         """
         found = {}
         for family in ("-4", "-6"):
@@ -235,8 +235,8 @@ def discover(machine, command=None):
 
 
 def _in_use(machine, unit, untold=True):
-    """Whether a service runs here or would at the next boot. What is neither left a configuration
-    that nobody reads.
+    """Whether a service runs here or would at the next boot. What is neither left behind a
+    configuration that nothing reads.
 
     :param untold: the answer where there is no systemctl.
     """
@@ -316,7 +316,7 @@ def _pacemaker(machine):
 def _is_remote(machine):
     """Whether this host is a remote node of a cluster, or would be at the next boot."""
     names = {name[: pacemaker.NAME_LENGTH] for name in pacemaker.REMOTE}
-    # Where nobody can tell of services, the key has to.
+    # Where services cannot be queried, the key has to do.
     return any(name in names for _pid, name in machine.processes()) or _in_use(
         machine, "pacemaker_remote", machine.exists(pacemaker.AUTHKEY)
     )
@@ -355,7 +355,7 @@ def _command(machine, command):
 
 
 def _told(group):
-    """A group as a command tells it, with everything that a group has."""
+    """A group as a command reports it, with all keys of a group."""
     if (
         not isinstance(group, dict)
         or not isinstance(group.get("name"), str)

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """keepalived's configuration, read with its includes. Pure but for Source, which reads files.
 
-The grammar is that of keepalived 2.2, see keepalived.conf(5). Before any block is looked at, lines
-are made out of lines: comments go, C(@id) lines stay for one configuration ID only, C($NAME=...)
+The grammar is that of keepalived 2.2, see keepalived.conf(5). Before any block is parsed, lines are
+made out of lines: comments go, C(@id) lines stay for one configuration ID only, C($NAME=...)
 defines a parameter of one or more lines, C(~SEQ) and C(~LST) repeat a line, C(include) takes a
 pattern relative to the file it stands in. What is left has one brace on a line, or words.
 """
@@ -67,7 +67,7 @@ class Source:
         try:
             if stat.S_ISFIFO(os.stat(self.root + path).st_mode):
                 raise Unreadable(f"{path} cannot be read (it is not a regular file)")
-            # As it stands, line ends included, so that it can be put back as it was.
+            # As it stands, line ends included, so that it can be restored.
             with open(
                 self.root + path, encoding="utf-8", errors="surrogateescape", newline=""
             ) as file:
@@ -679,7 +679,7 @@ def namespace(statements):
 
 def served(networks, found):
     """The addresses by which a host serves. Those on lo real servers have too, behind a director
-    (LVS-DR) that may be their partner in VRRP: they count where keepalived puts them there.
+    (LVS-DR) that may be their VRRP peer: they count where keepalived puts them there.
 
     :param networks: interface to its addresses with their prefix lengths.
     :param found: the instances of keepalived.
@@ -698,7 +698,7 @@ def groups(statements, held, networks=None, routes=None):
 
     One for each instance; instances that a sync group holds together are one. The name is made of
     what all members must agree on, so that each of them comes to the same name alone: the router ID
-    and the lowest address. An instance without addresses has the lowest of its unicast partners',
+    and the lowest address. An instance without addresses has the lowest of its unicast peers',
     this host's own among them, or the network that it is on.
 
     :param held: the addresses that the host's interfaces have now. Who holds the address is active,
@@ -751,7 +751,7 @@ def _common(members, held, networks):
     version = one.family or ipaddress.ip_address((one.peers + [one.source or "0.0.0.0"])[0]).version
     own = [found for found in networks.get(one.interface, ()) if found.version == version]
     if one.peers:
-        # keepalived sends from the first address of the interface unless it is told another one.
+        # keepalived sends from the first address of the interface unless another one is configured.
         mine = (
             {one.source}
             if one.source

@@ -74,7 +74,7 @@ def parents(processes):
     """The processes of keepalived that are no children of another: process ID to those of its
     children.
 
-    :param processes: those that C(look) takes for keepalived: process ID to what it tells.
+    :param processes: those that C(look) takes for keepalived: process ID to what was found of it.
     """
     under = {}
     for pid, (_proven, parent) in processes.items():
@@ -123,7 +123,7 @@ def options(words):
     """The options with an argument on a command line, by their letters, as getopt_long has them.
 
     :raises keepalived.Unreadable: where an option is not known: which of the words that follow are
-        its own cannot be told.
+        its own is unknown.
     """
     found, words = {}, iter(words)
     for word in words:
@@ -178,8 +178,7 @@ def at_rest(machine):
     """The keepalived that the service would start: by the words of its unit with all drop-ins, or
     of the files that those of distributions take them from.
 
-    :raises keepalived.Unreadable: where the unit starts something else, or its words cannot be
-        told.
+    :raises keepalived.Unreadable: where the unit starts something else, or its words are unknown.
     """
     _rc, out, _err = machine.run_command(
         [

@@ -10,7 +10,7 @@ COROSYNC = "/etc/corosync/corosync.conf"
 # now and of before pacemaker 2. Its key may be anywhere, or certificates may be in its place: that
 # it runs, or would at the next boot, is what counts.
 REMOTE = ("pacemaker-remoted", "pacemaker_remoted")
-# Where its key is unless it is told otherwise. Full members that know such nodes have it too.
+# Where its key is by default. Full members that know such nodes have it too.
 AUTHKEY = "/etc/pacemaker/authkey"
 # What the kernel keeps of a process's name.
 NAME_LENGTH = 15
@@ -18,7 +18,7 @@ NAME_LENGTH = 15
 # way (Starting, Stopping, Promoting, Demoting) or stopped.
 SERVING = ("Started", "Promoted", "Master")
 PROMOTED = ("Promoted", "Master")
-# What stands for a remote node: whoever has the connection serves nothing by that.
+# What stands for a remote node: the node with the connection serves nothing by that.
 CONNECTION = "ocf:pacemaker:remote"
 
 # One instance of a resource. single: whether no other node does the same work, so that where it
@@ -27,7 +27,7 @@ Resource = namedtuple("Resource", "name role nodes single")
 
 
 class Unreadable(Exception):
-    """The cluster cannot be looked at; the words say why."""
+    """The cluster cannot be inspected; the words say why."""
 
 
 def cluster_name(configuration):
@@ -217,7 +217,7 @@ def group(name, xml, own):
     known = nodes(xml)
     if own not in known:
         raise Unreadable(f"crm_mon does not name this node ({own})")
-    # Clusters of one house often share a name that nobody chose: the first node tells them apart.
+    # Clusters of one house often share a default name: the first node distinguishes them.
     # Guests and remote nodes come and go.
     members = sorted(name for name, node in known.items() if node["member"]) or sorted(known)
     return {

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What belongs to a host's service: its groups as they were discovered, what takes it out of
-service, what must be true of it. Pure.
-"""
+"""What belongs to a host's service: its groups as discovered, its drains, its checks. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ PLACES = ("host", "peers", "controller")
 CHECK = ("name", "command", "url", "status", "port", "address", "unit")
 KINDS = ("command", "url", "port", "unit")
 TIMEOUT = 30
-# What makes a partner take over: without it there is nobody to drain to. Kinds of groups with their
+# What makes a peer take over: without it there is no host to drain to. Kinds of groups with their
 # unit; on a remote node it is pacemaker_remote.
 TAKES_OVER = {"keepalived": "keepalived", "pacemaker": "pacemaker*"}
 
@@ -45,8 +43,8 @@ def _may_look(variables):
 
 
 def discovered(variables):
-    """What ha_facts found on a host: a mapping with groups, role and problems, or None where nobody
-    looked (or was not to).
+    """What ha_facts found on a host: a mapping with groups, role and problems, or None where
+    discovery did not run (or was not to).
     """
     if not _may_look(variables):
         return None
@@ -70,8 +68,8 @@ def may_be_member(variables, survey):
 
 
 def worth_discovering(variables, survey):
-    """Whether something on this host may make it a member of a group that
-    nobody has looked at yet.
+    """Whether something on this host may make it a member of a group that has not been discovered
+    yet.
     """
     return may_be_member(variables, survey) and discovered(variables) is None
 
@@ -123,9 +121,7 @@ def lonely(variables_of, everyone, known):
 
 
 def alone(hosts, variables_of):
-    """Members of discovered groups whose partner is nobody knows where: host to the reason why it
-    is left alone.
-    """
+    """Members of discovered groups whose peer is unknown: host to the reason why it is skipped."""
     members, left = {}, {}
     for one in hosts:
         for group in one.groups:
@@ -145,8 +141,8 @@ def alone(hosts, variables_of):
 
 
 def unread(hosts, variables_of, surveys):
-    """Hosts that may be members of a group (or of one more) that nobody could read, where the
-    inventory names none: host to the reason why it is left alone.
+    """Hosts that may be members of a group (or of one more) that could not be read, where the
+    inventory names none: host to the reason why it is skipped.
     """
     left = {}
     for one in hosts:
@@ -171,7 +167,7 @@ def unread(hosts, variables_of, surveys):
 
 
 def missing(variables_of, everyone):
-    """How many members of discovered groups nobody knows of: a group's name to their number. A
+    """How many members of discovered groups are unknown: a group's name to their number. A
     cluster names its nodes and unicast VRRP its peers, of whom one that did not answer, or that is
     not in the inventory, may well be out of service.
     """
@@ -197,7 +193,7 @@ def missing(variables_of, everyone):
 
 
 def _machine(host, variables):
-    """What two names of one machine have in common; the name, where nobody knows."""
+    """What two names of one machine have in common; the name, where that is unknown."""
     return discovered(variables).get("host_id") or host
 
 
@@ -374,7 +370,7 @@ def gates(name, variables, soak=0):
         result["hold"][place] = max(result["hold"][place], int(one.get("hold", 0)))
         if allowed:
             result["baseline"].append(check["name"])
-    # They are looked at together, so that the one with the most time has a say.
+    # They are checked together, so that the one with the most time counts.
     result.update(timeout=max(timeouts or [TIMEOUT]), addresses=addresses(variables))
     return result
 
@@ -454,7 +450,7 @@ def gate_result(gate, looks, members, lost):
     """What the looks through a gate amount to: title to what was wrong.
 
     :param looks: mapping of place to a list of (host, result of ha_gate).
-    :param lost: members that could not be asked, though it is not this host's fault: a partner that
+    :param lost: members that could not be asked, though it is not this host's fault: a peer that
         has died since.
     """
     bad, holders = {}, {address: [] for address in gate["addresses"]}
@@ -483,9 +479,9 @@ def gate_result(gate, looks, members, lost):
     }
     if gate["addresses"] and asked.issuperset(set(members) - set(lost)):
         for address, found in holders.items():
-            # Where the partner that held it has just died, it is on its way.
+            # Where the peer that held it has just died, it is on its way.
             if len(found) != 1 and (found or not lost):
                 bad[f"the address {address}"] = (
-                    f"held by {' and '.join(found) if found else 'nobody'} of {', '.join(members)}"
+                    f"held by {' and '.join(found) if found else 'none'} of {', '.join(members)}"
                 )
     return bad

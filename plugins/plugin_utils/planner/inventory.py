@@ -43,9 +43,9 @@ def empty(sources):
 def complaint(sources, files, groups=()):
     """What of the inventory could not be read, as a sentence, or None.
 
-    Ansible goes on with whatever it could parse, the first half of a file as well, and says so in a
-    warning that nobody reads at night. So files are parsed again; scripts and plugins, which may
-    take their time, only where no host came of them.
+    Ansible goes on with whatever it could parse, the first half of a file as well, and says so only
+    in a warning. So files are parsed again; scripts and plugins, which may take their time, only
+    where no host came of them.
 
     :param sources: as they were given to Ansible.
     :param files: where its hosts come from, as their inventory_file.
@@ -181,7 +181,7 @@ def _escaped(name):
 
 
 def check_name(name, groups):
-    """Complain of a name that no pattern can tell from a group's.
+    """Refuse a name that no pattern can distinguish from a group's.
 
     :raises PlanError: for a host called as a group is, with signs that patterns are made of.
     """

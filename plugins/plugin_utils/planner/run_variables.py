@@ -3,7 +3,7 @@
 """The variables that steer a run: which there are, of which kind, and what is wrong with those
 given. Pure.
 
-Ansible takes a misspelt variable for one that nobody reads, and `1d` for the number 0. Both are
+Ansible ignores a misspelt variable, and takes `1d` for the number 0. Both are
 found here, before any host is asked anything.
 """
 

@@ -5,7 +5,7 @@ here touches one.
 
 The rules, strongest first:
 
-0. What an earlier run left in hand goes first.
+0. Hosts that an earlier run left claimed go first.
 1. A wave never holds more members of a redundancy group than the group can spare (one, unless told
 otherwise for a group
    larger than a pair), members that cannot be reached counted as missing already.
@@ -42,12 +42,12 @@ class PlanError(ValueError):
 class Host:
     """What the planner knows of a host.
 
-    :param verdict: as of uptrack_facts, or C(unreachable).
+    :param verdict: see uptrack_facts, or C(unreachable).
     :param build: what an update belongs to: release, version and architecture of the booted kernel.
     :param in_run: whether the run may touch it; the others only count as members of their groups.
-    :param leased: whether a run has it, or a partner of it, in hand already, one that died perhaps.
+    :param leased: whether a run, perhaps a dead one, has already claimed it or a peer of it.
     :param canary: whether it is to go ahead of its kernel build.
-    :param host_id: which machine it is, as of uptrack_facts; None where nobody knows.
+    :param host_id: which machine it is, see uptrack_facts; None where unknown.
     :param settings: what the inventory says of how this host is to be treated, in a form that can
         be compared; empty where it says nothing.
     """
@@ -77,7 +77,7 @@ class Host:
 class Group:
     """A redundancy group: its members, and how many of them may be out of service at once.
 
-    :param missing: members that the group has and nobody here knows.
+    :param missing: members of the group that are not in the inventory.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Plan:
         """Twelve hexadecimal digits that stand for exactly this plan: who goes when, and who does
         not.
         """
-        # Without the reasons: they tell ages, and would make it another plan every minute.
+        # Without the reasons: they contain ages, and would change the plan's hash every minute.
         text = json.dumps([self.waves, self.canaries, sorted(self.left)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -168,8 +168,8 @@ def machines(hosts):
 
 
 def groups_of(hosts, named=None, max_unavailable=None):
-    """The redundancy groups: those that the hosts name, and those named with their members. What is
-    wrong with a group outside of the run stops nobody.
+    """The redundancy groups: those that the hosts name, and those named with their members. A
+    mistake in a group outside of the run does not stop it.
 
     :param named: mapping of group to list of members, or None.
     :param max_unavailable: mapping of group to how many members may be out at once, or one number
@@ -287,7 +287,7 @@ def doubtful(hosts, groups):
 
 def lonely(groups):
     """Hosts whose group has no other member in this inventory, as in one that was cut into slices:
-    host to the reason why it is left alone. Nobody could promise for the others.
+    host to the reason why it is skipped. There is no one to grant leases for the others.
     """
     return {
         group.members[0]: (
@@ -303,7 +303,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
     """Order the hosts that have work into waves.
 
     :param hosts: every host of the inventory.
-    :param groups: as of groups_of.
+    :param groups: see groups_of.
     :param max_parallel: the most hosts in a wave.
     :param stages: names of stages in their order. A host without one belongs to the last.
     :param proven: kernel builds that need no canary any more.

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Whether a wave may begin now: the maintenance window and the stop file. Pure.
 
-A window that cannot be understood is closed: a rollout that does not begin harms nobody.
+A window that cannot be understood is closed: a rollout that does not begin does no harm.
 """
 
 from __future__ import annotations
