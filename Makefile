@@ -26,7 +26,7 @@ test:  ## what CI runs: each promise, scenario and reader once and short, with a
 test-all:  ## the same played out, an hour and more: before a release, and after work on leases, drains or the agent
 	@$(PYTHON) -B tests/tools/check.py --all $(CHECKS)
 
-lint:  ## yamllint, ansible-lint, reuse, antsibull-changelog, antsibull-docs, vermin, shellcheck
+lint:  ## ruff, yamllint, ansible-lint, reuse, antsibull-changelog, antsibull-docs, vermin, shellcheck
 units:  ## tests/unit: target code on Python 3.6 too, everything on both cores' Pythons
 build-install:  ## build the collection, install it elsewhere, show its modules' pages
 fleet:  ## tests/integration/lab over real hosts in namespaces (root on Debian; says what is missing)
@@ -41,10 +41,10 @@ lint units build-install fleet fire integration sanity:
 	@$(PYTHON) -B tests/tools/check.py $@
 
 lab-up:  ## real hosts in namespaces, and an inventory of them: make lab-up HOSTS="web1:ubuntu db1:ol9", or HOSTS=8 (root on Debian)
-	@$(PYTHON) -B extensions/lab/fleet/fleet.py up $(HOSTS)
+	@$(PYTHON) -B extensions/lab/namespaces/namespaced_hosts.py up $(HOSTS)
 
 lab-down:  ## take them away
-	@$(PYTHON) -B extensions/lab/fleet/fleet.py down
+	@$(PYTHON) -B extensions/lab/namespaces/namespaced_hosts.py down
 
 clean:  ## remove build/ (environments, copies, results)
 	rm -rf build

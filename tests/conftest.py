@@ -19,9 +19,11 @@ def pytest_configure(config):
     )
     config.addinivalue_line(
         "markers",
-        "every_core: played with every release of ansible-core, as it depends on how a playbook is played",
+        "every_core: played with every release of ansible-core, as "
+        "it depends on how a playbook is played",
     )
-    # Where the runner finds the stack of a test that hangs, and its name (see tests/tools/supervise.py).
+    # Where the runner finds the stack of a test that hangs, and its name (see
+    # tests/tools/supervise.py).
     if os.environ.get("KSPLICE_TEST_STACK"):
         config.stack = open(os.environ["KSPLICE_TEST_STACK"], "w")
         faulthandler.register(signal.SIGUSR1, file=config.stack, all_threads=True)
@@ -52,7 +54,9 @@ def pytest_runtest_protocol(item):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What costs most: CPU seconds of the test and of what it waited for, which on a busy machine say more than durations."""
+    """What costs most: CPU seconds of the test and of what it waited for, which on a busy machine
+    say more than durations.
+    """
     terminalreporter.section("dearest tests")
     for cost, nodeid in sorted(costs, reverse=True)[
         : int(os.environ.get("KSPLICE_TEST_COSTS") or 5)

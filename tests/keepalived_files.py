@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Configurations of keepalived as people write them and as nobody would: every way to say the same, by a seed."""
+"""Configurations of keepalived as people write them and as nobody would: every way to say the same,
+by a seed.
+"""
 
 import random
 
@@ -11,13 +13,20 @@ BESIDE = [
     'vrrp_script chk {\n    script "/bin/true # {"\n    interval 2\n    weight 3\n}',
     "static_routes {\n    198.18.0.0/24 via 192.0.2.1 dev eth0\n}",
     "static_ipaddress\n{\n    198.18.1.1/32 dev eth0\n}",
-    "virtual_server 198.51.100.1 80 {\n    lb_algo rr\n    lb_kind NAT\n    protocol TCP\n    real_server 192.0.2.50 80 {\n        weight 1\n"
-    "        TCP_CHECK {\n            connect_timeout 3\n        }\n    }\n}",
+    "virtual_server 198.51.100.1 80 {\n    lb_algo rr\n    lb_kind NAT\n    protocol TCP\n    "
+    "real_server 192.0.2.50 80 {\n        weight 1\n        TCP_CHECK {\n            "
+    "connect_timeout 3\n     "
+    "   }\n    }\n}",
     "vrrp_track_process proc {\n    process sshd\n    weight 5\n}",
     "vrrp_track_file file {\n    file /tmp/none\n}",
     "# vrrp_instance NOT {\n# }",
     "! include nothing.conf",
-    "@other vrrp_instance NOT {\n@other     interface eth0\n@other     virtual_router_id 9\n@other }",
+    (
+        "@other vrrp_instance NOT {\n"
+        "@other     interface eth0\n"
+        "@other     virtual_router_id "
+        "9\n@other }"
+    ),
     "@^me include nothing.conf",
     "$UNUSED= \\\nvrrp_instance NOT { \\\n    interface eth0 \\\n}\n",
 ]
@@ -40,7 +49,9 @@ INSIDE = [
 
 
 class Writer:
-    """One configuration: C(files) is the name of each file to its text; C(main) is the one that keepalived is started with."""
+    """One configuration: C(files) is the name of each file to its text; C(main) is the one that
+    keepalived is started with.
+    """
 
     def __init__(self, seed):
         self.random, self.files, self.number, self.names = random.Random(seed), {}, 0, 0
@@ -153,11 +164,11 @@ class Writer:
         )
         inside = [f"{address}{self.random.choice(['', '/24', '/32 dev eth0', ' label eth0:v'])}"]
         if self.chance(3):
-            inside += ["@other 203.0.113.9", "@me 203.0.113.%d" % self.random.randrange(1, 250)]
+            inside += ["@other 203.0.113.9", f"@me 203.0.113.{self.random.randrange(1, 250)}"]
         if self.chance(5):
-            inside += ["~SEQ(n, %d, 3) 203.0.114.${n}" % self.random.choice([1, 2])]
+            inside += [f"~SEQ(n, {self.random.choice([1, 2])}, 3) 203.0.114.${{n}}"]
         if block.endswith("excluded"):
-            parts.append("virtual_ipaddress {\n    198.18.3.%d\n}" % self.random.randrange(1, 250))
+            parts.append(f"virtual_ipaddress {{\n    198.18.3.{self.random.randrange(1, 250)}\n}}")
         parts.append(
             block
             + self.random.choice([" {\n", "\n{\n", "{\n"])
@@ -166,8 +177,8 @@ class Writer:
         )
         if self.chance(4):
             parts.append(
-                "unicast_peer {\n    192.0.2.12\n    192.0.2.%d # other\n}"
-                % self.random.randrange(13, 99)
+                f"unicast_peer {{\n    192.0.2.12\n    192.0.2.{self.random.randrange(13, 99)} "
+                "# other\n}"
             )
         parts += list(more)
         self.random.shuffle(parts)
@@ -193,7 +204,7 @@ class Writer:
     def numbers(self):
         return (
             self.random.randrange(1, 256),
-            "10.%d.%d.%d" % tuple(self.random.randrange(1, 250) for _part in range(3)),
+            ".".join(["10", *(str(self.random.randrange(1, 250)) for _part in range(3))]),
             self.random.randrange(1, 256),
         )
 
@@ -235,7 +246,10 @@ class Writer:
         return lines
 
     def definition(self, name, lines):
-        """A parameter of several lines. A line without a backslash, or a blank one, would end it."""
+        """A parameter of several lines.
+
+        A line without a backslash, or a blank one, would end it.
+        """
         lines = [
             line.partition(" #")[0]
             for line in lines
@@ -263,11 +277,11 @@ class Writer:
                 self.random.choice(["$PRI", "${PRI}", "130"]),
             ),
         )
-        lines.append("$PRI=%d" % self.random.randrange(1, 250))
+        lines.append(f"$PRI={self.random.randrange(1, 250)}")
         for number in self.random.sample(range(1, 250), self.random.randrange(1, 4)):
             lines += (
                 [f"$NUM={number}"]
-                + (["$PRI=%d" % self.random.randrange(1, 250)] if self.chance(2) else [])
+                + ([f"$PRI={self.random.randrange(1, 250)}"] if self.chance(2) else [])
                 + [self.random.choice([f"${name}", f"${{{name}}}"])]
             )
         return lines
@@ -327,8 +341,10 @@ class Writer:
 
 
 def understood(one):
-    """An instance as the reader of the collection has it, in the words of keepalived's own dump (integration/lab/keepalived_oracle.py). Without a state
-    keepalived goes by the priority, and the other way round."""
+    """An instance as the reader of the collection has it, in the words of keepalived's own dump
+    (integration/lab/keepalived_oracle.py). Without a state keepalived goes by the priority, and the
+    other way round.
+    """
     priority = one.priority or (255 if one.state == "MASTER" else 100)
     return {
         "name": one.name,

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""make demo: rehearse the shipped fleet, then check that the record shows what its scenario must lead to.
+"""make demo: rehearse the shipped fleet, then check that the record shows what its scenario must
+lead to.
 
-Ends with 0 only if it does. The rollout itself ends with an error, as it should: one host cannot be reached, and on one
-an update will not go in.
+Ends with 0 only if it does. The rollout itself ends with an error, as it should: one host cannot be
+reached, and on one an update will not go in.
 """
 
 import json
@@ -17,7 +18,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 RESULT = os.path.join(TOP, "build", "demo")
 INVENTORY = os.path.join(HERE, "rehearsal", "demo.yml")
 
-# The last effective kernel of each build's catalogue (rehearsal/fleet.py).
+# The last effective kernel of each build's catalogue (rehearsal/hosts.py).
 LATEST = {"el9uek": "5.15.0-313.167.6.el9uek.x86_64", "el8uek": "5.4.17-2147.330.7.1.el8uek.x86_64"}
 # Every host that does not end as `current`.
 OTHERS = {"fw1": "behind", "fw2": "unreachable", "batch3": "blocked"}
@@ -64,7 +65,8 @@ def wrong(record, status):
     rows = {row["name"]: row for row in record["hosts"]}
     demand(
         status == 2,
-        f"the rollout ended with status {status} in place of 2, which says that hosts need a person",
+        f"the rollout ended with status {status} in place of 2, "
+        "which says that hosts need a person",
     )
     demand(
         len(record["hosts"]) == len(rows) == 24,
@@ -85,15 +87,15 @@ def wrong(record, status):
             demand(not row["remaining"], f"{name} still has {row['remaining']} waiting")
     demand(
         "fw2" in rows["fw1"]["reason"],
-        f"fw1 is not left alone for the sake of fw2: {rows['fw1']['reason']}",
+        f"fw1 was not skipped because of fw2: {rows['fw1']['reason']}",
     )
     demand(
         len(rows["batch3"]["installed"]) == 2,
-        f"batch3 took {rows['batch3']['installed']} in place of two of its three updates",
+        f"batch3 installed {rows['batch3']['installed']} in place of two of its three updates",
     )
     demand(
         "rsyslogd" in rows["batch3"]["reason"],
-        f"batch3 does not say what stands in the way: {rows['batch3']['reason']}",
+        f"batch3 does not report what blocks it: {rows['batch3']['reason']}",
     )
 
     builds = {}
@@ -118,7 +120,7 @@ def wrong(record, status):
             )
         )
         for (_start, end, one), (start, _end, other) in zip(taken, taken[1:]):
-            demand(end <= start, f"{one} and {other} of {group} were in hand at the same time")
+            demand(end <= start, f"{one} and {other} of {group} were claimed at the same time")
     for active, standby in (
         ("lb1", "lb2"),
         ("lb4", "lb3"),
@@ -136,7 +138,7 @@ def wrong(record, status):
         )
     demand(
         record["summary"]["attention"] == ["batch3", "fw1", "fw2"],
-        f"the hosts that need a person are {record['summary']['attention']}",
+        f"the hosts that need attention are {record['summary']['attention']}",
     )
     return found
 
@@ -160,7 +162,10 @@ def main():
     print(
         f"\nDemo: {summary['hosts']} hosts in {seconds:.0f} s, "
         + ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count)
-        + f"; {summary['patched']} patched in {len(record['plan']['waves'])} waves, {summary['cves_fixed']} CVEs fixed."
+        + (
+            f"; {summary['patched']} patched in {len(record['plan']['waves'])} waves, "
+            f"{summary['cves_fixed']} CVEs fixed."
+        )
     )
     print(f"Record: {os.path.relpath(path, os.getcwd())}")
     print(f"Report: {os.path.relpath(os.path.join(RESULT, 'report.html'), os.getcwd())}")
@@ -169,7 +174,8 @@ def main():
             "The record does not show what the scenario must lead to:\n  " + "\n  ".join(found)
         )
     print(
-        "The record shows what the scenario must lead to (the three hosts that failed above are meant to)."
+        "The record shows what the scenario must lead to (the three "
+        "hosts that failed above are meant to)."
     )
 
 

@@ -6,28 +6,32 @@ import shutil
 import subprocess
 import time
 
-# Where ip and crm_mon are, also for whoever became root without root's PATH.
+# Where ip and crm_mon are, also for a user who became root without root's PATH.
 SYSTEM = "/usr/sbin:/sbin:/usr/local/sbin"
 
 
 def meant_for_a_shell(words):
-    """The first word that only a shell would understand, or None. Commands run without one, where it would be an argument like any other, and a check with
-    C(|| exit 1) in it would pass."""
+    """The first word that only a shell would understand, or None. Commands run without one, where
+    it would be an argument like any other, and a check with C(|| exit 1) in it would pass.
+    """
     signs = ("|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1", ">&2")
     return next(
         (word for word in words if word in signs or (len(word) > 1 and word.endswith(";"))), None
     )
 
 
-# What timeout ends with when it had to end the command, or had to kill it (itself too, then); busybox tells the signal.
+# What timeout ends with when it had to end the command, or had to kill it (itself too, then);
+# busybox reports the signal.
 ENDED = (124, 137, 143, -9, -15)
 # Seconds that a command has between being told to end and being killed.
 GRACE = 10
 
 
 def limited(words, seconds):
-    """The command with a time limit, under which it is told to end and, if it does not, killed: it and what it started, nobody else. A host without
-    C(timeout), which every coreutils and busybox has, has no limit."""
+    """The command with a time limit, after which it is sent SIGTERM and, if it does not end,
+    SIGKILL: it and what it started, nothing else. A host without C(timeout), which every coreutils
+    and busybox has, has no limit.
+    """
     return (
         ["timeout", "-k", str(GRACE), str(seconds)] + list(words)
         if shutil.which("timeout") is not None
@@ -48,7 +52,9 @@ def run(words, **_more):
 
 
 def with_timeout(run_command, seconds, clock=time.monotonic):
-    """As AnsibleModule.run_command, with so many seconds for all of them together; one that is ended has status 124. A program that is not there: 127."""
+    """As AnsibleModule.run_command, with so many seconds for all of them together; one that is
+    ended has status 124. A program that is not there: 127.
+    """
     end = clock() + seconds
 
     def run(words, **more):
@@ -60,6 +66,6 @@ def with_timeout(run_command, seconds, clock=time.monotonic):
         if shutil.which("timeout") is not None:
             words = ["timeout", "-k", "2", str(left)] + list(words)
         rc, out, err = run_command(words, **more)
-        return rc, out, err or (f"not done after {left} s" if rc == 124 else "")
+        return rc, out, err or (f"did not finish within {left} s" if rc == 124 else "")
 
     return run

@@ -10,7 +10,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def host_id(machine_id, boot_id):
-    """Sixteen hexadecimal digits that two names of one running machine share, and nobody else.
+    """Sixteen hexadecimal digits that two names of one running machine share, and no others.
 
     Cloned images share a machine ID, and containers the boot ID of their host: only both together
     say that it is one machine. Hashed, since a machine ID is to stay on its host (machine-id(5)).

@@ -9,7 +9,8 @@ COMMANDS = ("command", "drain", "undo", "is_active", "is_drained")
 
 
 class QuietModule(AnsibleModule):
-    """Tells its arguments, to the host's syslog and in its result, without what may be a password in them.
+    """Reports its arguments, to the host's syslog and in its result, without what may be a password
+    in them.
 
     Marked as C(no_log) they would take words as short as C(true) out of every result.
     """

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Cuts secrets out of text that people will see. The probe does the same in awk, before its answer leaves the host."""
+"""Cuts secrets out of text that people will see.
+
+The probe does the same in awk, before its answer leaves the host.
+"""
 
 import re
 import shlex
@@ -8,7 +11,8 @@ import shlex
 from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import conf
 
 MASK = conf.MASK
-# Cut out of every text, shorter ones would take words apart that mean something. Those stand in URLs, of which everything before the host goes.
+# Cut out of every text, shorter ones would take words apart that mean something. Those stand in
+# URLs, of which everything before the host goes.
 SHORTEST = 4
 # The agent takes the first of these that is set, where its file names no proxy (reference 2.1).
 PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy")
@@ -32,14 +36,18 @@ def of_proxy(url):
 
 
 def told(command):
-    """A command of the operator's for people: its arguments may hold a password, and what is told stands in records."""
+    """A command of the operator's for people: its arguments may hold a password, and what is
+    printed ends up in records.
+    """
     words = command.split()
     # A first word with an equals sign is a variable, which only a shell would set.
     return "…" if words and "=" in words[0] else f"{words[0]} …" if len(words) > 1 else command
 
 
 def said(command, words):
-    """What a command of the operator's printed, on one line: without the arguments that it was given, of which one may be a password."""
+    """What a command of the operator's printed, on one line: without the arguments that it was
+    given, of which one may be a password.
+    """
     words = " ".join(words.split())
     for value in sorted(set(_values(command)), key=len, reverse=True):
         # As short as a word of its own, it is cut out where it stands as one.
@@ -52,13 +60,15 @@ def said(command, words):
 
 
 def _values(command):
-    """What may be a password in a command: its arguments, without names of options and paths; those of a script inside of it too."""
+    """What may be a password in a command: its arguments, without names of options and paths; those
+    of a script inside of it too.
+    """
     try:
         arguments = shlex.split(command)[1:]
     except ValueError:
         arguments = command.split()[1:]
     for argument in arguments:
-        # A user and a password, or a variable and its value, may be told apart by what prints them.
+        # A user and a password, or a variable and its value, may be separated by what prints them.
         yield from (
             part for part in re.split("[=:]", argument)[1:] if part and not part.startswith("/")
         )
@@ -71,13 +81,18 @@ def _values(command):
 
 
 def without_user(url, instead=""):
-    """A URL for people, without user and password. A password may have an at sign or a slash in it, so that everything up to the last goes."""
+    """A URL for people, without user and password.
+
+    A password may have an at sign or a slash in it, so that everything up to the last goes.
+    """
     begin, end = url.find("://"), url.rfind("@")
     return url[: begin + 3] + instead + url[end + 1 :] if 0 <= begin < end else url
 
 
 def address(url):
-    """A URL for people, also without what follows its question mark, where keys are handed over as well."""
+    """A URL for people, also without what follows its question mark, where keys are handed over as
+    well.
+    """
     before, sign, _query = without_user(url).partition("?")
     return before + (sign and "?…")
 
@@ -85,7 +100,8 @@ def address(url):
 def mask(text, secrets):
     """The text without the secrets, also where the agent wrapped one over two lines."""
     for secret in secrets:
-        # Blanks in it may have become others, and nothing else stands between two patterns for blanks.
+        # Blanks in it may have become others, and nothing else stands between two patterns for
+        # blanks.
         secret = "".join(secret.split())
         if len(secret) >= SHORTEST:
             text = re.sub(r"\s*".join(map(re.escape, secret)), MASK, text)

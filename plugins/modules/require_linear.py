@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: require_linear
 short_description: Fail unless the play goes through its tasks host by host in step
 description:
-  - Fails unless the strategy of the play is V(linear). Role P(rebootless.ksplice.rolling#role) starts with it, since with another
-    strategy hosts do not wait for each other.
-  - It runs on the controller alone and looks at no host.
+  - Fails unless the strategy of the play is V(linear). Role P(rebootless.ksplice.rolling#role)
+    starts with it, since with another strategy hosts do not wait for each other.
+  - It runs on the controller only and contacts no host.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
 attributes:
@@ -37,7 +37,8 @@ from ansible.module_utils.basic import AnsibleModule
 def main():
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     module.fail_json(
-        msg="require_linear runs on the controller: its action plugin was not found. Install the collection as a whole."
+        msg="require_linear runs on the controller: its action plugin was not found. Install the "
+        "collection as a whole."
     )
 
 

@@ -7,16 +7,18 @@ DOCUMENTATION = r"""
 module: uptrack_config
 short_description: Install, configure and retire the Ksplice Uptrack agent
 description:
-  - Takes a host that never heard of Ksplice to one that is enrolled and reports itself, and back, in one task. It sets up the repository and the
-    agent, writes C(/etc/uptrack/uptrack.conf), and the file that disables the agent.
-  - The agent is found by its commands, not by package names. Repository and package are touched only where something is missing, through
-    M(ansible.builtin.rpm_key), M(ansible.builtin.yum_repository), M(ansible.builtin.dnf), M(ansible.builtin.deb822_repository)
+  - Enrolls a host that never had Ksplice, up to its first check-in with the service, and reverses
+    it, in one task. It sets up the repository and the agent, writes C(/etc/uptrack/uptrack.conf),
+    and the file that disables the agent.
+  - The agent is found by its commands, not by package names. Repository and package are touched
+    only where something is missing, through M(ansible.builtin.rpm_key),
+    M(ansible.builtin.yum_repository), M(ansible.builtin.dnf), M(ansible.builtin.deb822_repository)
     and M(ansible.builtin.apt). A host that has everything costs one round trip.
-  - What fails half way is taken back, so that the host ends as it was.
-  - Only what a task names is changed. Comments, order, unknown sections and keys, owner and mode stay. Sections and keys that stand
-    twice are brought together, since the agent's parsers disagree on them.
-  - The whole file is checked by the agent's own rules before it replaces the old one, because one value that the agent
-    cannot read breaks every one of its commands.
+  - After a failure half way the host is restored to its previous state.
+  - Only what a task names is changed. Comments, order, unknown sections and keys, owner and mode
+    stay. Duplicate sections and keys are merged, since the agent's parsers disagree on them.
+  - The whole file is checked by the agent's own rules before it replaces the old one, because one
+    value that the agent cannot read breaks every one of its commands.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
@@ -29,102 +31,122 @@ attributes:
 options:
   state:
     description:
-      - V(present) brings what is missing and writes what the task names.
-      - V(absent) takes everything away, in this order - the updates out of the kernel, packages, repository and its key, cron files, configuration,
-        identity, cache and log - and ends only when the kernel itself says that nothing is loaded. If an update will not come out, everything
-        else is left as it is.
+      - V(present) installs what is missing and writes the settings that the task names.
+      - V(absent) removes everything, in this order - the updates in the kernel, packages,
+        repository and its key, cron files, configuration, identity, cache and log - and ends only
+        when the kernel itself reports that nothing is loaded. If an update cannot be removed,
+        everything else is left as it is.
     type: str
     choices: [present, absent]
     default: present
   edition:
     description:
-      - The edition of the agent. V(online) asks the service for updates, V(offline) takes them from packages.
-      - Not set, the edition that is there stays, and a host without an agent gets the online one.
-      - The editions exclude each other. They are exchanged in one transaction of the package manager, during which the agent is disabled, so that
-        the updates stay in the kernel; what has left it nevertheless is put back.
+      - The edition of the agent. V(online) asks the service for updates, V(offline) takes them from
+        packages.
+      - If not set, the installed edition is kept, and a host without an agent gets the online one.
+      - The editions exclude each other. They are exchanged in one transaction of the package
+        manager, during which the agent is disabled, so that the updates stay in the kernel; those
+        that left it nevertheless are restored.
     type: str
     choices: [online, offline]
   enhanced:
-    description: Install the Enhanced client C(ksplice) too, which also patches libraries. On Oracle Linux 10 there is no other client.
+    description: Install the Enhanced client C(ksplice) too, which also patches libraries. On Oracle
+      Linux 10 there is no other client.
     type: bool
     default: false
   packages:
-    description: Names of the packages to install, in place of those that edition and release ask for, such as those of a mirror that pins versions.
+    description: Names of the packages to install, instead of those that edition and release
+      require, such as those of a mirror that pins versions.
     type: list
     elements: str
   updates_package:
     description:
-      - Offline edition. Have the package with the updates for the running kernel (C(uptrack-updates-) and the release). V(latest) asks the repository
-        every time.
-      - Refused unless the configuration has O(skip_apply_after_pkg_install=true), since the package would otherwise patch the kernel when it is
-        installed, behind the rollout's back.
+      - Offline edition. Install the package with the updates for the running kernel
+        (C(uptrack-updates-) and the release). V(latest) asks the repository every time.
+      - Refused unless the configuration has O(skip_apply_after_pkg_install=true), since the package
+        would otherwise patch the kernel when it is installed, outside of any rollout.
     type: str
     choices: [present, latest]
   repository:
     description:
-      - Where packages come from. V(vendor) sets up the vendor's own repository (or a mirror of it, see O(repository_url)), which estates outside of ULN
-        use. V(platform) leaves the host's repositories alone, as they come with ULN or OCI, and says when the channel with the agent is not enabled.
-        V(none) leaves them alone without a word.
-      - V(auto) leaves them alone where the agent is there or the host runs Oracle Linux, and is V(vendor) elsewhere.
+      - Where packages come from. V(vendor) sets up the vendor's own repository (or a mirror of it,
+        see O(repository_url)), as used outside of ULN. V(platform) does not touch the host's
+        repositories, as they come with ULN or OCI, and reports when the channel with the agent is
+        not enabled. V(none) neither touches nor checks them.
+      - V(auto) does not touch them if the agent is installed or the host runs Oracle Linux, and is
+        V(vendor) elsewhere.
     type: str
     choices: [auto, vendor, platform, none]
     default: auto
   repository_url:
-    description: Base URL of a mirror. For yum with C($releasever) and C($basearch) as the mirror has them, for apt the directory above C(dists).
+    description: Base URL of a mirror. For yum with C($releasever) and C($basearch) as the mirror
+      has them, for apt the directory above C(dists).
     type: str
   repository_key:
-    description: Where the host fetches the repository's key (ASCII-armored), as a URL, or the key itself as text.
+    description: Where the host fetches the repository's key (ASCII-armored), as a URL, or the key
+      itself as text.
     type: str
   repository_key_fingerprint:
     description:
-      - The whole fingerprint that the key must have, in hexadecimal digits, with blanks or without. A key with another one is not installed.
-      - Needed for yum, as that key's fingerprint is not public. For apt the one that is known in public is the default.
+      - The whole fingerprint that the key must have, in hexadecimal digits, with blanks or without.
+        A key with a different fingerprint is not installed.
+      - Required for yum, as that key's fingerprint is not published. For apt the published one is
+        the default.
     type: str
   channel:
-    description: The repository id that has the agent, where it is neither ULN's nor OCI's name, such as on a host with a local mirror.
+    description: The id of the repository that has the agent, if it is neither ULN's nor OCI's,
+      such as on a host with a local mirror.
     type: str
   reset_identity:
     description:
-      - Remove the machine's identity (C(/var/lib/uptrack/uuid) and C(serial)), so that hosts cloned from this one do not share it. The agent makes a new one
-        at its next run. For the preparation of images.
+      - Remove the machine's identity (C(/var/lib/uptrack/uuid) and C(serial)), so that hosts cloned
+        from this one do not share it. The agent creates a new one at its next run. For the
+        preparation of images.
     type: bool
     default: false
   timeout:
     description:
-      - Seconds after which a command of the agent (asking the service once, or taking updates out) is told to end, and ten seconds later killed. Only what
-        this task started is ended, and the result says so.
+      - Seconds after which a command of the agent (querying the service once, or removing updates)
+        is sent SIGTERM, and ten seconds later SIGKILL. Only processes that this task started are
+        terminated, and the result reports it.
     type: int
     default: 900
   check_in:
     description:
-      - When something changed, have the agent ask the service once (C(uptrack-upgrade -n)), so that the host reports itself and a wrong key shows at once.
-      - A configuration whose new key the service refuses is put back as it was, and the task fails.
+      - When something changed, have the agent query the service once (C(uptrack-upgrade -n)), so
+        that the host checks in and a wrong key shows at once.
+      - If the service rejects the new key, the previous configuration is restored, and the task
+        fails.
     type: bool
     default: true
   retries:
     description:
-      - With O(state=absent), how many times to try again when an update will not come out because its code is in use, or the service cannot be asked.
-        Taking updates out often needs several tries.
+      - With O(state=absent), how many times to try again when an update cannot be removed because
+        its code is in use, or the service cannot be queried. Removing updates often takes several
+        attempts.
     type: int
     default: 3
   retry_delay:
-    description: As O(rebootless.ksplice.uptrack_apply#module:retry_delay), in seconds.
+    description: See O(rebootless.ksplice.uptrack_apply#module:retry_delay), in seconds.
     type: int
     default: 20
   access_key:
     description:
       - >-
         The account's access key (reference: 64 hexadecimal digits; the length is not checked).
-      - It is never shown, in results and diffs neither.
+      - It is never shown, not even in results and diffs.
     type: str
   use_hw_uuid:
     description:
-      - Identify the host by its hardware's UUID in place of C(/var/lib/uptrack/uuid). Not where machines share one.
+      - Identify the host by its hardware's UUID instead of C(/var/lib/uptrack/uuid). Do not use it
+        where machines share one.
     type: bool
   https_proxy:
     description:
-      - The proxy, as C([protocol://][user:password@]host[:port]). It must do CONNECT. User and password are never shown.
-      - V(none) forces direct connections even if the environment names a proxy. An empty text leaves it to the environment.
+      - The proxy, as C([protocol://][user:password@]host[:port]). It must support CONNECT. User and
+        password are never shown.
+      - V(none) forces direct connections even if the environment names a proxy. An empty string
+        leaves it to the environment.
       - Null (not set) leaves the file as it is.
       - >-
         A percent sign is written doubled, as the file needs it: give the URL as it is.
@@ -143,25 +165,28 @@ options:
     type: path
   update_repo_url:
     description:
-      - URL of the update service. An empty text means Oracle's.
+      - URL of the update service. An empty string means Oracle's.
     type: str
   install_on_reboot:
     description:
-      - Put the saved set of updates back early at boot, into the same kernel only. The agent's default is yes.
+      - Restore the saved set of updates early at boot, into the same kernel only. The agent's
+        default is yes.
     type: bool
   upgrade_on_reboot:
     description:
       - Upgrade over the network late at boot, on any kernel. The agent's default is no.
-      - This installs behind a rollout's back.
+      - This installs outside of any rollout.
     type: bool
   autoinstall:
     description:
-      - Let the agent's cron job install, and not only look. The agent's default is no.
-      - This installs behind a rollout's back.
+      - Let the agent's cron job install updates, not only check for them. The agent's default is
+        no.
+      - This installs outside of any rollout.
     type: bool
   no_rmmod:
     description:
-      - Forbid the agent to unload kernel modules that the server names. It does not cover C(rfcomm), which the agent unloads all the same.
+      - Forbid the agent to unload kernel modules that the server names. It does not cover
+        C(rfcomm), which the agent unloads nevertheless.
     type: bool
   suppress_ip:
     description:
@@ -169,7 +194,8 @@ options:
     type: bool
   hostname_override_file:
     description:
-      - File whose text is reported as the host's name. An empty or unreadable file breaks the agent.
+      - File whose content is reported as the host's name. An empty or unreadable file breaks the
+        agent.
     type: path
   debug_to_server:
     description:
@@ -191,12 +217,13 @@ options:
     description:
       - >-
         Offline edition: do not patch the kernel when the package with the updates is installed.
-      - Without it, C(dnf update) patches the kernel behind a rollout's back.
+      - Without it, C(dnf update) patches the kernel outside of any rollout.
     type: bool
   effective_version:
     description:
       - >-
-        Offline edition: the effective version to stop at, as C(uptrack-upgrade --list-effective) prints it.
+        Offline edition: the effective version to stop at, as C(uptrack-upgrade --list-effective)
+        prints it.
     type: str
   yum_userspace_ksplice_repo_name:
     description:
@@ -205,19 +232,23 @@ options:
     type: str
   known_exploit_detection:
     description:
-      - Report attempts at known exploits (C([Known-Exploit-Detection] enabled)); needs the package C(ksplice-known-exploit-detection).
+      - Report attempts at known exploits (C([Known-Exploit-Detection] enabled)); needs the package
+        C(ksplice-known-exploit-detection).
     type: bool
   extra:
     description:
-      - Further keys, as a mapping of sections to mappings of keys. Section names are case-sensitive.
+      - Further keys, as a mapping of sections to mappings of keys. Section names are
+        case-sensitive.
       - Null removes a key, also one that has an option of its own.
     type: dict
     default: {}
   disabled:
     description:
-      - Whether C(/etc/uptrack/disable) exists. With it the agent neither installs nor removes anything, and puts nothing back at boot.
-      - What is in the kernel stays there. To have it out, remove it before, by
-        M(rebootless.ksplice.uptrack_apply) with O(rebootless.ksplice.uptrack_apply#module:all=true).
+      - Whether C(/etc/uptrack/disable) exists. With it the agent neither installs nor removes
+        anything, and restores nothing at boot.
+      - Updates in the kernel stay there. To get rid of them, remove them before, with
+        M(rebootless.ksplice.uptrack_apply) with
+        O(rebootless.ksplice.uptrack_apply#module:all=true).
     type: bool
   backup:
     description: Keep a copy of the file that is replaced, beside it. The copy holds the key too.
@@ -248,7 +279,7 @@ EXAMPLES = r"""
     access_key: "{{ vault_ksplice_access_key }}"
   become: true
 
-- name: Offline, with updates that go in by a rollout only
+- name: Offline, with updates that are installed only by a rollout
   rebootless.ksplice.uptrack_config:
     edition: offline
     skip_apply_after_pkg_install: true
@@ -295,13 +326,13 @@ path:
   type: str
   sample: /etc/uptrack/uptrack.conf
 steps:
-  description: What was done (in check mode what would be done) by the package manager, as clauses.
+  description: What the package manager did (in check mode, would do), as clauses.
   returned: always
   type: list
   elements: str
   sample: [repository ksplice-uptrack set up, package uptrack installed]
 edition:
-  description: The edition after the task, or null where no package brought the agent.
+  description: The edition after the task, or null if no package installed the agent.
   returned: success
   type: str
   sample: online
@@ -312,25 +343,25 @@ packages:
   elements: str
   sample: [uptrack]
 checked_in:
-  description: Whether the host reported itself to the service.
-  returned: when O(check_in=true), something changed, and the agent is there
+  description: Whether the host checked in with the service.
+  returned: when O(check_in=true), something changed, and the agent is installed
   type: bool
 verdict:
-  description: As RV(rebootless.ksplice.uptrack_facts#module:ansible_facts.uptrack.verdict).
+  description: See RV(rebootless.ksplice.uptrack_facts#module:ansible_facts.uptrack.verdict).
   returned: with RV(checked_in)
   type: str
   sample: behind
 reason:
-  description: A sentence to the verdict.
+  description: The reason for the verdict, a sentence.
   returned: with RV(checked_in)
   type: str
-  sample: 3 updates waiting.
+  sample: 3 updates pending.
 identity_reset:
   description: Whether an identity was there and was removed.
   returned: when O(reset_identity=true)
   type: bool
 removed:
-  description: The updates that were taken out of the kernel.
+  description: The updates that were removed from the kernel.
   returned: when O(state=absent)
   type: list
   elements: str

@@ -7,13 +7,14 @@ DOCUMENTATION = r"""
 module: uptrack_facts
 short_description: Report what a host's kernel is patched to
 description:
-  - Reads which Ksplice updates are in the running kernel, which are waiting, when that was last asked, and says in one word how the
-    host stands (RV(ansible_facts.uptrack.verdict)).
-  - It is one short shell script, sent over the connection and read on the controller. The host needs C(sh), C(uname), C(id), C(date)
-    and C(awk), and no Python. Called with C(async), while facts are gathered (C(ansible_facts_modules)), or by other tools,
-    the same script runs through a module on the host and gives the same facts.
-  - It never changes the kernel and never fails for what it finds. A host without agent, root, key, network or a readable
-    configuration gets a verdict and a reason.
+  - Reads which Ksplice updates are in the running kernel, which are pending, when the service was
+    last queried, and sums it up in one word (RV(ansible_facts.uptrack.verdict)).
+  - It is one short shell script, sent over the connection and read on the controller. The host
+    needs C(sh), C(uname), C(id), C(date) and C(awk), and no Python. Called with C(async), while
+    facts are gathered (C(ansible_facts_modules)), or by other tools, the same script runs through a
+    module on the host and gives the same facts.
+  - It never changes the kernel and never fails because of what it finds. A host without agent,
+    root, key, network or a readable configuration gets a verdict and a reason.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
@@ -26,16 +27,18 @@ attributes:
 options:
   refresh:
     description:
-      - Ask the update service first, as C(uptrack-upgrade -n) does.
-      - The agent then downloads what is new and writes its plan anew. The kernel stays as it is.
-      - A disabled host is not asked, since it would refuse to change anything all the same.
+      - Query the update service first, as C(uptrack-upgrade -n) does.
+      - The agent then downloads what is new and rewrites its plan. The kernel is not changed.
+      - A disabled host is not queried, since it would refuse any change anyway.
     type: bool
     default: false
   refresh_older_than:
     description:
-      - Ask the update service first only when what the host knows is older than this many seconds, or does not fit what is in
-        its kernel. V(0) asks on every host. Not looked at with O(refresh=true).
-      - The agent's own cron job asks about every half hour, so that hosts which have it cost nothing here.
+      - Query the update service first only if the host's last check is older than this many
+        seconds, or does not match what is in its kernel. V(0) queries on every host. Ignored with
+        O(refresh=true).
+      - The agent's own cron job queries about every half hour, so hosts that have it cost nothing
+        here.
     type: int
   groups:
     description:
@@ -48,18 +51,22 @@ options:
     type: str
   timeout:
     description:
-      - Seconds after which the agent, where it has to be asked at all, is told to end, and ten seconds later killed. Only what this task started is ended;
-        the verdict is V(unknown) then. A command that only reads (C(uptrack-show)) has 120 of them at most.
+      - Seconds after which the agent, if it has to be run at all, is sent SIGTERM, and ten seconds
+        later SIGKILL. Only processes that this task started are terminated; the verdict is then
+        V(unknown). A command that only reads (C(uptrack-show)) gets at most 120 of them.
     type: int
     default: 900
   max_age:
     description:
-      - What is known is believed for this many seconds. Older knowledge makes the verdict V(unknown), never V(current).
+      - How many seconds the last check is valid. An older one makes the verdict V(unknown), never
+        V(current).
     type: int
     default: 86400
 notes:
-  - Needs root on the host (C(become)), since the kernel shows the state of its updates to root only.
-  - In an emulated host of the lab, the environment variable E(UPTRACK_LAB_ROOT) names the directory that plays the host's root.
+  - Needs root on the host (C(become)), since the kernel shows the state of its updates to root
+    only.
+  - In an emulated host of the lab, the environment variable E(UPTRACK_LAB_ROOT) names the directory
+    that serves as the host's root.
 seealso:
   - module: rebootless.ksplice.uptrack_apply
   - module: rebootless.ksplice.uptrack_config
@@ -71,11 +78,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See how a host stands
+- name: See the state of a host
   rebootless.ksplice.uptrack_facts:
   become: true
 
-- name: Ask the service where the last answer is older than an hour
+- name: Query the service if the last answer is older than an hour
   rebootless.ksplice.uptrack_facts:
     refresh_older_than: 3600
   become: true
@@ -88,7 +95,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: What is known of the host. Every key is always there; what cannot be known is null.
+  description: What is known of the host. Every key is always present; what is unknown is null.
   returned: always
   type: dict
   contains:
@@ -99,25 +106,27 @@ ansible_facts:
       contains:
         verdict:
           description:
-            - How the host stands.
-            - V(current) (nothing waits), V(behind) (updates wait), V(blocked) (one of them would not go in), V(disabled) (C(/etc/uptrack/disable)),
-              V(unsupported) (kernel not covered, or no kernel of its own), V(unknown) (could not be checked, or too long ago),
-              V(absent) (no agent).
+            - The state of the host.
+            - V(current) (no updates pending), V(behind) (updates pending), V(blocked) (one of them
+              could not be installed), V(disabled) (C(/etc/uptrack/disable)), V(unsupported) (kernel
+              not covered, or no kernel of its own), V(unknown) (could not be checked, or too long
+              ago), V(absent) (no agent).
           type: str
           returned: always
           sample: behind
         reason:
-          description: Why, and where it helps what to do, in a sentence.
+          description: Why, and if useful what to do, in a sentence.
           type: str
           returned: always
-          sample: 3 updates waiting.
+          sample: 3 updates pending.
         agent:
           description: The agent on the host.
           type: dict
           returned: always
           contains:
             installed:
-              description: Whether its commands are there. Packages are not looked at, since their names differ between releases.
+              description: Whether its commands exist. Packages are not considered, since their
+                names differ between releases.
               type: bool
               returned: always
             enhanced:
@@ -130,47 +139,52 @@ ansible_facts:
               returned: always
             last_run:
               description:
-                - How its last run ended, whoever started it; null if it never ran for this kernel.
-                - V(rc) is its exit status, V(done) the IDs it put in or took out, V(failed) a list of updates with V(id), V(name) and
-                  the kernel's V(reason) (such as V(code_busy)), the V(processes) (V(name) and V(pid)) and V(modules) in the way,
-                  V(what) a clause for a failure of another kind, V(at) a UTC time.
+                - How its last run ended, no matter what started it; null if it never ran for this
+                  kernel.
+                - V(rc) is its exit status, V(done) the IDs that it installed or removed, V(failed)
+                  a list of updates with V(id), V(name) and the kernel's V(reason) (such as
+                  V(code_busy)), the V(processes) (V(name) and V(pid)) and V(modules) blocking it,
+                  V(what) a clause for any other failure, V(at) a UTC time.
               type: dict
               returned: always
               sample: {at: "2026-11-22T02:40:07Z", rc: 0, done: [abcd1234], failed: [], what: null}
         kernel:
-          description: The kernel, three times.
+          description: The kernel, as booted, effectively, and on disk.
           type: dict
           returned: always
           contains:
             booted:
-              description: The release that was booted, as C(uname -r) says it.
+              description: The release that was booted, as printed by C(uname -r).
               type: str
               returned: always
               sample: 5.15.0-302.167.6.el9uek.x86_64
             version:
-              description: The build that was booted, as C(uname -v) says it.
+              description: The build that was booted, as printed by C(uname -v).
               type: str
               returned: always
             machine:
-              description: The architecture, as C(uname -m) says it.
+              description: The architecture, as printed by C(uname -m).
               type: str
               returned: always
             effective:
               description:
-                - The release whose fixes the running kernel has, in the notation of RV(ansible_facts.uptrack.kernel.booted), so that the two can be
-                  compared. Equal to it with no update, or with only such that fix nothing. Null when nobody on the host knows.
+                - The release whose fixes the running kernel has, in the notation of
+                  RV(ansible_facts.uptrack.kernel.booted), so that the two can be compared. Equal to
+                  it with no update, or with only such that fix nothing. Null if it cannot be
+                  determined on the host.
               type: str
               returned: always
               sample: 5.15.0-311.185.9.el9uek.x86_64
             effective_build:
               description:
                 - The effective kernel with its build, as C(uptrack-upgrade --list-effective) and
-                  O(rebootless.ksplice.uptrack_apply#module:effective) say it.
+                  O(rebootless.ksplice.uptrack_apply#module:effective) write it.
               type: str
               returned: always
               sample: "5.15.0-311.185.9.el9uek.x86_64/#2 SMP Wed May 22 20:24:12 PDT 2026"
             effective_package:
-              description: The version of the package that holds the effective kernel, where the agent names one (Ubuntu).
+              description: The version of the package that holds the effective kernel, where the
+                agent names one (Ubuntu).
               type: str
               returned: always
             on_disk:
@@ -178,7 +192,8 @@ ansible_facts:
               type: str
               returned: always
         updates:
-          description: Updates, each with V(id), V(name) (null if unknown) and V(cves), in the order of the agent's catalogue.
+          description: Updates, each with V(id), V(name) (null if unknown) and V(cves), in the order
+            of the agent's catalogue.
           type: dict
           returned: always
           contains:
@@ -187,28 +202,32 @@ ansible_facts:
               type: list
               elements: dict
               returned: always
-              sample: [{id: abcd1234, name: "CVE-2026-1234: Use-after-free in foo.", cves: [CVE-2026-1234]}]
+              sample:
+                - id: abcd1234
+                  name: "CVE-2026-1234: Use-after-free in foo."
+                  cves: [CVE-2026-1234]
             available:
               description:
-                - What an upgrade would add, as of RV(ansible_facts.uptrack.checked_at).
-                - Null if never asked, or if the answer was for something else than what is in the kernel now.
+                - What an upgrade would add, at the time of RV(ansible_facts.uptrack.checked_at).
+                - Null if never asked, or if the answer does not match what is in the kernel now.
               type: list
               elements: dict
               returned: always
             superseded:
-              description: IDs that an upgrade would take out for good.
+              description: IDs that an upgrade would remove permanently.
               type: list
               elements: str
               returned: always
         cves:
           description:
-            - V(fixed) by what is in the kernel, and V(open), which the waiting updates would fix.
-            - Either is null where nobody on the host knows; V(fixed) when none is known and an update has no name.
+            - V(fixed) by what is in the kernel, and V(open), which the pending updates would fix.
+            - Either is null if it cannot be determined on the host; V(fixed) when none is known and
+              an update has no name.
           type: dict
           returned: always
           sample: {fixed: [CVE-2026-1234], open: []}
         checked_at:
-          description: When the service last told what is available, UTC, ISO 8601.
+          description: When the service last reported what is available, UTC, ISO 8601.
           type: str
           returned: always
           sample: "2026-11-22T02:40:07Z"
@@ -218,48 +237,57 @@ ansible_facts:
           returned: always
         config:
           description:
-            - The agent's switches from uptrack.conf, its defaults filled in. V(access_key) is V(set) or V(missing), V(https_proxy) is V(set),
-              V(none) (forced direct) or V(environment). Neither is ever shown.
+            - The agent's switches from uptrack.conf, its defaults filled in. V(access_key) is
+              V(set) or V(missing), V(https_proxy) is V(set), V(none) (forced direct) or
+              V(environment). Neither is ever shown.
           type: dict
           returned: always
         warnings:
           description:
-            - What is wrong on the host without deciding how it stands, in sentences. Lines of uptrack.conf that an agent may not be able
-              to read, state files or keys in them that cannot be read, a message of the update service, updates that were withdrawn.
-            - A line of uptrack.conf that no agent can read makes the verdict V(unknown) if the agent has not run since the file was changed.
+            - Problems of the host that do not affect the verdict, in sentences. Lines of
+              uptrack.conf that an agent may not be able to read, state files or keys in them that
+              cannot be read, a message of the update service, updates that were withdrawn.
+            - A line of uptrack.conf that no agent can read makes the verdict V(unknown) if the
+              agent has not run since the file was changed.
           type: list
           elements: str
           returned: always
         self_update:
           description:
-            - Ways in which this host would install updates behind a rollout's back. Empty is best.
-            - They are V(cron with autoinstall), V(autoinstall), V(cron) (a job that says yes by itself), V(upgrade_on_reboot), and
-              paths of daily jobs and timers that carry the agent's name, which may install.
+            - Ways in which this host installs updates outside of any rollout. Ideally empty.
+            - They are V(cron with autoinstall), V(autoinstall), V(cron) (a job that confirms by
+              itself), V(upgrade_on_reboot), and paths of daily jobs and timers that carry the
+              agent's name, which may install.
           type: list
           elements: str
           returned: always
           sample: [cron with autoinstall]
         lease:
           description:
-            - Who has this host, or a partner of it, in hand, by the host's own ledger (see M(rebootless.ksplice.ha_lease)). Null when nobody has.
-            - C(run), C(host) (which is in hand), C(own) (whether that is this host), C(reason), C(phase), C(since), C(age) (seconds since the last renewal),
-              C(seconds) (from which age on it is stale), C(stale).
+            - Who has claimed this host or a peer of it, according to the host's own ledger (see
+              M(rebootless.ksplice.ha_lease)). Null if no one has.
+            - C(run), C(host) (which is claimed), C(own) (whether that is this host), C(reason),
+              C(phase), C(since), C(age) (seconds since the last renewal), C(seconds) (the age from
+              which it is stale), C(stale).
           type: dict
           returned: always
         drained:
-          description: What M(rebootless.ksplice.ha_drain) has taken out of service on or through this host, each with C(host) and C(what).
+          description: What M(rebootless.ksplice.ha_drain) has drained on or through this host, each
+            with C(host) and C(what).
           type: list
           elements: dict
           returned: always
         host_id:
           description:
-            - Which machine this is, as 16 hexadecimal digits made of its machine ID and its boot ID. Two names of the inventory with the same one are one
-              machine. Null where either cannot be read.
+            - Identifies the machine, as 16 hexadecimal digits derived from its machine ID and its
+              boot ID. Two inventory names with the same value are one machine. Null if either ID
+              cannot be read.
           type: str
           returned: always
           sample: 3f1c9a8e5b7d2046
         redundancy:
-          description: What here may make the host a member of a redundancy group, V(keepalived) or V(pacemaker). M(rebootless.ksplice.ha_facts) tells more.
+          description: What may make the host a member of a redundancy group, V(keepalived) or
+            V(pacemaker). M(rebootless.ksplice.ha_facts) reports more.
           type: list
           elements: str
           returned: always

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fleets import Fleet  # noqa: E402
+from rehearsals import Rehearsal  # noqa: E402
 
 
 @pytest.fixture
@@ -16,6 +16,6 @@ def fleet(tmp_path):
     """fleet({host: variables}, **variables of all): a fleet that is not made yet."""
 
     def make(hosts, **variables):
-        return Fleet(tmp_path, hosts, **variables)
+        return Rehearsal(tmp_path, hosts, **variables)
 
     return make

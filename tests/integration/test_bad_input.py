@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from fleets import again, alone, pair
+from rehearsals import again, alone, pair
 
 HOSTS = {**pair("p", "p1", "p2"), **alone("s1")}
 
@@ -30,7 +30,7 @@ def refused(one, run, words):
             "Group web names wbe9, which is not in the inventory",
         ),
         again({"ksplice_ha_groups": {"web": ["s1", "s1"]}}, "Group web names s1 twice"),
-        again({"ksplice_ha_groups": {"web": "s1"}}, "Group web needs a list of hosts"),
+        again({"ksplice_ha_groups": {"web": "s1"}}, "Group web must be a list of hosts"),
         again({"ksplice_max_parallel": "many"}, "ksplice_max_parallel is 'many'"),
         again(
             {"ksplice_max_failures": "a few"},
@@ -38,7 +38,7 @@ def refused(one, run, words):
         ),
         again({"ksplice_stages": ["prod"], "ksplice_stage": "prdo"}, "did you mean prod"),
         again({"ksplice_ha_groups": ["web"]}, "ksplice_ha_groups is ['web']: give a mapping"),
-        again({"ksplice_max_age": "1d"}, "ksplice_max_age is '1d': give seconds"),
+        again({"ksplice_max_age": "1d"}, "ksplice_max_age is '1d': give a number of seconds"),
         again({"ksplice_retry_delay": "soon"}, "ksplice_retry_delay is 'soon'"),
         again({"ksplice_max_paralel": 3}, "did you mean ksplice_max_parallel"),
         ({"ksplice_hosts": "nobody"}, "ksplice_hosts fits none of the inventory"),
@@ -112,7 +112,8 @@ def test_a_misspelt_variable_of_a_host_does_not_part_a_pair(fleet):
     refused(
         one,
         one.rehearse(),
-        "Host p1 has the variable ksplice_ha_grp, which nothing reads (did you mean ksplice_ha_group?)",
+        "Host p1 has the variable ksplice_ha_grp, which nothing reads (did you mean "
+        "ksplice_ha_group?)",
     )
 
 
@@ -122,7 +123,7 @@ def test_a_refused_plan_leaves_a_record_of_the_survey(fleet):
     refused(
         one,
         one.play("rebootless.ksplice.patch", "--limit", "p1,s1"),
-        "Group p is cut in half: p2 is outside this run",
+        "Group p is split: p2 is outside this run",
     )
     rows = one.rows()
     assert (rows["p1"]["verdict"], rows["s1"]["verdict"], rows["p2"]["verdict"]) == (
@@ -187,12 +188,12 @@ def test_a_directory_that_holds_something_else_is_left_alone(fleet):
         again("uptrack_apply", "stat=latest", "Unsupported parameters"),
         again("uptrack_apply", "state=newest", "value of state must be one of"),
         again("uptrack_apply", "state=present", "state=present needs updates or cves"),
-        again("uptrack_apply", "state=absent", "all=true to take everything out"),
+        again("uptrack_apply", "state=absent", "all=true to remove everything"),
         again("uptrack_apply", "state=present updates=UPPER", "is not the ID of an update"),
         ("uptrack_apply", "state=present updates=zzzzzzzz", "does not know zzzzzzzz"),
         again("uptrack_apply", "state=present cves=2026-1", "is not a CVE"),
         again("uptrack_apply", "state=present cves=CVE-2020-99999", "No update for CVE-2020-99999"),
-        again("uptrack_apply", "updates=abcd1234", "state=latest takes everything"),
+        again("uptrack_apply", "updates=abcd1234", "state=latest installs everything"),
         ("uptrack_facts", "refesh=true", "cannot take these arguments: refesh"),
         again("uptrack_facts", "max_age=old", "max_age"),
         again("uptrack_config", "autoinstal=true", "Unsupported parameters"),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The commands of the documents, run as they stand there, over a rehearsal of the README's own inventory."""
+"""The commands of the documents, run as they stand there, over a rehearsal of the README's own
+inventory.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import sys
 
 import yaml
 from extent import todays
-from fleets import KEY, TOP, Fleet
+from rehearsals import KEY, TOP, Rehearsal
 
 sys.path.insert(0, str(TOP / "tests/unit/examples"))
 from examples import all_of, commands  # noqa: E402
@@ -45,7 +47,7 @@ def test_the_commands_of_the_documents(tmp_path):
         for block in all_of("yaml")
         if block.text.startswith("# inventory.yml")
     ]
-    one = Fleet(tmp_path, inventory["all"]["hosts"], **inventory["all"]["vars"])
+    one = Rehearsal(tmp_path, inventory["all"]["hosts"], **inventory["all"]["vars"])
     (tmp_path / "vault.yml").write_text(yaml.safe_dump({"ksplice_access_key": KEY}))
     # Where a rehearsal puts its hosts, and what the documents say of that.
     one.made = tmp_path / "ksplice-rehearsal"

@@ -8,7 +8,7 @@ import json
 
 import pytest
 from extent import ALL
-from fleets import TOP, again, alone, pair
+from rehearsals import TOP, again, alone, pair
 
 IDLE = {"kernel": "ol9-uek7", "pending": 0}
 
@@ -30,7 +30,8 @@ def test_an_idle_host_is_one_host_task_and_no_run_of_the_agent(fleet, playbook):
     for name in names:
         assert run.host_tasks(name) == ["Ask every host how its kernel stands"], name
         assert one.agent_runs(name) == runs[name]
-    # All that the controller does beside it, whatever the number of hosts; two of these are for groups that nobody named.
+    # All that the controller does beside it, whatever the number of hosts; two of these are for
+    # groups that nobody named.
     assert (
         len(
             [
@@ -52,7 +53,8 @@ def test_a_host_with_work_has_few_tasks_and_idle_ones_beside_it_still_one(fleet)
     run = one.play("rebootless.ksplice.patch")
     assert run.status == 0, run.output
     assert run.host_tasks("i1") == run.host_tasks("i2") == ["Ask every host how its kernel stands"]
-    # The lease is what costs: asking each member and giving back, with what Ansible books for files that are included and steps that are not needed.
+    # The lease is what costs: asking each member and giving back, with what Ansible books for files
+    # that are included and steps that are not needed.
     assert len(run.host_tasks("p1")) <= 30, run.host_tasks("p1")
 
 

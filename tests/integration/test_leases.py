@@ -8,7 +8,7 @@ import json
 import time
 
 import pytest
-from fleets import again
+from rehearsals import again
 
 BEHIND = {"kernel": "ol9-uek7", "pending": 12}  # all there are: its kernel is empty
 PAIR = {

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A name is a name, whatever signs it is made of, and a machine is one machine, however many names it has."""
+"""A name is a name, whatever signs it is made of, and a machine is one machine, however many names
+it has.
+"""
 
 from __future__ import annotations
 
 import json
 
-from fleets import alone, pair
+from rehearsals import alone, pair
 
 SERVERS = ("Web Server 1", "rack1:web2")
 LONELY = ("..", "~a,b*", "web")
 
 
 def test_every_name_is_patched_and_a_machine_once(fleet):
-    """One of the hosts has an address made of its name, as inventories of cloud machines do, and one is called as a group is."""
+    """One of the hosts has an address made of its name, as inventories of cloud machines do, and
+    one is called as a group is.
+    """
     hosts = {**pair("odd", *SERVERS), **alone(*LONELY)}
     one = fleet(hosts)
     variables = {"ansible_host": "{{ inventory_hostname }}.example.com"}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from extent import ALL
-from fleets import UEK6, again, alone, pair
+from rehearsals import UEK6, again, alone, pair
 
 
 def naive(serial=None, **more):
@@ -154,7 +154,7 @@ def test_half_a_group_outside_limit_is_refused_unless_told(fleet):
     one = fleet({**pair("p", "p1", "p2"), **alone("s1")})
     one.make()
     run = one.play("rebootless.ksplice.patch", "--limit", "p1,s1")
-    assert run.status == 2 and "Group p is cut in half: p2 is outside this run" in run.output
+    assert run.status == 2 and "Group p is split: p2 is outside this run" in run.output
     assert not any(one.patched_when(name) for name in one.names)
     run = one.play("rebootless.ksplice.patch", "--limit", "p1,s1", ksplice_partial_groups=True)
     assert run.status == 0, run.output

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from fleets import TOP, UEK6, alone, pair
+from rehearsals import TOP, UEK6, alone, pair
 
 
 @pytest.mark.thorough

@@ -9,7 +9,7 @@ import json
 import time
 
 import pytest
-from fleets import UEK7, again, alone, pair
+from rehearsals import UEK7, again, alone, pair
 
 # A state that a command of the operator's tells: what it prints lies on each emulated host.
 COMMAND = "sh -c 'cat $UPTRACK_LAB_ROOT/ha.json'"
@@ -84,7 +84,7 @@ def test_a_partner_without_work_or_outside_the_run_is_found_and_keeps_its_promis
     run = one.play("rebootless.ksplice.patch", "--limit", "p1,p2,q1", ksplice_ha_command=COMMAND)
     assert (
         run.status == 2
-        and "Group h is cut in half: q2 is outside this run" in run.output
+        and "Group h is split: q2 is outside this run" in run.output
         and not started(one)
     )
     run = one.play(
@@ -124,7 +124,7 @@ def test_a_host_whose_groups_nobody_can_read_is_left_alone(fleet):
     run = one.play("rebootless.ksplice.patch", ksplice_ha_command=COMMAND)
     assert run.status == 2 and sorted(started(one)) == ["s1"], run.output[-2000:]
     assert (
-        "nobody knows which" in one.rows()["p1"]["reason"]
+        "it is unknown of which" in one.rows()["p1"]["reason"]
         and "ended with status 1" in one.rows()["p1"]["reason"]
     )
     (one.root("p1") / "etc/keepalived").mkdir()
@@ -156,8 +156,14 @@ def test_what_the_inventory_says_wins_and_a_contradiction_is_told(fleet):
     ) == ["named"]
     said = " ".join(event["what"] for event in one.record()["events"])
     for words in (
-        "p1 is standby by the inventory (ksplice_ha_role) and active by what runs on it. The inventory wins.",
-        "p1 and p2 are partners in named by the inventory, and not by what runs on them. The inventory wins.",
+        (
+            "p1 is standby according to the inventory (ksplice_ha_role) and active "
+            "according to what runs on it. The inventory takes precedence."
+        ),
+        (
+            "p1 and p2 are peers in named according to the inventory, but not "
+            "according to what runs on them. The inventory takes precedence."
+        ),
     ):
         assert words in said and words in run.output
 
@@ -439,9 +445,9 @@ def test_a_stop_file_stops_before_the_next_wave(fleet):
         ),
         again(
             {"timezone": "Mars/Olympus"},
-            "cannot be understood and counts as closed (nobody here knows the time zone 'Mars/Olympus')",
+            "is not valid and counts as closed (unknown time zone 'Mars/Olympus')",
         ),
-        again({"days": "someday"}, "cannot be understood and counts as closed"),
+        again({"days": "someday"}, "is not valid and counts as closed"),
         again({"from": "00:00", "to": "24:00"}, None),
     ],
 )
@@ -496,11 +502,11 @@ def test_a_host_that_installs_by_itself(fleet, wish, patched):
         again({"ksplice_ha_gates": [{"comand": "true"}]}, "ksplice_ha_gates has comand"),
         (
             {"ksplice_ha_gates": [{"command": "true", "on": "peers"}]},
-            "ksplice_ha_gates has the key `on`, which YAML takes for the word true: write run_on",
+            "ksplice_ha_gates has the key `on`, which YAML reads as true: write run_on",
         ),
         again(
             {"ksplice_ha_drain": [{"adapter": "keepalived", "on": "lb"}]},
-            "ksplice_ha_drain has the key `on`, which YAML takes for the word true: write delegate_to",
+            "ksplice_ha_drain has the key `on`, which YAML reads as true: write delegate_to",
         ),
         again(
             {"ksplice_ha_gates": [{"command": "true", "run_on": "moon"}]},

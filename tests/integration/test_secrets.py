@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A planted access key and proxy password are found nowhere but in uptrack.conf, whatever the verbosity."""
+"""A planted access key and proxy password are found nowhere but in uptrack.conf, whatever the
+verbosity.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ PROXY = f"http://patching:{PASSWORD}@proxy.example.com:3128"
 
 
 class Watch(threading.Thread):
-    """Reads the argument lists of all processes, over and over, and keeps those with a secret in them."""
+    """Reads the argument lists of all processes, over and over, and keeps those with a secret in
+    them.
+    """
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -51,7 +55,9 @@ def watch():
 
 @pytest.fixture
 def syslog():
-    """What modules write to the system's log, where nobody else listens to it: a list of lines, or None."""
+    """What modules write to the system's log, where nobody else listens to it: a list of lines, or
+    None.
+    """
     path = Path("/dev/log")
     if os.getuid() != 0 or path.exists():
         yield None
@@ -196,7 +202,8 @@ def test_no_secret_in_output_results_records_logs_files_and_arguments(
         assert any("uptrack_config" in line for line in syslog) and clean(" ".join(syslog))
     conf = {one.root(name) / "etc/uptrack/uptrack.conf" for name in one.names}
     assert all(KEY in path.read_text() for path in conf)
-    # The lab's own books: what the emulated service accepts, and the agent's files and log, which hold key and proxy as the real one's do.
+    # The lab's own books: what the emulated service accepts, and the agent's files and log, which
+    # hold key and proxy as the real one's do.
     own = {
         path for name in one.names for path in (one.root(name) / "var").rglob("*") if path.is_file()
     }
@@ -220,7 +227,9 @@ COMMAND_SECRETS = (
 
 
 def test_no_password_in_what_is_told_of_checks_drains_and_commands(fleet, syslog, tmp_path):
-    """Commands and addresses of the operator's may hold one: it is given to them and told to nobody, also by what fails."""
+    """Commands and addresses of the operator's may hold one: it is given to them and told to
+    nobody, also by what fails.
+    """
     facts = tmp_path / "groups.sh"
     facts.write_text('#!/bin/sh\necho \'{"groups": [{"name": "g", "role": "standby"}]}\'\n')
     facts.chmod(0o755)
@@ -281,5 +290,6 @@ def test_no_password_in_what_is_told_of_checks_drains_and_commands(fleet, syslog
         if path.is_file()
         and any(secret.encode() in path.read_bytes() for secret in COMMAND_SECRETS)
     ]
-    # The operator's inventory, what his own commands wrote, and nothing of ours once the host is back.
+    # The operator's inventory, what his own commands wrote, and nothing of ours once the host is
+    # back.
     assert {path.name for path in books} <= {"inventory.yml", "trace"}, books

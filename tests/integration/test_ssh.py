@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fleets import alone
+from rehearsals import alone
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 
@@ -71,7 +71,9 @@ SetEnv UPTRACK_LAB_ROOT={one.root("a")}
                                 "ansible_become": False,
                                 "ansible_ssh_private_key_file": str(tmp_path / "key"),
                                 "ansible_remote_tmp": str(tmp_path / "tmp"),
-                                "ansible_ssh_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=no",
+                                "ansible_ssh_args": "-F /dev/null -o StrictHostKeyChecking=no -o "
+                                "UserKnownHostsFile=/dev/null -o "
+                                "ControlMaster=no",
                                 "ansible_python_interpreter": sys.executable,
                             }
                         }

@@ -4,10 +4,11 @@
 
     check.py [--all] lint units build-install integration sanity
 
-Every check runs in a copy of the checkout below build/test, because ansible-test and pytest want the collection in a
-path that ends in ansible_collections/rebootless/ksplice, and with a HOME below build/home, so that nothing of the
-user's is read or changed. What this machine lacks is listed as skipped. With --all everything is played out that is
-otherwise played once and short (tests/extent.py).
+Every check runs in a copy of the checkout below build/test, because ansible-test and pytest want
+the collection in a path that ends in ansible_collections/rebootless/ksplice, and with a HOME below
+build/home, so that nothing of the user's is read or changed. What this machine lacks is listed as
+skipped. With --all everything is played out that is otherwise played once and short
+(tests/extent.py).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ VENVS = BUILD / "venvs"
 RUN = leftovers.this_run()
 COLLECTION = Path("ansible_collections") / "rebootless" / "ksplice"
 PIP_CHATTER = re.compile(
-    r"\s*(Using cached|Looking in|Processing|Collecting|Downloading|Installing|Successfully installed|━|WARNING: Location|$)"
+    r"\s*(Using cached|Looking in|Processing|Collecting|Downloading|Installing|Successfully "
+    r"installed|━|WARNING: Location|$)"
 )
 # One more than there are cores: rollouts over real hosts wait for half of their time.
 JOBS = int(os.environ.get("JOBS") or (os.cpu_count() or 2) + 1)
@@ -137,7 +139,9 @@ class Result:
 
 
 class Space:
-    """A copy of the checkout, a virtual environment, and the environment variables for commands in them."""
+    """A copy of the checkout, a virtual environment, and the environment variables for commands in
+    them.
+    """
 
     def __init__(self, name: str, venv: Path) -> None:
         self.venv = venv
@@ -177,7 +181,9 @@ class Space:
 
 
 def copy_checkout(to: Path) -> None:
-    """What git would commit now, as a git tree of its own: ansible-test and reuse ask git what belongs to the project."""
+    """What git would commit now, as a git tree of its own: ansible-test and reuse ask git what
+    belongs to the project.
+    """
     # Any owner will do: CI may run as another user than the one that cloned.
     listing = [
         "git",
@@ -200,7 +206,9 @@ def copy_checkout(to: Path) -> None:
 
 
 def make_home(home: Path) -> None:
-    """An empty home with the user's pip settings and cache, which ansible-test's own installs need too."""
+    """An empty home with the user's pip settings and cache, which ansible-test's own installs need
+    too.
+    """
     for name in (".config/pip", ".cache/pip", ".pip"):
         real, link = Path.home() / name, home / name
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -214,7 +222,9 @@ running: set[subprocess.Popen] = set()
 
 
 def supervised(command: list[str], space: Space, out, seconds: int, env: dict[str, str]) -> dict:
-    """Run a command to its end or its limit, with nothing of it left running; what supervise.py says of it."""
+    """Run a command to its end or its limit, with nothing of it left running; what supervise.py
+    says of it.
+    """
     print("$", " ".join(command), file=out, flush=True)
     result = Path(out.name).with_suffix(".json")
     process = subprocess.Popen(
@@ -264,6 +274,8 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         if (files / p).exists()
     ]
     checks = {
+        "ruff check": ["ruff", "check", "--no-cache", "."],
+        "ruff format": ["ruff", "format", "--no-cache", "--check", "."],
         "yamllint": ["yamllint", "--strict", "."],
         "reuse": ["reuse", "lint", "--lines"],
         "antsibull-changelog": ["antsibull-changelog", "lint"],
@@ -292,14 +304,16 @@ def lint(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
             "--nocolor",
         ],
     }
-    # What Galaxy does with the tarball. ansible-lint it runs too, without the rules that the line above has; here once is enough.
+    # What Galaxy does with the tarball. ansible-lint it runs too, without the rules that the line
+    # above has; here once is enough.
     space.env["GALAXY_IMPORTER_RUN_ANSIBLE_LINT"] = str(ALL)
     checks["galaxy-importer"] = [
         "sh",
         "-euc",
         f"""
         ansible-galaxy collection build --output-path '{space.root}'
-        python -m galaxy_importer.main '{space.root}'/*.tar.gz >'{space.root}/import.log' 2>&1 || {{ cat '{space.root}/import.log'; exit 1; }}
+        python -m galaxy_importer.main '{space.root}'/*.tar.gz >'{space.root}/import.log' 2>&1 ||
+            {{ cat '{space.root}/import.log'; exit 1; }}
         cat '{space.root}/import.log'
         grep -q 'Importer processing completed successfully' '{space.root}/import.log'
         ! grep -E '^(WARNING|ERROR|CRITICAL)' '{space.root}/import.log'
@@ -330,8 +344,10 @@ def shell_scripts(folder: Path) -> list[str]:
 
 
 def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
-    """Everything on the newest core. On the oldest what runs on the controller, and on the oldest Python what runs on managed hosts: neither knows more of
-    the rest. With --all the oldest core plays all of it too."""
+    """Everything on the newest core. On the oldest what runs on the controller, and on the oldest
+    Python what runs on managed hosts: neither knows more of the rest. With --all the oldest core
+    plays all of it too.
+    """
     checks = []
     new, old, target = newest(found), found["oldest"], oldest_target()
     space = Space("units-newest", environment(new))
@@ -356,7 +372,8 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         )
     if old and old.target == target:
         space = Space("units-target", make_venv(VENVS / "target", target, f"units-{target}.txt"))
-        # Only core's own package: the rest of the controller's site-packages is too new for this Python.
+        # Only core's own package: the rest of the controller's site-packages is too new for this
+        # Python.
         library = space.root / "library"
         library.mkdir()
         package = next(environment(old).glob("lib/python*/site-packages/ansible"))
@@ -395,7 +412,8 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
     space.env.update(ANSIBLE_COLLECTIONS_PATH=str(installed), PYTHONPATH="")
     script = f"""
         ansible-galaxy collection build --output-path '{space.root}'
-        ansible-galaxy collection install --offline --collections-path '{installed}' '{space.root}'/*.tar.gz
+        ansible-galaxy collection install --offline --collections-path '{installed}' \\
+            '{space.root}'/*.tar.gz
         cd '{installed}'
         for module in {COLLECTION}/plugins/modules/[!_]*.py; do
             ansible-doc --type module rebootless.ksplice.$(basename "$module" .py)
@@ -408,8 +426,9 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
     return [Check("build-install", ["sh", "-euxc", script], space, quiet=20)]
 
 
-# What differs between the releases of ansible-core is how they play a playbook. These files, and in the short play those of their tests that are marked so,
-# have one of every kind in them; all others run on the newest.
+# What differs between the releases of ansible-core is how they play a playbook. These files, and in
+# the short play those of their tests that are marked so, have one of every kind in them; all others
+# run on the newest.
 ON_EVERY_CORE = ("test_rehearsal.py", "test_idle.py", "test_ssh.py", "test_rolling.py")
 
 
@@ -461,7 +480,10 @@ def fire(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
 def on_real_hosts(
     name: str, what: str, folder: str, found: dict[str, Core | None], quiet: int
 ) -> Check:
-    """One core is enough: what differs between them are not the hosts. The trees of the hosts are kept from run to run."""
+    """One core is enough: what differs between them are not the hosts.
+
+    The trees of the hosts are kept from run to run.
+    """
     core = newest(found)
     space = Space(name, environment(core))
     space.env["LAB_CACHE"] = os.environ.get("LAB_CACHE") or str(BUILD / "lab")
@@ -484,7 +506,8 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
         command = [space.program("ansible-test"), "sanity", "--color", "no", "--junit"]
         command += ["--controller", f"origin:python={core.python}"]
         if core is not newest(found) and not ALL:
-            # What an older core sees that the newest does not: whether it can load and document the plugins, and whether its Pythons can.
+            # What an older core sees that the newest does not: whether it can load and document the
+            # plugins, and whether its Pythons can.
             command += [
                 word for name in ("ansible-doc", "compile", "import") for word in ("--test", name)
             ]
@@ -503,7 +526,9 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
 
 
 def keep_pips(space: Space) -> None:
-    """Every pip that this ansible-test wants, and the stand-in for its get-pip script, where it looks for them."""
+    """Every pip that this ansible-test wants, and the stand-in for its get-pip script, where it
+    looks for them.
+    """
     cache = space.home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     source = next(
@@ -574,8 +599,9 @@ def main(names: list[str]) -> int:
             c for group in pool.map(lambda name: GROUPS[name](found, lacking), names) for c in group
         ]
         print(
-            f"Environments and copies are made ({time.monotonic() - start:.1f} s, {cpu_seconds():.1f} s CPU). Running {len(checks)} checks;"
-            f" their time limits are {sum(check.limit for check in checks) / 60:.0f} minutes in sum.",
+            f"Environments and copies are made ({time.monotonic() - start:.1f} s, "
+            f"{cpu_seconds():.1f} s CPU). Running {len(checks)} checks; their time limits are "
+            f"{sum(check.limit for check in checks) / 60:.0f} minutes in sum.",
             flush=True,
         )
         results = []
@@ -615,8 +641,9 @@ def summary(results: list[Result], lacking: list[str], seconds: float) -> int:
     failed = sum(r.failed for r in results)
     whole = cpu_seconds()
     print(
-        f"\nLogs are in {LOGS.relative_to(ROOT)}. {whole:.0f} s CPU in all ({whole / 60:.1f} minutes),"
-        f" {whole - sum(r.cpu for r in results):.0f} of them for environments and copies; {seconds:.0f} s by the clock."
+        f"\nLogs are in {LOGS.relative_to(ROOT)}. {whole:.0f} s CPU in all ({whole / 60:.1f} "
+        f"minutes), {whole - sum(r.cpu for r in results):.0f} of them for environments and "
+        f"copies; {seconds:.0f} s by the clock."
     )
     print(f"{sum(r.passed for r in results)} passed, {failed} failed")
     return 1 if failed else 0
@@ -624,7 +651,10 @@ def summary(results: list[Result], lacking: list[str], seconds: float) -> int:
 
 @contextlib.contextmanager
 def one_at_a_time():
-    """A second run in the same checkout waits: both would use the same copies. Begins and ends with nothing of an earlier run on this machine."""
+    """A second run in the same checkout waits: both would use the same copies.
+
+    Begins and ends with nothing of an earlier run on this machine.
+    """
     BUILD.mkdir(exist_ok=True)
     with open(BUILD / ".check.lock", "w", encoding="utf-8") as lock:
         try:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""make env: build/venv with the newest ansible-core, and the checkout reachable as an installed collection."""
+"""make env: build/venv with the newest ansible-core, and the checkout reachable as an installed
+collection.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from machine import BUILD, ROOT, Missing, cores, make_venv
 def main() -> None:
     core = [core for core in cores().values() if core][-1]
     make_venv(BUILD / "venv", core.python, "env.txt", core.requirement)
-    # Among the environment's own packages, where Ansible looks too: a collections_path in ansible.cfg would also be where
-    # `ansible-galaxy collection install` puts things.
+    # Among the environment's own packages, where Ansible looks too: a collections_path in
+    # ansible.cfg would also be where `ansible-galaxy collection install` puts things.
     for place in (
         BUILD / "venv" / "lib" / f"python{core.python}" / "site-packages",
         BUILD / "collections",
@@ -28,7 +30,8 @@ def main() -> None:
             shutil.rmtree(link)
         link.symlink_to(os.path.relpath(ROOT, link.parent))
     print(
-        f"build/venv has ansible-core {core.version} on Python {core.python}, and this checkout as its collection rebootless.ksplice"
+        f"build/venv has ansible-core {core.version} on Python {core.python}, and this checkout "
+        "as its collection rebootless.ksplice"
     )
 
 

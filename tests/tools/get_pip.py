@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Stands in for the get-pip script that ansible-test would download from a server of its own.
 
-Copied to ansible-test's cache as get_pip_<version>.py beside the wheel of that pip, which comes from the package index
-like everything else. Runs on the Python of a managed host, so nothing newer than 3.6 here.
+Copied to ansible-test's cache as get_pip_<version>.py beside the wheel of that pip, which comes
+from the package index like everything else. Runs on the Python of a managed host, so nothing newer
+than 3.6 here.
 """
 
 import glob

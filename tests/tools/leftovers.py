@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Finds and removes what runs of the tests left on this machine that were killed before they could do it themselves.
+"""Finds and removes what runs of the tests left on this machine that were killed before they could
+do it themselves.
 
     leftovers.py            remove it; prints a line for each thing
 
-Everything that a run makes outside of its checkout has the run's name: its temporary directory /tmp/ksplice-test-NUMBER, network
-namespaces, control groups and overlay mounts of hosts that begin with ksplice-NUMBER, and the variable KSPLICE_TEST_RUN
-in the environment of its processes. A run lives as long as it holds the lock in its directory. What carries such a
-name without being of a dead run is somebody else's, and is told and left alone.
+Everything that a run makes outside of its checkout has the run's name: its temporary directory
+/tmp/ksplice-test-NUMBER, network namespaces, control groups and overlay mounts of hosts that begin
+with ksplice-NUMBER, and the variable KSPLICE_TEST_RUN in the environment of its processes. A run
+lives as long as it holds the lock in its directory. What carries such a name without being of a
+dead run is somebody else's, and is reported and not touched.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from pathlib import Path
 
 from machine import BUILD, ROOT
 
-sys.path.insert(0, str(ROOT / "extensions" / "lab" / "fleet"))
-import fleet as fleets_of_hosts  # noqa: E402
+sys.path.insert(0, str(ROOT / "extensions" / "lab" / "namespaces"))
+import namespaced_hosts  # noqa: E402
 
 VARIABLE = "KSPLICE_TEST_RUN"
 # Not $TMPDIR: paths of sockets must be short.
@@ -85,31 +87,38 @@ def this_run() -> Run:
 
 
 def remove(own: Run | None = None) -> list[str]:
-    """Remove what is left of dead runs, and of C(own), which has begun and started nothing; a line for each thing."""
-    said, fleets = [], _fleets()
+    """Remove what is left of dead runs, and of C(own), which has begun and started nothing; a line
+    for each thing.
+    """
+    said, prefixes = [], _prefixes()
     names = (
         re.fullmatch(r"ksplice-test-([0-9a-f]{8})", path.name)
         for path in TEMP.glob("ksplice-test-*")
     )
     numbers = {name[1] for name in names if name}
-    for run in map(Run, sorted(numbers | set(fleets))):
+    for run in map(Run, sorted(numbers | set(prefixes))):
         if not run.known():
             said += [
-                f"left alone: what is called {prefix}-… here is of no run of these tests that is known"
-                for prefix in fleets.get(run.number, ())
+                (
+                    f"not touched: what is called {prefix}-… here belongs "
+                    "to no known run of these tests"
+                )
+                for prefix in prefixes.get(run.number, ())
             ]
         elif run.number == (own.number if own else None) or not run.alive():
             said += (
                 _processes(run)
-                + _hosts(fleets.get(run.number, set()))
+                + _hosts(prefixes.get(run.number, set()))
                 + _mounts(run)
                 + _files(run, keep_lock=own is not None and run.number == own.number)
             )
     return said
 
 
-def _fleets() -> dict[str, set[str]]:
-    """What network namespaces, control groups and mounts on this machine are called by: prefixes of fleets, by the number of their run."""
+def _prefixes() -> dict[str, set[str]]:
+    """What network namespaces, control groups and mounts on this machine are called by: prefixes of
+    prefixes, by the number of their run.
+    """
     names = [path.name for path in NAMESPACES.iterdir()] if NAMESPACES.is_dir() else []
     names += [
         path.name[len("rebootless-") :]
@@ -163,13 +172,13 @@ def _hosts(prefixes: set[str]) -> list[str]:
         places = [place for place, source in _mounted() if source.startswith(prefix + "-")]
         # A host's file system is mounted at DIRECTORY/hosts/NAME/root.
         directory = str(Path(places[0]).parents[2]) if places else None
-        fleet = fleets_of_hosts.Fleet(directory, prefix)
+        hosts = namespaced_hosts.NamespacedHosts(directory, prefix)
         said += [
             f"removed {what} of {prefix}"
-            for what in fleet.leftovers()
+            for what in hosts.leftovers()
             if not what.startswith(("process", "directory"))
         ]
-        fleet.down()
+        hosts.down()
     return said
 
 

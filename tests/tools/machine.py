@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What this machine offers: real interpreters, and virtual environments made from them below build/."""
+"""What this machine offers: real interpreters, and virtual environments made from them below
+build/.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,8 @@ def _settle(name: str, section: configparser.SectionProxy) -> Core | None:
 def find_python(version: str) -> Path | None:
     """A real interpreter of that version ("3.11") that can make virtual environments, or None.
 
-    pyenv's shims stand on PATH under every version's name but start only the selected one: its folders are read instead.
+    pyenv's shims stand on PATH under every version's name but start only the selected one: its
+    folders are read instead.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     folders = [

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Runs one command with a time limit, counts what it and everything it started cost, and leaves none of it running.
+"""Runs one command with a time limit, counts what it and everything it started cost, and leaves
+none of it running.
 
     supervise.py RESULT SECONDS COMMAND...
 
-What the command's processes leave behind is handed to this one (Linux makes it their new parent), however often they
-forked away, so that it counts their time and can end them: when the command is done, when its time is up, and when
-whoever started this process is gone. RESULT is a JSON file: `status`, `user`, `system` and `wall` in seconds, `cut_off`,
-and with that `test`, the one that was running.
+What the command's processes leave behind is handed to this one (Linux makes it their new parent),
+however often they forked away, so that it counts their time and can end them: when the command is
+done, when its time is up, and when whoever started this process is gone. RESULT is a JSON file:
+`status`, `user`, `system` and `wall` in seconds, `cut_off`, and with that `test`, the one that was
+running.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class Command:
         control(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def wait(self, until: float) -> str:
-        """Until it is done, its time is up, or this process is told to end: `done`, `late` or `told`."""
+        """Until it is done, its time is up, or this process is told to end: `done`, `late` or
+        `told`.
+        """
         while self.status is None:
             left = until - time.monotonic()
             if left <= 0:

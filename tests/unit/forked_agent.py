@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The emulated agent in a fork of the tests' own process.
 
-A real process with its own standard streams, locks and exit status, without the start of an interpreter, which is most of
-what a run of the emulated agent costs. What a test is about the start itself, or kills, it runs by the host's real links.
+A real process with its own standard streams, locks and exit status, without the start of an
+interpreter, which is most of what a run of the emulated agent costs. What a test is about the start
+itself, or kills, it runs by the host's real links.
 """
 
 import importlib
@@ -28,7 +29,8 @@ for name in ("agent", "enhanced", "uname"):
 
 
 def run(root, argv, answer=b"", env=None):
-    """(exit status, standard output, standard error), the last two as bytes; a negative status is a signal, as subprocess has it.
+    """(exit status, standard output, standard error), the last two as bytes; a negative status is a
+    signal, as subprocess has it.
 
     :param root: the emulated host.
     :param argv: the command by its full path, and its arguments.

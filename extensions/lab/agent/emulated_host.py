@@ -3,10 +3,10 @@
 """Make, boot and change emulated Uptrack hosts: a directory each, from a scenario.
 
 As a program:
-    emulated_host.py create ROOT SCENARIO [PROGRAM_DIR]    make a host
-    emulated_host.py reboot ROOT [RELEASE]                 boot it, perhaps into another of its kernels
-    emulated_host.py check SCENARIO...                     look for mistakes in scenarios
-    emulated_host.py hold-lock ROOT SECONDS                hold the agent's lock for a while
+    emulated_host.py create ROOT SCENARIO [PROGRAM_DIR]  make a host
+    emulated_host.py reboot ROOT [RELEASE]               boot it, perhaps into another kernel
+    emulated_host.py check SCENARIO...                   look for mistakes in scenarios
+    emulated_host.py hold-lock ROOT SECONDS              hold the agent's lock for a while
 """
 
 import json
@@ -21,13 +21,13 @@ if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
 from uptrack_lab import agent, scenario_check, server, texts  # noqa: E402
-from uptrack_lab import config as configs
-from uptrack_lab import kernel as kernels
-from uptrack_lab import options as opts
+from uptrack_lab import config as configs  # noqa: E402
+from uptrack_lab import kernel as kernels  # noqa: E402
+from uptrack_lab import options as opts  # noqa: E402
 from uptrack_lab import scenario as scenarios  # noqa: E402
-from uptrack_lab import world as w
+from uptrack_lab import world as w  # noqa: E402
 
-ScenarioError = scenarios.ScenarioError
+ScenarioError = w.ScenarioError
 
 PACKAGE = "uptrack_lab"
 PROGRAM = "uptrack_agent.py"
@@ -50,7 +50,8 @@ SHIPPED_CONFIG = """\
 accesskey = {key}
 
 [Network]
-# A proxy to use, like [protocol://][user:password@]host[:port].  Empty: what the environment says; None: none.
+# A proxy to use, like [protocol://][user:password@]host[:port].  Empty: what the environment says;
+# None: none.
 https_proxy =
 # Look for a proxy in the desktop's settings.
 gconf_proxy_lookup = no
@@ -70,13 +71,15 @@ autoinstall = no
 """
 
 
-# ---- the program, once per fleet -------------------------------------------------------------------------------------
+# ---- the program, once per fleet -----------------------------------------------------------------
 
 _installed = {}
 
 
 def install_program(program_dir, interpreter=None):
-    """Put the program below program_dir, compiled, for this interpreter; returns its path.  Cheap when it is there."""
+    """Put the program below program_dir, compiled, for this interpreter; returns its path.  Cheap
+    when it is there.
+    """
     program_dir = os.path.abspath(program_dir)
     interpreter = os.path.realpath(interpreter or sys.executable)
     program = os.path.join(program_dir, PROGRAM)
@@ -102,7 +105,9 @@ def install_program(program_dir, interpreter=None):
 
 
 def shebang(interpreter):
-    """-S and -E: neither site packages nor the caller's environment, which also makes the start twice as quick."""
+    """-S and -E: neither site packages nor the caller's environment, which also makes the start
+    twice as quick.
+    """
     line = f"#!{interpreter} -SE\n"
     if len(line) <= LONGEST_SHEBANG and " " not in interpreter:
         return line
@@ -122,7 +127,7 @@ def _put(path, text, mode):
     return True
 
 
-# ---- a host ----------------------------------------------------------------------------------------------------------
+# ---- a host --------------------------------------------------------------------------------------
 
 
 def read_scenario(scenario):
@@ -138,18 +143,17 @@ def read_scenario(scenario):
 
 
 def create_host(root, scenario, program_dir):
-    """Make a host below `root` from a scenario (mapping or path), with the shared program in `program_dir`.
+    """Make a host below `root` from a scenario (mapping or path), with the shared program in
+    `program_dir`.
 
-    Returns the scenario with its defaults.  ScenarioError says in one line what is wrong with it; FileExistsError
-    that there is a host already.  A root of '/' gets the agent's own files only.
+    Returns the scenario with its defaults.  ScenarioError says in one line what is wrong with it;
+    FileExistsError that there is a host already.  A root of '/' gets the agent's own files only.
     """
     checked, raw = read_scenario(scenario)
     program = install_program(program_dir)
     world = w.World(root)
     if world.exists(w.SCENARIO):
-        raise FileExistsError(
-            f"{world.path(w.SCENARIO)}: there is a host already; take it away first"
-        )
+        raise FileExistsError(f"{world.path(w.SCENARIO)}: there is already a host; remove it first")
     now = time.time()
     world.write(w.SCENARIO, json.dumps(raw, indent=1) + "\n")
     world.write(w.STATE, json.dumps({"created": now}) + "\n")
@@ -319,7 +323,7 @@ def _pretend_check(world, scenario, when, created):
         os.utime(os.path.join(folder, name), (when, when))
 
 
-# ---- later in its life -----------------------------------------------------------------------------------------------
+# ---- later in its life ---------------------------------------------------------------------------
 
 
 def load_host(root):
@@ -332,7 +336,9 @@ def load_host(root):
 
 
 def change_scenario(root, **changes):
-    """Change top-level keys of a host's scenario; None takes one out.  Checked before it is written."""
+    """Change top-level keys of a host's scenario; None takes one out.  Checked before it is
+    written.
+    """
     raw = load_host(root)
     for key, value in changes.items():
         if value is None:
@@ -346,11 +352,12 @@ def change_scenario(root, **changes):
 
 
 def reboot_host(root, kernel=None, run_agent=True):
-    """Boot the host, into the same kernel or another: a mapping like the scenario's, or the release of one of its
-    `other_kernels`.  A kernel that is not among these is one the service does not know yet.
+    """Boot the host, into the same kernel or another: a mapping like the scenario's, or the release
+    of one of its `other_kernels`.  A kernel that is not among these is one the service does not
+    know yet.
 
-    Returns [(exit status, output)] of the agent's early and late stage; empty where there is no agent, or where it is
-    not started (`run_agent`).
+    Returns [(exit status, output)] of the agent's early and late stage; empty where there is no
+    agent, or where it is not started (`run_agent`).
     """
     raw = load_host(root)
     world = w.World(root)
@@ -435,7 +442,7 @@ def effective_value(root):
     return kernel["release"] if kernel else None
 
 
-# ---- by hand ---------------------------------------------------------------------------------------------------------
+# ---- by hand -------------------------------------------------------------------------------------
 
 
 def main(arguments):

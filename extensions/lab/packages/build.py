@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Build the emulated agent as rpm and deb packages, in signed repositories, under the vendor's names and paths.
+"""Build the emulated agent as rpm and deb packages, in signed repositories, under the vendor's
+names and paths.
 
-As a program:  build.py DIRECTORY      build, or do nothing when everything there is from these sources
+As a program:  build.py DIRECTORY    build, or do nothing when all that is there is of these sources
 
-What it makes below DIRECTORY: `www/` (what serve.py serves), `pki/` (a private certification authority and the server's
-certificate), `fingerprint` and `other-fingerprint` (of the repositories' key, and of a key that is not theirs).
+What it makes below DIRECTORY: `www/` (what serve.py serves), `pki/` (a private certification
+authority and the server's certificate), `fingerprint` and `other-fingerprint` (of the repositories'
+key, and of a key that is not theirs).
 """
 
 import hashlib
@@ -27,7 +29,8 @@ import scriptlets  # noqa: E402
 
 PROGRAM = "/usr/lib/uptrack-lab"
 VERSION = "1.2.80"
-# Releases of the distributions that a repository is made for, as the vendor's directories are called (reference 3.3).
+# Releases of the distributions that a repository is made for, as the vendor's directories are
+# called (reference 3.3).
 YUM_TREES = {
     "ol/7": "el",
     "ol/8": "el",
@@ -43,7 +46,9 @@ SOURCES = [HERE, AGENT, os.path.join(AGENT, "uptrack_lab")]
 
 
 def build(directory):
-    """Build everything below `directory`, unless it is there and from these sources; returns the directory."""
+    """Build everything below `directory`, unless it is there and from these sources; returns the
+    directory.
+    """
     stamp = os.path.join(directory, "stamp")
     wanted = _digest()
     if os.path.exists(stamp) and _read(stamp) == wanted:
@@ -72,7 +77,7 @@ def _digest():
     return text.hexdigest()
 
 
-# ---- what is in the packages (reference 3.1, 1.1, 2.3 to 2.5; what it leaves open: README.md) --------------------------
+# ---- what is in the packages (reference 3.1, 1.1, 2.3 to 2.5; what it leaves open: README.md) ----
 
 
 def packages(family, el10=False):
@@ -188,7 +193,7 @@ def _links(with_ksplice):
     }
 
 
-# ---- rpm --------------------------------------------------------------------------------------------------------------
+# ---- rpm -----------------------------------------------------------------------------------------
 
 
 def _yum(work, www, signer):
@@ -283,7 +288,7 @@ def _createrepo(directory, signer):
     signer.detach(os.path.join(directory, "repodata/repomd.xml"))
 
 
-# ---- deb --------------------------------------------------------------------------------------------------------------
+# ---- deb -----------------------------------------------------------------------------------------
 
 
 def _apt(work, www, signer):
@@ -378,7 +383,7 @@ def _put_files(root, package):
             os.symlink(target, root + path)
 
 
-# ---- keys -------------------------------------------------------------------------------------------------------------
+# ---- keys ----------------------------------------------------------------------------------------
 
 
 class Signer:
@@ -497,7 +502,7 @@ def _pki(directory):
     )
 
 
-# ---- small things ------------------------------------------------------------------------------------------------------
+# ---- small things --------------------------------------------------------------------------------
 
 
 def _run(command, cwd=None):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The kernels of the lab's hosts, and the updates that there are for each: what the emulated service and the packages know."""
+"""The kernels of the lab's hosts, and the updates that there are for each: what the emulated
+service and the packages know.
+"""
 
 
 def _kernel(release, version, prefix, minors, form):

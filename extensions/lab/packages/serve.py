@@ -4,8 +4,9 @@
 
 As a program:  serve.py DIRECTORY ADDRESS PORT
 
-`DIRECTORY/requests.log` gets a line for each request. A file `DIRECTORY/trouble.json` says what goes wrong from now on:
-`{"from": 3, "status": 503}` answers so from the third request on, counted from when the file was written.
+`DIRECTORY/requests.log` gets a line for each request. A file `DIRECTORY/trouble.json` says what
+goes wrong from now on: `{"from": 3, "status": 503}` answers so from the third request on, counted
+from when the file was written.
 """
 
 import functools
@@ -64,7 +65,8 @@ def main(directory, address, port):
     context.load_cert_chain(
         os.path.join(directory, "pki/server.crt"), os.path.join(directory, "pki/server.key")
     )
-    # The handshake in the thread of its request, so that one that hangs does not hold up the others.
+    # The handshake in the thread of its request, so that one that hangs does not hold up the
+    # others.
     server.socket = context.wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )

@@ -4,13 +4,14 @@
 
     python3 record_host.py OUTPUT.json [--name NAME] [--verdict VERDICT] [--run 'COMMAND'...]
 
-As root, on a host with a licence. Without --run it starts nothing but `uptrack-upgrade --version`: it takes the state files as they lie there. Each --run
-is one of the client's own commands ('uptrack-upgrade -n', 'uptrack-show', ...), run in the order given, with its output
-and exit status. Only -n and uptrack-show leave the kernel as it is: nothing is run that is not named.
+As root, on a host with a licence. Without --run it starts nothing but `uptrack-upgrade --version`:
+it takes the state files as they lie there. Each --run is one of the client's own commands
+('uptrack-upgrade -n', 'uptrack-show', ...), run in the order given, with its output and exit
+status. Only -n and uptrack-show leave the kernel as it is: nothing is run that is not named.
 
-What could tell who you are is replaced before anything is written: access keys and everything else of 32 and more
-hexadecimal digits, host names, UUIDs, addresses, passwords of proxies, serial numbers of the hardware. Read the file
-all the same before you send it.
+What could tell who you are is replaced before anything is written: access keys and everything else
+of 32 and more hexadecimal digits, host names, UUIDs, addresses, passwords of proxies, serial
+numbers of the hardware. Read the file all the same before you send it.
 """
 
 import argparse
@@ -44,7 +45,8 @@ def main(arguments):
     root = os.environ.get("UPTRACK_LAB_ROOT", "")
     if os.geteuid() != 0 and not root:
         sys.exit(
-            "Recording needs root: the kernel shows the state of its updates to nobody else. Nothing was run or written."
+            "Recording needs root: the kernel shows the state of its updates to nobody else. "
+            "Nothing was run or written."
         )
     kernel = {
         name: said([root + "/usr/bin/uname" if root else "uname", "-" + name[0]])
@@ -78,7 +80,10 @@ def main(arguments):
         json.dump(recording, file, indent=1)
         file.write("\n")
     print(
-        "Recorded to {}: {} commands, {} updates in the kernel, files: {}. Read it before you send it.".format(
+        (
+            "Recorded to {}: {} commands, {} updates in the kernel, "
+            "files: {}. Read it before you send it."
+        ).format(
             options.output,
             len(commands),
             len(recording["in_kernel_afterwards"]),
@@ -101,7 +106,8 @@ def parse(arguments):
     parser.add_argument(
         "--verdict",
         default="unknown",
-        help="what you know of this host: current, behind:2 (two updates pending), blocked:1, disabled, unsupported, unknown",
+        help="what you know of this host: current, behind:2 (two updates pending), blocked:1, "
+        "disabled, unsupported, unknown",
     )
     parser.add_argument(
         "--run",
@@ -114,9 +120,10 @@ def parse(arguments):
     for line in options.run:
         if not line.split() or line.split()[0] not in COMMANDS:
             parser.error(
-                "--run {!r} is not one of the client's commands ({}). Nothing was run or written.".format(
-                    line, ", ".join(COMMANDS)
-                )
+                (
+                    "--run {!r} is not one of the client's commands ({}). "
+                    "Nothing was run or written."
+                ).format(line, ", ".join(COMMANDS))
             )
     if os.path.exists(options.output):
         parser.error(f"{options.output} is there already. Nothing was run or written.")
@@ -141,7 +148,9 @@ def said(words):
 
 
 def version(command):
-    """What the client says its version is: the one thing that is run without being named, as it asks nobody and writes nothing."""
+    """What the client says its version is: the one thing that is run without being named, as it
+    asks nobody and writes nothing.
+    """
     done = subprocess.Popen(
         [command, "--version"],
         stdin=subprocess.DEVNULL,
@@ -197,7 +206,8 @@ class Mask:
             place = place.partition("/")[0].partition(":")[0]
             if "." in place:
                 names.add(place)
-        # Short names and domains too: db1.internal.example.com gives db1, internal.example.com, example.com.
+        # Short names and domains too: db1.internal.example.com gives db1, internal.example.com,
+        # example.com.
         for name in list(names):
             parts = name.split(".")
             names |= {parts[0]} | {".".join(parts[at:]) for at in range(1, len(parts) - 1)}
@@ -206,8 +216,8 @@ class Mask:
             for word in sorted(secrets, key=len, reverse=True)
             if len(word) > 3 and word != "INSERT_ACCESS_KEY"
         ]
-        # As a word of its own only: a host called "kernel" must not take the kernel's name away. What is shorter, and what
-        # names fields have, is masked by the fields below.
+        # As a word of its own only: a host called "kernel" must not take the kernel's name away.
+        # What is shorter, and what names fields have, is masked by the fields below.
         self.words += [
             (wrapped(name, alone=True), "vm")
             for name in sorted(names, key=len, reverse=True)

@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Changes what is in the kernel, and says what came of it.
 
-Read, decide, act, read again: C(changed) and the lists of IDs come from the kernel's state before and after (reference,
-traps 1 and 2), also when the agent failed half way. The agent's words only explain. C(decide) and C(outcome) are pure.
+Read, decide, act, read again: C(changed) and the lists of IDs come from the kernel's state before
+and after (reference, traps 1 and 2), also when the agent failed half way. The agent's words only
+explain. C(decide) and C(outcome) are pure.
 """
 
 import os
@@ -33,7 +34,8 @@ ARGUMENTS = {
     "lease": {"type": "str", "no_log": False},
 }
 
-# A step: the command and its arguments, the IDs that it is to put in or take out, the effective build it is to reach.
+# A step: the command and its arguments, the IDs that it is to put in or take out, the effective
+# build it is to reach.
 Work = namedtuple("Work", "command arguments wanted effective")
 Work.__new__.__defaults__ = ((), None)
 
@@ -44,7 +46,7 @@ class Refused(Exception):
     def __init__(self, msg, error_class="host"):
         super().__init__(msg)
         self.error_class = error_class
-        # The module's result as far as the host was looked at.
+        # The module's result, as far as the host was inspected.
         self.result = {"changed": False}
 
 
@@ -80,7 +82,10 @@ class Agent:
         return facts.facts(out)
 
     def run(self, command, *arguments):
-        """Run one of the agent's commands: its exit status, and its words without secrets. One that takes too long is ended, and its words say so."""
+        """Run one of the agent's commands: its exit status, and its words without secrets.
+
+        One that takes too long is ended, and its words say so.
+        """
         for directory in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
             path = f"{self.root}{directory}/{command}"
             if os.access(path, os.X_OK):
@@ -95,7 +100,9 @@ class Agent:
         raise Refused(f"There is no {command} on this host: install the agent first.")
 
     def waiting(self, update, seen):
-        """An update that waits, with the time since when the host has it on disk: the agent tells no date of publication."""
+        """An update that waits, with the time since when the host has it on disk: the agent reports
+        no date of publication.
+        """
         kernel = seen["kernel"]
         path = "{}/var/cache/uptrack/Linux/{}/{}/{}/updates/ksplice-{}".format(
             self.root, kernel["machine"], kernel["booted"], kernel["version"], update["id"]
@@ -112,21 +119,22 @@ class Agent:
 
 
 def check_arguments(params):
-    """Refuse what makes no sense, before anything is looked at."""
+    """Validate the arguments, before the host is inspected."""
     named = bool(params["updates"]) or bool(params["cves"])
     if params["effective"] and (named or params["all"] or params["state"] != "latest"):
         raise Refused(
-            "effective stands alone, with state=latest: it says up to where. Nothing was changed."
+            "effective requires state=latest, and excludes updates, cves and all. "
+            "Nothing was changed."
         )
     if params["allow_downgrade"] and not params["effective"]:
-        raise Refused("allow_downgrade=true goes with effective. Nothing was changed.")
+        raise Refused("allow_downgrade=true requires effective. Nothing was changed.")
     if params["exact"] and params["state"] != "present":
-        raise Refused("exact=true goes with state=present. Nothing was changed.")
+        raise Refused("exact=true requires state=present. Nothing was changed.")
     for ident in params["updates"] or ():
         if not re.match(r"^[a-z0-9]+$", ident):
             raise Refused(
-                f"updates: {ident!r} is not the ID of an update (lower-case letters and digits, such as abcd1234). "
-                "Nothing was changed."
+                f"updates: {ident!r} is not the ID of an update (lower-case letters and digits, "
+                "such as abcd1234). Nothing was changed."
             )
     for cve in params["cves"] or ():
         if not re.match(r"^CVE-\d{4}-\d{4,}$", cve):
@@ -135,17 +143,20 @@ def check_arguments(params):
             )
     if params["state"] == "latest" and (named or params["all"]):
         raise Refused(
-            "state=latest takes everything there is: for some updates only, use state=present. Nothing was changed."
+            "state=latest installs everything available: to install only some "
+            "updates, use state=present. Nothing was changed."
         )
     if params["state"] == "present" and params["all"]:
         raise Refused(
-            "all=true goes with state=absent: to install everything, use state=latest. Nothing was changed."
+            "all=true requires state=absent: to install everything, use state=latest. "
+            "Nothing was changed."
         )
     if params["state"] == "present" and not named:
         raise Refused("state=present needs updates or cves. Nothing was changed.")
     if params["state"] == "absent" and named == params["all"]:
         raise Refused(
-            "state=absent needs updates or cves, or all=true to take everything out. Nothing was changed."
+            "state=absent needs updates or cves, or all=true to remove everything. "
+            "Nothing was changed."
         )
     for name in ("lock_timeout", "retries", "retry_delay", "pause"):
         if params[name] < 0:
@@ -155,7 +166,9 @@ def check_arguments(params):
 
 
 def check_host(before):
-    """Refuse a host on which no command of the agent can succeed, in words better than the agent's own."""
+    """Refuse a host on which no command of the agent can succeed, in words better than the agent's
+    own.
+    """
     verdict, reason = before["verdict"], before["reason"]
     if verdict in ("absent", "disabled") or (
         verdict == "unknown" and before["updates"]["installed"] is None
@@ -173,9 +186,10 @@ def ids(seen):
 
 
 def decide(params, seen, builds=()):
-    """The work there is, as a list of steps, empty when the kernel is as wished already.
+    """The work there is, as a list of steps, empty when the kernel is already in the requested
+    state.
 
-    :param seen: the host's facts, as of now.
+    :param seen: the host's current facts.
     :param builds: with C(effective), what the offline client lists, lowest first.
     :raises Refused: when a wish cannot be met.
     """
@@ -197,9 +211,7 @@ def decide(params, seen, builds=()):
             if cve in update["cves"]
         ]
         if state == "present" and not fixes:
-            raise Refused(
-                f"No update for {cve} is in the kernel or waiting for it. Nothing was changed."
-            )
+            raise Refused(f"No update for {cve} is installed or pending. Nothing was changed.")
         wanted.extend(ident for ident in fixes if ident not in wanted)
     if state == "present":
         missing = [ident for ident in wanted if ident not in have]
@@ -212,17 +224,18 @@ def _decide_effective(params, seen, builds, pause):
     wish, now = params["effective"], seen["kernel"]["effective_build"]
     if not builds:
         raise Refused(
-            "The agent lists no effective versions: only the offline client, with its package of updates for this kernel, "
-            "can stop at one. Nothing was changed."
+            "The agent lists no effective versions: only the offline client, with its package of "
+            "updates for this kernel, can stop at one. Nothing was changed."
         )
     if wish not in builds:
         raise Refused(
-            f"effective: there is no {wish!r} for this kernel; there are: {'; '.join(builds)}. Nothing was changed."
+            f"effective: {wish!r} is not available for this kernel; available are: "
+            f"{'; '.join(builds)}. Nothing was changed."
         )
     if now == wish:
         return []
     upgrade = Work("uptrack-upgrade", pause + [f"--effective={wish}"], effective=wish)
-    # What is not in the list is the booted kernel, which lies below all of it, or cannot be told.
+    # What is not in the list is the booted kernel, which lies below all of it, or is unknown.
     if (
         not ids(seen)
         or (now in builds and builds.index(now) < builds.index(wish))
@@ -231,16 +244,18 @@ def _decide_effective(params, seen, builds, pause):
         return [upgrade]
     if not params["allow_downgrade"]:
         raise Refused(
-            f"The kernel is effectively {now or 'at a version that nobody can tell'}, and the agent only goes upwards. Getting to {wish} "
-            "means to take every update out first, with a time in which none of the fixes is there: allow_downgrade=true says yes "
-            "to that. Nothing was changed."
+            f"The effective kernel is {now or 'unknown'}, and the agent can only go "
+            f"up. To get to {wish}, every update has to be removed first, and until it "
+            "is reached the kernel has none of the fixes: allow_downgrade=true "
+            "permits that. Nothing was changed."
         )
     return [Work("uptrack-remove", pause + ["--all"], ids(seen)), upgrade]
 
 
 def delay(attempt, first, host):
-    """Seconds to wait after the attempt of that number (from 1): doubling, spread over the hosts by their names so that a
-    fleet does not come back as one."""
+    """Seconds to wait after the attempt of that number (from 1): doubling, spread over the hosts by
+    their names so that a fleet does not come back as one.
+    """
     spread = (zlib.crc32(host.encode("utf-8")) % 1000) / 1000.0
     return first * 2 ** (attempt - 1) * (0.5 + spread)
 
@@ -249,7 +264,7 @@ def apply(agent, params, check_mode, host, sleep, clock):
     """Bring the kernel to the wished state.
 
     :param host: the host's name, for spreading its retries.
-    :returns: the module's result; its key C(failed) tells whether the task failed.
+    :returns: the module's result; its key C(failed) says whether the task failed.
     """
     check_arguments(params)
     agent.timeout = params["timeout"]
@@ -304,7 +319,8 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
     for work in steps:
         answer = "-n" if check_mode else "-y"
         if work.command == "uptrack-install" or check_mode:
-            # The agent skips an ID it does not know and calls that a success (trap 7): what it would do is looked at first.
+            # The agent skips an ID it does not know and calls that a success (trap 7): what it
+            # would do is checked first.
             rc, words, more = _persist(agent, params, host, sleep, clock, work, "-n")
             attempts += more
             if rc not in (0, 12) and "--all" in work.arguments:
@@ -321,7 +337,10 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
                 result = outcome(before, predicted(before, words), None, 0, words, attempts, params)
                 if len(steps) > 1:
                     result["warnings"] = [
-                        "What would go in again after the removal cannot be told before it: only the removal is shown."
+                        (
+                            "What would be installed again after the removal cannot be predicted: "
+                            "only the removal is shown."
+                        )
                     ]
                 return result
         rc, words, more = _persist(agent, params, host, sleep, clock, work, answer)
@@ -358,8 +377,9 @@ def _check_preview(params, before, work, words):
     unknown = output.unknown_updates(words)
     if unknown:
         raise Refused(
-            f"The service does not know {', '.join(unknown)} for the kernel {before['kernel']['booted']} "
-            "(an ID belongs to one kernel build). Nothing was changed."
+            f"The service does not know {', '.join(unknown)} for the kernel "
+            f"{before['kernel']['booted']} (an ID belongs to one "
+            "kernel build). Nothing was changed."
         )
     if params["exact"] and work.command == "uptrack-install":
         more = [
@@ -369,8 +389,9 @@ def _check_preview(params, before, work, words):
         ]
         if more:
             raise Refused(
-                f"With exact=true only the updates named may go in, but the agent would also install {', '.join(more)}, "
-                "which they need. Nothing was changed."
+                "With exact=true only the updates named may be installed, but the agent "
+                f"would also install {', '.join(more)}, which they "
+                "require. Nothing was changed."
             )
 
 
@@ -380,7 +401,9 @@ def _all_known(cves, seen):
 
 
 def _persist(agent, params, host, sleep, clock, work, answer):
-    """Run the work until it ends in something that another attempt would not change, within the bounds of the task."""
+    """Run the work until it ends in something that another attempt would not change, within the
+    bounds of the task.
+    """
     patience = clock() + params["lock_timeout"]
     # Everything can be taken out without the service: there is no sense in waiting for it.
     retries = 0 if "--all" in work.arguments else params["retries"]
@@ -397,7 +420,8 @@ def _persist(agent, params, host, sleep, clock, work, answer):
                 return rc, words, attempts
         else:
             tries += 1
-            # A removal may end with a status that speaks of the service when the kernel is as wished.
+            # A removal may end with a status that speaks of the service when the kernel is as
+            # wished.
             if tries > retries or (
                 answer == "-y"
                 and work.command == "uptrack-remove"
@@ -437,7 +461,7 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
     installed = [ident for ident in has if ident not in had]
     removed = [ident for ident in had if ident not in has]
     available = after["updates"]["available"]
-    # Where nobody says any more what waits, what was just taken out does.
+    # Where what is pending is no longer known, what was just removed is.
     remaining = removed if available is None else [update["id"] for update in available]
     problem = output.problem(rc, words)
     result = {
@@ -468,7 +492,8 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
             result["took_along"] = [ident for ident in removed if ident not in work.wanted]
         if problem and not wrong and (work.wanted or work.effective):
             warnings.append(
-                f"The agent ended with status {rc} ({problem.what}), but the kernel is as wished."
+                f"The agent exited with status {rc} ({problem.what}), but the kernel is in "
+                "the requested state."
             )
             problem = None
         elif wrong and not problem:
@@ -500,7 +525,9 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
 
 
 def _open(before, after, removed):
-    """The CVEs that wait for a fix. Where nobody says what waits since something was taken out, that at least; None if it is not known either."""
+    """The CVEs that wait for a fix. Where what is pending is unknown since something was removed,
+    that at least; None if it is not known either.
+    """
     waiting = after["cves"]["open"]
     if not removed or (waiting is not None and after["verdict"] != "unknown"):
         return waiting
@@ -518,10 +545,10 @@ def _missed(work, after):
     """What the wished state lacks, as a clause, or None."""
     has = ids(after)
     if work.effective and after["kernel"]["effective_build"] != work.effective:
-        return f"the kernel is effectively {after['kernel']['effective_build']}"
+        return f"the effective kernel is {after['kernel']['effective_build']}"
     if work.command == "uptrack-install":
         lacking = [ident for ident in work.wanted if ident not in has]
-        return f"{', '.join(lacking)} did not go into the kernel" if lacking else None
+        return f"{', '.join(lacking)} could not be found in the kernel" if lacking else None
     if work.command == "uptrack-remove":
         left = [ident for ident in work.wanted if ident in has]
         return f"{', '.join(left)} is still in the kernel" if left else None
@@ -531,16 +558,16 @@ def _missed(work, after):
 def _message(problem, result):
     done = []
     if result["installed"]:
-        done.append(f"{len(result['installed'])} went in ({_some(result['installed'])})")
+        done.append(f"{len(result['installed'])} installed ({_some(result['installed'])})")
     if result["removed"]:
-        done.append(f"{len(result['removed'])} came out ({_some(result['removed'])})")
-    state = "; ".join(done) if done else "The kernel was left as it was"
+        done.append(f"{len(result['removed'])} removed ({_some(result['removed'])})")
+    state = "; ".join(done) if done else "The kernel was not changed"
     stand = ""
     for failure in result["failures"][:1]:
         who = [
             f"{process['name']} (pid {process['pid']})" for process in failure["processes"]
         ] + failure["modules"]
-        stand = f" In the way: {_some(who)}." if who else ""
+        stand = f" Blocked by: {_some(who)}." if who else ""
     return f"{problem.what[:1].upper()}{problem.what[1:]}.{stand} {state}. {problem.advice}"
 
 

@@ -7,25 +7,27 @@ One table serves the modules' C(error_class), their messages and the documentati
 
 from collections import namedtuple
 
-# error_class: transient (the same command may succeed later), host (something on this host stands in the way), licence
-# (key or subscription), unsupported (kernel or environment), agent (the agent itself is at fault), unknown.
+# error_class: transient (the same command may succeed later), host (something on this host stands
+# in the way), licence (key or subscription), unsupported (kernel or environment), agent (the agent
+# itself is at fault), unknown.
 Meaning = namedtuple("Meaning", "error_class what advice")
 
 MEANINGS = {
     1: Meaning(
         "unknown",
-        "the agent gave up without naming a reason of its own",
+        "the agent failed without giving a reason",
         "Read /var/log/uptrack.log on the host.",
     ),
     2: Meaning(
         "agent",
-        "the agent does not know an option it was called with",
+        "the agent rejected an option that it was called with",
         "Compare the agent's version with what this collection supports, and report it.",
     ),
     10: Meaning(
         "transient",
         "the update service could not be reached",
-        "Check that the host reaches updates.ksplice.com:443, its https_proxy, and its TLS trust; then run again.",
+        "Check that the host reaches updates.ksplice.com:443, its https_proxy, and its TLS trust; "
+        "then run again.",
     ),
     11: Meaning(
         "agent", "the agent met an internal error", "Read /var/log/uptrack.log on the host."
@@ -33,18 +35,19 @@ MEANINGS = {
     12: Meaning(
         "agent",
         "the agent asked for a confirmation it did not get",
-        "Report this: the module always says yes or no.",
+        "Report this: the module always answers.",
     ),
     13: Meaning(
         "unsupported",
-        "the update service has nothing for the running kernel yet",
-        "Normal for a kernel that was released just now: run again in some days. "
-        "If it stays so, compare the kernel with Oracle's list of maintained kernels.",
+        "the update service has no updates for the running kernel yet",
+        "This is normal for a newly released kernel: run again in a few days. If "
+        "it stays so, compare the kernel with Oracle's list of maintained kernels.",
     ),
     14: Meaning(
         "licence",
         "the update service refused the access key",
-        "Check accesskey in uptrack.conf, and that the account lets this machine in (it may be pending or denied).",
+        "Check accesskey in uptrack.conf, and that the account admits this "
+        "machine (it may be pending or denied).",
     ),
     15: Meaning(
         "agent", "the agent is too old to install these updates", "Update the agent's package."
@@ -55,9 +58,9 @@ MEANINGS = {
     17: Meaning(
         "licence",
         "the subscription has expired",
-        "Renew it. What is installed stays in the kernel meanwhile.",
+        "Renew it. Installed updates stay in the kernel meanwhile.",
     ),
-    18: Meaning("transient", "the update service had an error of its own", "Run again later."),
+    18: Meaning("transient", "the update service reported an internal error", "Run again later."),
     19: Meaning(
         "licence",
         "this machine is not activated for the service",
@@ -71,18 +74,19 @@ MEANINGS = {
     21: Meaning(
         "unsupported",
         "there is no /sys/module: a container or a chroot has no kernel of its own",
-        "Patch the machine the container runs on, and take this host out of the rollout.",
+        "Patch the machine that the container runs on, and exclude this host from the rollout.",
     ),
     255: Meaning(
         "agent",
         "the agent crashed",
-        "Read /var/log/uptrack.log on the host; a single percent sign in uptrack.conf does this too.",
+        "Read /var/log/uptrack.log on the host; a single percent "
+        "sign in uptrack.conf does this too.",
     ),
 }
 
 _OTHER = Meaning(
     "unknown",
-    "the agent ended with a status that is not in its documentation",
+    "the agent exited with an undocumented status",
     "The service may have sent it: read /var/log/uptrack.log on the host.",
 )
 

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""From the probe's answer to C(ansible_facts.uptrack): one pure function, on the controller and on the host.
+"""From the probe's answer to C(ansible_facts.uptrack): one pure function, on the controller and on
+the host.
 
-The kernel's own word (sysfs) is the truth; the agent's state files add names, what is available and when that was asked.
-Where they contradict each other the kernel wins, and what cannot be known is None, never guessed.
+The kernel's own word (sysfs) is the truth; the agent's state files add names, what is available and
+when that was asked. Where they contradict each other the kernel wins, and what cannot be known is
+None, never guessed.
 
-The plan on disk says what waits only if it was made for what is in the kernel now (C(_Plan)). The agent's other files are
-written by runs that make no plan, so no file's time says that another belongs to it.
+The plan on disk says what waits only if it was made for what is in the kernel now (C(_Plan)). The
+agent's other files are written by runs that make no plan, so no file's time says that another
+belongs to it.
 """
 
 import json
@@ -34,7 +37,8 @@ VERDICTS = (
 DAY = 86400
 # Seconds that a check may lie in the future before the host's clock is not believed.
 CLOCK_SKEW = 300
-# The probe's tags for the agent's files, in the order in which C(_Seen) takes them, and their names.
+# The probe's tags for the agent's files, in the order in which C(_Seen) takes them, and their
+# names.
 FILES = (
     ("status", "status"),
     ("results", "results"),
@@ -60,7 +64,9 @@ ARGUMENTS = {
 
 
 def refresh(arguments):
-    """What the arguments ask of the probe: when to refresh, the age in seconds from which on, and how long the agent may take."""
+    """What the arguments ask of the probe: when to refresh, the age in seconds from which on, and
+    how long the agent may take.
+    """
     timeout = max(1, arguments["timeout"])
     if arguments["refresh"]:
         return "always", 0, timeout
@@ -79,8 +85,8 @@ def facts(text, max_age=DAY):
     if answer is None:
         return nothing(
             "unknown",
-            "The probe's answer is not whole: the host needs sh, uname, id, date and awk. "
-            "Run the task with -vvv to see what the host said.",
+            "The probe's answer is incomplete: the host needs sh, uname, id, date and "
+            "awk. Run the task with -vvv to see what the host said.",
         )
     seen = _Seen(answer)
     verdict, reason = _verdict(seen, max_age)
@@ -158,7 +164,10 @@ def nothing(verdict, reason):
 
 
 def _lease(answer):
-    """Who has this host or a partner of it in hand, by the host's own ledger. The first lease in it, one on the host itself before others."""
+    """Who has claimed this host or a peer of it, according to the host's own ledger.
+
+    The first lease in it, one on the host itself before others.
+    """
     if "lease" not in answer:
         return None
     try:
@@ -168,7 +177,7 @@ def _lease(answer):
         if not leases:
             return None
         first = leases[0]
-        # The clock that nobody sets, where the probe could read it.
+        # The clock that cannot be set, where the probe could read it.
         uptime, boot = (answer.get(tag, [None])[-1] for tag in ("uptime", "boot_id"))
         now = {
             "wall": int(answer["now"][-1]),
@@ -216,7 +225,7 @@ def _lease(answer):
             "run": None,
             "host": None,
             "own": None,
-            "reason": "The ledger of leases cannot be read.",
+            "reason": "The lease ledger cannot be read.",
             "phase": None,
             "since": None,
             "age": None,
@@ -293,7 +302,8 @@ class _Seen:
         self.problem = None
         self.last_run = self._last_run()
         self.names, known = self._names(packages)
-        # The agent lists updates in the catalogue's order, and so do we; what it does not know comes last.
+        # The agent lists updates in the catalogue's order, and so do we; what it does not know
+        # comes last.
         self.applied = [ident for ident in known if ident in self.kernel_ids] + sorted(
             self.kernel_ids.difference(known)
         )
@@ -315,25 +325,29 @@ class _Seen:
         return "\n".join(self.answer.get("words", ()))
 
     def file(self, tag, name):
-        """One of the agent's files; None for one that is not there or of no use, and why in C(unread)."""
+        """One of the agent's files; None for one that is not there or of no use, and why in
+        C(unread).
+        """
         odd = dict(line.partition(" ")[::2] for line in self.answer.get("odd", ())).get(tag)
         if odd:
             self.unread.append(
                 f"The agent's file {name} is "
-                + ("empty." if odd == "empty" else "no file that can be read.")
+                + ("empty." if odd == "empty" else "not a readable file.")
             )
             return None
         if tag not in self.answer:
             return None
         lines = self.answer[tag]
-        # The list of updates comes as a part of itself, every other file with the end that the agent writes (reference 2.4).
+        # The list of updates comes as a part of itself, every other file with the end that the
+        # agent writes (reference 2.4).
         if tag != "packages" and "..." not in [line.strip() for line in lines[-2:]]:
-            self.unread.append(f"The agent's file {name} is cut off.")
+            self.unread.append(f"The agent's file {name} is truncated.")
             return None
         document, unread = state_yaml.load("\n".join(lines))
         for one in unread[:3]:
             self.unread.append(
-                f"In the agent's file {name}, {one.path or 'the whole'} cannot be read: it {one.what}."
+                f"In the agent's file {name}, {one.path or 'the document'} cannot be read: "
+                f"it {one.what}."
             )
         if unread:
             self.partial.add(tag)
@@ -343,7 +357,7 @@ class _Seen:
             and isinstance(kernel, dict)
             and (kernel.get("Release") != self.release or kernel.get("Version") != self.version)
         ):
-            self.unread.append(f"The agent's file {name} is of another kernel.")
+            self.unread.append(f"The agent's file {name} belongs to another kernel.")
             return None
         if not isinstance(document, dict):
             if not unread:
@@ -358,7 +372,7 @@ class _Seen:
             for wrong in self.conf_faults() + conf.doubts(self.conf_text or "")
         ]
         if "conf unreadable" in self.answer.get("odd", ()):
-            found.append("/etc/uptrack/uptrack.conf is no file that can be read.")
+            found.append("/etc/uptrack/uptrack.conf is not a readable file.")
         result = _get(self.results, "Result")
         alert = _get(result, "Alert")
         if isinstance(alert, str) and alert.strip():
@@ -366,7 +380,8 @@ class _Seen:
         withdrawn = self.not_written()
         if self.asked and withdrawn:
             found.append(
-                f"{', '.join(withdrawn)} is in the kernel, but no longer in the agent's list of updates (withdrawn)."
+                f"{', '.join(withdrawn)} is in the kernel, but no longer in the agent's list of "
+                "updates (withdrawn)."
             )
         return found + self.unread
 
@@ -425,12 +440,14 @@ class _Seen:
         return names, known
 
     def _fits(self):
-        """Whether the plan on disk was made for what is in the kernel now: C(PROVEN), C(LIKELY) or None.
+        """Whether the plan on disk was made for what is in the kernel now: C(PROVEN), C(LIKELY) or
+        None.
 
-        With every plan to upgrade, the agent writes one to bring back (init) and one to take out (remove) what is in the
-        kernel at that moment: those name what the plan was made for. But a removal without the service writes all three
-        empty, so that an empty one proves nothing by itself; and where there are none the run must be found that made the
-        plan. C(LIKELY) is good for what waits, never for saying that nothing does.
+        With every plan to upgrade, the agent writes one to bring back (init) and one to take out
+        (remove) what is in the kernel at that moment: those name what the plan was made for. But a
+        removal without the service writes all three empty, so that an empty one proves nothing by
+        itself; and where there are none the run must be found that made the plan. C(LIKELY) is good
+        for what waits, never for saying that nothing does.
         """
         items = _plan_items(self.plan)
         if items is None or self.planned_at is None or "upgrade_plan" in self.partial:
@@ -456,7 +473,9 @@ class _Seen:
         )
 
     def _went_on(self):
-        """Whether the last run went on from the plan until something would not go in or come out, and nothing changed since."""
+        """Whether the last run went on from the plan until something would not go in or come out,
+        and nothing changed since.
+        """
         ended = _moment(_get(self.results, "Time"))
         return (
             bool(self.stuck())
@@ -483,7 +502,8 @@ class _Seen:
             "off",
             "False",
         ):
-            # A boot brought back what was in the kernel when the last plan was made, all of it and nothing else.
+            # A boot brought back what was in the kernel when the last plan was made, all of it and
+            # nothing else.
             back = {
                 ident
                 for ident in map(lambda item: _id_and_name(item)[0], _list(result.get("Succeeded")))
@@ -504,14 +524,17 @@ class _Seen:
             return False
         if _get(self.status, "RunUUID") == run:
             return run is not None or _get(self.status, "Time") == _get(self.results, "Time")
-        # uptrack-show wrote the status since. It names an effective kernel only if what is in the kernel is what the run left.
+        # uptrack-show wrote the status since. It names an effective kernel only if what is in the
+        # kernel is what the run left.
         effective = _short(_get(self.status, "ClientEffectiveKernel"))
         return effective is not None and effective == _short(
             _get(self.results, "ClientEffectiveKernel")
         )
 
     def _available(self):
-        """What is to be put into the kernel and what is to be taken out, or (None, None) where nobody told."""
+        """What is to be put into the kernel and what is to be removed, or (None, None) where that
+        is unknown.
+        """
         items = _plan_items(self.plan)
         if self.asked:
             steps = output.plan(self.words)
@@ -521,12 +544,14 @@ class _Seen:
             elif self.planned_at is None or self.planned_at < (
                 _integer((self.answer.get("now") or ["0"])[0]) or 0
             ):
-                # It said nothing that can be read, and left no plan of this run either: one from before says nothing of now.
+                # It said nothing that can be read, and left no plan of this run either: one from
+                # before says nothing of now.
                 items = None
         if items is None:
             return None, None
         added, taken = output.ends_in(items)
-        # What the last run could not put in still waits, whatever the plan says that it left behind.
+        # What the last run could not put in still waits, whatever the plan says that it left
+        # behind.
         added += [
             failed["id"]
             for failed in self.stuck()
@@ -538,7 +563,9 @@ class _Seen:
         )
 
     def stuck(self):
-        """The failures of the last run that still stand: updates that are not where it was to bring them."""
+        """The failures of the last run that still stand: updates that are not where it was to bring
+        them.
+        """
         return [
             failed
             for failed in (self.last_run["failed"] if self.last_run else ())
@@ -593,7 +620,9 @@ class _Seen:
         }
 
     def _effective(self):
-        """The effective kernel: release, build (as --list-effective says it), package version; None where nobody can tell."""
+        """The effective kernel: release, build (as --list-effective says it), package version; None
+        where unknown.
+        """
         if not (self.stages_unreadable or self.has_sysfs):
             return None, None, None
         document = self.effective_file
@@ -647,19 +676,25 @@ def _verdict(seen, max_age):
     if not seen.root:
         return (
             "unknown",
-            "Without root neither the kernel's updates nor the agent's state can be read: use become.",
+            (
+                "Without root neither the kernel's updates nor the agent's "
+                "state can be read: use become."
+            ),
         )
     if seen.disabled:
         return (
             "disabled",
-            "The file /etc/uptrack/disable exists: the agent neither installs nor removes anything.",
+            (
+                "The file /etc/uptrack/disable exists: the agent neither "
+                "installs nor removes anything."
+            ),
         )
     if "ended" in seen.answer:
         seconds = _integer(seen.one("ended"))
         hung = output.problem(1, f"{output.ENDED} {seconds} s.")
         return (
             "unknown",
-            f"The agent was asked and was not done after {seconds} s: it was ended. {hung.advice}",
+            f"The agent did not finish within {seconds} s and was terminated. {hung.advice}",
         )
     refused = _integer(seen.one("refreshed", "0"))
     if refused:
@@ -672,15 +707,16 @@ def _verdict(seen, max_age):
     if "unasked" in seen.answer:
         return (
             "unknown",
-            "The service was to be asked, but the host has no uptrack-upgrade to ask it with.",
+            "The service could not be asked: the host has no uptrack-upgrade.",
         )
     faults = seen.conf_faults()
     broken = faults and (
-        f"The agent cannot read /etc/uptrack/uptrack.conf: line {faults[0].line} {faults[0].what}. "
-        "Every command of the agent fails until that is mended."
+        f"The agent cannot read /etc/uptrack/uptrack.conf: line {faults[0].line} "
+        f"{faults[0].what}. Every command of the agent fails until that is fixed."
     )
     if broken and "conf_newer" in seen.answer:
-        # It has not run since. What an agent that runs makes of its configuration is its own affair.
+        # It has not run since. What an agent that runs makes of its configuration is its own
+        # affair.
         return "unknown", broken
     last, last_at = seen.last_run, _moment(_get(seen.results, "Time"))
     if (
@@ -691,7 +727,8 @@ def _verdict(seen, max_age):
     ):
         if last["rc"] == 13:
             return "unsupported", _sentence(seen.problem.what, seen.problem.advice)
-        # After a failure of its own the agent may still have been told what waits. What does not wait is not told so.
+        # After a failure of its own the agent may still have been told what waits. What does not
+        # wait is not told so.
         if not (
             last["rc"] == 1
             and seen.fits == PROVEN
@@ -712,54 +749,75 @@ def _verdict(seen, max_age):
     if seen.available is None and seen.asked:
         return (
             "unknown",
-            f"The service was asked, but the agent's answer cannot be read as a plan: {' '.join(seen.words.split())[:200] or 'it was empty'}.",
+            (
+                "The service was asked, but the agent's answer cannot be read as a plan: "
+                f"{' '.join(seen.words.split())[:200] or 'it was empty'}."
+            ),
         )
     if seen.available is None:
-        never = "The service has never been asked for the running kernel, as far as can be read: run with refresh."
+        never = (
+            "According to the agent's files the service has never been asked about "
+            "the running kernel: run with refresh."
+        )
         return "unknown", broken or " ".join(seen.unread[:1] + [never])
     waiting = [update["id"] for update in seen.available] + seen.superseded
     if seen.checked is None:
-        return "unknown", "When the service was last asked cannot be told: run with refresh."
+        return "unknown", "It is unknown when the service was last asked: run with refresh."
     age = seen.now - seen.checked
     if age < -CLOCK_SKEW:
         return (
             "unknown",
-            "The agent's last check lies in the future: set the host's clock, then run with refresh.",
+            (
+                "The agent's last check lies in the future: set the host's "
+                "clock, then run with refresh."
+            ),
         )
     if seen.fits is None or (seen.fits == LIKELY and not waiting):
         extra = seen.not_written()
         if extra and seen.written:
             return "unknown", (
-                f"{', '.join(extra)} is in the kernel, but not in what the agent wrote down: withdrawn from its list, or somebody "
-                "else's change. Run with refresh."
+                f"{', '.join(extra)} is in the kernel, but not in the agent's files: "
+                "withdrawn from its list, or changed by somebody else. Run with refresh."
             )
         return "unknown", (
-            "What the agent wrote down does not fit what is in the kernel (a reboot, or somebody else's change), or nothing "
-            "proves that it does: run with refresh."
+            "The agent's files do not match what is in the kernel (after a reboot, or "
+            "a change by somebody else), or nothing proves "
+            "that they do: run with refresh."
         )
     if age > max_age:
         return (
             "unknown",
             broken
-            or f"What is known is {_span(age)} old, more than the {_span(max_age)} allowed: run with refresh.",
+            or (
+                f"The last check is {_span(age)} old, more than the {_span(max_age)} "
+                "allowed: run with refresh."
+            ),
         )
     stuck = seen.stuck()
     if stuck:
-        verb = "go in" if stuck[0]["verb"] == "install" else "come out"
+        verb = "installed" if stuck[0]["verb"] == "install" else "removed"
         return (
             "blocked",
-            f"Update {stuck[0]['id']} would not {verb} ({stuck[0]['reason']}); {len(waiting)} waiting.",
+            (
+                f"Update {stuck[0]['id']} could not be {verb} ({stuck[0]['reason']}); "
+                f"{len(waiting)} pending."
+            ),
         )
     if waiting:
         return (
             "behind",
-            f"{'At least ' if seen.fits == LIKELY else ''}{len(waiting)} update{'s' if len(waiting) > 1 else ''} waiting.",
+            (
+                f"{'At least ' if seen.fits == LIKELY else ''}{len(waiting)} "
+                f"update{'s' if len(waiting) > 1 else ''} pending."
+            ),
         )
-    return "current", f"Nothing is waiting; asked {_span(max(0, age))} ago."
+    return "current", f"No updates are pending; the service was asked {_span(max(0, age))} ago."
 
 
 def _config(text):
-    """What the configuration says that is nobody's secret, with the agent's defaults filled in."""
+    """The settings of the configuration that are not secret, with the agent's
+    defaults filled in.
+    """
     if text is None:
         return None
     raw = conf.values(text)
@@ -811,10 +869,13 @@ def _says_yes(line):
 
 
 def newest(releases):
-    """The kernel that a person would call the newest of some releases, None of none. Rescue images do not count."""
+    """The kernel that a person would call the newest of some releases, None of none.
+
+    Rescue images do not count.
+    """
 
     def key(release):
-        # Digits by their number, without making one of them: nobody says how many there are.
+        # Digits by their number, without making one of them: there may be any number of them.
         parts = [
             part.lstrip("0") if part.isdigit() else part
             for part in re.findall(r"[0-9]+|[A-Za-z]+", release)
@@ -860,14 +921,18 @@ def _processes(value):
 
 
 def _short(value):
-    """The effective kernel as the agent prints it, from its text or from the pair with the whole build."""
+    """The effective kernel as the agent prints it, from its text or from the pair with the whole
+    build.
+    """
     if isinstance(value, list):
         value = value[1] if len(value) == 2 else None
     return value if isinstance(value, str) and value else None
 
 
 def _release(short, booted, machine):
-    """The release behind what the agent prints, in the notation of the booted one; None where they have nothing in common."""
+    """The release behind what the agent prints, in the notation of the booted one; None where they
+    have nothing in common.
+    """
     if booted.endswith("." + machine):
         return short if short.endswith("." + machine) else f"{short}.{machine}"
     # Ubuntu: the package 5.15.0-119.129 is the release 5.15.0-119-generic.
@@ -889,7 +954,9 @@ def _ids(value):
 
 
 def _plan_items(plan):
-    """The plan as (verb, ID) in its order; None where any of it cannot be read, since what is left out would seem not to wait."""
+    """The plan as (verb, ID) in its order; None where any of it cannot be read, since what is left
+    out would seem not to wait.
+    """
     if not isinstance(plan, dict) or "Plan" not in plan or not isinstance(plan["Plan"] or [], list):
         return None
     items = [
@@ -926,7 +993,8 @@ def _moment(value):
     if re.match(r"^\d{1,12}(\.\d*)?$", value):
         return float(value)
     match = re.match(
-        r"^(\d{4})-(\d\d?)-(\d\d?)(?:[Tt ]+(\d\d?):(\d\d):(\d\d)(\.\d*)?)?\s*(?:Z|([-+])(\d\d?):?(\d\d)?)?$",
+        r"^(\d{4})-(\d\d?)-(\d\d?)(?:[Tt "
+        r"]+(\d\d?):(\d\d):(\d\d)(\.\d*)?)?\s*(?:Z|([-+])(\d\d?):?(\d\d)?)?$",
         value,
     )
     if not match:

@@ -2,9 +2,10 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Reads what the agent prints (reference 1.4 to 1.7, 1.12, 1.13). Pure: text in, values out.
 
-Words never decide what is in the kernel: that is sysfs (see facts). They say what was planned, why something failed and
-who stands in the way. The agent wraps its paragraphs at 70 columns and may put alerts before anything else, so that
-lines are found by their own shape and paragraphs are joined before they are matched.
+Words never decide what is in the kernel: that is sysfs (see facts). They say what was planned, why
+something failed and who stands in the way. The agent wraps its paragraphs at 70 columns and may put
+alerts before anything else, so that lines are found by their own shape and paragraphs are joined
+before they are matched.
 """
 
 import re
@@ -34,13 +35,15 @@ def cves(name):
 
 
 def update(ident, name):
-    """An update as the modules return it. C(name) is None when nobody on the host knows it."""
+    """An update as the modules return it. C(name) is None when nothing on the host names it."""
     return {"id": ident, "name": name, "cves": cves(name)}
 
 
 def plan(text):
-    """The plan that the agent announced, empty when it said that there is nothing to be done. None when it said neither, or something of which not every
-    step can be read: what is not understood is not nothing."""
+    """The plan that the agent announced, empty when it said that there is nothing to be done. None
+    when it said neither, or something of which not every step can be read: what is not understood
+    is not nothing.
+    """
     lines = text.split("\n")
     if _PLAN not in lines:
         return [] if "Nothing to be done." in lines else None
@@ -56,9 +59,11 @@ def plan(text):
 
 
 def steps(text):
-    """The plan that the agent announced: a list of steps in its order. An ID may be in it twice (reference 1.5).
+    """The plan that the agent announced: a list of steps in its order. An ID may be in it twice
+    (reference 1.5).
 
-    A message of the service may hold lines of the same shape, before the words that announce the plan.
+    A message of the service may hold lines of the same shape, before the words that announce the
+    plan.
     """
     found, is_plan = [], False
     for line in text.split("\n"):
@@ -73,15 +78,18 @@ def steps(text):
 
 
 def planned(text):
-    """What the plan ends in, as two lists of IDs: those that are to be in the kernel, and those that are not."""
+    """What the plan ends in, as two lists of IDs: those that are to be in the kernel, and those
+    that are not.
+    """
     return ends_in((step.verb, step.id) for step in steps(text))
 
 
 def ends_in(pairs):
-    """Of (verb, ID) in their order, the IDs whose last verb is Install and those whose last is Remove.
+    """Of (verb, ID) in their order, the IDs whose last verb is Install and those whose last is
+    Remove.
 
-    An ID that is taken out and put back in one plan (trap 2) counts by its end, so that a run that stopped in between is
-    seen to lack it.
+    An ID that is removed and installed again in one plan (trap 2) counts by its end, so that a run
+    that stopped in between is seen to lack it.
     """
     last = {}
     for verb, ident in pairs:
@@ -93,7 +101,9 @@ def ends_in(pairs):
 
 
 def shown(text):
-    """What C(uptrack-show --all) lists: (available, installed, effective), each None where the agent did not say."""
+    """What C(uptrack-show --all) lists: (available, installed, effective), each None where the
+    agent did not say.
+    """
     lists, current, effective = {}, None, None
     for line in text.split("\n"):
         if line.startswith("Available updates:"):
@@ -108,7 +118,9 @@ def shown(text):
 
 
 def effective_builds(text):
-    """What C(uptrack-upgrade --list-effective) lists, lowest first (reference 1.9; the blank line around its header varies)."""
+    """What C(uptrack-upgrade --list-effective) lists, lowest first (reference 1.9; the blank line
+    around its header varies).
+    """
     _before, found, listed = text.partition("Available effective kernel versions:")
     return [line.strip() for line in listed.split("\n") if "/" in line] if found else []
 
@@ -124,15 +136,16 @@ LOCKED = Problem(
     "Wait for it to end (its own cron job, perhaps) and run again. Never delete the lock file.",
 )
 # What stands behind the words of a command that was ended, see C(bounded.ended).
-ENDED = "It was ended because it was not done after"
+ENDED = "It was terminated because it did not finish within"
 _ANCHORS = (
     (
         ENDED,
         Problem(
             "host",
-            "the agent was not done in time and was ended",
-            "Look on the host for what it waits for (the network, a disk, another process), then run again; a longer timeout helps "
-            "only if it was at work.",
+            "the agent did not finish in time and was terminated",
+            "Find out on the host what it was waiting for (the network, a disk, "
+            "another process), then run again; a longer timeout helps only if it was "
+            "making progress.",
         ),
     ),
     # Only the meanings that the exit status 1 leaves open, or that say more than the status does.
@@ -142,23 +155,25 @@ _ANCHORS = (
         Problem(
             "host",
             "the agent is disabled by /etc/uptrack/disable",
-            "Remove that file if the host is to be patched; a boot with the kernel argument nouptrack leaves it behind.",
+            "Remove that file if the host is to be patched; a boot with the kernel argument "
+            "nouptrack leaves it behind.",
         ),
     ),
     (
         "could not verify the package list signature",
         Problem(
             "agent",
-            "the signature of the list of updates does not fit",
-            "Remove nothing by hand; run again, and report it to Oracle if it stays.",
+            "the signature of the list of updates is not valid",
+            "Delete nothing by hand; run again, and report it to Oracle if it persists.",
         ),
     ),
     (
         "Error loading configuration file:",
         Problem(
             "host",
-            "/etc/uptrack/uptrack.conf has something the agent cannot read",
-            "Correct the option or line that it names, for example with rebootless.ksplice.uptrack_config.",
+            "the agent cannot parse /etc/uptrack/uptrack.conf",
+            "Correct the option or line that it names, for example with "
+            "rebootless.ksplice.uptrack_config.",
         ),
     ),
     (
@@ -166,7 +181,8 @@ _ANCHORS = (
         Problem(
             "host",
             "the TLS certificate of the update service could not be verified",
-            "Check ssl_ca_cert_file in uptrack.conf, the clock, and a proxy that opens TLS.",
+            "Check ssl_ca_cert_file in uptrack.conf, the clock, and whether a proxy "
+            "intercepts TLS.",
         ),
     ),
     (
@@ -211,21 +227,23 @@ _ANCHORS = (
         Problem(
             "host",
             "the agent has no list of updates for this kernel",
-            "Let it ask the service once.",
+            "Have it ask the service once.",
         ),
     ),
 )
 
 
 def problem(status, text):
-    """Why the agent ended with C(status), or None for 0: its class, a clause that says what happened, and what to do."""
+    """Why the agent ended with C(status), or None for 0: its class, a clause that says what
+    happened, and what to do.
+    """
     if status == 0:
         return None
     if status < 0 and ENDED not in text:
         return Problem(
             "transient",
             f"the agent was killed by signal {-status}",
-            "Run again; look for who ends it.",
+            "Run again; find out what killed it.",
         )
     joined = " ".join(text.split())
     for anchor, found in _ANCHORS:
@@ -237,7 +255,8 @@ def problem(status, text):
         first = failed[0]
         return Problem(
             "transient" if transient else "host",
-            f"update {first.id} would not {'go in' if first.verb == 'install' else 'come out'} ({first.reason})",
+            f"update {first.id} could not be "
+            f"{'installed' if first.verb == 'install' else 'removed'} ({first.reason})",
             first.advice,
         )
     return Problem(*meaning(status))
@@ -247,7 +266,10 @@ _REASONS = (
     (
         "because one or more programs are constantly using",
         "code_busy",
-        "The programs named are always inside the code that changes. Run again at a quieter time, or restart them.",
+        (
+            "The programs named are always inside the code that changes. Run again at a quieter "
+            "time, or restart them."
+        ),
     ),
     (
         "because the rfcomm module",
@@ -267,12 +289,18 @@ _REASONS = (
     (
         "because the code in your running kernel does not match the expected version",
         "no_match",
-        "A module named changes kernel code (often a security product): unload it or ask its vendor, then run again.",
+        (
+            "A module named changes kernel code (often a security product): unload it or ask its "
+            "vendor, then run again."
+        ),
     ),
     (
         "because your running kernel has been modified from the version",
         "no_match",
-        "Something changed kernel code in memory; look for tainting modules (grep -l P /sys/module/*/taint).",
+        (
+            "Something changed kernel code in memory; look for tainting modules (grep -l P "
+            "/sys/module/*/taint)."
+        ),
     ),
     (
         "because it is in use by one or more kernel modules",
@@ -288,7 +316,9 @@ _REASONS = (
 
 
 def failures(text):
-    """The updates that would not go in or come out, from the agent's failure block (reference 1.13)."""
+    """The updates that would not go in or come out, from the agent's failure block (reference
+    1.13).
+    """
     _before, is_there, block = text.partition("The following actions failed:")
     if not is_there:
         return []

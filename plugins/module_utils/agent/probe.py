@@ -1,28 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The one probe: a POSIX shell script that reads what a host knows about its live patches, and the reader of its answer.
+"""The one probe: a POSIX shell script that reads what a host knows about its live patches, and the
+reader of its answer.
 
-The action plugin sends the script over the connection, the modules run the same script on the host, so that both tell
-the same truth. It needs C(sh), C(uname), C(date), C(id) and C(awk); the agent itself is started only when a refresh was
-asked for, or when the agent's state files cannot answer.
+The action plugin sends the script over the connection, the modules run the same script on the host,
+so that both report the same. It needs C(sh), C(uname), C(date), C(id) and C(awk); the agent
+itself is started only when a refresh was asked for, or when the agent's state files cannot answer.
 
-Secrets stay on the host: C(awk) reads the access key and the credentials of the proxy from uptrack.conf for one purpose,
-to cut them out of everything it prints (the agent repeats the proxy's URL in its errors, reference 1.12). The agent's log,
-which its results hold after a failure, and what it says of the machine never leave the host: the access key is in both,
-even in base64. Of every file a bounded part is read, and nothing that is no plain file.
+Secrets stay on the host: C(awk) reads the access key and the credentials of the proxy from
+uptrack.conf for one purpose, to cut them out of everything it prints (the agent repeats the proxy's
+URL in its errors, reference 1.12). The agent's log, which its results hold after a failure, and
+what it says of the machine never leave the host: the access key is in both, even in base64. Of
+every file a bounded part is read, and nothing that is no plain file.
 
-The answer is a sequence of lines C(@tag text); a text of several lines is several lines with the same tag. A line that
-does not start with C(@) (a login banner, say) is nobody's answer and is passed over. The last line is C(@end).
+The answer is a sequence of lines C(@tag text); a text of several lines is several lines with the
+same tag. A line that does not start with C(@) (a login banner, say) is no answer and is ignored.
+The last line is C(@end).
 """
 
 import shlex
 
-# Every path below has $R in front of it: the root of an emulated host (UPTRACK_LAB_ROOT), empty on a real one.
+# Every path below has $R in front of it: the root of an emulated host (UPTRACK_LAB_ROOT), empty on
+# a real one.
 SCRIPT = r"""
 LC_ALL=C; export LC_ALL
 R=${UPTRACK_LAB_ROOT:-}
 say() { printf '@%s %s\n' "$1" "$2"; }
-where() { W=; for d in /usr/sbin /usr/bin /sbin /bin; do if [ -x "$R$d/$1" ]; then W=$R$d/$1; return; fi; done; }
+where() {
+  W=
+  for d in /usr/sbin /usr/bin /sbin /bin; do
+    if [ -x "$R$d/$1" ]; then W=$R$d/$1; return; fi
+  done
+}
 own() { where "$1"; [ -n "$W" ] || W=$1; }
 
 own uname; u=$("$W" -srvm)
@@ -48,22 +57,25 @@ done
 [ -e "$R/etc/uptrack/uptrack.conf" ] && say configured 1
 for f in "$R"/boot/vmlinuz-*; do [ -e "$f" ] && say boot "${f##*/vmlinuz-}"; done
 # What else runs at set times under the agent's name, such as the daily job that offline hosts need.
-for f in "$R"/etc/cron.daily/*uptrack* "$R"/etc/cron.daily/*ksplice* "$R"/etc/systemd/system/*uptrack*.timer \
-  "$R"/etc/systemd/system/*ksplice*.timer "$R"/usr/lib/systemd/system/*uptrack*.timer "$R"/usr/lib/systemd/system/*ksplice*.timer; do
+for f in "$R"/etc/cron.daily/*uptrack* "$R"/etc/cron.daily/*ksplice* \
+  "$R"/etc/systemd/system/*uptrack*.timer "$R"/etc/systemd/system/*ksplice*.timer \
+  "$R"/usr/lib/systemd/system/*uptrack*.timer "$R"/usr/lib/systemd/system/*ksplice*.timer; do
   [ -e "$f" ] && say scheduled "${f#"$R"}"
 done
 
-# What may make it a member of a redundancy group. A keepalived may have its configuration elsewhere, or in a container; a remote node has no corosync,
-# and its key may be anywhere.
+# What may make it a member of a redundancy group. A keepalived may have its configuration
+# elsewhere, or in a container; a remote node has no corosync, and its key may be anywhere.
 nl='
 '
 vrrp=; cluster=
 # What is enabled is a link, which leads nowhere from the outside of an emulated host.
 there() { for f; do if [ -e "$f" ] || [ -h "$f" ]; then return 0; fi; done; return 1; }
 there "$R/etc/keepalived/keepalived.conf" "$R"/etc/systemd/system/*/keepalived.service && vrrp=1
-there "$R/etc/corosync/corosync.conf" "$R/etc/pacemaker/authkey" "$R"/etc/systemd/system/*/pacemaker_remote.service && cluster=1
-# Its configuration may name keepalived's processes otherwise. Their program is for root to see; to others, and where nothing tells it, it is their first
-# word. The null characters between words some shells leave out.
+there "$R/etc/corosync/corosync.conf" "$R/etc/pacemaker/authkey" \
+  "$R"/etc/systemd/system/*/pacemaker_remote.service && cluster=1
+# Its configuration may name keepalived's processes otherwise. Their program is for root to see; to
+# others, and where nothing tells it, it is their first word. The null characters between words some
+# shells leave out.
 exes=
 [ -n "$vrrp" ] || exes=$(cd "$R/proc" 2>/dev/null && ls -ln [0-9]*/exe 2>/dev/null)
 case $exes$nl in *"/keepalived$nl"*|*"/keepalived (deleted)$nl"*) vrrp=1;; esac
@@ -74,7 +86,10 @@ for f in "$R"/proc/[0-9]*; do
   c=; w=
   { read -r c < "$f/comm"; } 2>/dev/null || :
   [ -n "$first" ] && [ -z "$vrrp" ] && { { read -r w < "$f/cmdline"; } 2>/dev/null || :; }
-  case $c in keepalived|keepalived_vrrp) vrrp=1;; pacemaker-remot*|pacemaker_remot*) cluster=1;; esac
+  case $c in
+    keepalived|keepalived_vrrp) vrrp=1;;
+    pacemaker-remot*|pacemaker_remot*) cluster=1;;
+  esac
   case $w in keepalived|keepalived-*|/*/keepalived|/*/keepalived-*) vrrp=1;; esac
 done
 # And whatever it is called, a raw socket of protocol 112 speaks VRRP.
@@ -106,7 +121,7 @@ folder() {
 }
 folder
 
-# Adds a file to what awk reads. What is there and no plain file that can be read is told.
+# Adds a file to what awk reads. What exists and is not a readable regular file is reported.
 add() {
   if [ -f "$2" ] && [ -r "$2" ]; then
     list="$list$1=$2$nl"
@@ -115,14 +130,17 @@ add() {
   fi
 }
 
-# Prints the files with the secrets cut out, or the agent's words alone. Its status is the sum of: 1, what the files say is
-# not of what the kernel holds now, or a file is missing; 2, the name of an update in the kernel is in none of them.
+# Prints the files with the secrets cut out, or the agent's words alone. Its status is the sum of:
+# 1, what the files say is not of what the kernel holds now, or a file is missing; 2, the name of an
+# update in the kernel is in none of them.
 tell() {
   list=
   add conf "$R/etc/uptrack/uptrack.conf"
   if [ "$1" = files ]; then
     add effective "$R/var/lib/uptrack/effective_kernel"
-    [ -n "$state" ] && for f in status results upgrade_plan init_plan remove_plan; do add "$f" "$state/$f"; done
+    [ -n "$state" ] && for f in status results upgrade_plan init_plan remove_plan; do
+      add "$f" "$state/$f"
+    done
     add lease "$R/var/lib/rebootless-ksplice/leases.json"
     # Its first line is all that may leave the host.
     f=$R/var/lib/rebootless-ksplice/journal.json
@@ -130,7 +148,8 @@ tell() {
     elif [ -e "$f" ]; then say journal unreadable
     fi
     for f in uptrack ksplice; do add cron "$R/etc/cron.d/$f"; done
-    [ -n "$state" ] && [ -f "$state/packages.yml" ] && [ -r "$state/packages.yml" ] && list="${list}packages=$state/packages.yml$nl"
+    [ -n "$state" ] && [ -f "$state/packages.yml" ] && [ -r "$state/packages.yml" ] &&
+      list="${list}packages=$state/packages.yml$nl"
   fi
   printf '%s\n' "$words" | applied=$applied files=$list awk '
     # Blanks at the end, one by one: as an expression they would be tried from every one of them.
@@ -143,7 +162,9 @@ tell() {
     function keep_secret(s,    i, c, r) {
       if (length(s) < 4) return
       # No key is as long as that: in pieces, and not without end.
-      for (i = 0; i < 16 && length(s) > 256; i++) { keep_secret(substr(s, 1, 256)); s = substr(s, 257) }
+      for (i = 0; i < 16 && length(s) > 256; i++) {
+        keep_secret(substr(s, 1, 256)); s = substr(s, 257)
+      }
       s = substr(s, 1, 256)
       # In uptrack.conf a percent sign is doubled, in the words of the agent it is not.
       if (s ~ /%%/) { r = s; gsub(/%%/, "%", r); keep_secret(r) }
@@ -175,13 +196,17 @@ tell() {
       gsub(/:\/\/[^ \t\n]*@/, "://(hidden)@", text)
       return text
     }
-    # uptrack.conf line by line, so that the reader can name a broken line, with no value that may be private.
+    # uptrack.conf line by line, so that the reader can name a broken line, with no value that may
+    # be private.
     function conf(line,    at, key, value, c) {
       if (line ~ /^[ \t\r]*$/ || line ~ /^[#;]/) return "#"
       if (line ~ /^[rR][eE][mM]([ \t]|$)/) return "rem"
       if (line ~ /^[ \t]+[#;]/) return " #"
       if (line ~ /^[ \t]/) return " (hidden)"
-      if (match(line, /^\[[^\]]*\]/)) return substr(line, 1, RLENGTH) (substr(line, RLENGTH + 1) ~ /[^ \t\r]/ ? " (hidden)" : "")
+      if (match(line, /^\[[^\]]*\]/)) {
+        c = substr(line, RLENGTH + 1) ~ /[^ \t\r]/ ? " (hidden)" : ""
+        return substr(line, 1, RLENGTH) c
+      }
       at = match(line, /[=:]/)
       if (!at) return "!"
       key = tolower(trimmed(substr(line, 1, at - 1)))
@@ -199,20 +224,25 @@ tell() {
         return key " = (hidden)" percent(c) "@" value
       }
       at = index(value, ";")
-      if (at > 1 && substr(value, at - 1, 1) ~ /[ \t]/) value = trimmed(substr(value, 1, at - 1)) " ; (hidden)"
-      if (key ~ /^(use_hw_uuid|gconf_proxy_lookup|install_on_reboot|upgrade_on_reboot|autoinstall|no_rmmod|suppress_ip)$/ ||
-          key ~ /^(debug_to_server|cron_output_.*|skip_apply_after_pkg_install|effective_version|enabled)$/ ||
+      if (at > 1 && substr(value, at - 1, 1) ~ /[ \t]/)
+        value = trimmed(substr(value, 1, at - 1)) " ; (hidden)"
+      if (key ~ /^(use_hw_uuid|gconf_proxy_lookup|install_on_reboot|upgrade_on_reboot)$/ ||
+          key ~ /^(autoinstall|no_rmmod|suppress_ip|debug_to_server|cron_output_.*)$/ ||
+          key ~ /^(skip_apply_after_pkg_install|effective_version|enabled)$/ ||
           key ~ /^(ssl_ca_cert_file|ssl_ca_cert_dir|hostname_override_file)$/)
         return key " = " value
       return key " = (hidden)" percent(value)
     }
-    # A single percent sign breaks the agent (reference 2.2): the masked value keeps that fault and nothing else.
+    # A single percent sign breaks the agent (reference 2.2): the masked value keeps that fault and
+    # nothing else.
     function percent(value) { gsub(/%%/, "", value); return value ~ /%/ ? "%" : "" }
-    # What of a state file is not sent, line by line. A key in the first column is one: what a value goes on in is indented.
+    # What of a state file is not sent, line by line. A key in the first column is one: what a value
+    # goes on in is indented.
     function unwanted(tag, line,    indent, key) {
       match(line, /^ */); indent = RLENGTH
       if (skipped >= 0) {
-        if (indent == length(line) || indent > skipped || (indent == skipped && line ~ /^ *- /)) return 1
+        if (indent == length(line) || indent > skipped) return 1
+        if (indent == skipped && line ~ /^ *- /) return 1
         skipped = -1
       }
       if (tag == "remove_plan") {
@@ -241,7 +271,9 @@ tell() {
     }
     function keep(tag, line) {
       buffer = buffer line "\n"
-      if (length(buffer) > 8192) { text[tag] = text[tag] buffer; kept += length(buffer); buffer = "" }
+      if (length(buffer) > 8192) {
+        text[tag] = text[tag] buffer; kept += length(buffer); buffer = ""
+      }
     }
     # One file as far as it is wanted. One that is too long loses its end, and its reader sees that.
     function read_file(tag, file,    line, total, id, got) {
@@ -272,7 +304,8 @@ tell() {
         match(line, /^ */)
         if (line ~ /^ *- / && (indent < 0 || RLENGTH == indent) || line ~ /^[^ ]/) {
           if (wanted && item != "") keep("packages", item)
-          if (line ~ /^ *- /) { indent = RLENGTH; wanted = 0 } else wanted = (line ~ /^(---|%|Updates:|\.\.\.)/)
+          if (line ~ /^ *- /) { indent = RLENGTH; wanted = 0 }
+          else wanted = (line ~ /^(---|%|Updates:|\.\.\.)/)
           item = line
         } else if (length(item) < 65536) item = item "\n" line
         id = id_of(line)
@@ -283,7 +316,9 @@ tell() {
       text["packages"] = text["packages"] buffer; seen["packages"] = 1
     }
     BEGIN {
-      keep_proxy(ENVIRON["https_proxy"]); keep_proxy(ENVIRON["HTTPS_PROXY"]); keep_proxy(ENVIRON["http_proxy"])
+      keep_proxy(ENVIRON["https_proxy"])
+      keep_proxy(ENVIRON["HTTPS_PROXY"])
+      keep_proxy(ENVIRON["http_proxy"])
       # Whatever looks like a key.
       for (i = 0; i < 32; i++) hash = hash "[0-9A-Fa-f]"
       hash = hash "[0-9A-Fa-f]*"
@@ -298,7 +333,10 @@ tell() {
       for (i = 1; i <= n; i++) if (!(a[i] in named)) { lacking[a[i]] = 1; lacks++ }
       if (lacks && packages != "") read_packages(packages)
     }
-    { said = said $0 "\n"; if (length(said) > 8192) { text["words"] = text["words"] said; said = "" } }
+    {
+      said = said $0 "\n"
+      if (length(said) > 8192) { text["words"] = text["words"] said; said = "" }
+    }
     END {
       text["words"] = text["words"] said
       count = split("effective status results upgrade_plan init_plan remove_plan packages cron lease words", name, " ")
@@ -310,14 +348,18 @@ tell() {
       }
       same = seen["status"] && seen["upgrade_plan"] && !failed
       if (n != statuses + 0 || (seen["init_plan"] && n != inits + 0)) same = 0
-      for (i = 1; i <= n; i++) if (!(("status", a[i]) in ids) || (seen["init_plan"] && !(("init_plan", a[i]) in ids))) same = 0
+      for (i = 1; i <= n; i++) {
+        if (!(("status", a[i]) in ids)) same = 0
+        if (seen["init_plan"] && !(("init_plan", a[i]) in ids)) same = 0
+      }
       if (!seen["init_plan"] && run["status"] != run["results"]) same = 0
       exit (same ? 0 : 1) + (lacks ? 2 : 0)
     }
   '
 }
 
-# A command of the agent that is not done in time is told to end, and killed if it does not. Where there is no timeout(1), nobody ends it.
+# A command of the agent that does not finish in time is sent SIGTERM, then SIGKILL. Where
+# there is no timeout(1), nothing ends it.
 limited() {
   at_most=$1; shift
   if command -v timeout >/dev/null 2>&1; then set -- timeout -k 10 "$at_most" "$@"; fi
@@ -357,16 +399,23 @@ if [ "$uid" = 0 ] && [ -d "$R/sys/module" ]; then
     told=$(tell files)
     say now "$(date +%s)"
   elif [ "$known" -ge 2 ] && [ -n "$show" ]; then
-    # It writes the file status anew, for the kernel of now: what the files said is what was read before.
+    # It writes the file status anew, for the kernel of now: what the files said is what was read
+    # before.
     [ "$limit" -gt 120 ] && limit=120
     limited "$limit" "$show" --all --no-network; say showed $?
-    told="$told$nl$(tell words | { while IFS= read -r line; do case $line in @words*) printf '%s\n' "$line";; esac; done; })"
+    told="$told$nl$(tell words | {
+      while IFS= read -r line; do
+        case $line in @words*) printf '%s\n' "$line";; esac
+      done
+    })"
   fi
 fi
 # The agent refuses to start when this names a file that is missing or empty.
 case $told in *'@conf hostname_override_file = '*)
   f=${told##*'@conf hostname_override_file = '}; f=${f%%"$nl"*}
-  if [ -z "$f" ] || [ ! -f "$R$f" ]; then say override missing; elif [ ! -s "$R$f" ]; then say override empty; fi;;
+  if [ -z "$f" ] || [ ! -f "$R$f" ]; then say override missing
+  elif [ ! -s "$R$f" ]; then say override empty
+  fi;;
 esac
 # An agent that ran since its configuration was changed could read it.
 # shellcheck disable=SC3013
@@ -380,21 +429,28 @@ echo @end
 def script(refresh="never", older_than=0, timeout=900):
     """The shell script to run, as text.
 
-    :param refresh: C(never), C(stale) (ask the service when what the host knows is older than C(older_than), or does not
-        fit the kernel) or C(always).
+    :param refresh: C(never), C(stale) (ask the service when what the host knows is older than
+        C(older_than), or does not fit the kernel) or C(always).
     :param older_than: seconds.
-    :param timeout: seconds after which a command of the agent is ended; one that only reads has 120 of them at most.
+    :param timeout: seconds after which a command of the agent is ended; one that only reads has 120
+        of them at most.
     """
-    return f"limit={int(timeout)}; refresh={shlex.quote(refresh)}; older_than={int(older_than)}\n{SCRIPT.strip()}\n"
+    return (
+        f"limit={int(timeout)}; refresh={shlex.quote(refresh)}; older_than={int(older_than)}\n"
+        f"{SCRIPT.strip()}\n"
+    )
 
 
 def read_answer(text):
-    """The answer as a mapping from tag to the list of its lines; C(None) when the answer is not whole."""
+    """The answer as a mapping from tag to the list of its lines; C(None) when the answer is not
+    whole.
+    """
     answer = {}
     for line in text.split("\n"):
         if not line.startswith("@"):
             continue
-        # The ssh connection gives the script a terminal, which ends its lines with a carriage return too.
+        # The ssh connection gives the script a terminal, which ends its lines with a carriage
+        # return too.
         tag, _blank, rest = line[1:].rstrip("\r").partition(" ")
         answer.setdefault(tag, []).append(rest)
     return answer if "end" in answer else None

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Reads the YAML that the agent writes (reference 2.4 and 11), with nothing but the standard library.
+"""Reads the YAML that the agent writes (reference 2.4 and 11), with nothing but the standard
+library.
 
-Managed hosts have no PyYAML that a module could rely on. The agent writes its files with one (YAML 1.1), so what PyYAML
-writes is what is read here: block and flow style, plain, quoted, folded and literal scalars wrapped as it wraps them,
-tags, anchors and aliases. Every scalar comes back as text, save null, which is C(None): the callers know which fields
-are numbers or times. A tag says nothing more than that, except for C(!!binary), which is decoded.
+Managed hosts have no PyYAML that a module could rely on. The agent writes its files with one (YAML
+1.1), so what PyYAML writes is what is read here: block and flow style, plain, quoted, folded and
+literal scalars wrapped as it wraps them, tags, anchors and aliases. Every scalar comes back as
+text, save null, which is C(None): the callers know which fields are numbers or times. A tag says
+nothing more than that, except for C(!!binary), which is decoded.
 
-What cannot be read is the trouble of the key it stands under and of nobody else: C(load) tells it, and goes on with the
-next key. That, and the time it takes, rest on one rule that PyYAML keeps when it writes: the lines that belong to a
-value are indented more than the key above them. So nothing is looked at past the end of its own lines, and the cost
-grows with the size of the text and with nothing else.
+What cannot be read concerns only the key it stands under: C(load) reports it,
+and goes on with the next key. That, and the time it takes, rest on one rule that PyYAML keeps when
+it writes: the lines that belong to a value are indented more than the key above them. So nothing is
+read past the end of its own lines, and the cost grows with the size of the text and with nothing
+else.
 """
 
 import base64
@@ -52,7 +55,8 @@ _ESCAPES = {
 # YAML 1.1 ends lines with the last two as well. (The others have become \n before these are used.)
 _BREAKS = "\n\u2028\u2029"
 _SPACE = " \t" + _BREAKS
-# All of them are one class repeated, or choices that begin differently: there is one way only to match a text.
+# All of them are one class repeated, or choices that begin differently: there is one way only to
+# match a text.
 _MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\n\u2028\u2029]|\Z)", re.M)
 _LINE = re.compile(r"[^\n\u2028\u2029]*")
 _BLANKS = re.compile(r"[ \t]*")
@@ -81,7 +85,9 @@ class _TooMuch(_Wrong):
 
 
 def load(text):
-    """The document, as mappings, lists, text and C(None), and a list of what of it could not be read (C(Unread))."""
+    """The document, as mappings, lists, text and C(None), and a list of what of it could not be
+    read (C(Unread)).
+    """
     if len(text) > MOST_CHARACTERS:
         return None, [Unread("", 1, "is larger than anything that the agent writes")]
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x85", "\n")
@@ -99,7 +105,10 @@ def _line_of(text, at):
 
 
 def _document(text):
-    """Where the document starts and ends: behind C(---), before C(...). Two documents are nobody's state."""
+    """Where the document starts and ends: behind C(---), before C(...).
+
+    Two documents are not a state.
+    """
     start, begun, ended = (1 if text.startswith("\ufeff") else 0), False, None
     for found in _MARKER.finditer(text):
         if found.group() == "---":
@@ -267,7 +276,10 @@ class _Reader:
         return self.text[after : after + 1] == ":" and self.text[after + 1 : after + 2] in _SPACE
 
     def sequence(self, column, depth, key_column=None):
-        """A list whose dashes stand in this column. C(key_column) is its key's, when it is not indented below it."""
+        """A list whose dashes stand in this column.
+
+        C(key_column) is its key's, when it is not indented below it.
+        """
         items, parent = [], column if key_column is None else key_column
         while (
             self.at < self.end
@@ -475,7 +487,9 @@ class _Reader:
             self.at = after
 
     def fold(self):
-        """Over a line break, the empty lines behind it and the next line's indentation: what they read as."""
+        """Over a line break, the empty lines behind it and the next line's indentation: what they
+        read as.
+        """
         breaks = self.skip_gap()
         if breaks[0] != "\n":
             return "".join(breaks)

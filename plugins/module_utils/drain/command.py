@@ -19,18 +19,21 @@ def mistake(given):
         try:
             words = shlex.split(command)
         except ValueError as error:
-            return f"The command of {name} is none ({error})."
+            return f"Cannot parse the command of {name} ({error})."
         if not words:
-            return f"The command of {name} is blank."
+            return f"The command of {name} is empty."
         if commands.meant_for_a_shell(words):
-            return f"The command of {name} has {commands.meant_for_a_shell(words)}, which only a shell understands: write sh -c '…'."
+            return (
+                f"The command of {name} has {commands.meant_for_a_shell(words)}, which only a "
+                "shell understands: write sh -c '…'."
+            )
     return None
 
 
 class Adapter:
     def __init__(self, machine, options):
         self.machine, self.options = machine, options
-        # The number tells commands apart that differ in their arguments only.
+        # The number distinguishes commands that differ only in their arguments.
         self.key = "custom {} ({:08x})".format(
             (options["drain"].split() or [""])[0],
             zlib.crc32(options["drain"].encode("utf-8", "surrogateescape")),
@@ -60,7 +63,7 @@ class Adapter:
         rc, out, err = self.machine.run_command(shlex.split(command))
         if rc:
             raise Trouble(
-                f"The command {told(command)} ended with status {rc}: {said(command, err or out)}"
+                f"The command {told(command)} exited with status {rc}: {said(command, err or out)}"
             )
 
     def drain(self, _mark):

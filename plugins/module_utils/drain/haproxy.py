@@ -9,7 +9,8 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common im
 
 OPTIONS = {"socket": (), "backend": (), "server": ()}
 REQUIRED = ("backend", "server")
-# srv_admin_state: what the API's `state drain` sets; and what sets it, or maintenance, by whichever way (an API, the configuration, a server that is tracked).
+# srv_admin_state: what the API's `state drain` sets; and what sets it, or maintenance, by whichever
+# way (an API, the configuration, a server that is tracked).
 DRAIN, OUT = 0x08, 0x01 | 0x02 | 0x04 | 0x08 | 0x10
 # srv_op_state of a server that takes new sessions: starting and running.
 SERVING = ("1", "2")
@@ -36,12 +37,15 @@ class Adapter:
                     answer += part
         except OSError as error:
             raise Trouble(
-                f"haproxy's runtime API at {self.socket} does not answer ({error.strerror or error}): haproxy must run, with `stats socket {self.socket} level admin`."
+                f"haproxy's runtime API at {self.socket} does not answer "
+                f"({error.strerror or error}): haproxy must run, with `stats socket {self.socket} "
+                "level admin`."
             )
         answer = answer.decode("utf-8", "replace")
         if answer.lstrip().startswith("Permission denied"):
             raise Trouble(
-                f"haproxy's runtime API at {self.socket} refuses `{command}`: it needs `stats socket {self.socket} level admin`."
+                f"haproxy's runtime API at {self.socket} refuses `{command}`: it needs `stats "
+                f"socket {self.socket} level admin`."
             )
         return answer
 
@@ -88,7 +92,9 @@ class Adapter:
             "drained": mine["out"],
             "refusal": None
             if others
-            else f"{self.server} is the last server of haproxy's backend {self.backend} that is up.",
+            else (
+                f"{self.server} is the last server of haproxy's backend {self.backend} that is up."
+            ),
         }
 
     def plan(self, before, _token):
@@ -113,7 +119,7 @@ class Adapter:
                     if open_now
                     else None
                 )
-        return "haproxy's statistics do not tell its sessions"
+        return "haproxy's statistics do not report its sessions"
 
     def undo(self, _mark):
         found = self.servers()[self.server]
@@ -121,7 +127,9 @@ class Adapter:
             # `ready` would end maintenance as well; but these two exclude each other.
             self._set("ready")
         elif found["out"]:
-            return f"{self.key} was put into maintenance by somebody else meanwhile, and stays so."
+            return (
+                f"{self.key} was meanwhile put into maintenance by somebody else, and was left so."
+            )
         return None
 
     def lacks_back(self, _mark):
@@ -131,7 +139,7 @@ class Adapter:
             if mine["draining"]
             else None
             if mine["up"] or mine["out"]
-            else "haproxy calls it down"
+            else "haproxy reports it as down"
         )
 
     def _set(self, state):

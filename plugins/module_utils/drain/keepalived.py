@@ -2,16 +2,17 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Drain: keepalived on the host itself.
 
-The priority of every instance is lowered to 1, with nothing that lifts it, and the configuration read again. The partner,
-whose priority is higher now, takes the addresses before this host lets them go, so that there is always a holder. The host
-stays a standby: should the partner die meanwhile, it takes the addresses back.
+The priority of every instance is lowered to 1, with nothing that lifts it, and the configuration
+read again. The peer, whose priority is higher now, takes the addresses before this host lets
+them go, so that there is always a holder. The host stays a standby: should the peer die meanwhile,
+it takes the addresses back. A peer that says C(nopreempt) or C(preempt_delay), or that has the
+priority 1 too, takes nothing from a living holder. That stands in its own configuration, so that
+this host sees it by waiting: where the addresses have not moved, keepalived is restarted with the
+low priority. There is no holder between its last advertisement and the peer's first (0.2 to 0.7
+seconds were seen), and the host is a standby again after it.
 
-A partner that says C(nopreempt) or C(preempt_delay), or that has the priority 1 too, takes nothing from a living holder.
-That stands in its own configuration, so that this host sees it by waiting: where the addresses have not moved, keepalived
-is restarted with the low priority. There is no holder between its last word and the partner's first (0.2 to 0.7 seconds
-were seen), and the host is a standby again after it.
-
-Where somebody else owns keepalived's files, a file that keepalived tracks gets a number that lowers the priority.
+Where somebody else owns keepalived's files, a file that keepalived tracks gets a number that lowers
+the priority.
 """
 
 import os
@@ -33,9 +34,11 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import (
 )
 
 OPTIONS = {"mode": ("auto", "priority", "restart", "track_file"), "track_file": ()}
-# Seconds that are to be left for a restart: one that is cut off in the middle would be a gap for nothing.
+# Seconds that are to be left for a restart: one that is cut off in the middle would be a gap for
+# nothing.
 RESTART = 5
-# What a standby waits for the holder's word, in advertisement intervals (VRRP's master down interval with the lowest priority is just below four).
+# What a standby waits for the holder's word, in advertisement intervals (VRRP's master down
+# interval with the lowest priority is just below four).
 SILENCE = 4
 
 
@@ -62,8 +65,9 @@ class Adapter:
         strangers = [one for one in running if one.pid != main and one.speaks_vrrp]
         if strangers:
             raise Trouble(
-                f"keepalived (process {strangers[0].pid}, {strangers[0].path}) is none of the service keepalived, so that its addresses would stay "
-                "here: drain it with the adapter custom"
+                f"keepalived (process {strangers[0].pid}, {strangers[0].path}) does not "
+                "belong to the service keepalived, so its addresses would stay here: "
+                "drain it with the adapter custom"
             )
         self.started = next(
             (one for one in running if one.pid == main), None
@@ -72,7 +76,7 @@ class Adapter:
         try:
             self.statements = self._statements(self.source)
         except keepalived.Unreadable as error:
-            raise Trouble(f"keepalived's configuration cannot be understood: {error}.")
+            raise Trouble(f"keepalived's configuration cannot be parsed: {error}.")
         self.wills = keepalived_priority.wills(self.statements)
 
     def _statements(self, source):
@@ -98,8 +102,10 @@ class Adapter:
         return systemctl(self.machine, "is-active", "keepalived")[0] == 0
 
     def holds(self):
-        """What this host has of keepalived's: addresses, and the names of instances without one. For those it is keepalived's word that counts, and none
-        is no word for the partner."""
+        """What this host has of keepalived's: addresses, and the names of instances without one.
+        For those it is keepalived's state that counts, and no state does not mean that the peer has
+        them.
+        """
         found = self.machine.addresses()
         bare = [name for name, will in self.wills.items() if name in will.addresses]
         told = self._told() if bare else {}
@@ -148,7 +154,8 @@ class Adapter:
             source, self._statements(source), mark["token"], self._statements
         ) != _tuples(mark["files"]):
             raise Trouble(
-                "keepalived's configuration was changed by somebody else since this drain began, and was left as it is"
+                "keepalived's configuration was changed by somebody else since this drain began, "
+                "and was left as it is"
             )
         self._write(
             {
@@ -159,7 +166,7 @@ class Adapter:
         seconds = SILENCE * mark["interval"]
         if self.mode != "restart":
             _must(self.machine, "reload")
-            # The one interval more is for the word that tells the partner.
+            # The additional interval is for the advertisement that informs the peer.
             if self.mode == "priority" or self._gone_within(seconds + mark["interval"] + 1):
                 return
             if time.monotonic() + RESTART > self.end:
@@ -167,7 +174,8 @@ class Adapter:
                 return
         _must(self.machine, "restart")
         self.restarted = True
-        # Only then it is known that it was the partner who took over, and that this host does not take the addresses back.
+        # Only then it is known that it was the peer that took over, and that this host does not
+        # take the addresses back.
         time.sleep(seconds)
 
     def _gone_within(self, seconds):
@@ -179,7 +187,7 @@ class Adapter:
         return True
 
     def _write(self, texts):
-        """Write files; what keepalived itself refuses is put back."""
+        """Write files; if keepalived itself rejects them, they are restored."""
         before = {path: self.source.files[path] for path in texts}
         accepted = self._refusal() is None
         for path, lines in texts.items():
@@ -189,12 +197,15 @@ class Adapter:
             for path, lines in before.items():
                 write_same(self.machine, path, "\n".join(lines))
             raise Trouble(
-                f"keepalived does not accept its configuration with the priority lowered, and its files are as they were: {refusal}"
+                "keepalived does not accept its configuration with the priority lowered, and its "
+                f"files are as they were: {refusal}"
             )
 
     def _refusal(self):
-        """What keepalived says of its configuration, or None where it says nothing. It also complains of what it takes, so that only a configuration that
-        it took without a word can become worse."""
+        """What keepalived says of its configuration, or None where it says nothing. It also
+        complains of what it takes, so that only a configuration that it took without a word can
+        become worse.
+        """
         rc, out, err = self.machine.run_command(
             ["keepalived", "-t", "-f", self.started.path]
             + (["-i", self.started.config_id] if self.started.config_id is not None else [])
@@ -209,7 +220,7 @@ class Adapter:
         return "it still holds {}: {}".format(", ".join(held), self._why(mark, held))
 
     def _why(self, mark, held):
-        """Why an address does not move, as far as this host can tell."""
+        """Why an address does not move, as far as this host can know."""
         told = self._told()
         for will in self.wills.values():
             mine = told.get(will.name)
@@ -219,15 +230,22 @@ class Adapter:
                 and set(will.addresses).intersection(held)
             ):
                 if not mark.get("track") and mine.base > keepalived_priority.LOWEST:
-                    return f"keepalived has not taken the lowered configuration, {will.name} has the priority {mine.base} still; its log says why"
-                return f"{will.name} announces the priority {mine.priority} still"
+                    return (
+                        f"keepalived has not loaded the lowered configuration: {will.name} still "
+                        f"has the priority {mine.base}; its log says why"
+                    )
+                return f"{will.name} still announces the priority {mine.priority}"
         silent = [name for name in held if name in self.wills and name not in told]
         if silent:
-            return f"keepalived does not tell whether it is MASTER in {', '.join(silent)}, which has no address"
+            return (
+                f"keepalived does not report whether it is MASTER in {', '.join(silent)}, "
+                "which has no address"
+            )
         if self.restarted:
             return (
-                "keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and that is "
-                "not in FAULT"
+                "keepalived was restarted here with the priority 1, and received no other "
+                "router's advertisement since. No peer runs that this host hears and that "
+                "is not in FAULT"
             )
         said = "Its instances announce" if told else "Its configuration says"
         more = (
@@ -236,13 +254,14 @@ class Adapter:
             else "mode=auto, which restarts keepalived"
         )
         return (
-            f"{said} the priority 1, and the partner does not take over from a holder that is alive. Only the partner knows why: it may be stopped or in "
-            "FAULT, hear nothing of this host, say nopreempt or preempt_delay, or have no higher priority itself. For the last three there is "
-            + more
-        )
+            f"{said} the priority 1, and the peer does not take over from a living "
+            "holder. Only the peer knows why: it may be stopped or in FAULT, not "
+            "receive this host's advertisements, have nopreempt or preempt_delay, or "
+            "have no higher priority itself. For the last three there is "
+        ) + more
 
     def _told(self):
-        """What keepalived tells of its instances; nothing where it does not."""
+        """What keepalived reports of its instances; nothing where it does not."""
         # It writes each time into its log that it was asked.
         if time.monotonic() > self.asked + 2:
             self.told, self.asked = keepalived_data.of(self.machine), time.monotonic()
@@ -257,7 +276,7 @@ class Adapter:
             if now == track["after"]:
                 self._write_number(track["file"], track["after"], track["before"])
             elif now != track["before"]:
-                self.stays = "{} was written anew by somebody else meanwhile, and stays so.".format(
+                self.stays = "{} was meanwhile rewritten by somebody else, and was left so.".format(
                     track["file"]
                 )
         for path, changes in mark.get("files", {}).items():
@@ -270,8 +289,9 @@ class Adapter:
             ours = keepalived_priority.left(restored, mark["token"])
             if ours:
                 raise Trouble(
-                    f"{path} line {ours} was written by this drain and changed by somebody else since, so that it cannot be taken back: "
-                    "give the line the priority that it is to have, and take its comment away"
+                    f"{path} line {ours} was written by this drain and has been changed by "
+                    "somebody else since, so it cannot be restored: set the priority that the "
+                    "line should have, and remove its comment"
                 )
         if not self._runs():
             _must(self.machine, "start")
@@ -293,9 +313,12 @@ class Adapter:
             raise Trouble(f"{path} cannot be written ({error.strerror}); it was left as it was")
 
     def lacks_back(self, mark):
-        """What is missing for the host to be back in service, or None. C(stays) tells what need not come back, and why."""
+        """What is missing for the host to be back in service, or None.
+
+        C(stays) says what need not come back, and why.
+        """
         if not self._runs():
-            return "keepalived does not run"
+            return "keepalived is not running"
         if not mark["active"]:
             return None
         self._read()
@@ -305,15 +328,20 @@ class Adapter:
             return "it does not hold {} again{}".format(", ".join(waiting), why)
         if lacking:
             where = "they are" if len(lacking) > 1 else "it is"
-            told = f"keepalived is back as a standby; {', '.join(lacking)} may stay where {where}: {why}."
+            told = (
+                f"keepalived is back as a standby; {', '.join(lacking)} "
+                f"may stay where {where}: {why}."
+            )
             self.stays = f"{self.stays} {told}" if self.stays else told
         return None
 
     def _expected(self, lacking, mark):
-        """Which of the addresses that this host lacks are to come back, and what is known of it; where none is, why they need not."""
+        """Which of the addresses that this host lacks are to come back, and what is known of it;
+        where none is, why they need not.
+        """
         wills = [will for will in self.wills.values() if set(will.addresses).intersection(lacking)]
         reasons, waiting, why = [], [], ""
-        # In the first moments keepalived knows nothing of the partner.
+        # In the first moments keepalived knows nothing of the peer.
         told = (
             self._told()
             if wills and time.monotonic() > self.since + SILENCE * mark["interval"]
@@ -327,7 +355,8 @@ class Adapter:
                 reasons.append(f"{will.name} says preempt_delay, and waits {will.delay:g} s")
             elif mine and mine.state == "BACKUP" and mine.master and mine.master >= will.most:
                 reasons.append(
-                    f"the holder's priority {mine.master} is not below {will.most}, the highest that {will.name} can have"
+                    f"the holder's priority {mine.master} is not below {will.most}, the highest "
+                    f"that {will.name} can have"
                 )
             else:
                 waiting += [found for found in will.addresses if found in lacking]
@@ -336,7 +365,7 @@ class Adapter:
                     why = f": {will.name} is {mine.state} with the priority {mine.priority}{heard}"
         known = {found for will in wills for found in will.addresses}
         if set(lacking).difference(known):
-            reasons.append("the configuration names it no more")
+            reasons.append("the configuration no longer names it")
         return waiting, why if waiting else "; ".join(reasons)
 
 

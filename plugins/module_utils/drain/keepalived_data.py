@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What a running keepalived tells of its instances: upon SIGUSR1 it writes their state into a
+"""What a running keepalived reports of its instances: upon SIGUSR1 it writes their state into a
 file."""
 
 import os
@@ -58,7 +58,7 @@ def main_pid(machine):
 
 
 def of(machine):
-    """What the keepalived of a host tells, or nothing where it does not."""
+    """What the keepalived of a host reports, or nothing where it does not."""
     main = None if machine.root else main_pid(machine)
     return ask(int(main)) if main else {}
 
@@ -75,7 +75,7 @@ def in_fault(told, addresses):
 
 
 def ask(pid, sleep=time.sleep):
-    """What the process tells, or nothing where it does not: then nobody knows.
+    """What the process reports, or nothing where it does not: then the state is unknown.
 
     :param pid: its number, of the process that systemd started.
     """
@@ -104,7 +104,7 @@ def ask(pid, sleep=time.sleep):
 
 
 def _known(path):
-    """What tells one writing of a file from another; None where there is none, or it may be
+    """What distinguishes one version of a file from another; None where there is none, or it may be
     anybody's."""
     try:
         found = os.lstat(path)

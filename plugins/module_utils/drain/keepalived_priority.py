@@ -4,11 +4,10 @@
 address. Pure.
 
 The last C(priority) of an instance counts, so that a line of our own before the brace that
-closes it wins over whatever it says itself. What a check adds is added to that 1 too, and
-would lift it above the partner: lines that track something with such a weight are out
-meanwhile. A check without a weight stays, as a host that fails it must not be a standby. Lines
-that name the state are out as well: a restart with C(state MASTER) would take the addresses
-before it has heard anybody.
+closes it wins over whatever it says itself. What a check adds is added to that 1 too, and would
+lift it above the peer: lines that track something with such a weight are out meanwhile. A check
+without a weight stays, as a host that fails it must not be a standby. Lines that name the state are
+out as well: a restart with C(state MASTER) would take the addresses before it has heard anybody.
 """
 
 import os
@@ -301,8 +300,8 @@ def _must_be_lowest(source, statements, changes, out, read):
     the state and what lifts it."""
     path, known = min(changes.items())
     other = (
-        f"{path} line {max(0, known[0][0]) + 1}: with the priority lowered the configuration "
-        f"would say something else: {OWN_LINES}"
+        f"{path} line {max(0, known[0][0]) + 1}: with the priority lowered the "
+        f"configuration would mean something else: {OWN_LINES}"
     )
     try:
         after = read(Edited(source, lambda path, lines: changed(lines, changes.get(path, []))))
@@ -343,7 +342,7 @@ def changed(lines, changes):
 
 
 def restored(lines, changes):
-    """The lines of a file with what lowered made of them taken back, wherever they stand now and
+    """The lines of a file with what lowered made of them restored, wherever they stand now and
     however they are indented; lines of anybody else stay as they are."""
     originals = {" ".join(after.split()): before for _number, before, after in changes}
     result = []

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Drain: a server in an upstream block of nginx, marked C(down) in the configuration on the host where nginx runs."""
+"""Drain: a server in an upstream block of nginx, marked C(down) in the configuration on the host
+where nginx runs.
+"""
 
 import glob
 import os
@@ -45,7 +47,7 @@ class Adapter:
         except OSError as error:
             raise Trouble(f"{error.filename or self.file} cannot be read ({error.strerror}).")
         except nginx_config.Unreadable as error:
-            raise Trouble(f"nginx's configuration cannot be understood: {error}.")
+            raise Trouble(f"nginx's configuration cannot be parsed: {error}.")
         if not found:
             raise Trouble(
                 f"{self.file} and the files that it includes have no upstream {self.upstream}."
@@ -88,12 +90,16 @@ class Adapter:
             "drained": mine.down,
             "refusal": None
             if others
-            else f"{self.server} is the last server of nginx's upstream {self.upstream} that is not down.",
+            else (
+                f"{self.server} is the last server of nginx's upstream "
+                f"{self.upstream} that is not down."
+            ),
         }
 
     def plan(self, before, token):
         _found, mine = self._servers()
-        # The comment ends with its line, so that whatever stood behind the server stands there still.
+        # The comment ends with its line, so that whatever stood behind the server stands there
+        # still.
         return dict(
             before, path=mine.path, inserted=f" down {MARK} {token}\n", workers=self._workers()
         )
@@ -107,8 +113,10 @@ class Adapter:
             self._write(mine.path, text, text)
 
     def lacks(self, mark):
-        """The workers that were there before must be gone: one that has not been told yet takes new requests, one on its way out still serves old ones."""
-        return self._still(mark["workers"], "{} of nginx's workers still serve what they had begun")
+        """The workers that were there before must be gone: one that has not been told yet takes new
+        requests, one on its way out still serves old ones.
+        """
+        return self._still(mark["workers"], "{} of nginx's workers still serve earlier requests")
 
     def undo(self, mark):
         text = self._text(mark["path"])
@@ -126,18 +134,18 @@ class Adapter:
         # Also when there is nothing of ours in the file: a run may have died before it told nginx.
         self._write(mark["path"], text, text.replace(mark["inserted"], ""))
         return (
-            f"{self.key} is down by somebody else's line, and stays so."
+            f"{self.key} is marked down by somebody else's line, and was left so."
             if not ours and self._servers()[1].down
             else None
         )
 
     def lacks_back(self, mark):
         if mark["inserted"] in self._text(mark["path"]):
-            return "nginx has it down"
+            return "nginx has it marked down"
         # Workers on their way out may take as long as they like; the new ones serve.
         return self._still(
             [worker for worker in self.old if not _leaving(worker[0])],
-            "{} of nginx's workers have not read the configuration again",
+            "{} of nginx's workers have not reloaded the configuration",
         )
 
     def _text(self, path):
@@ -164,7 +172,9 @@ class Adapter:
                 )
 
     def _masters(self):
-        """The process that nginx's service is, or where there is no such service every master of this host; those of containers are none of them."""
+        """The process that nginx's service is, or where there is no such service every master of
+        this host; those of containers are none of them.
+        """
         _rc, out, _err = self.machine.run_command(["systemctl", "show", "-p", "MainPID", "nginx"])
         main = out.strip().partition("=")[2]
         if main.isdigit() and main != "0":
@@ -176,7 +186,9 @@ class Adapter:
         ]
 
     def _workers(self):
-        """The workers of the masters: process and when it was started, as a number is given anew."""
+        """The workers of the masters: process and when it was started, as a
+        number is given anew.
+        """
         masters = self._masters()
         found = []
         for pid in _pids():
@@ -215,7 +227,9 @@ def _space(pid):
 
 
 def _stat(pid):
-    """The parent of a process and when it was started; None for one that is not there (any more, but for its parent's not having noticed)."""
+    """The parent of a process and when it was started; None for one that is not there (any more,
+    but for its parent's not having noticed).
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             words = file.read().rpartition(")")[2].split()

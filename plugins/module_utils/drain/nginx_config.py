@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""nginx's configuration, read as nginx reads it: words, not lines. Pure but for the reader that it is given."""
+"""nginx's configuration, read as nginx reads it: words, not lines.
+
+Pure but for the reader that it is given.
+"""
 
 import os
 import re
@@ -9,10 +12,11 @@ from collections import namedtuple
 BLANK = " \t\r\n"
 MOST_FILES, DEEPEST = 1000, 50
 
-# words: without their quotes. inside: the statements of a block, None where the statement ends with a semicolon. line: from 1. end: of the semicolon
-# or the opening brace in the file's text.
+# words: without their quotes. inside: the statements of a block, None where the statement ends with
+# a semicolon. line: from 1. end: of the semicolon or the opening brace in the file's text.
 Statement = namedtuple("Statement", "words inside path line end")
-# address: as the configuration has it. end: where the semicolon of its statement stands in the text of the file at path.
+# address: as the configuration has it. end: where the semicolon of its statement stands in the text
+# of the file at path.
 Server = namedtuple("Server", "address down path line end")
 
 
@@ -21,7 +25,8 @@ class Unreadable(Exception):
 
 
 def servers(read, matching, path, upstream):
-    """The servers of each upstream of that name, in the file at path or in what that includes. There may be one for http and one for stream.
+    """The servers of each upstream of that name, in the file at path or in what that includes.
+    There may be one for http and one for stream.
 
     :param read: path to the file's text; raises OSError.
     :param matching: pattern to the paths that fit, sorted.
@@ -69,7 +74,9 @@ def servers(read, matching, path, upstream):
 
 
 def folder(path, matching):
-    """The folder that relative names in a configuration start from: that of nginx.conf, which is the file's own or one above it."""
+    """The folder that relative names in a configuration start from: that of nginx.conf, which is
+    the file's own or one above it.
+    """
     place = os.path.dirname(path)
     while place != os.path.dirname(place):
         if matching(os.path.join(place, "nginx.conf")):
@@ -111,7 +118,9 @@ def parse(text, path):
 
 
 def _tokens(text, path):
-    """C((kind, word, line, place)): kind is word, or one of the signs that end a statement or block; C(L) stands for a whole block of Lua."""
+    """C((kind, word, line, place)): kind is word, or one of the signs that end a statement or
+    block; C(L) stands for a whole block of Lua.
+    """
     at, line, size, last = 0, 1, len(text), ""
     while at < size:
         sign = text[at]
@@ -190,5 +199,7 @@ def _bare(text, at):
 
 
 def _escaped(sign):
-    """What a sign behind a backslash stands for: a few for themselves or a blank, every other for both."""
+    """What a sign behind a backslash stands for: a few for themselves or a blank, every other for
+    both.
+    """
     return {"t": "\t", "r": "\r", "n": "\n"}.get(sign, sign if sign in "\"'\\" else "\\" + sign)

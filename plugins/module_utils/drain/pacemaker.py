@@ -17,19 +17,19 @@ class Adapter:
         try:
             return self.machine.crm_mon()
         except pacemaker.Unreadable as error:
-            raise Trouble(f"The cluster cannot be looked at: {error}.")
+            raise Trouble(f"The cluster cannot be inspected: {error}.")
 
     def _nodes(self):
         try:
             return pacemaker.nodes(self._xml())
         except pacemaker.Unreadable as error:
-            raise Trouble(f"The cluster cannot be looked at: {error}.")
+            raise Trouble(f"The cluster cannot be inspected: {error}.")
 
     def _own(self):
         try:
             name = self.options.get("node") or self.machine.node()
         except pacemaker.Unreadable as error:
-            raise Trouble(f"The cluster cannot be looked at: {error}.")
+            raise Trouble(f"The cluster cannot be inspected: {error}.")
         known = self._nodes()
         if name not in known:
             raise Trouble(
@@ -43,7 +43,10 @@ class Adapter:
         if known[name]["maintenance"]:
             refusal = f"{name} is in maintenance, in which the cluster moves nothing."
         elif not [other for other, state in known.items() if other != name and state["able"]]:
-            refusal = f"No other node of the cluster is online and out of standby: nobody would take over from {name}."
+            refusal = (
+                "No other node of the cluster is online and out of standby: no node would "
+                f"take over from {name}."
+            )
         services = known[name]["services"]
         return {
             "active": bool(services),
@@ -65,7 +68,8 @@ class Adapter:
 
     def undo(self, mark):
         self._standby(mark["node"], ["-D"])
-        # The cluster may bring back what ran here. Nobody should take the partner in hand meanwhile; but how that ends is the cluster's own affair.
+        # The cluster may move back what ran here. The peer should not be claimed meanwhile; but how
+        # that ends is the cluster's own affair.
         self.machine.run_command(["crm_resource", "--wait", "--timeout=60"])
 
     def lacks_back(self, mark):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""uptrack.conf as text: which keys there are, what the agent's parser makes of a file, and edits that keep the rest.
+"""uptrack.conf as text: which keys there are, what the agent's parser makes of a file, and edits
+that keep the rest.
 
-Everything here is a pure function of text (reference 2.1 and 2.2). The agent reads the file with Python's ini parser, and
-one value that it cannot read breaks I(every) command, uptrack-show included. What the real client was seen to refuse
-(reference 11) is a fault. Which Python another one runs on is not known: what only one of the parsers takes, or takes
-otherwise, is a doubt, and is never written.
+Everything here is a pure function of text (reference 2.1 and 2.2). The agent reads the file with
+Python's ini parser, and one value that it cannot read breaks I(every) command, uptrack-show
+included. What the real client was seen to refuse (reference 11) is a fault. Which Python another
+one runs on is not known: what only one of the parsers takes, or takes otherwise, is a doubt, and is
+never written.
 """
 
 import re
@@ -38,7 +40,8 @@ KEYS = (
     Key("Known-Exploit-Detection", "enabled", "bool"),
 )
 _BY_PLACE = {(key.section, key.name): key for key in KEYS}
-# What the agent does where the file says nothing (reference 2.1). The shipped file says `gconf_proxy_lookup = no`.
+# What the agent does where the file says nothing (reference 2.1). The shipped file says
+# `gconf_proxy_lookup = no`.
 DEFAULTS = {
     "use_hw_uuid": False,
     "gconf_proxy_lookup": True,
@@ -64,7 +67,8 @@ _BOOLEANS = {
     "off": False,
 }
 
-# kind: blank, comment, section, key, more (a continued value), garbage. section and name say what the line belongs to.
+# kind: blank, comment, section, key, more (a continued value), garbage. section and name say what
+# the line belongs to.
 Line = namedtuple("Line", "number text kind section name value")
 Problem = namedtuple("Problem", "line what")
 
@@ -102,7 +106,9 @@ def _is_rem(line):
 
 
 def _split(line):
-    """A line's key and value, without the blanks around them; None where it has no sign of an assignment."""
+    """A line's key and value, without the blanks around them; None where it has no sign of an
+    assignment.
+    """
     places = [at for at in (line.find("="), line.find(":")) if at >= 0]
     return (
         (line[: min(places)].rstrip(), line[min(places) + 1 :].strip()) if places else (None, None)
@@ -110,13 +116,18 @@ def _split(line):
 
 
 def _read(raw):
-    """A raw value as the agent reads it: what stands behind a blank and a semicolon is a comment."""
+    """A raw value as the agent reads it: what stands behind a blank and a
+    semicolon is a comment.
+    """
     at = raw.find(";")
     return raw[:at].strip() if at > 0 and raw[at - 1].isspace() else raw
 
 
 def values(text):
-    """The values that count, raw (percent signs still doubled), by (section, key). Of duplicates the last one."""
+    """The values that count, raw (percent signs still doubled), by (section, key).
+
+    Of duplicates the last one.
+    """
     result = {}
     for line in lines_of(text):
         if line.kind == "key":
@@ -137,7 +148,9 @@ def plain(raw):
 
 
 def problems(text):
-    """Whatever a file must not have that is written here: what the agent refuses, and what another one may."""
+    """Whatever a file must not have that is written here: what the agent refuses, and what another
+    one may.
+    """
     return sorted(faults(text) + doubts(text))
 
 
@@ -152,7 +165,7 @@ def faults(text):
             found.append(
                 Problem(
                     line.number,
-                    "stands before the first section"
+                    "comes before the first section"
                     if line.section is None
                     else "is neither a section, a key nor a comment",
                 )
@@ -161,7 +174,8 @@ def faults(text):
             found.append(
                 Problem(
                     line.number,
-                    "is an indented comment with no key above it in its section, which the agent takes for a broken line",
+                    "is an indented comment with no key above it in its section, which the agent "
+                    "takes for a broken line",
                 )
             )
     given = values(text)
@@ -193,21 +207,23 @@ def doubts(text):
                 found.append(
                     Problem(
                         line.number,
-                        f"opens section [{line.section}] again (first in line {sections[line.section]})",
+                        f"opens section [{line.section}] again (first in line "
+                        f"{sections[line.section]})",
                     )
                 )
             sections.setdefault(line.section, line.number)
         elif line.kind == "key":
             if place in keys:
                 found.append(
-                    Problem(line.number, f"gives {line.name} again (first in line {keys[place]})")
+                    Problem(line.number, f"sets {line.name} again (first in line {keys[place]})")
                 )
             keys.setdefault(place, line.number)
         elif line.kind == "more" and line.value[0] in "#;":
             found.append(
                 Problem(
                     line.number,
-                    f"is an indented comment, which one of the agent's parsers takes for a part of {line.name}",
+                    "is an indented comment, which one of the agent's parsers takes for a part "
+                    f"of {line.name}",
                 )
             )
         elif line.kind == "comment" and line.text[0] in "rR":
@@ -241,30 +257,38 @@ def _fault(key, value):
     if "%" in value.replace("%%", ""):
         return "has a single percent sign, which crashes the agent: double it"
     if key.type == "bool" and boolean(value) is None:
-        return "needs yes or no" + (", not an empty value" if not value else "")
+        return "must be yes or no" + (", not an empty value" if not value else "")
     return None
 
 
 def _doubt(key, value):
     """Why a raw value may be read otherwise than it is meant, or None."""
     if _read(value) != value:
-        return "has a blank and a semicolon, which one of the agent's parsers takes for the start of a comment"
+        return (
+            "has a blank and a semicolon, which one of the agent's parsers "
+            "takes for the start of a comment"
+        )
     if key is not None and key.type == "path" and not value:
         return "is set to an empty path: remove the line instead"
     if key is not None and key.type == "secret" and len(value.split()) > 1:
-        return "must not have blanks in it"
+        return "must not contain blanks"
     return None
 
 
 def value_problem(section, name, value):
-    """Why a value must not be written into the file, as the end of a sentence about the key; None if it may."""
+    """Why a value must not be written into the file, as the end of a sentence about the key; None
+    if it may.
+    """
     key = _BY_PLACE.get((section, name))
     if "\n" in value or "\r" in value:
         return "must be one line"
     if value != value.strip():
         return "must not start or end with a blank"
     if re.search(r"\s;", value):
-        return "has a blank and a semicolon, which one of the agent's parsers takes for the start of a comment"
+        return (
+            "has a blank and a semicolon, which one of the agent's parsers "
+            "takes for the start of a comment"
+        )
     why = _fault(key, value.replace("%", "%%")) if key else None
     return why or _doubt(key, value)
 
@@ -290,10 +314,11 @@ def same(section, name, raw, wanted):
 
 
 def edit(text, wanted):
-    """The text with the wished values in it, everything else kept: comments, order, unknown sections and keys.
+    """The text with the wished values in it, everything else kept: comments, order, unknown
+    sections and keys.
 
-    Sections and keys that stand twice are brought together, since the parsers disagree on them; the value that counted
-    (the last) stays.
+    Sections and keys that stand twice are brought together, since the parsers disagree on them; the
+    value that counted (the last) stays.
 
     :param wanted: mapping (section, key) to a bool, a text, or None to remove the key.
     """
@@ -323,7 +348,8 @@ def edit(text, wanted):
                 line.text if line.value == final[place] else _assignment(line.name, final[place])
             )
         elif line.kind != "more":  # a continued value was written with its key
-            # In a section that is brought together an indented line would become a part of the key that now stands above it.
+            # In a section that is brought together an indented line would become a part of the key
+            # that now stands above it.
             strays = (
                 line.text[:1] in (" ", "\t")
                 and line.kind != "blank"

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Writes uptrack.conf and the file that disables the agent. What a file should say is decided in conf, as pure text."""
+"""Writes uptrack.conf and the file that disables the agent.
+
+What a file should say is decided in conf, as pure text.
+"""
 
 import os
 from collections import namedtuple
@@ -43,8 +46,10 @@ Plan = namedtuple("Plan", "old new before values")
 
 
 def forget_harmless(params, no_log_values):
-    """Of a URL only user and password are secret, of extra what stands in place of the key or a URL. All the rest of them,
-    and above all words such as none and yes, must not be cut out of every result."""
+    """Of a URL only user and password are secret, of extra what stands in place of the key or a
+    URL. All the rest of them, and above all words such as none and yes, must not be cut out of
+    every result.
+    """
     extra = [
         value
         for keys in params["extra"].values()
@@ -97,8 +102,8 @@ def wishes(params):
     for section, keys in params["extra"].items():
         if not isinstance(keys, dict):
             raise Refused(
-                f"extra: {section} needs a mapping of keys and values, like {{'{section}': {{'key': 'value'}}}}. "
-                "Nothing was changed."
+                f"extra: {section} must be a mapping of keys to values, like "
+                f"{{'{section}': {{'key': 'value'}}}}. Nothing was changed."
             )
         if not section or "]" in section or "\n" in section:
             raise Refused(
@@ -109,17 +114,20 @@ def wishes(params):
             own = [option(key) for key in conf.KEYS if (key.section, key.name) == place]
             if own and value is not None:
                 raise Refused(
-                    f"extra: [{section}] {name} has an option of its own, {own[0]}: use that. Nothing was changed."
+                    f"extra: [{section}] {name} has an option of its own, {own[0]}: use that. "
+                    "Nothing was changed."
                 )
             if place in wanted:
                 raise Refused(
-                    f"extra: [{section}] {name} is removed here and set by {own[0]}: one of the two. Nothing was changed."
+                    f"extra: [{section}] {name} is removed here and set by {own[0]}: choose "
+                    "one of the two. Nothing was changed."
                 )
             if any(mark in str(name) for mark in ":=\n[#;") or not str(name).strip():
                 raise Refused(f"extra: {name!r} cannot be the name of a key. Nothing was changed.")
             if not isinstance(value, (bool, str, int, float, type(None))):
                 raise Refused(
-                    f"extra: [{section}] {name} needs a text, a number or a truth, not {type(value).__name__}. Nothing was changed."
+                    f"extra: [{section}] {name} must be a string, number or boolean, not "
+                    f"{type(value).__name__}. Nothing was changed."
                 )
             wanted[place] = value if isinstance(value, (bool, type(None))) else str(value)
     for (section, name), value in wanted.items():
@@ -134,17 +142,21 @@ def wishes(params):
 
 
 def plan(params, root):
-    """What is to become of uptrack.conf, checked by the agent's own rules; nothing is written yet."""
+    """What is to become of uptrack.conf, checked by the agent's own rules;
+    nothing is written yet.
+    """
     wanted = wishes(params)
     path = root + PATH
     old = _read(path)
-    # Without a wish the file is none of this task's business, such as when a host is only to be disabled.
+    # Without a wish the file is none of this task's business, such as when a host is only to be
+    # disabled.
     new = conf.edit(old or "", wanted) if wanted else old or ""
     wrong = conf.faults(new) if wanted else []
     if wrong:
         raise Refused(
-            f"{path}: line {_line_in(old or new, wrong[0], new)} {wrong[0].what}. The agent cannot read such a file. "
-            "Correct that line by hand, or set its option here; the file was left as it was."
+            f"{path}: line {_line_in(old or new, wrong[0], new)} {wrong[0].what}. The agent "
+            "cannot read such a file. Correct that line by hand, or set its option here; the "
+            "file was left as it was."
         )
     return Plan(old, new, conf.values(old or ""), conf.values(new))
 
@@ -170,7 +182,7 @@ def configure(module, root, planned):
         )
         if "Auth/accesskey" in keys and old:
             diffs[0]["after"] = diffs[0]["after"].replace(
-                f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (another one)"
+                f"accesskey = {conf.MASK}", f"accesskey = {conf.MASK} (a different one)"
             )
         if not module.check_mode:
             if module.params["backup"] and old is not None:
@@ -216,7 +228,8 @@ def _backup(path):
         return files.backup(path)
     except OSError as error:
         raise Refused(
-            f"No backup of {path} can be made ({error.strerror}): check space and permissions. The file was left as it was."
+            f"No backup of {path} can be made ({error.strerror}): check space and permissions. "
+            "The file was left as it was."
         )
 
 
@@ -251,9 +264,10 @@ def _write(module, path, text):
         try:
             files.replace(path, text, 0o640)
         except files.Lossy as loss:
-            module.warn(f"{path}: {loss.strerror}. It was replaced all the same.")
+            module.warn(f"{path}: {loss.strerror}. It was replaced nevertheless.")
             files.replace(path, text, lossy=True)
     except OSError as error:
         raise Refused(
-            f"{path} cannot be written ({error.strerror}): check space and permissions. The file was left as it was."
+            f"{path} cannot be written ({error.strerror}): check space and permissions. The file "
+            "was left as it was."
         )

@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """uptrack_config's work on the host: look, and then as much of it as needs no package manager.
 
-What a package manager has to bring is named in the result's C(needs). The action plugin brings it and runs the module again, until
-nothing is needed. So a host that has everything costs one round trip, and every run starts from what is really there.
+What a package manager has to bring is named in the result's C(needs). The action plugin brings it
+and runs the module again, until nothing is needed. So a host that has everything costs one round
+trip, and every run starts from what is really there.
 """
 
 import glob
@@ -118,7 +119,10 @@ def _present(module, root, seen):
 
 
 def _check_in(module, root, plan, result, seen):
-    """Let the host report itself, so that a wrong key shows now and not tonight. A configuration that the service refuses is taken back."""
+    """Let the host report itself, so that a wrong key shows now and not tonight.
+
+    If the service rejects the configuration, the previous one is restored.
+    """
     agent = apply.Agent(module.run_command, module.params["timeout"])
     if (
         result["disabled"]
@@ -132,12 +136,16 @@ def _check_in(module, root, plan, result, seen):
     if problem and problem.error_class == "licence" and "Auth/accesskey" in result["changed_keys"]:
         configure.put_back(module, root, plan)
         raise enrollment.Refused(
-            f"The service does not take the access key: {problem.what}. uptrack.conf was put back as it was. {problem.advice}"
+            f"The service rejected the access key: {problem.what}. uptrack.conf was "
+            f"restored. {problem.advice}"
         )
     facts = agent.facts()
     told = {"checked_in": problem is None, "verdict": facts["verdict"], "reason": facts["reason"]}
     if problem and problem.error_class != "unsupported":
-        words = f"The configuration is written, but the service could not be asked: {problem.what}. {problem.advice}"
+        words = (
+            "The configuration was written, but the service could not be asked: "
+            f"{problem.what}. {problem.advice}"
+        )
         told.update(verdict="unknown", reason=words, warnings=result.get("warnings", []) + [words])
     return told
 
@@ -150,7 +158,7 @@ def _commands(root):
     ]
 
 
-# ---- state: absent ---------------------------------------------------------------------------------------------------
+# ---- state: absent -------------------------------------------------------------------------------
 
 
 def _absent(module, root, seen):
@@ -182,7 +190,8 @@ def _absent(module, root, seen):
         left = apply.ids(agent.facts())
         if left:
             raise enrollment.Refused(
-                f"The agent is gone, but {', '.join(left)} is in the kernel still. Only a reboot takes it out now."
+                f"The agent was removed, but {', '.join(left)} is still in the kernel. "
+                "Only a reboot removes it now."
             )
     return result
 
@@ -191,8 +200,9 @@ def _take_out(module, root, agent, seen, loaded):
     """Empty the kernel of updates, or refuse with everything else as it is."""
     if not seen["commands"]:
         raise enrollment.Refused(
-            f"{len(loaded)} updates are in the kernel ({_some(loaded)}) and there is no agent to take them out: install it again, "
-            "or reboot the host. Nothing was changed."
+            f"{len(loaded)} updates are in the kernel ({_some(loaded)}) and there is "
+            "no agent to remove them: install it again, or reboot the host. Nothing "
+            "was changed."
         )
     flag = root + configure.FLAG
     disabled = os.path.exists(flag)
@@ -216,8 +226,11 @@ def _take_out(module, root, agent, seen, loaded):
         if disabled:
             configure.write_flag(module, root)
         raise enrollment.Refused(
-            f"{len(left)} of {len(loaded)} updates are in the kernel still ({_some(left)}), so that agent, repository, configuration "
-            f"and identity were left as they are. {failed or ''}".strip()
+            (
+                f"{len(left)} of {len(loaded)} updates are still in the kernel "
+                f"({_some(left)}), so the agent, repository, configuration and identity "
+                f"were left as they are. {failed or ''}"
+            ).strip()
         )
 
 

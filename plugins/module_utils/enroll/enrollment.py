@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What a host lacks to be enrolled, and what it has to lose to be retired. Pure: what is there in, needs out.
+"""What a host lacks to be enrolled, and what it has to lose to be retired. Pure: what is there in,
+needs out.
 
-A need is a mapping with C(what) and what belongs to it; the action plugin of uptrack_config brings it in, by the package modules
-of ansible.builtin. The facts about packages, channels and repositories are those of the reference, section 3.
+A need is a mapping with C(what) and what belongs to it; the action plugin of uptrack_config brings
+it in, by the package modules of ansible.builtin. The facts about packages, channels and
+repositories are those of the reference, section 3.
 """
 
 import re
@@ -18,12 +20,14 @@ NAME = "ksplice-uptrack"
 YUM_FILE = f"/etc/yum.repos.d/{NAME}.repo"
 YUM_KEY_FILE = "/etc/pki/rpm-gpg/RPM-GPG-KEY-ksplice"
 APT_FILE = f"/etc/apt/sources.list.d/{NAME}.sources"
-# The one fingerprint that is known in public. The yum key's is not: whoever uses that repository has to give it.
+# The one fingerprint that is known in public. The yum key's is not: users of that repository have
+# to provide it.
 APT_FINGERPRINT = "5DE2D4F255E23055D3C40F2CF7CA6265B6D4038E"
 
 YUM_TREES = {"ol": "ol", "centos": "centos", "rhel": "rhel", "fedora": "fedora"}
 APT_DISTRIBUTIONS = ("ubuntu", "debian")
-# Every package that carries the agent or belongs to it; what is called ksplice-updates-* or uptrack-updates-* comes on top.
+# Every package that carries the agent or belongs to it; what is called ksplice-updates-* or
+# uptrack-updates-* comes on top.
 ONLINE, OFFLINE = ("uptrack", "ksplice"), ("uptrack-offline", "ksplice-offline")
 PACKAGES = (
     ONLINE
@@ -65,12 +69,12 @@ def _unquoted(value):
 
 
 def check(params):
-    """Refuse options that contradict each other, before the host is looked at."""
+    """Refuse options that contradict each other, before the host is inspected."""
     fingerprint = params["repository_key_fingerprint"]
     if fingerprint and not openpgp.well_formed(fingerprint):
         raise _refusal(
-            f"repository_key_fingerprint is {fingerprint!r}: give the whole fingerprint, 40 hexadecimal digits (64 for newer keys). "
-            "A short ID can be forged."
+            f"repository_key_fingerprint is {fingerprint!r}: give the whole fingerprint, 40 "
+            "hexadecimal digits (64 for newer keys). A short ID can be forged."
         )
     own = [
         name
@@ -79,7 +83,8 @@ def check(params):
     ]
     if params["repository"] in ("platform", "none") and own:
         raise _refusal(
-            f"repository={params['repository']} leaves the host's repositories alone, and {own[0]} describes one: one of the two."
+            f"repository={params['repository']} does not touch the host's "
+            f"repositories, but {own[0]} describes one: choose one of the two."
         )
     packages = params["packages"] or []
     both = (
@@ -88,16 +93,19 @@ def check(params):
     )
     if all(both):
         raise _refusal(
-            f"packages names {both[1][0]} and {both[0][0]}: the online and the offline edition exclude each other. Name one."
+            f"packages names {both[1][0]} and {both[0][0]}: the online and the offline edition "
+            "exclude each other. Name one."
         )
     edition = params["edition"]
     if edition == "online" and both[0] or edition == "offline" and both[1]:
         raise _refusal(
-            f"packages names {(both[0] or both[1])[0]}, which is not of the edition asked for ({edition}): one of the two."
+            f"packages names {(both[0] or both[1])[0]}, which does not belong to the "
+            f"requested edition ({edition}): choose one of the two."
         )
     if params["updates_package"] and edition == "online":
         raise _refusal(
-            "updates_package belongs to the offline edition, and edition=online is asked for: one of the two."
+            "updates_package belongs to the offline edition, but edition=online is "
+            "requested: choose one of the two."
         )
     if params["state"] == "absent":
         named = [
@@ -107,19 +115,21 @@ def check(params):
         ]
         if named:
             raise _refusal(
-                f"state=absent takes everything away, and {named[0]} says how it should be: one of the two."
+                f"state=absent removes everything, but {named[0]} configures it: choose "
+                "one of the two."
             )
 
 
 def supported(seen):
-    """Refuse a distribution that nobody has an agent for."""
+    """Refuse a distribution without an agent."""
     if (
         seen["distribution"].id not in YUM_TREES
         and seen["distribution"].id not in APT_DISTRIBUTIONS
     ):
         raise _refusal(
-            f"There is no Ksplice agent for {seen['distribution'].name}: it is made for Oracle Linux and Ubuntu, "
-            "and was for RHEL, CentOS, Fedora and Debian."
+            f"There is no Ksplice agent for {seen['distribution'].name}: it is "
+            "available for Oracle Linux and Ubuntu, and formerly was for RHEL, "
+            "CentOS, Fedora and Debian."
         )
 
 
@@ -139,7 +149,9 @@ def wanted_packages(params, seen):
 
 
 def wanted_repository(params, seen):
-    """The vendor's repository, or a mirror of it, as it should stand on this host; None where the host's own are to be used."""
+    """The vendor's repository, or a mirror of it, as it should stand on this host; None where the
+    host's own are to be used.
+    """
     which = params["repository"]
     if which == "auto":
         if not params["repository_url"] and (seen["commands"] or seen["distribution"].id == "ol"):
@@ -151,7 +163,8 @@ def wanted_repository(params, seen):
     if system.id in APT_DISTRIBUTIONS:
         if not system.codename:
             raise _refusal(
-                f"{system.name} does not tell its code name (VERSION_CODENAME in /etc/os-release), which its apt repository is called by."
+                f"{system.name} does not report its code name (VERSION_CODENAME in "
+                "/etc/os-release), which its apt repository is named after."
             )
         url = params["repository_url"] or f"{VENDOR}/apt/"
         return {
@@ -165,8 +178,9 @@ def wanted_repository(params, seen):
         }
     if not params["repository_key_fingerprint"]:
         raise _refusal(
-            "repository_key_fingerprint is not given: the fingerprint of the key of the yum repository is not public, "
-            "so that it has to come from you (gpg --show-keys on a copy that you trust)."
+            "repository_key_fingerprint is required: the fingerprint of the yum "
+            "repository's key is not published, so you have to provide it (gpg "
+            "--show-keys on a copy that you trust)."
         )
     return {
         "kind": "yum",
@@ -180,7 +194,9 @@ def wanted_repository(params, seen):
 
 
 def channels(system):
-    """The channels of which one has to be enabled (reference 3.1, 3.2), the likeliest first; a local mirror's has local_ in front."""
+    """The channels of which one has to be enabled (reference 3.1, 3.2), the likeliest first; a
+    local mirror's has local_ in front.
+    """
     base = f"ol{system.major}"
     return [
         f"{base}_{system.machine}_ksplice",
@@ -198,9 +214,11 @@ def channel_problem(params, seen):
     if set(expected).intersection(seen["enabled_channels"] or ()):
         return None
     return (
-        f"The channel {expected[0]} is not enabled on this host ({', '.join(expected[1:]) or 'no other'} neither): subscribe the host in ULN "
-        f"(uln-channel --add --channel={expected[0]}), on OCI install the release package and enable it, "
-        "or set channel to the repository that has the agent."
+        f"The channel {expected[0]} is not enabled on this host (nor is "
+        f"{', '.join(expected[1:]) or 'any other'}): subscribe the host in ULN "
+        f"(uln-channel --add --channel={expected[0]}), on OCI install the release "
+        "package and enable it, or set channel to the "
+        "repository that has the agent."
     )
 
 
@@ -258,7 +276,8 @@ def _is_key(text, wanted):
 
 
 def checked_key(text, wanted):
-    """The key of the repository as it is to be installed: made of what was checked, and of nothing else.
+    """The key of the repository as it is to be installed: made of what was checked, and of nothing
+    else.
 
     Refuses a key that is not the one whose fingerprint was given, or that comes with anything else.
     """
@@ -266,12 +285,15 @@ def checked_key(text, wanted):
         found = openpgp.key(text)
     except openpgp.NotAKey as wrong:
         raise _refusal(
-            f"The key of the repository ({_short(wanted['key'])}) cannot be used: {wrong}. Give one public key and nothing beside it."
+            f"The key of the repository ({_short(wanted['key'])}) cannot be used: "
+            f"{wrong}. Give one public key and nothing else."
         )
     if not openpgp.same(wanted["fingerprint"], found.fingerprint):
         raise _refusal(
-            f"The key of the repository ({_short(wanted['key'])}) has the fingerprint {found.fingerprint}, and {wanted['fingerprint']} is expected. "
-            "Somebody may have exchanged it: find out which is right before you change repository_key_fingerprint."
+            f"The key of the repository ({_short(wanted['key'])}) has the fingerprint "
+            f"{found.fingerprint}, but {wanted['fingerprint']} is expected. Somebody "
+            "may have replaced the key: find out which is right before you change "
+            "repository_key_fingerprint."
         )
     return found.armored
 
@@ -286,13 +308,16 @@ def _short(key):
 
 
 def present(params, seen):
-    """What is missing, in the order in which it has to come. Configuration is none of it: the module writes that."""
+    """What is missing, in the order in which it has to come.
+
+    Configuration is none of it: the module writes that.
+    """
     if seen["emulated"]:
         return []
     needs = []
     edition = params["edition"]
     lacks_agent = not seen["commands"] or (params["enhanced"] and "ksplice" not in seen["commands"])
-    # Of an agent that no package brought nobody knows the edition: it is left as it is.
+    # The edition of an agent that no package installed is unknown: it is left as it is.
     switches = bool(seen["commands"]) and edition and seen["edition"] and seen["edition"] != edition
     asked = [name for name in params["packages"] or () if name not in seen["packages"]]
     if lacks_agent or switches or asked or params["repository"] == "vendor":
@@ -325,7 +350,9 @@ def present(params, seen):
 
 
 def updates(params, seen, conf_of):
-    """The package with the updates of the offline edition (reference 1.9), once the configuration is there."""
+    """The package with the updates of the offline edition (reference 1.9), once the configuration
+    is there.
+    """
     if not params["updates_package"] or seen["emulated"]:
         return []
     name = f"uptrack-updates-{seen['release']}"
@@ -344,19 +371,23 @@ def updates(params, seen, conf_of):
 
 
 def check_updates(params, seen, conf_of):
-    """Refuse the updates package where its installation would patch the kernel behind the rollout's back (trap 17)."""
+    """Refuse the updates package where its installation would patch the kernel outside of any
+    rollout (trap 17).
+    """
     if not params["updates_package"]:
         return
     edition = params["edition"] or seen["edition"]
     if edition != "offline":
         raise _refusal(
-            f"updates_package belongs to the offline edition, and this host has {'the ' + edition + ' edition' if edition else 'none'}: "
-            "set edition=offline."
+            "updates_package belongs to the offline edition, and this host has "
+            f"{'the ' + edition + ' edition' if edition else 'none'}: set edition=offline."
         )
     if not conf_of("skip_apply_after_pkg_install"):
         raise _refusal(
-            f"The package uptrack-updates-{seen['release']} patches the running kernel when it is installed, behind any rollout's back. "
-            "Set skip_apply_after_pkg_install=true, and let uptrack_apply put the updates in."
+            f"The package uptrack-updates-{seen['release']} patches the running kernel "
+            "when it is installed, outside of any rollout. Set "
+            "skip_apply_after_pkg_install=true, and let uptrack_apply "
+            "install the updates."
         )
 
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Reads from a host what enrollment decides on: distribution, agent, packages, repository. Changes nothing."""
+"""Reads from a host what enrollment decides on: distribution, agent, packages, repository.
+
+Changes nothing.
+"""
 
 import base64
 import glob
@@ -89,7 +92,11 @@ def _dpkg(run_command):
 
 
 def _channels(run_command, expected):
-    """The enabled repositories. Those of ULN stand in no file, so that dnf is asked where the files do not have what is expected."""
+    """The enabled repositories.
+
+    Those of ULN stand in no file, so that dnf is asked where the files do not have what is
+    expected.
+    """
     enabled = []
     for path in sorted(glob.glob("/etc/yum.repos.d/*.repo")):
         enabled += _enabled(_read(path) or "")
@@ -121,7 +128,9 @@ def _enabled(text):
 
 
 def kept(path):
-    """A file as it is, for whoever has to put it back: C(content) in base64, so that no password in it is cut out on the way, and C(mode); None for none."""
+    """A file as it is, to be able to restore it: C(content) in base64, so that no password in
+    it is cut out on the way, and C(mode); None for none.
+    """
     try:
         with open(path, "rb") as file:
             return {

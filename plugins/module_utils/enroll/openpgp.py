@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""An ASCII-armored public key (RFC 4880, RFC 9580), read so that a repository's key can be checked before a package manager
-is told to trust it. A host need not have gpg, and a controller neither.
+"""An ASCII-armored public key (RFC 4880, RFC 9580), read so that a repository's key can be checked
+before a package manager is made to trust it. A host need not have gpg, and a controller neither.
 
-What was checked has to be what is installed: whoever reads keys after this, apt and rpm, may see blocks and packets where
-this reader sees none. So a text with anything beside one key is refused, and what is installed is made of nothing but the
-packets that were read here.
+What was checked has to be what is installed: whoever reads keys after this, apt and rpm, may see
+blocks and packets where this reader sees none. So a text with anything beside one key is refused,
+and what is installed is made of nothing but the packets that were read here.
 """
 
 import base64
@@ -22,7 +22,8 @@ SIGNATURE, SUBKEY, BINDING = 2, 14, 0x18
 # What else belongs to a public key: signatures, names, pictures, subkeys, padding.
 PARTS = {2: "signature", 13: "user ID", 14: "public subkey", 17: "user attribute", 21: "padding"}
 
-# fingerprint: of the primary key, in upper-case hexadecimal digits. armored: the key anew, and nothing else.
+# fingerprint: of the primary key, in upper-case hexadecimal digits. armored: the key anew, and
+# nothing else.
 Key = namedtuple("Key", "fingerprint armored")
 
 
@@ -33,7 +34,8 @@ class NotAKey(ValueError):
 def key(text):
     """The one public key that a text is.
 
-    :raises NotAKey: if it is none, is broken, or if anything stands beside it: another key or block, words, packets of another kind.
+    :raises NotAKey: if it is none, is broken, or if anything stands beside it: another key or
+        block, words, packets of another kind.
     """
     data = _data(text)
     fingerprint = None
@@ -55,7 +57,10 @@ def key(text):
 
 
 def _is_bound(following):
-    """Whether a signature of the binding kind stands among those behind a subkey. Package managers check it; old ones took a subkey without any."""
+    """Whether a signature of the binding kind stands among those behind a subkey.
+
+    Package managers check it; old ones took a subkey without any.
+    """
     for tag, body in following:
         if tag != SIGNATURE:
             return False
@@ -75,7 +80,10 @@ def _plain(fingerprint):
 
 
 def well_formed(fingerprint):
-    """Whether it is a whole fingerprint: 40 hexadecimal digits, or 64. A short key ID can be forged."""
+    """Whether it is a whole fingerprint: 40 hexadecimal digits, or 64.
+
+    A short key ID can be forged.
+    """
     return bool(re.match(r"^([0-9A-F]{40}|[0-9A-F]{64})$", _plain(fingerprint)))
 
 
@@ -87,17 +95,17 @@ def _data(text):
     if BEGIN not in lines:
         raise NotAKey(f"it has no line {BEGIN}")
     if lines[0] != BEGIN or END not in lines:
-        raise NotAKey(f"it has other words beside its block, or no line {END}")
+        raise NotAKey(f"it has other text beside its block, or no line {END}")
     last = lines.index(END)
     if any(line.startswith("-----") for line in lines[1:last] + lines[last + 1 :]):
         raise NotAKey("it holds more than one block")
     if last != len(lines) - 1:
-        raise NotAKey("it has other words beside its block")
+        raise NotAKey("it has other text beside its block")
     body = lines[1:last]
     # Headers up to an empty line; some writers leave both out.
     if "" in body and (not body[0] or ":" in body[0]):
         body = body[body.index("") + 1 :]
-    # The checksum behind the data may be missing, and nobody has to look at it.
+    # The checksum behind the data may be missing, and need not be verified.
     if body and body[-1].startswith("="):
         body = body[:-1]
     try:
@@ -130,7 +138,7 @@ def _packets(data):
     while at < len(data):
         tag, start, end = _packet(data, at)
         if end > len(data):
-            raise NotAKey("its block is cut off")
+            raise NotAKey("its block is truncated")
         yield tag, data[start:end]
         at = end
 
@@ -139,7 +147,7 @@ def _packet(data, at):
     """Tag, start and end of the body of the packet that begins there."""
     head = data[at]
     if not head & 0x80:
-        raise NotAKey("its block is no sequence of packets")
+        raise NotAKey("its block is not a sequence of packets")
     try:
         if head & 0x40:
             first = data[at + 1]
@@ -159,7 +167,7 @@ def _packet(data, at):
         start = at + 1 + count
         return (head >> 2) & 0xF, start, start + int.from_bytes(data[at + 1 : start], "big")
     except IndexError:
-        raise NotAKey("its block is cut off")
+        raise NotAKey("its block is truncated")
 
 
 def _fingerprint(body):
@@ -169,6 +177,4 @@ def _fingerprint(body):
         return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest().upper()
     if version == b"\x06":
         return hashlib.sha256(b"\x9b" + len(body).to_bytes(4, "big") + body).hexdigest().upper()
-    raise NotAKey(
-        "it holds a key of a version that nobody should trust any more (only 4 and 6 are known)"
-    )
+    raise NotAKey("it holds a key of an obsolete version (only 4 and 6 are accepted)")

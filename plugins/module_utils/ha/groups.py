@@ -35,7 +35,9 @@ class Machine:
         self.run_command, self.root = run_command, root
 
     def within(self, seconds):
-        """The same machine, with so many seconds for all commands that are run on it from now on."""
+        """The same machine, with so many seconds for all commands that are run
+        on it from now on.
+        """
         return Machine(commands.with_timeout(self.run_command, seconds), self.root)
 
     def exists(self, path):
@@ -46,7 +48,9 @@ class Machine:
             return file.read()
 
     def addresses(self):
-        """The addresses by which this host serves, also in the networks that its keepalived is in."""
+        """The addresses by which this host serves, also in the networks that
+        its keepalived is in.
+        """
         parents = self._parents()
 
         def inside(pid):
@@ -86,7 +90,8 @@ class Machine:
     def networks(self, enter=()):
         """Interface to its addresses, with their prefix lengths and in their order.
 
-        :param enter: the words of a command that gets into another network; empty is this host's own.
+        :param enter: the words of a command that gets into another network; empty is this host's
+            own.
         """
         command = ["ip", "-o", "addr", "show"]
         rc, out, err = self.run_command(list(enter) + command)
@@ -94,7 +99,8 @@ class Machine:
             # None would make it a standby, or one that is drained.
             said = " ".join((err or out).split())[:200] or rc
             raise keepalived.Unreadable(
-                f"`{' '.join(list(enter) + command)}` does not tell the addresses of this host ({said})"
+                f"`{' '.join(list(enter) + command)}` does not report the addresses of "
+                f"this host ({said})"
             )
         found = {}
         for line in out.splitlines():
@@ -109,7 +115,9 @@ class Machine:
         return found
 
     def routes(self, enter=()):
-        """Destination of each route to whether keepalived has put it there, or None where that cannot be told."""
+        """Destination of each route to whether keepalived has put it there, or None where that is
+        unknown.
+        """
         found = {}
         for family in ("-4", "-6"):
             command = ["ip", family, "-o", "route", "show", "table", "all"]
@@ -125,7 +133,9 @@ class Machine:
         return found
 
     def processes(self):
-        """The processes that this host shows: process ID and name, of which the kernel keeps 15 characters."""
+        """The processes that this host shows: process ID and name, of which the kernel keeps 15
+        characters.
+        """
         for path in glob.glob(self.root + "/proc/[0-9]*/comm"):
             pid = path.split("/")[-2]
             try:
@@ -135,7 +145,9 @@ class Machine:
                 continue
 
     def _parents(self):
-        """The processes of keepalived that are no children of another: process ID to those of its children."""
+        """The processes of keepalived that are no children of another: process ID to those of its
+        children.
+        """
         found = {}
         for pid, name in self.processes():
             try:
@@ -145,7 +157,10 @@ class Machine:
         return keepalived_process.parents({pid: told for pid, told in found.items() if told})
 
     def keepaliveds(self):
-        """Those keepalived that run on this host, each as a Keepalived. Its children belong to it."""
+        """Those keepalived that run on this host, each as a Keepalived.
+
+        Its children belong to it.
+        """
         return [
             keepalived_process.of(self, pid, children) for pid, children in self._parents().items()
         ]
@@ -158,21 +173,23 @@ class Machine:
             if rc == 0 and "<nodes>" in out:
                 return out
             words = words or pacemaker.complaint(out) or pacemaker.complaint(err) or f"status {rc}"
-        raise pacemaker.Unreadable(f"crm_mon does not tell the state of the cluster ({words})")
+        raise pacemaker.Unreadable(f"crm_mon does not report the state of the cluster ({words})")
 
     def node(self):
         """The name of this host in its cluster."""
         rc, out, err = self.run_command(["crm_node", "-n"])
         if rc:
             raise pacemaker.Unreadable(
-                "crm_node does not tell the name of this node ({})".format(
+                "crm_node does not report the name of this node ({})".format(
                     " ".join((err or out).split())[:200] or rc
                 )
             )
         return out.strip()
 
     def cluster_name(self):
-        """The name of the cluster as the cluster knows it, which has it from corosync's configuration."""
+        """The name of the cluster as the cluster knows it, which has it from corosync's
+        configuration.
+        """
         rc, out, err = self.run_command(
             ["crm_attribute", "-t", "crm_config", "-n", "cluster-name", "-G", "-q"]
         )
@@ -181,7 +198,7 @@ class Machine:
             return ""
         if rc:
             raise pacemaker.Unreadable(
-                "crm_attribute does not tell the name of the cluster ({})".format(
+                "crm_attribute does not report the name of the cluster ({})".format(
                     " ".join((err or out).split())[:200] or rc
                 )
             )
@@ -192,7 +209,8 @@ def discover(machine, command=None):
     """The groups of this host, and what could not be understood.
 
     :param command: prints JSON, see the module ha_facts; None asks keepalived and pacemaker.
-    :returns: C(groups), C(role) (C(active) where any group has this host active, or may have), C(problems) (sentences).
+    :returns: C(groups), C(role) (C(active) where any group has this host active, or may have),
+        C(problems) (sentences).
     """
     found, problems = [], []
     for looks in (
@@ -217,7 +235,8 @@ def discover(machine, command=None):
 
 
 def _in_use(machine, unit, untold=True):
-    """Whether a service runs here or would at the next boot. What is neither left a configuration that nobody reads.
+    """Whether a service runs here or would at the next boot. What is neither left behind a
+    configuration that nothing reads.
 
     :param untold: the answer where there is no systemctl.
     """
@@ -233,11 +252,12 @@ def _keepalived(machine):
     if not running:
         if keepalived_process.vrrp_sockets(machine):
             raise keepalived.Unreadable(
-                "something on this host speaks VRRP (a raw socket of protocol 112 is open), and no keepalived was found that it "
-                "could belong to"
+                "something on this host speaks VRRP (a raw socket of protocol 112 is "
+                "open), but no keepalived was found that it could belong to"
             )
         waiting = keepalived_process.at_rest(machine) if _in_use(machine, "keepalived") else None
-        # Packages enable it before there is a configuration. One that is named elsewhere is missing.
+        # Packages enable it before there is a configuration. One that is named elsewhere is
+        # missing.
         running = (
             [waiting]
             if waiting
@@ -256,11 +276,13 @@ def _groups(machine, one):
         said = keepalived.mentioned(source, one.config_id)
         if said:
             raise keepalived.Unreadable(
-                f"{said[0]} line {said[1] + 1} has a vrrp_instance, and what is read of {one.path} defines none"
+                f"{said[0]} line {said[1] + 1} has a vrrp_instance, but the configuration "
+                f"read from {one.path} defines none"
             )
         if one.speaks_vrrp:
             raise keepalived.Unreadable(
-                f"keepalived (process {one.pid}) speaks VRRP, and what is read of {one.path} defines no vrrp_instance"
+                f"keepalived (process {one.pid}) speaks VRRP, but the configuration read "
+                f"from {one.path} defines no vrrp_instance"
             )
     namespace = one.namespace or keepalived.namespace(statements)
     # One that runs is in its network already.
@@ -294,7 +316,7 @@ def _pacemaker(machine):
 def _is_remote(machine):
     """Whether this host is a remote node of a cluster, or would be at the next boot."""
     names = {name[: pacemaker.NAME_LENGTH] for name in pacemaker.REMOTE}
-    # Where nobody can tell of services, the key has to.
+    # Where services cannot be queried, the key has to do.
     return any(name in names for _pid, name in machine.processes()) or _in_use(
         machine, "pacemaker_remote", machine.exists(pacemaker.AUTHKEY)
     )
@@ -304,46 +326,49 @@ def _command(machine, command):
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ValueError(f"The command {told(command)} is none ({error})")
+        raise ValueError(f"Cannot parse the command {told(command)} ({error})")
     if not words:
-        raise ValueError("The command is blank")
+        raise ValueError("The command is empty")
     if commands.meant_for_a_shell(words):
         raise ValueError(
-            f"The command {told(command)} has {commands.meant_for_a_shell(words)}, which only a shell understands: write sh -c '…'"
+            f"The command {told(command)} has {commands.meant_for_a_shell(words)}, which only a "
+            "shell understands: write sh -c '…'"
         )
     rc, out, err = machine.run_command(words)
     if rc:
         raise ValueError(
-            f"The command {told(command)} ended with status {rc}: {said(command, err or out)}"
+            f"The command {told(command)} exited with status {rc}: {said(command, err or out)}"
         )
     try:
         answer = json.loads(out)
     except ValueError as error:
-        raise ValueError(f"The command {told(command)} did not answer with JSON ({error})")
+        raise ValueError(f"The command {told(command)} did not return JSON ({error})")
     try:
         groups = answer.get("groups") if isinstance(answer, dict) else None
         if not isinstance(groups, list):
-            raise ValueError("a mapping with a list of groups")
+            raise ValueError("it must be a mapping with a list of groups")
         return [_told(group) for group in groups]
     except ValueError as error:
-        raise ValueError(f"The command {told(command)} did not answer as documented ({error})")
+        raise ValueError(
+            f"The command {told(command)} did not answer in the documented format ({error})"
+        )
 
 
 def _told(group):
-    """A group as a command tells it, with everything that a group has."""
+    """A group as a command reports it, with all keys of a group."""
     if (
         not isinstance(group, dict)
         or not isinstance(group.get("name"), str)
         or not group["name"].strip()
     ):
-        raise ValueError("each group has a name")
+        raise ValueError("each group must have a name")
     if group.get("role") not in ROLES:
-        raise ValueError("the role of {} is {} or {}".format(group["name"], *ROLES))
+        raise ValueError("the role of {} must be {} or {}".format(group["name"], *ROLES))
     addresses = group.get("addresses") or []
     if not isinstance(addresses, list) or None in [
         keepalived.address(str(one)) for one in addresses
     ]:
-        raise ValueError("the addresses of {} are a list of IP addresses".format(group["name"]))
+        raise ValueError("the addresses of {} must be a list of IP addresses".format(group["name"]))
     return {
         "name": group["name"].strip(),
         "kind": "command",

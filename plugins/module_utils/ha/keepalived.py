@@ -2,9 +2,10 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """keepalived's configuration, read with its includes. Pure but for Source, which reads files.
 
-The grammar is that of keepalived 2.2, see keepalived.conf(5). Before any block is looked at, lines are made out of lines: comments go, C(@id) lines stay for
-one configuration ID only, C($NAME=...) defines a parameter of one or more lines, C(~SEQ) and C(~LST) repeat a line, C(include) takes a pattern relative to the
-file it stands in. What is left has one brace on a line, or words.
+The grammar is that of keepalived 2.2, see keepalived.conf(5). Before any block is parsed, lines are
+made out of lines: comments go, C(@id) lines stay for one configuration ID only, C($NAME=...)
+defines a parameter of one or more lines, C(~SEQ) and C(~LST) repeat a line, C(include) takes a
+pattern relative to the file it stands in. What is left has one brace on a line, or words.
 """
 
 import glob
@@ -18,17 +19,18 @@ CONFIGURATION = "/etc/keepalived/keepalived.conf"
 DEFAULT_PRIORITY = 100
 OWNER = 255
 
-# A block or line of the configuration: its words, the blocks and lines inside, and where it stands (path, number of the line from 0). Of a block also where
-# its braces stand.
+# A block or line of the configuration: its words, the blocks and lines inside, and where it stands
+# (path, number of the line from 0). Of a block also where its braces stand.
 Statement = namedtuple("Statement", "words inside path line brace end")
-# priority: None where the configuration names none. nopreempt: as it works, which it does not for one that begins as MASTER. places: (path, line) of its
-# priority lines; brace: of the line its block opens on. state: MASTER, BACKUP or None. source: unicast_src_ip or mcast_src_ip. routes: the
-# destinations of its virtual routes. vmac: whether its addresses are on an interface of their own. loopback: those of its addresses that it
-# puts on lo. path, line: where it begins.
+# priority: None where the configuration names none. nopreempt: as it works, which it does not for
+# one that begins as MASTER. places: (path, line) of its priority lines; brace: of the line its
+# block opens on. state: MASTER, BACKUP or None. source: unicast_src_ip or mcast_src_ip. routes: the
+# destinations of its virtual routes. vmac: whether its addresses are on an interface of their own.
+# loopback: those of its addresses that it puts on lo. path, line: where it begins.
 Instance = namedtuple(
     "Instance",
-    "name interface router_id priority nopreempt family addresses peers places brace state source routes vmac loopback "
-    "path line",
+    "name interface router_id priority nopreempt family addresses peers places brace state "
+    "source routes vmac loopback path line",
 )
 LOOPBACK = "lo"
 
@@ -64,8 +66,8 @@ class Source:
     def lines(self, path):
         try:
             if stat.S_ISFIFO(os.stat(self.root + path).st_mode):
-                raise Unreadable(f"{path} cannot be read (it is no plain file)")
-            # As it stands, line ends included, so that it can be put back as it was.
+                raise Unreadable(f"{path} cannot be read (it is not a regular file)")
+            # As it stands, line ends included, so that it can be restored.
             with open(
                 self.root + path, encoding="utf-8", errors="surrogateescape", newline=""
             ) as file:
@@ -75,7 +77,10 @@ class Source:
         return self.files[path]
 
     def matching(self, pattern):
-        """The files that an include means, in keepalived's order. It passes over what is no plain file or may be executed."""
+        """The files that an include means, in keepalived's order.
+
+        It passes over what is no plain file or may be executed.
+        """
         found = []
         for one in _alternatives(pattern):
             # What glob(7) escapes with a backslash, this glob has in brackets.
@@ -104,7 +109,7 @@ def _alternatives(pattern):
             found += [] if one in found else [one]
         elif len(found) + len(waiting) > 1000:
             raise Unreadable(
-                f"The pattern {pattern[:100]} of an include stands for more than 1000 others"
+                f"The pattern {pattern[:100]} of an include expands to more than 1000 others"
             )
         else:
             waiting = [
@@ -131,7 +136,8 @@ class _Parameter:
     """What a C($NAME) stands for: lines, each with the place where it stands."""
 
     def __init__(self, *lines):
-        # several: whether it is one that stands at the end of a line only. It need not have more than one line.
+        # several: whether it is one that stands at the end of a line only. It need not have more
+        # than one line.
         self.lines, self.several = list(lines), False
 
     @property
@@ -150,9 +156,11 @@ class _Lines:
         }
         # Open files: path, what is left of its lines, the paths of the same include that follow.
         self.files, self.seen = [], set()
-        # Lines of a parameter of which the first is read: what is left of them, and the depth before.
+        # Lines of a parameter of which the first is read: what is left of them, and the depth
+        # before.
         self.rest = []
-        # Lines that are repeated: what is left of their values, the line and its place. Only those above the depth belong to the innermost parameter.
+        # Lines that are repeated: what is left of their values, the line and its place. Only those
+        # above the depth belong to the innermost parameter.
         self.sequences, self.depth = [], 0
         # A definition that goes on in the next line.
         self.defining = None
@@ -193,7 +201,8 @@ class _Lines:
         if self.spent > _MOST_EXPANDED:
             raise self._wrong(
                 place,
-                f"its parameters, sequences and includes stand for more than {_MOST_EXPANDED} characters",
+                "its parameters, sequences and includes expand to more than "
+                f"{_MOST_EXPANDED} characters",
             )
 
     def _open(self, paths):
@@ -261,7 +270,9 @@ class _Lines:
         return None
 
     def _made(self, text, place):
-        """A line with its parameters in place, empty for one that keepalived's blocks see nothing of."""
+        """A line with its parameters in place, empty for one that keepalived's blocks see nothing
+        of.
+        """
         while True:
             if text[0] == "@":
                 other, name, text = _FOR_ONE.match(text).groups()
@@ -309,7 +320,9 @@ class _Lines:
             self.defining = None
 
     def _expanded(self, text, place, several=True):
-        """A line with the parameters in it replaced, and those in what they stand for; its place; and whether there was any."""
+        """A line with the parameters in it replaced, and those in what they stand for; its place;
+        and whether there was any.
+        """
         at, any_found = text.find("$"), False
         while at >= 0:
             value, end = self._parameter(text, at, place)
@@ -327,7 +340,8 @@ class _Lines:
             if len(text) > _LINE:
                 raise self._wrong(
                     place,
-                    f"with its parameters it is longer than the {_LINE} characters that keepalived reads",
+                    f"with its parameters it is longer than the {_LINE} characters that "
+                    "keepalived reads",
                 )
             if value.text.lstrip(" \t").startswith("~"):
                 break
@@ -341,7 +355,7 @@ class _Lines:
             return None, at
         name, numbers = found.group(1) or found.group(2), (found.group(3) or "").strip(" ")
         if name == "_RANDOM" and name not in self.parameters:
-            raise self._wrong(place, "a random number is another one for keepalived")
+            raise self._wrong(place, "a random number is a different one for keepalived itself")
         if name == "_PWD" and name not in self.parameters:
             return _Parameter(
                 (os.path.dirname(self.files[-1][0]) if self.files else "/", place)
@@ -438,8 +452,9 @@ def _list(text):
 
 
 def _decommented(line):
-    """A line as keepalived has it: without its comment, which begins anywhere but inside of quotes, and without the blanks around. A backslash at its end
-    stays, also behind a comment."""
+    """A line as keepalived has it: without its comment, which begins anywhere but inside of quotes,
+    and without the blanks around. A backslash at its end stays, also behind a comment.
+    """
     text, kept, at, quoted, cut = line.strip(" \t"), [], 0, False, False
     for found in re.finditer(r'\\.?|["#!]', text):
         sign = found.group(0)
@@ -496,7 +511,10 @@ def _nest(lines):
 
 
 def instances(statements):
-    """The VRRP instances of a configuration, in its order. Of two with one name keepalived knows the first."""
+    """The VRRP instances of a configuration, in its order.
+
+    Of two with one name keepalived knows the first.
+    """
     found, strict = (
         {},
         any(
@@ -517,7 +535,9 @@ def instances(statements):
 
 
 def everywhere(statements):
-    """Every block and line, whatever it is in: what is in a block that keepalived does not know, it takes for what is beside it."""
+    """Every block and line, whatever it is in: what is in a block that keepalived does not know, it
+    takes for what is beside it.
+    """
     waiting = list(reversed(statements))
     while waiting:
         yield waiting[-1]
@@ -541,7 +561,8 @@ def _instance(block, strict):
         "loopback": [],
     }
     lines = []
-    # Whether it authenticates by a header of its own, with which keepalived does not begin as MASTER.
+    # Whether it authenticates by a header of its own, with which keepalived does not begin as
+    # MASTER.
     header = False
     for statement in block.inside:
         key, value = statement.words[0], statement.words[1] if len(statement.words) > 1 else ""
@@ -657,8 +678,8 @@ def namespace(statements):
 
 
 def served(networks, found):
-    """The addresses by which a host serves. Those on lo real servers have too, behind a director (LVS-DR) that may be their partner in VRRP: they count where
-    keepalived puts them there.
+    """The addresses by which a host serves. Those on lo real servers have too, behind a director
+    (LVS-DR) that may be their VRRP peer: they count where keepalived puts them there.
 
     :param networks: interface to its addresses with their prefix lengths.
     :param found: the instances of keepalived.
@@ -675,19 +696,23 @@ def served(networks, found):
 def groups(statements, held, networks=None, routes=None):
     """The redundancy groups that a host's configuration makes it a member of.
 
-    One for each instance; instances that a sync group holds together are one. The name is made of what all members must agree on, so that each of them comes
-    to the same name alone: the router ID and the lowest address. An instance without addresses has the lowest of its unicast partners', this host's own among
-    them, or the network that it is on.
+    One for each instance; instances that a sync group holds together are one. The name is made of
+    what all members must agree on, so that each of them comes to the same name alone: the router ID
+    and the lowest address. An instance without addresses has the lowest of its unicast peers',
+    this host's own among them, or the network that it is on.
 
-    :param held: the addresses that the host's interfaces have now. Who holds the address is active, whatever the configuration calls it.
-    :param networks: interface to its addresses with their prefix lengths, in their order. With them an address on lo is none that is held, see C(served).
+    :param held: the addresses that the host's interfaces have now. Who holds the address is active,
+        whatever the configuration calls it.
+    :param networks: interface to its addresses with their prefix lengths, in their order. With them
+        an address on lo is none that is held, see C(served).
     :param routes: destination of each route of now to whether keepalived has put it there.
     """
     known = {}
     for one in instances(statements):
         if one.router_id is None:
             raise Unreadable(
-                f"{one.path} line {one.line + 1}: the VRRP instance {one.name} has no virtual_router_id from 1 to 255"
+                f"{one.path} line {one.line + 1}: the VRRP instance {one.name} has no "
+                "virtual_router_id from 1 to 255"
             )
         known[one.name] = one
     serves = held if networks is None else served(networks, known.values())
@@ -702,9 +727,10 @@ def groups(statements, held, networks=None, routes=None):
         router_id = min(one.router_id for one in named)
         addresses = sorted({found for one in members for found in one.addresses}, key=_order)
         others = [set(one.peers) - set(held) - {one.source} for one in members]
+        lowest = [one for one in named if one.router_id == router_id]
         result.append(
             {
-                "name": f"vrrp-{router_id}-{_common([one for one in named if one.router_id == router_id], held, networks or {})}",
+                "name": f"vrrp-{router_id}-{_common(lowest, held, networks or {})}",
                 "kind": "keepalived",
                 "addresses": addresses,
                 "role": _role(addresses, members, serves, routes),
@@ -725,7 +751,7 @@ def _common(members, held, networks):
     version = one.family or ipaddress.ip_address((one.peers + [one.source or "0.0.0.0"])[0]).version
     own = [found for found in networks.get(one.interface, ()) if found.version == version]
     if one.peers:
-        # keepalived sends from the first address of the interface unless it is told another one.
+        # keepalived sends from the first address of the interface unless another one is configured.
         mine = (
             {one.source}
             if one.source
@@ -751,7 +777,9 @@ def _role(addresses, members, held, routes):
 
 
 def mentioned(source, config_id=None):
-    """Where the files that were read say C(vrrp_instance) to this host, as (path, line), or None."""
+    """Where the files that were read say C(vrrp_instance) to this host, as
+    (path, line), or None.
+    """
     for path, lines in source.files.items():
         for number, line in enumerate(lines):
             text = _decommented(line)

@@ -14,7 +14,8 @@ DEFAULTS = (
     ("/etc/default/keepalived", "DAEMON_ARGS"),
     ("/etc/sysconfig/keepalived", "KEEPALIVED_OPTIONS"),
 )
-# The options of keepalived(8), those of every build: with an argument of their own, with one that may be in the same word, and without. Not all have a letter.
+# The options of keepalived(8), those of every build: with an argument of their own, with one that
+# may be in the same word, and without. Not all have a letter.
 ARGUMENT, MAYBE, NONE = "argument", "maybe", "none"
 OPTIONS = {
     ARGUMENT: (
@@ -60,17 +61,20 @@ OPTIONS = {
 SHORT = {letter: takes for takes, known in OPTIONS.items() for letter, _name in known if letter}
 LONG = {name: (letter, takes) for takes, known in OPTIONS.items() for letter, name in known}
 VRRP = "0070"
-# What keepalived calls its children with process_names. Its configuration may give it and them any other name.
+# What keepalived calls its children with process_names. Its configuration may give it and them any
+# other name.
 CHILDREN = ("keepalived_vrrp", "keepalived_ipvs", "keepalived_bfd")
 
-# pid: None for one that does not run. config_id, namespace: None where the command line names none. speaks_vrrp: whether it has sockets of VRRP's protocol.
+# pid: None for one that does not run. config_id, namespace: None where the command line names none.
+# speaks_vrrp: whether it has sockets of VRRP's protocol.
 Keepalived = namedtuple("Keepalived", "pid path config_id namespace speaks_vrrp")
 
 
 def parents(processes):
-    """The processes of keepalived that are no children of another: process ID to those of its children.
+    """The processes of keepalived that are no children of another: process ID to those of its
+    children.
 
-    :param processes: those that C(look) takes for keepalived: process ID to what it tells.
+    :param processes: those that C(look) takes for keepalived: process ID to what was found of it.
     """
     under = {}
     for pid, (_proven, parent) in processes.items():
@@ -91,7 +95,8 @@ def parents(processes):
 
 
 def look(machine, pid, name):
-    """Whether a process is keepalived, or has its name: C((proven, parent)), or None. Proven is what runs keepalived's program.
+    """Whether a process is keepalived, or has its name: C((proven, parent)), or None. Proven is
+    what runs keepalived's program.
 
     :raises OSError: where it has ended since.
     """
@@ -117,7 +122,8 @@ def look(machine, pid, name):
 def options(words):
     """The options with an argument on a command line, by their letters, as getopt_long has them.
 
-    :raises keepalived.Unreadable: where an option is not known: which of the words that follow are its own cannot be told.
+    :raises keepalived.Unreadable: where an option is not known: which of the words that follow are
+        its own is unknown.
     """
     found, words = {}, iter(words)
     for word in words:
@@ -128,7 +134,7 @@ def options(words):
             letter, takes = _long(name)
             if sign and takes == NONE:
                 raise keepalived.Unreadable(
-                    f"its command line gives --{name} an argument, and it takes none"
+                    f"its command line gives --{name} an argument, but it takes none"
                 )
             if takes == ARGUMENT:
                 found[letter] = _argument("--" + name, value if sign else next(words, ""))
@@ -147,11 +153,15 @@ def options(words):
 
 
 def _long(name):
-    """The letter of a long option and what it takes. The whole name counts before what is short for one."""
+    """The letter of a long option and what it takes.
+
+    The whole name counts before what is short for one.
+    """
     meant = [name] if name in LONG else [one for one in LONG if one.startswith(name)]
     if len(meant) != 1:
         raise keepalived.Unreadable(
-            f"its command line has the option --{name}, which {'may be ' + ' or '.join(sorted(meant)) if meant else 'is not known'}"
+            f"its command line has the option --{name}, which "
+            f"{'may be ' + ' or '.join(sorted(meant)) if meant else 'is not known'}"
         )
     return LONG[meant[0]]
 
@@ -165,9 +175,10 @@ def _argument(option, value):
 
 
 def at_rest(machine):
-    """The keepalived that the service would start: by the words of its unit with all drop-ins, or of the files that those of distributions take them from.
+    """The keepalived that the service would start: by the words of its unit with all drop-ins, or
+    of the files that those of distributions take them from.
 
-    :raises keepalived.Unreadable: where the unit starts something else, or its words cannot be told.
+    :raises keepalived.Unreadable: where the unit starts something else, or its words are unknown.
     """
     _rc, out, _err = machine.run_command(
         [
@@ -195,7 +206,8 @@ def at_rest(machine):
     words = commands[-1].split()
     if len(commands) > 1 or os.path.basename(words[0]) != "keepalived":
         raise keepalived.Unreadable(
-            f"{unit} starts `{' '.join(commands[-1].split())}`, so that it could not be read which configuration keepalived has"
+            f"{unit} starts `{' '.join(commands[-1].split())}`, so the configuration "
+            "of keepalived could not be determined"
         )
     variables = {}
     for words_of in re.findall(r"^Environment=(.*)", out, flags=re.MULTILINE):
@@ -222,18 +234,20 @@ def _split(where, text):
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise keepalived.Unreadable(f"{where} cannot be understood ({error})")
+        raise keepalived.Unreadable(f"{where} cannot be parsed ({error})")
 
 
 def _expanded(word, variables, where):
-    """The words that systemd makes of one: C($NAME) alone is as many as its value has, C(${NAME}) is a part of one."""
+    """The words that systemd makes of one: C($NAME) alone is as many as its value has, C(${NAME})
+    is a part of one.
+    """
     alone = re.match(r"\$(\w+)$", word)
     if alone:
         return _split(where, variables.get(alone.group(1), ""))
     text = re.sub(r"\$\{(\w+)\}", lambda found: variables.get(found.group(1), ""), word)
     if "$" in text or "'" in word or '"' in word:
         raise keepalived.Unreadable(
-            f"{where} starts keepalived with {word}, which cannot be understood"
+            f"{where} starts keepalived with {word}, which cannot be parsed"
         )
     return [text]
 
@@ -253,7 +267,8 @@ def _made(pid, found, folder, speaks_vrrp):
 def of(machine, pid, children):
     """The keepalived of a process.
 
-    :raises keepalived.Unreadable: where it has a file system of its own: what it reads is not what is here.
+    :raises keepalived.Unreadable: where it has a file system of its own: what it reads is not what
+        is here.
     """
     here = f"{machine.root}/proc/{pid}"
     try:
@@ -276,17 +291,20 @@ def of(machine, pid, children):
         raise keepalived.Unreadable(f"keepalived (process {pid}) could not be read: {error}")
     except OSError as error:
         raise keepalived.Unreadable(
-            f"keepalived (process {pid}) cannot be looked at ({error.strerror})"
+            f"keepalived (process {pid}) cannot be inspected ({error.strerror})"
         )
     if elsewhere:
         raise keepalived.Unreadable(
-            f"keepalived (process {pid}) runs in a container, where its configuration could not be read"
+            f"keepalived (process {pid}) runs in a container, where "
+            "its configuration could not be read"
         )
     return made
 
 
 def enter(machine, pid):
-    """The words that get a command into the network of a process, none where that is this host's own."""
+    """The words that get a command into the network of a process, none where that is this host's
+    own.
+    """
     here = f"{machine.root}/proc/{pid}/ns/net"
     try:
         return (
@@ -296,7 +314,7 @@ def enter(machine, pid):
         )
     except OSError as error:
         raise keepalived.Unreadable(
-            f"the network of keepalived (process {pid}) cannot be looked at ({error.strerror})"
+            f"the network of keepalived (process {pid}) cannot be inspected ({error.strerror})"
         )
 
 
@@ -308,7 +326,9 @@ def _same(one, other):
 
 
 def vrrp_sockets(machine, folder="/proc"):
-    """The sockets of VRRP's protocol in the network of this host, or of a process by its folder, as C(/proc/PID/fd) has them."""
+    """The sockets of VRRP's protocol in the network of this host, or of a process by its folder, as
+    C(/proc/PID/fd) has them.
+    """
     sockets = set()
     for name in ("raw", "raw6"):
         path = f"{folder}/net/{name}"

@@ -6,25 +6,28 @@ import xml.etree.ElementTree as ET
 from collections import namedtuple
 
 COROSYNC = "/etc/corosync/corosync.conf"
-# The daemon of a node without corosync, which a full member of the cluster runs, under its name of now and of before pacemaker 2. Its key may be anywhere, or
-# certificates may be in its place: that it runs, or would at the next boot, is what counts.
+# The daemon of a node without corosync, which a full member of the cluster runs, under its name of
+# now and of before pacemaker 2. Its key may be anywhere, or certificates may be in its place: that
+# it runs, or would at the next boot, is what counts.
 REMOTE = ("pacemaker-remoted", "pacemaker_remoted")
-# Where its key is unless it is told otherwise. Full members that know such nodes have it too.
+# Where its key is by default. Full members that know such nodes have it too.
 AUTHKEY = "/etc/pacemaker/authkey"
 # What the kernel keeps of a process's name.
 NAME_LENGTH = 15
-# What crm_mon calls a resource that does its work; anything else waits to be promoted, is on its way (Starting, Stopping, Promoting, Demoting) or stopped.
+# What crm_mon calls a resource that does its work; anything else waits to be promoted, is on its
+# way (Starting, Stopping, Promoting, Demoting) or stopped.
 SERVING = ("Started", "Promoted", "Master")
 PROMOTED = ("Promoted", "Master")
-# What stands for a remote node: whoever has the connection serves nothing by that.
+# What stands for a remote node: the node with the connection serves nothing by that.
 CONNECTION = "ocf:pacemaker:remote"
 
-# One instance of a resource. single: whether no other node does the same work, so that where it runs is where the service is.
+# One instance of a resource. single: whether no other node does the same work, so that where it
+# runs is where the service is.
 Resource = namedtuple("Resource", "name role nodes single")
 
 
 class Unreadable(Exception):
-    """The cluster cannot be looked at; the words say why."""
+    """The cluster cannot be inspected; the words say why."""
 
 
 def cluster_name(configuration):
@@ -53,11 +56,13 @@ def _parsed(xml):
     try:
         return ET.fromstring(xml)
     except ET.ParseError as error:
-        raise Unreadable(f"crm_mon's answer is no XML ({error})")
+        raise Unreadable(f"crm_mon's answer is not XML ({error})")
 
 
 def resources(xml):
-    """Every instance of every resource, but for fencing devices: where one of those runs says nothing of the service."""
+    """Every instance of every resource, but for fencing devices: where one of those runs says
+    nothing of the service.
+    """
     top = _parsed(xml)
     shared = _shared(top)
     found = []
@@ -79,7 +84,9 @@ def resources(xml):
 
 
 def _shared(top):
-    """The instances of clones and bundles whose work is done on another node too, by their identities. All on one node are no redundancy."""
+    """The instances of clones and bundles whose work is done on another node too, by their
+    identities. All on one node are no redundancy.
+    """
     guests = {
         node.get("name"): node.get("id_as_resource")
         for node in top.iterfind("./nodes/node")
@@ -113,9 +120,11 @@ def _shared(top):
 
 
 def nodes(xml):
-    """The nodes of the cluster: name to C(online), C(standby), C(maintenance), C(able) (whether it could take over), C(member) (a node with corosync),
-    C(guest) (the resource that it is, if it is one), C(resources) (what runs there) and C(services) (what of it
-    runs on no other node: resources that are no clones, clones that run on one node only, and promoted instances)."""
+    """The nodes of the cluster: name to C(online), C(standby), C(maintenance), C(able) (whether it
+    could take over), C(member) (a node with corosync), C(guest) (the resource that it is, if it is
+    one), C(resources) (what runs there) and C(services) (what of it runs on no other node:
+    resources that are no clones, clones that run on one node only, and promoted instances).
+    """
     top = _parsed(xml)
     options = top.find("./summary/cluster_options")
     frozen = options is not None and options.get("maintenance-mode") == "true"
@@ -139,7 +148,8 @@ def nodes(xml):
             "standby": told["standby"],
             "maintenance": maintenance,
             "member": node.get("type") in (None, "member"),
-            # What runs as a resource itself, a guest or a replica of a bundle, goes with the node that it runs on.
+            # What runs as a resource itself, a guest or a replica of a bundle, goes with the node
+            # that it runs on.
             "guest": node.get("id_as_resource"),
             "able": told["online"]
             and not maintenance
@@ -190,7 +200,8 @@ def not_moved(xml, node, services, others):
     )
     if moving:
         return "the cluster is still stopping {}".format(", ".join(moving))
-    # The name of a clone's instance stands for all of them: one that was promoted here must be so elsewhere.
+    # The name of a clone's instance stands for all of them: one that was promoted here must be so
+    # elsewhere.
     missing = sorted(
         set(services) - {one.name for one in known if one.role in SERVING and one.nodes}
     )
@@ -206,7 +217,8 @@ def group(name, xml, own):
     known = nodes(xml)
     if own not in known:
         raise Unreadable(f"crm_mon does not name this node ({own})")
-    # Clusters of one house often share a name that nobody chose: the first node tells them apart. Guests and remote nodes come and go.
+    # Clusters of one house often share a default name: the first node distinguishes them.
+    # Guests and remote nodes come and go.
     members = sorted(name for name, node in known.items() if node["member"]) or sorted(known)
     return {
         "name": "pacemaker-{}-{}".format(name or "cluster", members[0]),

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What belongs to a host's service: its groups as they were discovered, what takes it out of service, what must be true of it. Pure."""
+"""What belongs to a host's service: its groups as discovered, its drains, its checks. Pure."""
 
 from __future__ import annotations
 
 import re
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import drains as drain_targets
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    drains as drain_targets,
+)
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks as gate_checks
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
@@ -16,7 +18,8 @@ PLACES = ("host", "peers", "controller")
 CHECK = ("name", "command", "url", "status", "port", "address", "unit")
 KINDS = ("command", "url", "port", "unit")
 TIMEOUT = 30
-# What makes a partner take over: without it there is nobody to drain to. Kinds of groups with their unit; on a remote node it is pacemaker_remote.
+# What makes a peer take over: without it there is no host to drain to. Kinds of groups with their
+# unit; on a remote node it is pacemaker_remote.
 TAKES_OVER = {"keepalived": "keepalived", "pacemaker": "pacemaker*"}
 
 
@@ -40,7 +43,9 @@ def _may_look(variables):
 
 
 def discovered(variables):
-    """What ha_facts found on a host: a mapping with groups, role and problems, or None where nobody looked (or was not to)."""
+    """What ha_facts found on a host: a mapping with groups, role and problems, or None where
+    discovery did not run (or was not to).
+    """
     if not _may_look(variables):
         return None
     # What this run registered, and not the facts: those may come out of a cache and be days old.
@@ -63,7 +68,9 @@ def may_be_member(variables, survey):
 
 
 def worth_discovering(variables, survey):
-    """Whether something on this host may make it a member of a group that nobody has looked at yet."""
+    """Whether something on this host may make it a member of a group that has not been discovered
+    yet.
+    """
     return may_be_member(variables, survey) and discovered(variables) is None
 
 
@@ -72,7 +79,8 @@ def names(name, variables):
     value = variables.get("ksplice_ha_group")
     if "{{" in str(value):
         raise PlanError(
-            f"Host {name}: ksplice_ha_group is the template {value}, which cannot be filled in: define what it names."
+            f"Host {name}: ksplice_ha_group is the template {value}, which cannot be "
+            "rendered: define the variables that it uses."
         )
     if value in (None, "", []):
         return tuple(group["name"] for group in (discovered(variables) or {"groups": ()})["groups"])
@@ -91,7 +99,8 @@ def role(variables):
 
 
 def lonely(variables_of, everyone, known):
-    """The hosts that have to be asked as well, because a discovered group has one member only as far as anybody has looked.
+    """The hosts that have to be asked as well, because a discovered group has one member only as
+    far as anybody has looked.
 
     :param known: those that were asked.
     """
@@ -112,7 +121,7 @@ def lonely(variables_of, everyone, known):
 
 
 def alone(hosts, variables_of):
-    """Members of discovered groups whose partner is nobody knows where: host to the reason why it is left alone."""
+    """Members of discovered groups whose peer is unknown: host to the reason why it is skipped."""
     members, left = {}, {}
     for one in hosts:
         for group in one.groups:
@@ -123,14 +132,18 @@ def alone(hosts, variables_of):
             for group in found["groups"]:
                 if len(members.get(group["name"], ())) == 1:
                     left[one.name] = (
-                        f"Left alone: by its own {group['kind']} it is a member of {group['name']}, and no other host of the inventory is. "
-                        "Add its partner, name the group (ksplice_ha_group), or set ksplice_ha_discover=false on the host."
+                        f"Skipped: according to its own {group['kind']} it is a member of "
+                        f"{group['name']}, but no other host of the inventory is. Add its peer, "
+                        "name the group (ksplice_ha_group), or set ksplice_ha_discover=false "
+                        "on the host."
                     )
     return left
 
 
 def unread(hosts, variables_of, surveys):
-    """Hosts that may be members of a group (or of one more) that nobody could read, where the inventory names none: host to the reason why it is left alone."""
+    """Hosts that may be members of a group (or of one more) that could not be read, where the
+    inventory names none: host to the reason why it is skipped.
+    """
     left = {}
     for one in hosts:
         variables = variables_of[one.name]
@@ -143,25 +156,28 @@ def unread(hosts, variables_of, surveys):
         ):
             found = discovered(variables)
             if found is None or found["problems"]:
-                why = " ".join(found["problems"]) if found else "It could not be asked."
+                why = " ".join(found["problems"]) if found else "It could not be queried."
                 what = ", ".join(surveys[one.name].get("redundancy") or ["ksplice_ha_command"])
                 left[one.name] = (
-                    f"Left alone: something on it ({what}) may make it a member of a redundancy group,"
-                    f" and nobody knows which. {why} Mend that, name the group (ksplice_ha_group), or set "
-                    "ksplice_ha_discover=false on the host."
+                    f"Skipped: something on it ({what}) may make it a member of a redundancy "
+                    f"group, but it is unknown of which. {why} Fix that, name the group "
+                    "(ksplice_ha_group), or set ksplice_ha_discover=false on the host."
                 )
     return left
 
 
 def missing(variables_of, everyone):
-    """How many members of discovered groups nobody knows of: a group's name to their number. A cluster names its nodes and unicast VRRP its peers, of whom
-    one that did not answer, or that is not in the inventory, may well be out of service."""
+    """How many members of discovered groups are unknown: a group's name to their number. A
+    cluster names its nodes and unicast VRRP its peers, of whom one that did not answer, or that is
+    not in the inventory, may well be out of service.
+    """
     known, nodes, lacking = {}, {}, {}
     for host in everyone:
         if not variables_of[host].get("ksplice_ha_group"):
             for group in (discovered(variables_of[host]) or {"groups": ()})["groups"]:
                 known.setdefault(group["name"], {})[_machine(host, variables_of[host])] = group
-                # Guests and remote nodes of a cluster are members too, and none of those that it counts.
+                # Guests and remote nodes of a cluster are members too, and none of those that it
+                # counts.
                 nodes.setdefault(group["name"], set()).add(group.get("node"))
     for name, of_machine in known.items():
         groups = list(of_machine.values())
@@ -177,7 +193,7 @@ def missing(variables_of, everyone):
 
 
 def _machine(host, variables):
-    """What two names of one machine have in common; the name, where nobody knows."""
+    """What two names of one machine have in common; the name, where that is unknown."""
     return discovered(variables).get("host_id") or host
 
 
@@ -192,8 +208,10 @@ def contradictions(variables_of, everyone):
         unknown = sorted(group["name"] for group in found["groups"] if group["role"] is None)
         if unknown and not variables.get("ksplice_ha_role"):
             said.append(
-                f"{host}: nobody can tell whether it is active in {', '.join(unknown)}, where keepalived has no address to give. It is taken for "
-                "active. Say what it is (ksplice_ha_role), or what tells it (ksplice_ha_command)."
+                f"{host}: it is unknown whether it is active in {', '.join(unknown)}, "
+                "where keepalived manages no address. It is treated as active. Set its "
+                "role (ksplice_ha_role), or a command that reports it "
+                "(ksplice_ha_command)."
             )
         given = variables.get("ksplice_ha_role")
         if (
@@ -203,7 +221,9 @@ def contradictions(variables_of, everyone):
             and not (unknown and found["role"] == "active")
         ):
             said.append(
-                f"{host} is {given} by the inventory (ksplice_ha_role) and {found['role']} by what runs on it. The inventory wins."
+                f"{host} is {given} according to the inventory (ksplice_ha_role) and "
+                f"{found['role']} according to what runs on it. "
+                "The inventory takes precedence."
             )
         if variables.get("ksplice_ha_group") and found["groups"]:
             named[host] = (
@@ -217,18 +237,22 @@ def contradictions(variables_of, everyone):
             found = named[one][1] & named[other][1]
             if found and not given:
                 said.append(
-                    f"{one} and {other} are partners in {min(found)} by what runs on them, and in no common group by the inventory. "
-                    "The inventory wins."
+                    f"{one} and {other} are peers in {min(found)} according to what runs on "
+                    "them, but share no group in the inventory. The "
+                    "inventory takes precedence."
                 )
             elif given and not found:
                 said.append(
-                    f"{one} and {other} are partners in {min(given)} by the inventory, and not by what runs on them. The inventory wins."
+                    f"{one} and {other} are peers in {min(given)} according to the inventory, "
+                    "but not according to what runs on them. The inventory takes precedence."
                 )
     return said
 
 
 def drains(name, variables):
-    """What takes a host out of service: a list of C(delegate_to) (the host of the task) and C(target) (as ha_drain has it)."""
+    """What takes a host out of service: a list of C(delegate_to) (the host of the task) and
+    C(target) (as ha_drain has it).
+    """
     given = variables.get("ksplice_ha_drain")
     if given in (None, ""):
         kinds = {group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}
@@ -241,8 +265,8 @@ def drains(name, variables):
         isinstance(one, dict) and one.get("adapter") for one in given
     ):
         raise PlanError(
-            f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of mappings with adapter, "
-            "as ha_drain's targets, and delegate_to."
+            f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of "
+            "mappings with adapter, like ha_drain's targets, and delegate_to."
         )
     found = []
     for one in given:
@@ -250,12 +274,13 @@ def drains(name, variables):
         target = {key: value for key, value in one.items() if key != "delegate_to"}
         wrong = drain_targets.mistake(target)
         if wrong:
-            raise PlanError(f"Host {name}: ksplice_ha_drain has a mistake: {wrong}")
+            raise PlanError(f"Host {name}: ksplice_ha_drain is not valid: {wrong}")
         places = one.get("delegate_to", name)
         places = list(places) if isinstance(places, (list, tuple)) else [places]
         if not places or not all(isinstance(place, str) and place for place in places):
             raise PlanError(
-                f"Host {name}: ksplice_ha_drain has delegate_to {one['delegate_to']!r}: give the name of a host, or a list of names."
+                f"Host {name}: ksplice_ha_drain has delegate_to {one['delegate_to']!r}: give the "
+                "name of a host, or a list of names."
             )
         found += [{"delegate_to": place, "target": target} for place in places]
     return found
@@ -265,18 +290,20 @@ def _no_on(name, variable, one, key):
     """Complain of C(on), which is the truth value true where YAML has it without quotes."""
     if any(found is True or found == "on" for found in one):
         raise PlanError(
-            f"Host {name}: {variable} has the key `on`, which YAML takes for the word true: write {key} in its place."
+            f"Host {name}: {variable} has the key `on`, which YAML reads as true: "
+            f"write {key} instead."
         )
 
 
 def gates(name, variables, soak=0):
-    """What must be true of a host and around it: C(host), C(peers), C(controller) (lists of checks), C(addresses), C(timeout), C(hold), C(baseline)
-    (titles)."""
+    """What must be true of a host and around it: C(host), C(peers), C(controller) (lists of
+    checks), C(addresses), C(timeout), C(hold), C(baseline) (titles).
+    """
     given = variables.get("ksplice_ha_gates") or []
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
         raise PlanError(
-            f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, as ha_gate's checks, "
-            "and run_on, timeout, hold, baseline."
+            f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, "
+            "as ha_gate's checks, and run_on, timeout, hold, baseline."
         )
     result = {place: [] for place in PLACES}
     result.update(hold=dict.fromkeys(PLACES, 0), baseline=[])
@@ -288,7 +315,7 @@ def gates(name, variables, soak=0):
         }.intersection(TAKES_OVER)
     ):
         result["peers"].append(
-            {"name": f"{kind} on the partner", "unit": TAKES_OVER[kind], "when": "before"}
+            {"name": f"{kind} on the peer", "unit": TAKES_OVER[kind], "when": "before"}
         )
     for one in given:
         _no_on(name, "ksplice_ha_gates", one, "run_on")
@@ -320,16 +347,16 @@ def gates(name, variables, soak=0):
         allowed = _truth(name, "baseline of ksplice_ha_gates", one.get("baseline"))
         nonsense = None if wrong else gate_checks.mistake(_typed(name, one))
         if nonsense:
-            raise PlanError(
-                f"Host {name}: ksplice_ha_gates has a check that makes no sense: {nonsense}."
-            )
+            raise PlanError(f"Host {name}: ksplice_ha_gates has an invalid check: {nonsense}.")
         if wrong:
             raise PlanError(
-                f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, port, unit, "
-                f"and name, run_on ({', '.join(PLACES)}), timeout, hold, baseline, when (both, before, after)."
+                f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, "
+                f"port, unit, and name, run_on ({', '.join(PLACES)}), timeout, hold, baseline, "
+                "when (both, before, after)."
             )
         check = {key: value for key, value in _typed(name, one).items() if key in CHECK}
-        # No two have one name, by which it is known later which of them was bad before: what is forgiven one is not forgiven the other.
+        # No two have one name, by which it is known later which of them was bad before: what is
+        # forgiven one is not forgiven the other.
         title = gate_checks.title(dict({"address": "127.0.0.1"}, **check))
         check["name"] = next(
             word
@@ -343,7 +370,7 @@ def gates(name, variables, soak=0):
         result["hold"][place] = max(result["hold"][place], int(one.get("hold", 0)))
         if allowed:
             result["baseline"].append(check["name"])
-    # They are looked at together, so that the one with the most time has a say.
+    # They are checked together, so that the one with the most time counts.
     result.update(timeout=max(timeouts or [TIMEOUT]), addresses=addresses(variables))
     return result
 
@@ -367,7 +394,8 @@ def _typed(name, one):
             ]
     except ValueError as error:
         raise PlanError(
-            f"Host {name}: ksplice_ha_gates has {error} for a number of a check: give ports, and statuses as numbers."
+            f"Host {name}: ksplice_ha_gates has {error} for a number of a check: give ports, and "
+            "statuses as numbers."
         ) from None
     return found
 
@@ -407,7 +435,8 @@ def addresses(variables):
 def checks(gate, place, moment, forgiven=()):
     """The checks for one place at one moment, V(before) or V(after), as ha_gate takes them.
 
-    :param forgiven: titles of what was bad before, which need not become good if they belong to the baseline.
+    :param forgiven: titles of what was bad before, which need not become good if they belong to the
+        baseline.
     """
     return [
         {key: value for key, value in one.items() if key != "when"}
@@ -421,7 +450,8 @@ def gate_result(gate, looks, members, lost):
     """What the looks through a gate amount to: title to what was wrong.
 
     :param looks: mapping of place to a list of (host, result of ha_gate).
-    :param lost: members that could not be asked, though it is not this host's fault: a partner that has died since.
+    :param lost: members that could not be asked, though it is not this host's fault: a peer that
+        has died since.
     """
     bad, holders = {}, {address: [] for address in gate["addresses"]}
     for place, results in looks.items():
@@ -429,8 +459,8 @@ def gate_result(gate, looks, members, lost):
             if "checks" not in result and host in lost:
                 continue
             if "checks" not in result:
-                bad[f"the look at {host}"] = " ".join(
-                    str(result.get("msg") or "it gave no answer").split()
+                bad[f"the check of {host}"] = " ".join(
+                    str(result.get("msg") or "it did not answer").split()
                 )[:300]
                 continue
             for one in result["checks"]:
@@ -449,9 +479,9 @@ def gate_result(gate, looks, members, lost):
     }
     if gate["addresses"] and asked.issuperset(set(members) - set(lost)):
         for address, found in holders.items():
-            # Where the partner that held it has just died, it is on its way.
+            # Where the peer that held it has just died, it is on its way.
             if len(found) != 1 and (found or not lost):
                 bad[f"the address {address}"] = (
-                    f"held by {' and '.join(found) if found else 'nobody'} of {', '.join(members)}"
+                    f"held by {' and '.join(found) if found else 'none'} of {', '.join(members)}"
                 )
     return bad

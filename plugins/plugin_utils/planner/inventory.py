@@ -34,17 +34,18 @@ def everybody(groups, sources, limit=None):
 def empty(sources):
     """What is said of an inventory without hosts."""
     return (
-        f"The inventory has no hosts ({', '.join(map(str, sources)) or 'none was given'}): it is missing, empty, or could "
-        "not be parsed. Ansible's warnings above say which. Give another one with -i."
+        f"The inventory has no hosts ({', '.join(map(str, sources)) or 'none was given'}): it is "
+        "missing, empty, or could not be parsed. Ansible's warnings above say which. Give "
+        "another one with -i."
     )
 
 
 def complaint(sources, files, groups=()):
     """What of the inventory could not be read, as a sentence, or None.
 
-    Ansible goes on with whatever it could parse, the first half of a file as well, and says so in a
-    warning that nobody reads at night. So files are parsed again; scripts and plugins, which may
-    take their time, only where no host came of them.
+    Ansible goes on with whatever it could parse, the first half of a file as well, and says so only
+    in a warning. So files are parsed again; scripts and plugins, which may take their time, only
+    where no host came of them.
 
     :param sources: as they were given to Ansible.
     :param files: where its hosts come from, as their inventory_file.
@@ -70,8 +71,9 @@ def complaint(sources, files, groups=()):
                 return f"The inventory {path} {mistake}, so that hosts may be missing: correct it."
             if asked and not _is_parsed(manager, path):
                 return (
-                    f"The inventory {path} could not be parsed, so that hosts may be missing: correct it, or leave it "
-                    f"out. `ansible-inventory -i {path} --list` tells what is wrong with it."
+                    f"The inventory {path} could not be parsed, so that hosts may be missing: "
+                    f"correct it, or leave it out. `ansible-inventory -i {path} --list` "
+                    "reports what is wrong with it."
                 )
     return None
 
@@ -142,7 +144,10 @@ def _mistake(path):
         group, content = groups.pop()
         for key, value in content.items() if isinstance(content, dict) else ():
             if key not in ("hosts", "children", "vars"):
-                return f"has {key!r} in the group {group}, where hosts, children and vars are the words that there are"
+                return (
+                    f"has {key!r} in the group {group}, where only hosts, "
+                    "children and vars are allowed"
+                )
             if key == "children" and isinstance(value, dict):
                 groups += value.items()
     return None
@@ -176,13 +181,14 @@ def _escaped(name):
 
 
 def check_name(name, groups):
-    """Complain of a name that no pattern can tell from a group's.
+    """Refuse a name that no pattern can distinguish from a group's.
 
     :raises PlanError: for a host called as a group is, with signs that patterns are made of.
     """
     if name in groups and not _is_kept(name):
         raise PlanError(
-            f"A host and a group are both called {name!r}, and no pattern can tell them apart: name one of them otherwise."
+            f"A host and a group are both called {name!r}, and no pattern can tell "
+            "them apart: rename one of them."
         )
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The variables that steer a run: which there are, of which kind, and what is wrong with those given. Pure.
+"""The variables that steer a run: which there are, of which kind, and what is wrong with those
+given. Pure.
 
-Ansible takes a misspelt variable for one that nobody reads, and `1d` for the number 0. Both are found here, before any host
-is asked anything.
+Ansible ignores a misspelt variable, and takes `1d` for the number 0. Both are
+found here, before any host is asked anything.
 """
 
 from __future__ import annotations
@@ -161,9 +162,9 @@ def check(variables):
                 or (kind == "count" and int(text) < 1)
             ):
                 what = {
-                    "seconds": "seconds, as a number from 0 on",
-                    "number": "a number from 0 on",
-                    "count": "a number from 1 on",
+                    "seconds": "a number of seconds, 0 or more",
+                    "number": "a number, 0 or more",
+                    "count": "a number, 1 or more",
                 }[kind]
                 raise PlanError(f"{name} is {value!r}: give {what}.")
         elif kind == "window" and value not in ("", {}):
@@ -171,7 +172,7 @@ def check(variables):
                 window.read(value)
             except window.Closed as error:
                 raise PlanError(
-                    f"{name} cannot be understood ({error}): correct it. While it stands so no wave begins."
+                    f"{name} is not valid ({error}): correct it. Until then no wave begins."
                 ) from None
         elif kind == "path" and text and not text.startswith("/"):
             raise PlanError(f"{name} is {value!r}: give an absolute path.")
@@ -186,7 +187,8 @@ def check(variables):
         elif kind == "settings" and not isinstance(value, dict):
             # Not what it is: it may be meant to hold a password.
             raise PlanError(
-                f"{name} is {type(value).__name__}: give a mapping of options of uptrack_config to their values."
+                f"{name} is {type(value).__name__}: give a mapping of options of uptrack_config "
+                "to their values."
             )
         elif kind == "budget":
             budget(value, 1)
@@ -195,7 +197,8 @@ def check(variables):
 
 
 def differing(first, variables_of, names):
-    """Complain of a variable of the run that hosts differ in: it is read once, and one of them would get what is meant for another.
+    """Complain of a variable of the run that hosts differ in: it is read once, and one of them
+    would get what is meant for another.
 
     :raises PlanError: in one sentence.
     """
@@ -205,13 +208,15 @@ def differing(first, variables_of, names):
         for key in ONCE:
             if (key in variables or known[key] is not None) and variables.get(key) != known[key]:
                 raise PlanError(
-                    f"{key} is one thing for {first} and another for {name}, and a run has one: give all hosts of the run the same, "
-                    "or run once for each (ksplice_hosts)."
+                    f"{key} differs between {first} and {name}, but applies to the whole run: "
+                    "set the same for all hosts of the run, or run once for each "
+                    "(ksplice_hosts)."
                 )
 
 
 def misspelt(name, variables):
-    """Complain of a variable of a host (or of the run: those stand among each host's) that is nearly one of ours.
+    """Complain of a variable of a host (or of the run: those stand among each host's) that is
+    nearly one of ours.
 
     Only near misses: others may well have variables of their own whose names start alike.
 
@@ -227,6 +232,6 @@ def misspelt(name, variables):
             ]
             if meant:
                 raise PlanError(
-                    f"Host {name} has the variable {variable}, which nothing reads (did you mean {meant[0]}?): "
-                    "spell it right, or name it otherwise."
+                    f"Host {name} has the variable {variable}, which does not exist (did you "
+                    f"mean {meant[0]}?): correct it, or rename it."
                 )

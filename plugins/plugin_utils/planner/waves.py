@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The wave planner: who is patched when. A pure function of what is known of the hosts; nothing here touches one.
+"""The wave planner: who is patched when. A pure function of what is known of the hosts; nothing
+here touches one.
 
 The rules, strongest first:
 
-0. What an earlier run left in hand goes first.
-1. A wave never holds more members of a redundancy group than the group can spare (one, unless told otherwise for a group
+0. Hosts that an earlier run left claimed go first.
+1. A wave never holds more members of a redundancy group than the group can spare (one, unless told
+otherwise for a group
    larger than a pair), members that cannot be reached counted as missing already.
 2. Stages go in their order: no host of a stage before every host of the stages ahead of it.
-3. One host of each kernel build goes ahead, alone of its build: its canary. An update belongs to one build, so that a
-   canary on another build proves nothing. It is the host that matters least: one that is marked as canary, or else one
-   that is in no group, a standby before an active one.
-4. Standby members go before active ones. (Where overlapping groups make that a circle, the circle is broken by name.)
-5. At most C(max_parallel) hosts at once.
+3. One host of each kernel build goes ahead, alone of its build: its canary. An update belongs to
+one build, so that a
+   canary on another build proves nothing. It is the host that matters least: one that is marked as
+   canary, or else one that is in no group, a standby before an active one.
+4. Standby members go before active ones. (Where overlapping groups make that a circle, the circle
+is broken by name.) 5. At most C(max_parallel) hosts at once.
 """
 
 from __future__ import annotations
@@ -29,20 +32,24 @@ WORK = ("behind", "blocked")
 
 
 class PlanError(ValueError):
-    """The wishes or the inventory make no sense; the text says which, and what to do. Nothing was planned."""
+    """The wishes or the inventory make no sense; the text says which, and what to do.
+
+    Nothing was planned.
+    """
 
 
 @dataclass(frozen=True)
 class Host:
     """What the planner knows of a host.
 
-    :param verdict: as of uptrack_facts, or C(unreachable).
+    :param verdict: see uptrack_facts, or C(unreachable).
     :param build: what an update belongs to: release, version and architecture of the booted kernel.
     :param in_run: whether the run may touch it; the others only count as members of their groups.
-    :param leased: whether a run has it, or a partner of it, in hand already, one that died perhaps.
+    :param leased: whether a run, perhaps a dead one, has already claimed it or a peer of it.
     :param canary: whether it is to go ahead of its kernel build.
-    :param host_id: which machine it is, as of uptrack_facts; None where nobody knows.
-    :param settings: what the inventory says of how this host is to be treated, in a form that can be compared; empty where it says nothing.
+    :param host_id: which machine it is, see uptrack_facts; None where unknown.
+    :param settings: what the inventory says of how this host is to be treated, in a form that can
+        be compared; empty where it says nothing.
     """
 
     name: str
@@ -60,7 +67,9 @@ class Host:
 
     @property
     def has_work(self):
-        """Whether there is something to do: updates that wait, or a lease to be taken over, without which a drained host might stay out of service."""
+        """Whether there is something to do: updates that wait, or a lease to be taken over, without
+        which a drained host might stay out of service.
+        """
         return self.verdict in WORK or (self.leased and self.verdict == "current")
 
 
@@ -68,7 +77,7 @@ class Host:
 class Group:
     """A redundancy group: its members, and how many of them may be out of service at once.
 
-    :param missing: members that the group has and nobody here knows.
+    :param missing: members of the group that are not in the inventory.
     """
 
     name: str
@@ -79,7 +88,9 @@ class Group:
 
 @dataclass
 class Plan:
-    """Ordered waves of host names, and for every other host of the run the reason why it is in none."""
+    """Ordered waves of host names, and for every other host of the run the reason why it is in
+    none.
+    """
 
     waves: list = field(default_factory=list)
     canaries: list = field(default_factory=list)
@@ -87,8 +98,10 @@ class Plan:
 
     @property
     def hash(self):
-        """Twelve hexadecimal digits that stand for exactly this plan: who goes when, and who does not."""
-        # Without the reasons: they tell ages, and would make it another plan every minute.
+        """Twelve hexadecimal digits that stand for exactly this plan: who goes when, and who does
+        not.
+        """
+        # Without the reasons: they contain ages, and would change the plan's hash every minute.
         text = json.dumps([self.waves, self.canaries, sorted(self.left)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -102,8 +115,8 @@ class Plan:
 
 
 def machines(hosts):
-    """Hosts with one name for each machine. Of several names of one machine one that the run may touch, and that the inventory says most of, does the work
-    and is a member of the groups of all.
+    """Hosts with one name for each machine. Of several names of one machine one that the run may
+    touch, and that the inventory says most of, does the work and is a member of the groups of all.
 
     :returns: the hosts, and the other names: alias to the name that does the work.
     """
@@ -130,8 +143,9 @@ def machines(hosts):
             if other and merged.has_work:
                 differ = sorted({key for key, _value in set(other.settings) ^ set(merged.settings)})
                 why = (
-                    f"Left alone: {other.name} is another name of this machine, and the inventory says different things of the two "
-                    f"({', '.join(differ)}). Say the same of both, or of one only."
+                    f"Skipped: {other.name} is another name of this machine, and the inventory "
+                    f"has different values for the two ({', '.join(differ)}). Set the same for "
+                    "both, or for one only."
                 )
                 merged = replace(merged, verdict="left", leased=False, reason=why)
             first[merged.name] = merged
@@ -145,7 +159,8 @@ def machines(hosts):
                 role=None,
                 leased=False,
                 verdict="left",
-                reason=f"Another name of {aliases[one.name]}: both have the same machine ID and boot ID.",
+                reason=f"Another name of {aliases[one.name]}: both have "
+                "the same machine ID and boot ID.",
             )
         return first.get(one.name, one)
 
@@ -153,15 +168,19 @@ def machines(hosts):
 
 
 def groups_of(hosts, named=None, max_unavailable=None):
-    """The redundancy groups: those that the hosts name, and those named with their members. What is wrong with a group outside of the run stops nobody.
+    """The redundancy groups: those that the hosts name, and those named with their members. A
+    mistake in a group outside of the run does not stop it.
 
     :param named: mapping of group to list of members, or None.
-    :param max_unavailable: mapping of group to how many members may be out at once, or one number for all; None means 1.
-    :raises PlanError: for members nobody knows, a member named twice, or a number that would leave nobody serving.
+    :param max_unavailable: mapping of group to how many members may be out at once, or one number
+        for all; None means 1.
+    :raises PlanError: for unknown members, a member named twice, or a number that would leave no
+        member serving.
     """
     if not isinstance(named or {}, dict):
         raise PlanError(
-            f"ksplice_ha_groups (rolling_groups) is {named!r}: give a mapping of groups to lists of hosts."
+            f"ksplice_ha_groups (rolling_groups) is {named!r}: give a "
+            "mapping of groups to lists of hosts."
         )
     names = [host.name for host in hosts]
     in_run = {host.name for host in hosts if host.in_run}
@@ -170,13 +189,15 @@ def groups_of(hosts, named=None, max_unavailable=None):
         for group in dict.fromkeys(host.groups):
             if host.in_run and host.groups.count(group) > 1:
                 raise PlanError(
-                    f"Host {host.name} names the group {group} twice (ksplice_ha_group): name it once."
+                    f"Host {host.name} names the group {group} twice (ksplice_ha_group): "
+                    "name it once."
                 )
             members.setdefault(group, []).append(host.name)
     for group, listed in (named or {}).items():
         if not isinstance(group, str) or not group:
             raise PlanError(
-                f"ksplice_ha_groups (rolling_groups) has a group {group!r}: give it a name, in quotes where YAML reads something else."
+                f"ksplice_ha_groups (rolling_groups) has a group {group!r}: give it a name, in "
+                "quotes where YAML reads something else."
             )
         if isinstance(listed, (list, tuple)) and not in_run.intersection(
             name for name in listed if isinstance(name, str)
@@ -188,7 +209,7 @@ def groups_of(hosts, named=None, max_unavailable=None):
             continue
         if isinstance(listed, str) or not isinstance(listed, (list, tuple)):
             raise PlanError(
-                f"Group {group} needs a list of hosts (ksplice_ha_groups), not {listed!r}."
+                f"Group {group} must be a list of hosts (ksplice_ha_groups), not {listed!r}."
             )
         for name in listed:
             if name not in names:
@@ -214,56 +235,65 @@ def groups_of(hosts, named=None, max_unavailable=None):
         )
         if not isinstance(spare, int) or isinstance(spare, bool) or spare < 1:
             raise PlanError(
-                f"Group {group} allows {spare!r} members out of service (ksplice_ha_max_unavailable): give a number from 1 on."
+                f"Group {group} allows {spare!r} members out of service "
+                "(ksplice_ha_max_unavailable): give a number, 1 or more."
             )
         if len(listed) > 1 and spare >= len(listed):
             raise PlanError(
-                f"Group {group} has {len(listed)} members and allows {spare} of them out of service "
-                "(ksplice_ha_max_unavailable): that would leave nobody serving. Give a smaller number."
+                f"Group {group} has {len(listed)} members and allows {spare} of them out "
+                "of service (ksplice_ha_max_unavailable): that would leave no member "
+                "serving. Give a smaller number."
             )
         result.append(Group(group, tuple(sorted(listed, key=natural)), spare))
     return sorted(result, key=lambda group: natural(group.name))
 
 
 def doubtful(hosts, groups):
-    """Complain of what cannot be meant: a typing mistake here would put two members of a group into one wave.
+    """Complain of what cannot be meant: a typing mistake here would put two members of a group into
+    one wave.
 
-    :raises PlanError: for a group of one, groups that differ in case only, and a role without a group, of hosts that the run may touch.
+    :raises PlanError: for a group of one, groups that differ in case only, and a role without a
+        group, of hosts that the run may touch.
     """
     spelt, in_run = {}, {host.name for host in hosts if host.in_run}
     for group in groups:
         other = spelt.setdefault(group.name.lower(), group)
         if other is not group and in_run.intersection((*group.members, *other.members)):
             raise PlanError(
-                f"The groups {other.name} and {group.name} differ in upper and lower case only: spell them alike if they are one, "
-                "or name them apart."
+                f"The groups {other.name} and {group.name} differ in upper and lower case "
+                "only: spell them alike if they are one group, or rename one of them."
             )
         if not in_run.intersection(group.members):
             continue
         if "," in group.name:
             raise PlanError(
-                f"Group {group.name!r} has a comma in its name: for several groups give a list (ksplice_ha_group: [a, b])."
+                f"Group {group.name!r} has a comma in its name: for several groups give a list "
+                "(ksplice_ha_group: [a, b])."
             )
         if len(group.members) == 1:
             raise PlanError(
-                f"Group {group.name} has one member only, {group.members[0]}: name the others, or take the group away. "
-                "ksplice_partial_groups=true leaves it alone and goes on with the others."
+                f"Group {group.name} has one member only, {group.members[0]}: name the "
+                "others, or remove the group. ksplice_partial_groups=true skips it and "
+                "goes on with the others."
             )
     grouped = {name for group in groups for name in group.members}
     for host in hosts:
         if host.in_run and host.role and host.name not in grouped:
             raise PlanError(
-                f"Host {host.name} is {host.role} (ksplice_ha_role) but in no group: give it ksplice_ha_group."
+                f"Host {host.name} is {host.role} (ksplice_ha_role) but in no group: give it "
+                "ksplice_ha_group."
             )
 
 
 def lonely(groups):
-    """Hosts whose group has no other member in this inventory, as in one that was cut into slices: host to the reason why it is left alone. Nobody could
-    promise for the others."""
+    """Hosts whose group has no other member in this inventory, as in one that was cut into slices:
+    host to the reason why it is skipped. There is no one to grant leases for the others.
+    """
     return {
-        group.members[
-            0
-        ]: f"Left alone: it is the only member of its group {group.name} in this inventory. Add its partners, or take the group away."
+        group.members[0]: (
+            f"Skipped: it is the only member of its group {group.name} in this "
+            "inventory. Add its peers, or remove the group."
+        )
         for group in groups
         if len(group.members) == 1
     }
@@ -273,7 +303,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
     """Order the hosts that have work into waves.
 
     :param hosts: every host of the inventory.
-    :param groups: as of groups_of.
+    :param groups: see groups_of.
     :param max_parallel: the most hosts in a wave.
     :param stages: names of stages in their order. A host without one belongs to the last.
     :param proven: kernel builds that need no canary any more.
@@ -298,17 +328,21 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
         outside = [name for name in group.members if not by_name[name].in_run]
         if outside and not partial_groups and any(name in waiting for name in group.members):
             raise PlanError(
-                f"Group {group.name} is cut in half: {', '.join(outside)} is outside this run (--limit, or its hosts). "
-                "Let the run see the whole group, or allow it with ksplice_partial_groups=true."
+                f"Group {group.name} is split: {', '.join(outside)} is outside this run "
+                "(--limit, or its hosts). Include the whole group, or allow it with "
+                "ksplice_partial_groups=true."
             )
         spare[group.name] = group.max_unavailable - len(missing) - group.missing
         for name in group.members:
             group_of_host[name].append(group)
             if name in waiting and spare[group.name] < 1:
                 result.left[name] = (
-                    f"Left alone: {', '.join(missing)} of its group {group.name} cannot be reached."
+                    (f"Skipped: {', '.join(missing)} of its group {group.name} cannot be reached.")
                     if missing
-                    else f"Left alone: {group.missing} more of its group {group.name} did not answer or is not in the inventory."
+                    else (
+                        f"Skipped: {group.missing} more of its group {group.name} did not answer "
+                        "or is not in the inventory."
+                    )
                 )
     for name in result.left:
         waiting.pop(name, None)
@@ -389,7 +423,8 @@ def check(hosts, max_parallel, stages):
     """
     if not any(host.in_run for host in hosts):
         raise PlanError(
-            "There is no host to plan for: the inventory is empty, or --limit (or ksplice_hosts) leaves none."
+            "There is no host to plan for: the inventory is empty, or --limit (or ksplice_hosts) "
+            "leaves none."
         )
     names = [host.name for host in hosts]
     for name in names if len(names) != len(set(names)) else ():
@@ -397,7 +432,8 @@ def check(hosts, max_parallel, stages):
             raise PlanError(f"Host {name} is in the list twice: name it once.")
     if not isinstance(max_parallel, int) or isinstance(max_parallel, bool) or max_parallel < 1:
         raise PlanError(
-            f"max_parallel (ksplice_max_parallel, rolling_max_parallel) is {max_parallel!r}: give a number from 1 on."
+            "max_parallel (ksplice_max_parallel, rolling_max_parallel) is "
+            f"{max_parallel!r}: give a number, 1 or more."
         )
     if isinstance(stages, str) or not all(isinstance(stage, str) for stage in stages):
         raise PlanError(
@@ -410,19 +446,20 @@ def check(hosts, max_parallel, stages):
             continue
         if host.role is not None and host.role not in ROLES:
             raise PlanError(
-                f"Host {host.name} has the role {host.role!r} (ksplice_ha_role): give active or standby"
-                f"{_meant(host.role, ROLES)}."
+                f"Host {host.name} has the role {host.role!r} (ksplice_ha_role): give active or "
+                f"standby{_meant(host.role, ROLES)}."
             )
         if host.stage is not None and host.stage not in stages:
             raise PlanError(
-                f"Host {host.name} is in the stage {host.stage!r} (ksplice_stage), which is not one of "
-                f"the stages of this run (ksplice_stages: {', '.join(stages) or 'none'}){_meant(host.stage, stages)}."
+                f"Host {host.name} is in the stage {host.stage!r} (ksplice_stage), which is not "
+                "one of the stages of this run (ksplice_stages: "
+                f"{', '.join(stages) or 'none'}){_meant(host.stage, stages)}."
             )
 
 
 def budget(max_failures, hosts):
-    """How many of so many hosts may fail before a rollout stops: a number as it is, a percentage rounded down, but at
-    least one, so that a small fleet does not stand still for one dead host.
+    """How many of so many hosts may fail before a rollout stops: a number as it is, a percentage
+    rounded down, but at least one, so that a small fleet does not stand still for one dead host.
 
     :raises PlanError: for anything else.
     """
@@ -432,8 +469,8 @@ def budget(max_failures, hosts):
     if re.fullmatch(r"\d+(\.\d+)?%", text) and float(text[:-1]) <= 100:
         return max(int(hosts * float(text[:-1]) / 100), 1 if float(text[:-1]) else 0)
     raise PlanError(
-        f"max_failures (ksplice_max_failures, rolling_max_failures) is {max_failures!r}: give a number of hosts, "
-        "or a percentage such as 10%."
+        f"max_failures (ksplice_max_failures, rolling_max_failures) is {max_failures!r}: give a "
+        "number of hosts, or a percentage such as 10%."
     )
 
 

@@ -2,14 +2,13 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Whether a wave may begin now: the maintenance window and the stop file. Pure.
 
-A window that cannot be understood is closed: a rollout that does not begin harms nobody.
+A window that cannot be understood is closed: a rollout that does not begin does no harm.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone
-
 from zoneinfo import ZoneInfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -24,7 +23,8 @@ class Closed(ValueError):
 def closed(conditions, now):
     """Why no wave may begin now, as a sentence, or None.
 
-    :param conditions: C(stop_file) (path), C(stop) (whether that file is there), C(window) (see docs/rolling.md) or None.
+    :param conditions: C(stop_file) (path), C(stop) (whether that file is there), C(window) (see
+        docs/rolling.md) or None.
     :param now: time in UTC, ISO 8601.
     """
     if conditions.get("stop"):
@@ -35,7 +35,7 @@ def closed(conditions, now):
     try:
         shape = read(window)
     except Closed as error:
-        return f"the maintenance window cannot be understood and counts as closed ({error})"
+        return f"the maintenance window is not valid and counts as closed ({error})"
     at = (
         datetime.strptime(now.partition(".")[0].rstrip("Z"), "%Y-%m-%dT%H:%M:%S")
         .replace(tzinfo=timezone.utc)
@@ -69,14 +69,14 @@ def read(window):
     :raises Closed: in one clause.
     """
     if not isinstance(window, dict):
-        raise Closed(f"{window!r} is no mapping")
+        raise Closed(f"{window!r} is not a mapping")
     strange = sorted(set(window) - KEYS, key=str)
     if strange:
-        raise Closed(f"it has {strange[0]!r}; there are {', '.join(sorted(KEYS))}")
+        raise Closed(f"unknown key {strange[0]!r}; known are {', '.join(sorted(KEYS))}")
     try:
         zone = ZoneInfo(str(window.get("timezone", "UTC")))
     except (KeyError, ValueError, OSError) as error:
-        raise Closed(f"nobody here knows the time zone {window.get('timezone')!r}") from error
+        raise Closed(f"unknown time zone {window.get('timezone')!r}") from error
     days = window.get("days", list(DAYS))
     days = (
         [str(day).lower() for day in ([days] if isinstance(days, str) else days)]
@@ -85,10 +85,10 @@ def read(window):
     )
     days = [day[:3] if day in NAMES else day for day in days]
     if not days or set(days) - set(DAYS):
-        raise Closed(f"days is {window.get('days')!r}, and not a list of names such as mon")
+        raise Closed(f"days is {window.get('days')!r}, not a list of names such as mon")
     blackout = window.get("blackout") or []
     if not isinstance(blackout, (list, tuple)):
-        raise Closed(f"blackout is {blackout!r}, and not a list of dates")
+        raise Closed(f"blackout is {blackout!r}, not a list of dates")
     return {
         "timezone": zone,
         "days": days,
@@ -108,7 +108,7 @@ def _minute(window, key, otherwise):
         or int(found.group(1)) * 60 + int(found.group(2)) > last
         or int(found.group(2)) > 59
     ):
-        raise Closed(f'{key} is {window.get(key)!r}, and not a time such as "22:30" in quotes')
+        raise Closed(f'{key} is {window.get(key)!r}, not a time such as "22:30" in quotes')
     return int(found.group(1)) * 60 + int(found.group(2))
 
 
@@ -118,8 +118,8 @@ def _span(text):
         first, last = (date.fromisoformat(part) for part in (parts * 2)[:2])
     except ValueError as error:
         raise Closed(
-            f"blackout has {text!r}, and not a date such as 2026-12-24 or 2026-12-24..2026-12-26"
+            f"blackout has {text!r}, not a date such as 2026-12-24 or 2026-12-24..2026-12-26"
         ) from error
     if len(parts) > 2 or last < first:
-        raise Closed(f"blackout has {text!r}, which is no span of dates")
+        raise Closed(f"blackout has {text!r}, which is not a span of dates")
     return first, last

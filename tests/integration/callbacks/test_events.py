@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""For the tests: writes every host-task of a run into the file that ANSIBLE_TEST_EVENTS names, one JSON line each."""
+"""For the tests: writes every host-task of a run into the file that ANSIBLE_TEST_EVENTS names, one
+JSON line each.
+"""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@
 
     clients.py LOG ADDRESSES OWN
 
-Every pair's virtual address is asked 25 times a second, each time by a fresh connection, whatever became of the one before. Every host's own address is
-asked five times a second. Each answer is one line of JSON in LOG: `at` (seconds), `whom` (pair or host), `ok`, `said` (the host that answered, or what went
-wrong), `took`.
+Every pair's virtual address is asked 25 times a second, each time by a fresh connection, whatever
+became of the one before. Every host's own address is asked five times a second. Each answer is one
+line of JSON in LOG: `at` (seconds), `whom` (pair or host), `ok`, `said` (the host that answered, or
+what went wrong), `took`.
 """
 
 import asyncio

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The four pairs of the fire test. Where the machine cannot have them the tests are skipped, with the reason."""
+"""The four pairs of the fire test.
+
+Where the machine cannot have them the tests are skipped, with the reason.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from pairs import Pairs, real_hosts  # noqa: E402
 
 @pytest.fixture(scope="session")
 def pairs():
-    wrong = real_hosts.fleets.problems()
+    wrong = real_hosts.namespaced_hosts.problems()
     if wrong:
         pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(wrong)}")
     fleet = Pairs(prefix=real_hosts.PREFIX + "f")

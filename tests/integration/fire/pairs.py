@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Four pairs of real hosts with keepalived and nginx, and what belongs to a fire test: clients, faults, a way back to where everything began."""
+"""Four pairs of real hosts with keepalived and nginx, and what belongs to a fire test: clients,
+faults, a way back to where everything began.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 import real_hosts  # noqa: E402
 import watcher  # noqa: E402
 
-# How the four pairs are configured, so that what is out there is covered: VRRP 2 with its default second, VRRP 3 in quick steps, unicast in included files,
-# and a sync group of an IPv4 and an IPv6 address.
+# How the four pairs are configured, so that what is out there is covered: VRRP 2 with its default
+# second, VRRP 3 in quick steps, unicast in included files, and a sync group of an IPv4 and an IPv6
+# address.
 PLAIN = """
 vrrp_instance {pair} {{
     state {state}
@@ -79,7 +82,10 @@ KERNELS = {"a": "ubuntu", "b": "ubuntu", "c": "ol9", "d": "ol9"}
 
 
 def keepalived(name, addresses):
-    """The files of a host's keepalived. The first of each pair has the higher priority, so that it is active when nothing is wrong."""
+    """The files of a host's keepalived.
+
+    The first of each pair has the higher priority, so that it is active when nothing is wrong.
+    """
     pair, first = name[0], name[1] == "1"
     peer = PAIRS[pair][first]
     text = CONFIGURATIONS[pair].format(
@@ -117,10 +123,12 @@ class Pairs(real_hosts.Lab):
             for name in HOSTS
         }
 
-    # ---- a control node ------------------------------------------------------------------------------------------------
+    # ---- a control node --------------------------------------------------------------------------
 
     def start_control(self, number, playbook="rebootless.ksplice.patch", *more, **variables):
-        """Start a playbook (a name, or plays as data) as its own control node; the process comes back, its output goes to a file."""
+        """Start a playbook (a name, or plays as data) as its own control node; the process comes
+        back, its output goes to a file.
+        """
         folder = Path(self.directory) / f"control{number}"
         folder.mkdir(exist_ok=True)
         if not isinstance(playbook, str):
@@ -161,14 +169,16 @@ class Pairs(real_hosts.Lab):
             ANSIBLE_CALLBACKS_ENABLED="test_events",
             ANSIBLE_TEST_EVENTS=str(folder / "events.jsonl"),
             PWD=str(folder),
-            # Without the last two Ansible waits for a host whose cable was cut for as long as TCP does: a quarter of an hour.
-            ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=3 -o ServerAliveCountMax=3",
+            # Without the last two Ansible waits for a host whose cable was cut for as long as TCP
+            # does: a quarter of an hour.
+            ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=60s "
+            "-o ServerAliveInterval=3 -o ServerAliveCountMax=3",
         )
 
     def patch(self, number=1, *more, **variables):
         return self.start_control(number, "rebootless.ksplice.patch", *more, **variables).wait()
 
-    # ---- clients -------------------------------------------------------------------------------------------------------
+    # ---- clients ---------------------------------------------------------------------------------
 
     def clients(self, pairs, hosts):
         """Start the clients of these pairs and of these hosts' own addresses; see clients.py."""
@@ -191,14 +201,16 @@ class Pairs(real_hosts.Lab):
             ),
         )
 
-    # ---- looking at the hosts, past the collection ---------------------------------------------------------------------
+    # ---- looking at the hosts, past the collection -----------------------------------------------
 
     def log_of(self, name):
         path = Path(self.root(name)) / "var/log/uptrack.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def spans(self, names=tuple(HOSTS)):
-        """By the agents' own logs: host to the spans of time in which its kernel was being changed."""
+        """By the agents' own logs: host to the spans of time in which its
+        kernel was being changed.
+        """
         return {name: watcher.spans(self.log_of(name)) for name in names}
 
     def patched(self, names=tuple(HOSTS)):
@@ -229,10 +241,12 @@ class Pairs(real_hosts.Lab):
         path = Path(self.root(name)) / "var/lib/rebootless-ksplice/journal.json"
         return json.loads(path.read_text().splitlines()[0])["drained"] if path.exists() else []
 
-    # ---- faults, and the way back ------------------------------------------------------------------------------------
+    # ---- faults, and the way back ----------------------------------------------------------------
 
     def reset(self, names=tuple(HOSTS), seconds=0.3):
-        """Where everything began: nothing in the kernels, no leases, no marks, the first of each pair active."""
+        """Where everything began: nothing in the kernels, no leases, no marks, the first of each
+        pair active.
+        """
         addresses = {name: what["address"] for name, what in self.hosts().items()}
         for name in HOSTS:
             self.cable(name, True)
@@ -249,7 +263,10 @@ class Pairs(real_hosts.Lab):
                 for path, text in conf.items()
             )
             words = [
-                "rm -rf /sys/module/ksplice_* /var/lib/rebootless-ksplice /var/log/uptrack.log* /var/cache/uptrack/Linux /var/cache/uptrack/results",
+                (
+                    "rm -rf /sys/module/ksplice_* /var/lib/rebootless-ksplice "
+                    "/var/log/uptrack.log* /var/cache/uptrack/Linux /var/cache/uptrack/results"
+                ),
                 "rm -f /etc/systemd/system/keepalived.service.d/broken.conf /tmp/unwell",
                 "systemctl unmask -q keepalived",
                 "systemctl daemon-reload",
@@ -308,7 +325,9 @@ class Control:
         return self
 
     def kill(self):
-        """Pull its plug: every process of it ends at once, ssh included; what runs on the hosts goes on as it would."""
+        """Pull its plug: every process of it ends at once, ssh included; what runs on the hosts
+        goes on as it would.
+        """
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         return self

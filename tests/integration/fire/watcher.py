@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The watcher: what the agents' own logs and the clients saw. It knows nothing of the collection. Pure."""
+"""The watcher: what the agents' own logs and the clients saw.
+
+It knows nothing of the collection. Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ LINE = re.compile(r"(\S+ \S+) \[(\d+)\] EVENT: (apply|undo|run) (begin|end|start
 
 
 def spans(log):
-    """The spans of time, as (start, end) in seconds, in which a kernel was being changed, by its agent's log. One for each run of the agent that changed
-    something, from its first change to its last. An end that is missing (the agent died) is the last thing that run wrote."""
+    """The spans of time, as (start, end) in seconds, in which a kernel was being changed, by its
+    agent's log. One for each run of the agent that changed something, from its first change to its
+    last. An end that is missing (the agent died) is the last thing that run wrote.
+    """
     runs, order = {}, []
     for line in log.splitlines():
         found = LINE.match(line)
@@ -72,7 +77,9 @@ class Seen:
         return found
 
     def moves(self, pair):
-        """When the address moved: (last answer of the one before it, first answer of the other after it)."""
+        """When the address moved: (last answer of the one before it, first answer of the other
+        after it).
+        """
         good = [line for line in self.of(pair) if line["ok"]]
         return [
             (one["at"], other["at"])
@@ -81,8 +88,10 @@ class Seen:
         ]
 
     def unexplained(self, pair):
-        """The failed requests that were not under way while the address moved. VRRP moves an address and not the connections that are open at that moment,
-        so that those are cut, however it is done."""
+        """The failed requests that were not under way while the address moved. VRRP moves an
+        address and not the connections that are open at that moment, so that those are cut, however
+        it is done.
+        """
         return [
             line
             for line in self.failed(pair)
@@ -108,7 +117,8 @@ class Seen:
 
     def summary(self, groups):
         return "; ".join(
-            f"pair {pair}: {len(self.of(pair))} requests ({self.rate(pair):.0f}/s), {len(self.failed(pair))} failed, longest gap "
-            f"{self.longest_gap(pair):.2f} s, served by {' '.join(self.servers(pair))}"
+            f"pair {pair}: {len(self.of(pair))} requests ({self.rate(pair):.0f}/s), "
+            f"{len(self.failed(pair))} failed, longest gap {self.longest_gap(pair):.2f} s, served "
+            f"by {' '.join(self.servers(pair))}"
             for pair in groups
         ) + "".join(f"\n  {pair}: {line}" for pair in groups for line in self.failed(pair)[:3])

@@ -12,7 +12,7 @@ from extent import ALL
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ha_hosts import HaLab  # noqa: E402
-from real_hosts import PREFIX, Lab, fleets  # noqa: E402
+from real_hosts import PREFIX, Lab, namespaced_hosts  # noqa: E402
 
 # Every host has one test, or a chain of tests, to itself: what one changes nobody else meets.
 HOSTS = {
@@ -40,9 +40,9 @@ if not ALL:
 
 
 def _possible():
-    wrong = fleets.problems()
+    wrong = namespaced_hosts.problems()
     if wrong:
-        pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(wrong)}")
+        pytest.skip(f"no real hosts on this machine: {'; '.join(wrong)}")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,9 @@ def lab():
 
 @pytest.fixture(scope="session")
 def ha():
-    """Pairs and balancers, with their services running; whoever takes one out of service puts it back."""
+    """Pairs and balancers, with their services running; whoever takes one out of service puts it
+    back.
+    """
     _possible()
     lab = HaLab(prefix=PREFIX + "d")
     try:

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Hosts with real keepalived, pacemaker, haproxy and nginx: a pair of each of the former two, and one that has both balancers.
+"""Hosts with real keepalived, pacemaker, haproxy and nginx: a pair of each of the former two, and
+one that has both balancers.
 
-- k1, k2: keepalived. The sync group of web4 and web6 is with k1, db with k2; the configuration calls each of them MASTER of everything.
-- p1, p2: pacemaker. The group shop (an address and a slow database) likes p1 better, the fencing device p2.
-- lb: haproxy on port 80 and nginx on port 8090, both before the servers a and b on ports 8081 and 8082.
+- k1, k2: keepalived. The sync group of web4 and web6 is with k1, db with k2; the configuration
+  calls each of them MASTER of everything.
+- p1, p2: pacemaker. The group shop (an address and a slow database) likes p1 better, the fencing
+  device p2.
+- lb: haproxy on port 80 and nginx on port 8090, both before the servers a and b on ports 8081 and
+  8082.
 """
 
 from __future__ import annotations
@@ -135,26 +139,33 @@ logging {
     logfile: /var/log/corosync.log
 }
 """
-# dc-deadtime: a cluster that begins waits so long for one that is there already, by default 20 seconds.
-CIB = """<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="1"><configuration>
+# dc-deadtime: a cluster that begins waits so long for one that is there already, by default 20
+# seconds.
+CIB = """<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0"
+ admin_epoch="1"><configuration>
 <crm_config><cluster_property_set id="options">
-  <nvpair id="options-stonith" name="stonith-enabled" value="false"/><nvpair id="options-quorum" name="no-quorum-policy" value="ignore"/>
+  <nvpair id="options-stonith" name="stonith-enabled" value="false"/>
+  <nvpair id="options-quorum" name="no-quorum-policy" value="ignore"/>
   <nvpair id="options-dc" name="dc-deadtime" value="2s"/>
 </cluster_property_set></crm_config>
 <nodes/>
 <resources>
   <group id="shop">
-    <primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2"><instance_attributes id="vip-is">
-      <nvpair id="vip-ip" name="ip" value="10.77.50.9"/><nvpair id="vip-mask" name="cidr_netmask" value="16"/></instance_attributes></primitive>
-    <primitive id="db" class="ocf" provider="pacemaker" type="Dummy"><instance_attributes id="db-is">
-      <nvpair id="db-slow" name="op_sleep" value="1"/></instance_attributes></primitive>
+    <primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2">
+      <instance_attributes id="vip-is"><nvpair id="vip-ip" name="ip" value="10.77.50.9"/>
+      <nvpair id="vip-mask" name="cidr_netmask" value="16"/></instance_attributes></primitive>
+    <primitive id="db" class="ocf" provider="pacemaker" type="Dummy">
+      <instance_attributes id="db-is"><nvpair id="db-slow" name="op_sleep" value="1"/>
+      </instance_attributes></primitive>
   </group>
-  <clone id="watch-all"><primitive id="watch" class="ocf" provider="pacemaker" type="Dummy"/></clone>
+  <clone id="watch-all">
+    <primitive id="watch" class="ocf" provider="pacemaker" type="Dummy"/></clone>
   <primitive id="fence" class="stonith" type="null"><instance_attributes id="fence-is">
     <nvpair id="fence-hosts" name="hostlist" value="p1 p2"/></instance_attributes></primitive>
 </resources>
 <constraints>
-  <rsc_location id="shop-likes" rsc="shop" node="p1" score="10"/><rsc_location id="fence-likes" rsc="fence" node="p2" score="10"/>
+  <rsc_location id="shop-likes" rsc="shop" node="p1" score="10"/>
+  <rsc_location id="fence-likes" rsc="fence" node="p2" score="10"/>
 </constraints></configuration><status/></cib>
 """
 CLUSTER = {"/etc/corosync/corosync.conf": COROSYNC, "/var/lib/pacemaker/cib/cib.xml": CIB}
@@ -178,7 +189,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer.request_queue_size = 128
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
 """
-# A client that opens a fresh connection some 40 times a second, and writes down what came of each: the time, and the server's name or what went wrong.
+# A client that opens a fresh connection some 40 times a second, and writes down what came of each:
+# the time, and the server's name or what went wrong.
 CLIENT = """import sys, time, urllib.request
 log = open(sys.argv[2], "w", buffering=1)
 while True:
@@ -265,18 +277,21 @@ class HaLab(Lab):
         for name in ("p1", "p2"):
             self.shell(
                 name,
-                "chown -R hacluster:haclient /var/lib/pacemaker/cib; chmod 600 /var/lib/pacemaker/cib/cib.xml; "
-                "systemctl enable -q corosync pacemaker; systemctl start --no-block corosync pacemaker",
+                "chown -R hacluster:haclient /var/lib/pacemaker/cib; chmod 600 "
+                "/var/lib/pacemaker/cib/cib.xml; systemctl enable -q corosync pacemaker; "
+                "systemctl start --no-block corosync pacemaker",
             )
         for name in ("k1", "k2"):
             self.shell(
                 name,
-                f"ip addr add {ADDRESS[name][1]}/64 dev eth0 nodad; systemctl enable -q --now keepalived",
+                f"ip addr add {ADDRESS[name][1]}/64 dev eth0 nodad; systemctl "
+                "enable -q --now keepalived",
             )
         self.shell(
             "lb",
-            "mkdir -p /run/haproxy; for s in a:8081 b:8082; do systemd-run -q --unit=web-${s%:*} python3 /opt/server.py ${s%:*} ${s#*:}; done; "
-            "rm -f /etc/nginx/sites-enabled/default; systemctl start haproxy nginx",
+            "mkdir -p /run/haproxy; for s in a:8081 b:8082; do systemd-run -q "
+            "--unit=web-${s%:*} python3 /opt/server.py ${s%:*} ${s#*:}; done; rm -f "
+            "/etc/nginx/sites-enabled/default; systemctl start haproxy nginx",
         )
         self.until(
             lambda: (
@@ -349,7 +364,9 @@ class HaLab(Lab):
         return json.loads(text)["drained"] if text.strip() else []
 
     def ha(self, host, module, *steps):
-        """The results of tasks of one module, one for each mapping of options; text between them is for the shell, and must not fail."""
+        """The results of tasks of one module, one for each mapping of options; text between them is
+        for the shell, and must not fail.
+        """
         tasks = [
             {"ansible.builtin.shell": one}
             if isinstance(one, str)
@@ -424,7 +441,8 @@ class Traffic:
         self.begun = time.time()
         self.lab.shell(
             "lb",
-            f"systemd-run -q --unit={self.unit} python3 /opt/client.py {self.port} /run/{self.unit}.log",
+            f"systemd-run -q --unit={self.unit} python3 /opt/client.py {self.port} "
+            f"/run/{self.unit}.log",
         )
         self.lab.until(lambda: self.now() == ["a", "b"], "traffic over both servers")
         return self

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What keepalived itself makes of configurations: it is started on each, dumps what it has understood, and is ended.
+"""What keepalived itself makes of configurations: it is started on each, dumps what it has
+understood, and is ended.
 
-As a program, on a host with keepalived, in a network namespace of its own (unshare -n): takes [[FILE, CONFIGURATION ID], ...] as JSON on its standard input,
-prints {FILE: {"accepted": whether keepalived -t has nothing to say against it, "instances": [...]}} as JSON.
+As a program, on a host with keepalived, in a network namespace of its own (unshare -n): takes
+[[FILE, CONFIGURATION ID], ...] as JSON on its standard input, prints {FILE: {"accepted": whether
+keepalived -t has nothing to say against it, "instances": [...]}} as JSON.
 """
 
 from __future__ import annotations
@@ -78,7 +80,10 @@ def heard(process, seconds=20):
 
 
 def accepted(path, config_id):
-    """Whether keepalived has nothing to say against it. There are those that it never comes to an end with."""
+    """Whether keepalived has nothing to say against it.
+
+    There are those that it never comes to an end with.
+    """
     command = ["keepalived", "-t", "-l", "-i", config_id, "-f", path]
     try:
         return not subprocess.run(command, stdout=2, timeout=10, check=False).returncode

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Real hosts for the tests: systemd, sshd, dnf and apt, in namespaces of this machine; and Ansible over them."""
+"""Real hosts for the tests: systemd, sshd, dnf and apt, in namespaces of this machine; and Ansible
+over them.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,21 @@ from pathlib import Path
 import yaml
 
 TOP = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(TOP / "extensions/lab/fleet"))
-import fleet as fleets  # noqa: E402
+sys.path[:0] = [str(TOP / "extensions/lab" / name) for name in ("namespaces", "packages")]
 import kernels  # noqa: E402
+import namespaced_hosts  # noqa: E402
 
-# One for each checkout: two may run their tests on one machine, and each takes away what an earlier run of its own left (tests/tools/leftovers.py).
+# One for each checkout: two may run their tests on one machine, and each takes away what an earlier
+# run of its own left (tests/tools/leftovers.py).
 PREFIX = (
     os.environ.get("KSPLICE_TEST_PREFIX")
-    or f"ksplice-{zlib.crc32(fleets.cache_directory().encode()):08x}"
+    or f"ksplice-{zlib.crc32(namespaced_hosts.cache_directory().encode()):08x}"
 )
 # In no output of Ansible, whatever a test is about.
-KEY = fleets.KEY
+KEY = namespaced_hosts.KEY
 
 
-class Lab(fleets.Fleet):
+class Lab(namespaced_hosts.NamespacedHosts):
     """A fleet, and Ansible over it."""
 
     def ansible(self, hosts, tasks, check=False, verbose=0, play=None, **variables):
@@ -89,7 +92,10 @@ class Lab(fleets.Fleet):
         return Run(done, events)
 
     def traces(self, name):
-        """What a host has of Ksplice: files, packages, trusted keys, updates in the kernel. Without what the emulated service keeps there."""
+        """What a host has of Ksplice: files, packages, trusted keys, updates in the kernel.
+
+        Without what the emulated service keeps there.
+        """
         files = self.run(
             name,
             [
@@ -144,7 +150,10 @@ class Lab(fleets.Fleet):
             [
                 "sh",
                 "-c",
-                "for f in /sys/module/ksplice_*/ksplice/stage; do [ -e $f ] && echo $f $(cat $f); done; :",
+                (
+                    "for f in /sys/module/ksplice_*/ksplice/stage; do [ -e "
+                    "$f ] && echo $f $(cat $f); done; :"
+                ),
             ],
         )[1]
         return sorted(re.findall(r"ksplice_(\w+)/ksplice/stage applied", words))

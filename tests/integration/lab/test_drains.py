@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Taking out of service and putting back, by real keepalived, pacemaker, haproxy and nginx and by commands; gates. See ha_hosts for what runs where.
+"""Taking out of service and putting back, by real keepalived, pacemaker, haproxy and nginx and by
+commands; gates. See ha_hosts for what runs where.
 
-A client asks the balancers for something some 40 times a second meanwhile, on a fresh connection each time: not one request may fail.
+A client asks the balancers for something some 40 times a second meanwhile, on a fresh connection
+each time: not one request may fail.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ def serving(lab, name):
 
 @pytest.fixture
 def vrrps(ha):
-    """Gives both hosts a configuration of their own, and k1 the addresses; what was there before comes back."""
+    """Gives both hosts a configuration of their own, and k1 the addresses; what was there before
+    comes back.
+    """
 
     def begin(first, second, addresses, where=""):
         for name in ("k1", "k2"):
@@ -130,12 +134,17 @@ $NUM=12
 $MANY
 
 """
-TRACK = "    track_script {\n        chk_app\n    }\n    track_interface {\n        lo weight 20\n    }\n"
+TRACK = (
+    "    track_script {\n        chk_app\n    }\n    track_interface "
+    "{\n        lo weight 20\n    }\n"
+)
 
 
 def test_a_living_holder_hands_over_by_its_priority(vrrps):
-    """A priority that depends on the host, state MASTER that cancels nopreempt, checks that add to the priority, a definition of several
-    lines, a list of peers with this host in it, no address, one line for two things."""
+    """A priority that depends on the host, state MASTER that cancels nopreempt, checks that add to
+    the priority, a definition of several lines, a list of peers with this host in it, no address,
+    one line for two things.
+    """
 
     def text(first):
         return (
@@ -189,7 +198,9 @@ def test_a_living_holder_hands_over_by_its_priority(vrrps):
 
 
 def test_a_partner_that_takes_nothing_from_a_living_holder(vrrps):
-    """Only the partner says nopreempt, or preempt_delay, or it has the lowest priority too; and what does not come back by itself is told."""
+    """Only the partner says nopreempt, or preempt_delay, or it has the lowest priority too; and
+    what does not come back by itself is told.
+    """
     first = (
         vrrp("theirs", 60, "state BACKUP", "priority 50")
         + vrrp("both", 61, "state BACKUP", "priority 1")
@@ -212,8 +223,10 @@ def test_a_partner_that_takes_nothing_from_a_living_holder(vrrps):
         and virtual(lab, "k1") == []
     )
     assert undone["left"] == [
-        "keepalived is back as a standby; 10.77.60.60, 10.77.60.61, 10.77.60.62 may stay where they are: the holder's priority 100 is not below 50, the "
-        "highest that theirs can have; the holder's priority 1 is not below 1, the highest that both can have; late says preempt_delay, and waits 600 s."
+        "keepalived is back as a standby; 10.77.60.60, 10.77.60.61, 10.77.60.62 may stay where "
+        "they are: the holder's priority 100 is not below 50, the highest that theirs can have; "
+        "the holder's priority 1 is not below 1, the highest that both can have; late says "
+        "preempt_delay, and waits 600 s."
     ]
 
 
@@ -250,17 +263,21 @@ def test_nobody_takes_over(vrrps):
     still = "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: "
     failed(
         by_priority,
-        still + "Its instances announce the priority 1, and the partner does not take over",
+        still + "Its instances announce the priority 1, and the peer does not take over",
     )
     failed(
         restarted,
         still
-        + "keepalived was restarted here with the priority 1, and heard nobody else after it. No partner runs that this host hears and "
-        "that is not in FAULT. What this attempt had begun was put back.",
+        + (
+            "keepalived was restarted here with the priority 1, and received no other "
+            "router's advertisement since. No peer runs that this host hears and that "
+            "is not in FAULT. What this attempt had begun was put back."
+        ),
     )
     failed(
         bad,
-        "keepalived's configuration defines no track_file load; see vrrp_track_file in keepalived.conf(5). Nothing was changed.",
+        "keepalived's configuration defines no track_file load; see vrrp_track_file in "
+        "keepalived.conf(5). Nothing was changed.",
     )
     assert virtual(lab, "k1") == [60] and lab.shell("k1", f"cat {CONF}") == vrrp(
         "web", 60, "priority 50"
@@ -295,8 +312,9 @@ def test_addresses_in_another_network_namespace(vrrps, ha):
     for number, name in enumerate(("k1", "k2"), 1):
         ha.shell(
             name,
-            "ip netns add vpn; ip link add link eth0 name m0 type macvlan mode bridge; ip link set m0 netns vpn; "
-            f"ip -n vpn link set m0 name eth0 up; ip -n vpn addr add 10.77.61.{number}/16 dev eth0; ip -n vpn link set lo up",
+            "ip netns add vpn; ip link add link eth0 name m0 type macvlan mode bridge; ip link "
+            "set m0 netns vpn; ip -n vpn link set m0 name eth0 up; ip -n vpn addr add "
+            f"10.77.61.{number}/16 dev eth0; ip -n vpn link set lo up",
         )
     try:
         lab = vrrps(
@@ -333,8 +351,8 @@ def cluster(ha):
     left = ha.marks("p1") + ha.marks("p2")
     ha.shell(
         "p1",
-        "for n in p1 p2; do crm_standby -N $n -l forever -D; done; crm_attribute -n maintenance-mode -D; "
-        "cibadmin -D -X '<rsc_location id=\"db-never\"/>'",
+        "for n in p1 p2; do crm_standby -N $n -l forever -D; done; crm_attribute -n "
+        "maintenance-mode -D; cibadmin -D -X '<rsc_location id=\"db-never\"/>'",
         check=False,
     )
     for name in ("p1", "p2"):
@@ -397,7 +415,8 @@ def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
     # And nobody is there to take over from the other one.
     failed(
         cluster.drain("p1", NODE),
-        "No other node of the cluster is online and out of standby: nobody would take over from p1. Nothing was changed.",
+        "No other node of the cluster is online and out of standby: no node would "
+        "take over from p1. Nothing was changed.",
     )
     assert cluster.standby("p1") == "off" and cluster.states()["db"] == ["p1"]
 
@@ -448,7 +467,8 @@ def test_a_move_that_does_not_come_about_is_taken_back(cluster):
     result = cluster.drain("p1", NODE, timeout=4)
     failed(
         result,
-        "pacemaker was not taken out of service: after 4 s no other node runs db. What this attempt had begun was put back.",
+        "pacemaker was not taken out of service: after 4 s no other node runs db. What this "
+        "attempt had begun was put back.",
     )
     assert cluster.standby("p1") == "off" and result["drained"] == [] and cluster.marks("p1") == []
     cluster.until(lambda: cluster.states()["db"] == ["p1"], "the database where it was")
@@ -467,7 +487,7 @@ def test_what_a_cluster_cannot_do(cluster):
     )
     failed(
         cluster.drain("lb", NODE),
-        "The cluster cannot be looked at: crm_node does not tell the name of this node (",
+        "The cluster cannot be inspected: crm_node does not report the name of this node (",
     )
 
 
@@ -493,7 +513,8 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
     with Traffic(lab, port) as traffic:
         lab.shell(
             "lb",
-            f"systemd-run -q --unit=held-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > /run/held.out'",
+            f"systemd-run -q --unit=held-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > "
+            "/run/held.out'",
         )
         lab.until(
             lambda: (
@@ -503,7 +524,8 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
         )
         wait = lab.meanwhile("lb", target, of="web-a", timeout=30)
         lab.until(lambda: traffic.now() == ["b"], "nothing new for a")
-        # The one that lasts is waited for; whoever drains another server through this balancer is not kept by that.
+        # The one that lasts is waited for; whoever drains another server through this balancer is
+        # not kept by that.
         assert wait(1.5) is None
         [mark] = lab.marks("lb")
         assert (mark["host"], mark["token"]) == ("web-a", "run-1")
@@ -539,8 +561,8 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
         assert traffic.now() == ["b"]
         lab.shell(
             "lb",
-            "systemctl stop web-a; sleep 0.5; systemd-run -q --unit=web-a python3 /opt/server.py a 8081; "
-            "until curl -s 127.0.0.1:8081; do sleep 0.05; done",
+            "systemctl stop web-a; sleep 0.5; systemd-run -q --unit=web-a python3 /opt/server.py "
+            "a 8081; until curl -s 127.0.0.1:8081; do sleep 0.05; done",
         )
         assert traffic.now() == ["b"]
         undone, twice = lab.ha(
@@ -561,7 +583,7 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
     "target, port, still",
     [
         (WEB_A, 80, "one session is still open"),
-        (POOL_A, 8090, "of nginx's workers still serve what they had begun"),
+        (POOL_A, 8090, "of nginx's workers still serve earlier requests"),
     ],
     ids=["haproxy", "nginx"],
 )
@@ -569,7 +591,8 @@ def test_a_session_that_does_not_end_in_time(balancer, target, port, still):
     lab = balancer
     lab.shell(
         "lb",
-        f"systemd-run -q --unit=long-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > /run/held.out'",
+        f"systemd-run -q --unit=long-{port} sh -c 'curl -s http://127.0.0.1:{port}/held > "
+        "/run/held.out'",
     )
     lab.until(
         lambda: (
@@ -599,7 +622,10 @@ def test_a_server_that_a_person_drained_stays_so(balancer):
         return f"echo 'set server web/a {words}' | socat - UNIX-CONNECT:/run/haproxy/admin.sock"
 
     def is_still(state):
-        return f"echo 'show servers state web' | socat - UNIX-CONNECT:/run/haproxy/admin.sock | grep -q ' a 127.0.0.1 . {state} '"
+        return (
+            "echo 'show servers state web' | socat - UNIX-CONNECT:/run/haproxy/admin.sock | grep "
+            f"-q ' a 127.0.0.1 . {state} '"
+        )
 
     theirs = [
         {"state": "drained", "host": "web-a", "targets": [WEB_A]},
@@ -649,7 +675,10 @@ def test_maintenance_that_somebody_began_meanwhile_is_theirs(balancer):
     balancer.haproxy("set server web/a state maint")
     undone = balancer.undo("lb", of="web-a")
     assert undone["left"] == [
-        "haproxy /run/haproxy/admin.sock web/a was put into maintenance by somebody else meanwhile, and stays so."
+        (
+            "haproxy /run/haproxy/admin.sock web/a was meanwhile put into maintenance "
+            "by somebody else, and was left so."
+        )
     ]
     assert undone["drained"] == [] and balancer.admin_state("a") == 1
 
@@ -671,8 +700,9 @@ def test_what_haproxy_cannot_do(balancer):
         ),
         (
             dict(WEB_A, socket="/run/nowhere.sock"),
-            "haproxy's runtime API at /run/nowhere.sock does not answer (No such file or directory): haproxy must run, "
-            "with `stats socket /run/nowhere.sock level admin`. Nothing was changed.",
+            "haproxy's runtime API at /run/nowhere.sock does not answer (No such file or "
+            "directory): haproxy must run, with `stats socket /run/nowhere.sock level admin`. "
+            "Nothing was changed.",
         ),
         (
             {"adapter": "haproxy", "backend": "web"},
@@ -680,7 +710,10 @@ def test_what_haproxy_cannot_do(balancer):
         ),
         (
             dict(WEB_A, upstream="web"),
-            "The adapter haproxy has no option upstream; it has backend, server, socket. Nothing was changed.",
+            (
+                "The adapter haproxy has no option upstream; it has backend, server, socket. "
+                "Nothing was changed."
+            ),
         ),
     ]
     # One that may look but not touch: what was not begun is not to be put back either.
@@ -720,7 +753,12 @@ def test_only_the_one_server_of_the_one_upstream_changes(balancer):
     undone = balancer.undo("lb", of="web-a")
     assert (
         undone["left"]
-        == [f"nginx {FILE} pool 127.0.0.1:8081 is down by somebody else's line, and stays so."]
+        == [
+            (
+                f"nginx {FILE} pool 127.0.0.1:8081 is marked down by somebody else's line, "
+                "and was left so."
+            )
+        ]
         and undone["drained"] == []
     )
     assert "8081 max_fails=0 down # broken, hands off\n;" in balancer.shell("lb", f"cat {FILE}")
@@ -732,11 +770,17 @@ def test_what_nginx_cannot_do(balancer):
     cases = [
         (
             dict(POOL_A, upstream="alone"),
-            "127.0.0.1:8081 is the last server of nginx's upstream alone that is not down. Nothing was changed.",
+            (
+                "127.0.0.1:8081 is the last server of nginx's upstream alone that is not down. "
+                "Nothing was changed."
+            ),
         ),
         (
             dict(POOL_A, server="10.0.0.1"),
-            f"the upstream pool in {FILE} has no server 10.0.0.1, and there must be one. It has 127.0.0.1:8081 (line ",
+            (
+                f"the upstream pool in {FILE} has no server 10.0.0.1, and there must be one. It "
+                "has 127.0.0.1:8081 (line "
+            ),
         ),
         (
             dict(POOL_A, server="127.0.0.1"),
@@ -776,12 +820,17 @@ def test_what_nginx_cannot_do(balancer):
 
 
 def test_a_server_over_several_lines_in_an_included_file(balancer):
-    """Whatever nginx reads as one: parameters on the next lines, names in quotes, servers in a file of their own."""
+    """Whatever nginx reads as one: parameters on the next lines, names in quotes, servers in a file
+    of their own.
+    """
     server, other = (
         "127.0.0.1:8081\n        weight=5\n        max_fails=3;\n",
         "server\n'127.0.0.1:8082' weight=5; ",
     )
-    pool = 'upstream "shop" { zone shop 64k; include shop.servers; }\nserver { listen 8095; location / { proxy_pass http://shop; } }\n'
+    pool = (
+        'upstream "shop" { zone shop 64k; include shop.servers; }\n'
+        "server { listen 8095; location / { proxy_pass http://shop; } }\n"
+    )
     balancer.shell(
         "lb",
         f"cat > /etc/nginx/shop.servers <<'X'\nserver {server}{other}\nX\n"
@@ -807,7 +856,8 @@ def test_a_configuration_that_nginx_refuses_is_put_back(balancer):
     result = balancer.drain("lb", POOL_A, of="web-a", timeout=5)
     failed(
         result,
-        f"nginx {FILE} pool 127.0.0.1:8081 was not taken out of service: `nginx -t -q` failed, {FILE} is as it was: ",
+        f"nginx {FILE} pool 127.0.0.1:8081 was not taken out of service: `nginx -t -q` failed, "
+        f"{FILE} is as it was: ",
     )
     assert 'unknown directive "nonsense"' in result["msg"] and result["msg"].endswith(
         "What this attempt had begun was put back."
@@ -883,7 +933,9 @@ def test_own_commands(own):
 
 @pytest.mark.thorough
 def test_own_commands_that_do_not_do(own):
-    """Whatever the command that drains did or did not: what puts back has run, and nothing hangs longer than it may."""
+    """Whatever the command that drains did or did not: what puts back has run, and nothing hangs
+    longer than it may.
+    """
     undo = "sh -c 'echo back >> /run/log'"
     cases = [
         (
@@ -891,7 +943,10 @@ def test_own_commands_that_do_not_do(own):
             "The command sh … ended with status 3: no way.",
         ),
         ({"drain": "true", "is_drained": "false"}, "after 1 s false does not say so."),
-        ({"drain": "sleep 300"}, "The command sleep … ended with status 124: not done after 1 s."),
+        (
+            {"drain": "sleep 300"},
+            "The command sleep … ended with status 124: did not finish within 1 s.",
+        ),
         (
             {"drain": "/opt/nothing"},
             "The command /opt/nothing ended with status 127: there is no /opt/nothing.",
@@ -913,7 +968,8 @@ def test_own_commands_that_do_not_do(own):
     ):
         failed(
             result,
-            f"{custom(words['drain'])} was not taken out of service: {begin} What this attempt had begun was put back.",
+            f"{custom(words['drain'])} was not taken out of service: {begin} What this attempt "
+            "had begun was put back.",
         )
         assert "hunter2" not in json.dumps(
             {key: value for key, value in result.items() if key != "invocation"}
@@ -1007,7 +1063,9 @@ def test_the_mark_is_there_before_anything_changes(own):
 
 @pytest.mark.thorough
 def test_a_run_that_died_between_mark_and_change(own):
-    """The module is killed by the very command that it runs: the mark is there, the host is as it was."""
+    """The module is killed by the very command that it runs: the mark is there, the host is as it
+    was.
+    """
     killer = {
         "adapter": "custom",
         "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }'",
@@ -1038,8 +1096,8 @@ def test_a_run_that_died_between_mark_and_change(own):
     assert [one["token"] for one in shown["drained"]] == ["dead-run"]
     failed(
         other,
-        f"{custom(killer['drain'])} is out of service since a run that did not end (dead-run): put it back first, with state=undone and "
-        "any_token=true. Nothing was changed.",
+        f"{custom(killer['drain'])} is out of service since a run that did not end (dead-run): "
+        "put it back first, with state=undone and any_token=true. Nothing was changed.",
     )
     assert not nothing["changed"] and own.shell("k2", "cat /run/log") == "back\n"
     assert (
@@ -1051,7 +1109,8 @@ def test_a_run_that_died_between_mark_and_change(own):
 def test_the_same_attempt_goes_on_where_it_was_killed(own):
     killer = {
         "adapter": "custom",
-        "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }; touch /run/out'",
+        "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps "
+        "-o ppid= $PPID); }; touch /run/out'",
         "undo": "rm -f /run/out",
     }
     own.ansible(
@@ -1089,7 +1148,8 @@ def test_a_run_that_died_while_it_waited(balancer):
     )
     lab.shell(
         "lb",
-        f"systemd-run -q --unit=reaper sh -c 'until grep -q done {BOOK}; do sleep 0.1; done; kill -9 $(pgrep -fx /usr/bin/python3)'",
+        f"systemd-run -q --unit=reaper sh -c 'until grep -q done {BOOK}; do sleep 0.1; done; kill "
+        "-9 $(pgrep -fx /usr/bin/python3)'",
     )
     run = lab.ansible(
         ["lb"],
@@ -1141,7 +1201,8 @@ def test_marks_that_cannot_be_read(own):
     )
     failed(
         nobody,
-        "With state=undone give the token of the attempt whose marks are to be put back, or any_token=true. Nothing was changed.",
+        "With state=undone give the token of the attempt whose marks are to be put back, or "
+        "any_token=true. Nothing was changed.",
     )
 
 
@@ -1200,7 +1261,7 @@ def test_gates(own):
     assert [one["said"] for one in ill["checks"][len(good) :]][:8] == [
         "status 2: full",
         "status 1",
-        "status 124: not done after 1 s",
+        "status 124: did not finish within 1 s",
         "it is inactive",
         "it is inactive",
         "Connection refused",
@@ -1243,7 +1304,10 @@ def test_checks_that_make_no_sense(own):
         ),
         (
             {"status": [200]},
-            "The check without a name has nothing to look at: give exactly one of command, url, port, unit.",
+            (
+                "The check without a name has nothing to look at: give exactly "
+                "one of command, url, port, unit."
+            ),
         ),
         (
             {"port": 70000},
@@ -1251,7 +1315,10 @@ def test_checks_that_make_no_sense(own):
         ),
         (
             {"url": "127.0.0.1/health"},
-            "The check url 127.0.0.1/health makes no sense: a URL begins with http:// or https:// and a host.",
+            (
+                "The check url 127.0.0.1/health makes no sense: a URL begins "
+                "with http:// or https:// and a host."
+            ),
         ),
         (
             {"unit": "ssh", "status": [200]},

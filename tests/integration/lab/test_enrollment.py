@@ -125,7 +125,10 @@ def test_owner_and_mode_stay(lab, enrolled, name):
         [
             "sh",
             "-c",
-            "chgrp adm /etc/uptrack/uptrack.conf; chmod 0600 /etc/uptrack/uptrack.conf; echo '# mine' >> /etc/uptrack/uptrack.conf",
+            (
+                "chgrp adm /etc/uptrack/uptrack.conf; chmod 0600 /etc/uptrack/uptrack.conf; echo "
+                "'# mine' >> /etc/uptrack/uptrack.conf"
+            ),
         ],
     )
     run = lab.ansible(
@@ -258,7 +261,7 @@ def test_the_updates_package_must_not_patch_behind_the_rollouts_back(lab, name, 
             }
         ],
     )
-    assert "behind any rollout's back" in refused.msg(
+    assert "outside of any rollout" in refused.msg(
         name
     ) and "skip_apply_after_pkg_install=true" in refused.msg(name)
     assert lab.traces(name) == before and lab.loaded(name) == []
@@ -284,7 +287,9 @@ def test_the_updates_package_must_not_patch_behind_the_rollouts_back(lab, name, 
 
 @pytest.mark.thorough
 def test_the_updates_package_by_itself_does_patch(lab):
-    """So that the refusal above is about something: installed by hand, the package changes the kernel."""
+    """So that the refusal above is about something: installed by hand, the package changes the
+    kernel.
+    """
     name = "switch-ol9"
     lab.ansible(
         [name],

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A key beside the one that was checked: real apt and real dnf would trust it, and are never given it."""
+"""A key beside the one that was checked: real apt and real dnf would trust it, and are never given
+it.
+"""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
+import build
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import openpgp
-from real_hosts import KEY, fleets
-
-sys.path.insert(0, str(Path(fleets.__file__).resolve().parents[1] / "packages"))
-import build  # noqa: E402
+from real_hosts import KEY
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +92,9 @@ def dnf_takes(lab, name, key):
         [
             "sh",
             "-c",
-            "rpm -e --nodeps uptrack 2>/dev/null; rpm -e $(rpm -qa 'gpg-pubkey*') 2>/dev/null; rm -rf /tmp/foreign /tmp/key.asc"
-            " /etc/uptrack* /var/cache/uptrack /var/lib/uptrack /var/log/uptrack*",
+            "rpm -e --nodeps uptrack 2>/dev/null; rpm -e $(rpm -qa 'gpg-pubkey*') 2>/dev/null; "
+            "rm -rf /tmp/foreign /tmp/key.asc /etc/uptrack* /var/cache/uptrack /var/lib/uptrack "
+            "/var/log/uptrack*",
         ],
         check=False,
     )
@@ -129,7 +129,7 @@ def test_it_is_refused_before_anything_is_written(lab, foreign, name):
     )
     run = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": options}])
     words = run.msg(name)
-    assert run.status != 0 and ("more than one block" in words or "other words beside" in words), (
+    assert run.status != 0 and ("more than one block" in words or "other text beside" in words), (
         run.output[-2000:]
     )
     assert "Nothing was changed" in words and lab.traces(name) == before

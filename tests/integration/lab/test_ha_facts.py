@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Which groups a host is in and whether it is active there, by real keepalived, real pacemaker and a command. See ha_hosts for what runs where."""
+"""Which groups a host is in and whether it is active there, by real keepalived, real pacemaker and
+a command. See ha_hosts for what runs where.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def one_look(ha, *hosts):
 
 
 def test_the_members_of_a_pair_come_to_the_same_names(ha):
-    """Includes, a parameter, a sync group over both families, an address written differently, unicast and multicast: all in the hosts' configuration."""
+    """Includes, a parameter, a sync group over both families, an address written differently,
+    unicast and multicast: all in the hosts' configuration.
+    """
     for name in ("k1", "k2"):
         ha.run(name, ["keepalived", "-t"])
     found = one_look(ha, "k1", "k2")
@@ -69,16 +73,19 @@ def test_the_role_follows_the_addresses(ha):
     # Also where a drop-in of the unit names another file.
     ha.shell(
         "k1",
-        "cd /etc/keepalived; mv keepalived.conf moved.conf; mkdir /etc/systemd/system/keepalived.service.d; "
-        "printf '[Service]\\nEnvironment=MORE=-D\\nExecStart=\\nExecStart=/usr/sbin/keepalived -n $MORE -f ${NONE}/etc/keepalived/moved.conf\\n' "
-        "> /etc/systemd/system/keepalived.service.d/moved.conf; systemctl daemon-reload",
+        "cd /etc/keepalived; mv keepalived.conf moved.conf; mkdir "
+        "/etc/systemd/system/keepalived.service.d; printf "
+        "'[Service]\\nEnvironment=MORE=-D\\nExecStart=\\nExecStart=/usr/sbin/keepalived -n $MORE "
+        "-f ${NONE}/etc/keepalived/moved.conf\\n' > "
+        "/etc/systemd/system/keepalived.service.d/moved.conf; systemctl daemon-reload",
     )
     try:
         assert roles(ha.facts("k1")) == {PAIR: "standby", DATABASE: "standby"}
     finally:
         ha.shell(
             "k1",
-            "cd /etc/keepalived; mv moved.conf keepalived.conf; rm -r /etc/systemd/system/keepalived.service.d; systemctl daemon-reload",
+            "cd /etc/keepalived; mv moved.conf keepalived.conf; rm -r "
+            "/etc/systemd/system/keepalived.service.d; systemctl daemon-reload",
         )
     ha.run("k1", ["systemctl", "start", "keepalived"])
     ha.until(
@@ -91,14 +98,15 @@ def test_the_role_follows_the_addresses(ha):
 def test_addresses_that_cannot_be_read_make_no_standby(ha):
     ha.shell(
         "k1",
-        "printf '#!/bin/sh\\necho no netlink >&2\\nexit 1\\n' > /usr/local/sbin/ip; chmod 755 /usr/local/sbin/ip",
+        "printf '#!/bin/sh\\necho no netlink >&2\\nexit 1\\n' > /usr/local/sbin/ip; chmod 755 "
+        "/usr/local/sbin/ip",
     )
     try:
         assert ha.facts("k1") == {
             "groups": [],
             "role": None,
             "problems": [
-                "`ip -o addr show` does not tell the addresses of this host (no netlink)."
+                "`ip -o addr show` does not report the addresses of this host (no netlink)."
             ],
         }
         [drained] = ha.ha(
@@ -112,10 +120,9 @@ def test_addresses_that_cannot_be_read_make_no_standby(ha):
                 "timeout": 2,
             },
         )
-        assert (
-            drained["failed"]
-            and drained["msg"]
-            == "`ip -o addr show` does not tell the addresses of this host (no netlink). Nothing was changed."
+        assert drained["failed"] and drained["msg"] == (
+            "`ip -o addr show` does not report the addresses of this host (no "
+            "netlink). Nothing was changed."
         )
     finally:
         ha.run("k1", ["rm", "/usr/local/sbin/ip"])
@@ -148,7 +155,10 @@ def test_configurations_that_nobody_reads_or_can_read(ha):
     ]
     tasks = []
     for verb, words in looks:
-        script = f"rm -rf {folder}; mkdir -p {folder}; ln -s nowhere {folder}/dangling; systemctl {verb} -q keepalived; "
+        script = (
+            f"rm -rf {folder}; mkdir -p {folder}; ln -s nowhere {folder}/dangling; systemctl "
+            f"{verb} -q keepalived; "
+        )
         script += (
             f"mkdir {folder}/keepalived.conf"
             if words is None
@@ -186,18 +196,22 @@ vrrp_instance CLOUD {
     notify /bin/true
 }
 """
-BEGIN_ELSEWHERE = """ip netns add vpn && ip -n vpn link add eth0 type veth peer name eth1 && ip -n vpn link set eth0 up && ip -n vpn link set eth1 up
+BEGIN_ELSEWHERE = """ip netns add vpn && ip -n vpn link add eth0 type veth peer name eth1
+ip -n vpn link set eth0 up && ip -n vpn link set eth1 up
 ip -n vpn addr add 192.0.2.11/24 dev eth0 && echo '# Not this one' > /etc/keepalived/keepalived.conf
 echo 'DAEMON_ARGS="-D -f /etc/keepalived/other.conf -i gw1"' > /etc/default/keepalived
 systemctl start keepalived"""
 
 
 def test_a_keepalived_in_a_network_of_its_own_and_one_in_a_container(ha):
-    """Another file, another configuration ID and another network, all by what it was started with; and an instance of which nobody sees who is active."""
+    """Another file, another configuration ID and another network, all by what it was started with;
+    and an instance of which nobody sees who is active.
+    """
     try:
         ha.shell(
             "lb",
-            f"mkdir -p /etc/keepalived; cat > /etc/keepalived/other.conf <<'X'\n{ELSEWHERE}X\n{BEGIN_ELSEWHERE}",
+            "mkdir -p /etc/keepalived; cat > /etc/keepalived/other.conf <<'X'\n"
+            f"{ELSEWHERE}X\n{BEGIN_ELSEWHERE}",
         )
         ha.until(lambda: "198.51.100.90" in ha.shell("lb", "ip -n vpn -o addr"), "the address")
         found = ha.facts("lb")
@@ -213,8 +227,10 @@ def test_a_keepalived_in_a_network_of_its_own_and_one_in_a_container(ha):
         assert gate["holds"] == ["198.51.100.90"]
         ha.shell(
             "lb",
-            "systemctl stop keepalived; rm /etc/keepalived/*; unshare -m sh -c 'mount -t tmpfs none /etc/keepalived; "
-            'printf "vrrp_instance A {\\ninterface eth0\\nvirtual_router_id 99\\nvirtual_ipaddress {\\n10.77.50.99\\n}\\n}\\n" '
+            "systemctl stop keepalived; rm /etc/keepalived/*; unshare -m sh -c 'mount -t tmpfs "
+            "none /etc/keepalived; "
+            'printf "vrrp_instance A {\\ninterface eth0\\nvirtual_router_id '
+            '99\\nvirtual_ipaddress {\\n10.77.50.99\\n}\\n}\\n" '
             "> /etc/keepalived/keepalived.conf; keepalived -P'",
         )
         [problem] = ha.facts("lb")["problems"]
@@ -226,13 +242,15 @@ def test_a_keepalived_in_a_network_of_its_own_and_one_in_a_container(ha):
     finally:
         ha.shell(
             "lb",
-            "systemctl stop keepalived; kill $(cat /run/keepalived.pid); ip netns del vpn; rm -rf /etc/keepalived; "
-            "echo 'DAEMON_ARGS=\"\"' > /etc/default/keepalived",
+            "systemctl stop keepalived; kill $(cat /run/keepalived.pid); ip netns del vpn; rm "
+            "-rf /etc/keepalived; echo 'DAEMON_ARGS=\"\"' > /etc/default/keepalived",
         )
 
 
 def test_a_cluster(ha):
-    """The same name on both, and active where the service is: a fencing device and a clone on the other node make that one no active."""
+    """The same name on both, and active where the service is: a fencing device and a clone on the
+    other node make that one no active.
+    """
     found = one_look(ha, "p1", "p2")
     assert ha.states() == {"vip": ["p1"], "db": ["p1"], "watch": ["p1", "p2"], "fence": ["p2"]}
     assert found["p1"] == {
@@ -265,7 +283,8 @@ def test_the_role_in_a_cluster_follows_the_resource_and_a_dead_one_is_a_problem(
                 'id="db"'
                 in ha.shell(
                     "p2",
-                    "crm_mon -1 --output-as=xml | grep -A1 'id=\"db\".*Started' | grep -B1 'name=\"p2\"'",
+                    "crm_mon -1 --output-as=xml | grep -A1 'id=\"db\".*Started' | grep -B1 "
+                    "'name=\"p2\"'",
                     check=False,
                 )
             ),
@@ -277,7 +296,7 @@ def test_the_role_in_a_cluster_follows_the_resource_and_a_dead_one_is_a_problem(
         assert found["p1"]["groups"] == [] and found["p1"]["role"] is None
         [problem] = found["p1"]["problems"]
         assert (
-            problem.startswith("crm_mon does not tell the state of the cluster (Not connected; ")
+            problem.startswith("crm_mon does not report the state of the cluster (Not connected; ")
             and "<" not in problem
             and problem.endswith(".")
         )
@@ -295,7 +314,8 @@ def test_a_command(ha):
     }
     ha.shell(
         "k2",
-        f"printf '#!/bin/sh\\ncat <<X\\n%s\\nX\\n' '{json.dumps(answer)}' > /usr/local/bin/state; chmod 755 /usr/local/bin/state",
+        f"printf '#!/bin/sh\\ncat <<X\\n%s\\nX\\n' '{json.dumps(answer)}' > /usr/local/bin/state; "
+        "chmod 755 /usr/local/bin/state",
     )
     # Quotes are the shell's, but there is none.
     ident = ha.facts("k2")["host_id"]
@@ -329,35 +349,50 @@ def test_a_command(ha):
 @pytest.mark.thorough
 def test_commands_that_answer_something_else(ha):
     cases = [
-        ("echo standby", "The command {} did not answer with JSON ("),
+        ("echo standby", "The command {} did not return JSON ("),
         (
             "echo '[]'",
-            "The command {} did not answer as documented (a mapping with a list of groups).",
+            (
+                "The command {} did not answer in the documented format (it must be a "
+                "mapping with a list of groups)."
+            ),
         ),
         (
             """echo '{"groups": {"db": "active"}}'""",
-            "The command {} did not answer as documented (a mapping with a list of groups).",
+            (
+                "The command {} did not answer in the documented format (it must be a "
+                "mapping with a list of groups)."
+            ),
         ),
         (
             """echo '{"groups": ["db"]}'""",
-            "The command {} did not answer as documented (each group has a name).",
+            (
+                "The command {} did not answer in the documented format (each group "
+                "must have a name)."
+            ),
         ),
         (
             """echo '{"groups": [{"name": "db", "role": "MASTER"}]}'""",
-            "The command {} did not answer as documented (the role of db is active or standby).",
+            (
+                "The command {} did not answer in the documented format (the role of db "
+                "must be active or standby)."
+            ),
         ),
         (
             """echo '{"groups": [{"name": "db", "role": "active", "addresses": "10.0.0.1"}]}'""",
-            "The command {} did not answer as documented (the addresses of db are a list of IP addresses).",
+            (
+                "The command {} did not answer in the documented format (the addresses "
+                "of db must be a list of IP addresses)."
+            ),
         ),
-        ("ls /nowhere", "The command {} ended with status 2: "),
+        ("ls /nowhere", "The command {} exited with status 2: "),
         (
             "/usr/local/bin/nothing",
-            "The command {} ended with status 127: there is no /usr/local/bin/nothing.",
+            "The command {} exited with status 127: there is no /usr/local/bin/nothing.",
         ),
-        ("sleep 60", "The command {} ended with status 124: not done after 1 s."),
+        ("sleep 60", "The command {} exited with status 124: did not finish within 1 s."),
         ("echo 'open", "The command {} is none (No closing quotation)."),
-        (" ", "The command is blank."),
+        (" ", "The command is empty."),
     ]
 
     # Its arguments may hold a password.

@@ -59,7 +59,10 @@ def written_at_random(ha, folder, first, number):
 
 
 def test_no_instance_is_overlooked_in_what_is_written_at_random(ha):
-    """Where keepalived has nothing to say against a file, each instance is understood as it does. Where it has, none is missing."""
+    """Where keepalived has nothing to say against a file, each instance is understood as it does.
+
+    Where it has, none is missing.
+    """
     first = seed("KSPLICE_KEEPALIVED_SEED")
     cases = written_at_random(ha, "opt/random", first, rounds(256, short=24))
     answers, compared = asked(ha, cases), 0
@@ -79,7 +82,9 @@ def test_no_instance_is_overlooked_in_what_is_written_at_random(ha):
 
 
 def test_what_is_lowered_is_so_for_keepalived(ha):
-    """What keepalived takes without a word it takes with the priority lowered too, and finds 1 everywhere."""
+    """What keepalived takes without a word it takes with the priority lowered too, and finds 1
+    everywhere.
+    """
     first, lowered = seed("KSPLICE_KEEPALIVED_SEED"), []
     cases = written_at_random(ha, "opt/lowered", first + 1, rounds(256, short=24))
     before = asked(ha, cases)
@@ -108,7 +113,9 @@ def test_what_is_lowered_is_so_for_keepalived(ha):
 
 
 def test_the_stored_clusters_are_those_of_crm_mon(ha):
-    """Small clusters in files, from a promoted replica of a bundle to a node that nobody knows the state of."""
+    """Small clusters in files, from a promoted replica of a bundle to a node that nobody knows the
+    state of.
+    """
     folder = Path(ha.root("lb"), "opt/clusters")
     shutil.copytree(CLUSTERS, folder, ignore=shutil.ignore_patterns("*.xml"))
     shutil.copy(HERE / "pacemaker_oracle.sh", folder)

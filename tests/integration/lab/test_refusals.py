@@ -90,8 +90,9 @@ def test_no_space_left(lab, host):
         [
             "sh",
             "-c",
-            "mkdir -p /var/cache/dnf /var/cache/apt/archives && mount -t tmpfs -o size=4k,nr_inodes=3 full /var/cache/dnf && "
-            "mount -t tmpfs -o size=4k,nr_inodes=2 full /var/cache/apt/archives",
+            "mkdir -p /var/cache/dnf /var/cache/apt/archives && mount -t tmpfs -o "
+            "size=4k,nr_inodes=3 full /var/cache/dnf && mount -t tmpfs -o size=4k,nr_inodes=2 "
+            "full /var/cache/apt/archives",
         ],
     )
     try:
@@ -103,12 +104,18 @@ def test_no_space_left(lab, host):
 
 def test_package_manager_that_is_at_work(lab, host):
     if "ubuntu" in host:
-        lock = "import fcntl, time; f = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(300)"
+        lock = (
+            "import fcntl, time; f = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(f, "
+            "fcntl.LOCK_EX); time.sleep(300)"
+        )
         lab.run(host, ["sh", "-c", f'setsid python3 -c "{lock}" >/dev/null 2>&1 & sleep 1'])
         options = {}
     else:
         # Another transaction of rpm holds its lock.
-        lock = "import fcntl, time; f = open('/var/lib/rpm/.rpm.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(300)"
+        lock = (
+            "import fcntl, time; f = open('/var/lib/rpm/.rpm.lock', 'w'); fcntl.lockf(f, "
+            "fcntl.LOCK_EX); time.sleep(300)"
+        )
         lab.run(host, ["sh", "-c", f'setsid python3 -c "{lock}" >/dev/null 2>&1 & sleep 1'])
         options = {}
     try:
@@ -124,9 +131,7 @@ def test_key_that_the_service_refuses(lab, host):
     )
     words = run.msg(host)
     assert (
-        "does not take the access key" in words
-        and "taken back" in words
-        and "f" * 64 not in run.output
+        "rejected the access key" in words and "taken back" in words and "f" * 64 not in run.output
     )
 
 
@@ -139,15 +144,15 @@ def test_key_that_the_service_refuses(lab, host):
             for case in [
                 (
                     {"packages": ["uptrack-offline"], "edition": "online"},
-                    "not of the edition asked for",
+                    "not belong to the requested edition",
                 ),
                 (
                     {"edition": "online", "updates_package": "latest"},
                     "belongs to the offline edition",
                 ),
                 ({"edition": "both"}, "value of edition must be one of"),
-                ({"repository": "platform"}, "describes one: one of the two"),
-                ({"state": "absent"}, "takes everything away"),
+                ({"repository": "platform"}, "describes one: choose one of the two"),
+                ({"state": "absent"}, "removes everything"),
             ]
         ],
     ],
@@ -169,7 +174,7 @@ def test_yum_without_a_fingerprint(lab):
         ["bad-ol9"],
         [{"rebootless.ksplice.uptrack_config": {"repository": "vendor", "access_key": KEY}}],
     )
-    assert "repository_key_fingerprint is not given" in run.msg("bad-ol9")
+    assert "repository_key_fingerprint is required" in run.msg("bad-ol9")
 
 
 @pytest.mark.thorough
@@ -182,8 +187,10 @@ def test_platform_repositories_are_left_alone(lab):
     ) and "Nothing was changed" in run.msg(name)
     assert lab.traces(name) == []
     repo = (
-        "[ol9_ksplice]\nname=Ksplice\nbaseurl=https://lab-repo/yum/uptrack/ol/$releasever/$basearch/\ngpgcheck=1\n"
-        "gpgkey=https://lab-repo/yum/RPM-GPG-KEY-ksplice\nenabled=%d\n"
+        "[ol9_ksplice]\nname=Ksplice\n"
+        "baseurl=https://lab-repo/yum/uptrack/ol/$releasever/$basearch/\n"
+        "gpgcheck=1\ngpgkey=https://lab-repo/yum/RPM-GPG-KEY-ksplice\n"
+        "enabled=%d\n"
     )
     write = {"ansible.builtin.copy": {"dest": "/etc/yum.repos.d/oci.repo", "content": repo % 0}}
     disabled = lab.ansible([name], [write, {"rebootless.ksplice.uptrack_config": options}])

@@ -20,7 +20,9 @@ def settings(lab):
         "ksplice_repository": "vendor",
         "ksplice_repository_url": "{{ role_repositories[inventory_hostname].repository_url }}",
         "ksplice_repository_key": "{{ role_repositories[inventory_hostname].repository_key }}",
-        "ksplice_repository_key_fingerprint": "{{ role_repositories[inventory_hostname].repository_key_fingerprint }}",
+        "ksplice_repository_key_fingerprint": "{{ "
+        "role_repositories[inventory_hostname].repository_key_fingerprint "
+        "}}",
     }
 
 

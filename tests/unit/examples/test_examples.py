@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Whatever stands in the documents as an example is one: Ansible's own loader reads it, and every name in it exists."""
+"""Whatever stands in the documents as an example is one: Ansible's own loader reads it, and every
+name in it exists.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,9 @@ def arguments_of(module, monkeypatch):
 
 
 def check_variables(name, variables, everyone):
-    """As a run checks what stands in the inventory, and stricter: there is no variable of another's here."""
+    """As a run checks what stands in the inventory, and stricter: there is no variable of another's
+    here.
+    """
     unknown = [
         one for one in variables if one not in run_variables.RUN and one not in run_variables.HOST
     ]

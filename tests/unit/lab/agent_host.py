@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""An emulated host as the tests see it: its commands are run by their names, its files read by theirs."""
+"""An emulated host as the tests see it: its commands are run by their names, its files read by
+theirs.
+"""
 
 import os
 import subprocess
@@ -9,6 +11,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import forked_agent  # noqa: E402 - it says where the agent is
 
+# isort: split
 import emulated_host  # noqa: E402
 
 AGENT_DIR = forked_agent.AGENT

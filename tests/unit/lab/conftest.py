@@ -19,7 +19,9 @@ def program_dir(tmp_path_factory):
 
 @pytest.fixture
 def make_host(tmp_path, program_dir):
-    """make_host(key=value, ...): a host with three updates out, of which it has the first; quick in all waits."""
+    """make_host(key=value, ...): a host with three updates out, of which it has the first; quick in
+    all waits.
+    """
     made = []
 
     def make(**changes):
@@ -35,6 +37,6 @@ def make_host(tmp_path, program_dir):
         }
         scenario.update(changes)
         made.append(None)
-        return Host(tmp_path / ("host%d" % len(made)), scenario, program_dir)
+        return Host(tmp_path / f"host{len(made)}", scenario, program_dir)
 
     return make

@@ -131,7 +131,7 @@ def test_shutdown_never_installs(make_host):
     assert host.applied == ["aaaa1111"]
 
 
-# ---- unattended ------------------------------------------------------------------------------------------------------
+# ---- unattended ----------------------------------------------------------------------------------
 
 
 def test_cron_is_silent_and_looks_only(make_host):
@@ -175,7 +175,7 @@ def test_crontab(make_host):
     assert host.read("etc/cron.d/uptrack") != "# mine\n"
 
 
-# ---- everything out --------------------------------------------------------------------------------------------------
+# ---- everything out ------------------------------------------------------------------------------
 
 OUT = f"The following steps will be taken:\nRemove {line(FIRST)}Remove {line(ENABLE)}"
 OUT_DONE = OUT + f"Removing {line(FIRST)}Removing {line(ENABLE)}"

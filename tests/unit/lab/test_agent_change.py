@@ -91,7 +91,11 @@ def test_skips(make_host):
     )
     assert host.run("remove", "-y", "cccc3333", "zzzz9999") == (
         0,
-        "Update cccc3333 is not installed, skipping.\nUnknown update zzzz9999, skipping.\nNothing to be done.\n",
+        (
+            "Update cccc3333 is not installed, skipping.\n"
+            "Unknown update zzzz9999, skipping.\n"
+            "Nothing to be done.\n"
+        ),
     )
 
 

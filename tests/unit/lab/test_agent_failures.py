@@ -61,11 +61,13 @@ def test_stops_at_the_first_failure(make_host):
 TEXTS = {
     "out_of_memory": "Ksplice failed to install this update because your kernel is out of memory.",
     "cold_update_loaded": "because modules that Uptrack patched off-line are currently loaded.",
-    "module_busy": "because it is in use by one or more kernel modules that have been loaded since the update was "
-    "applied.",
+    "module_busy": "because it is in use by one or more kernel modules that have been loaded "
+    "since the update was applied.",
     "no_match": "because the code in your running kernel does not match the expected version.",
-    "failed_to_find": "because the code in your running kernel does not match the expected version.",
-    "bad_system_map": "Ksplice was unable to install this update due to an unexpected internal error.",
+    "failed_to_find": "because the code in your running kernel does not match the "
+    "expected version.",
+    "bad_system_map": "Ksplice was unable to install this update due to an unexpected "
+    "internal error.",
     "OTHER": "Ksplice was unable to install this update due to an unexpected internal error.",
 }
 

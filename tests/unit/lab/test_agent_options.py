@@ -98,15 +98,17 @@ def test_only_verbose_shows_the_key(make_host):
     for arguments in (["-y"], ["-n"], ["-q", "-y"]):
         assert key not in host.run("upgrade", *arguments)[1]
     assert (
-        "DEBUG: Verifying your access key is valid by requesting: https://updates.ksplice.com/update-repository/"
-        + key
-        in host.read("var/log/uptrack.log")
-    )
+        "DEBUG: Verifying your access key is valid by requesting: "
+        "https://updates.ksplice.com/update-repository/"
+    ) + key in host.read("var/log/uptrack.log")
     assert f"/{key}/+uuid/" in host.run("upgrade", "-n", "-v")[1]
 
 
 def test_messages_come_first(make_host):
-    alert = "Support for this kernel ends on 1 March 2027, and will not be taken up again, so please move on in time."
+    alert = (
+        "Support for this kernel ends on 1 March 2027, and will not be taken up again, so please "
+        "move on in time."
+    )
     host = make_host(message="Hello.", warning="Mind the gap.", alert=alert)
     status, out = host.run("upgrade", "-n")
     assert status == 0
@@ -162,7 +164,7 @@ def test_host_name_override(make_host):
     assert "Hostname: other.example.com" in host.read(host.cache + "/status")
 
 
-# ---- the parser itself -----------------------------------------------------------------------------------------------
+# ---- the parser itself ---------------------------------------------------------------------------
 
 
 def parsed(text):

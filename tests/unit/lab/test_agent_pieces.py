@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from uptrack_lab import kernel as kernels
 from uptrack_lab import plan, server, world, yaml_files
 
-# ---- plans -----------------------------------------------------------------------------------------------------------
+# ---- plans ---------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -25,7 +25,7 @@ def catalogues(draw):
         )
         updates.append(
             {
-                "id": "u%d" % place,
+                "id": f"u{place}",
                 "requires": draw(pick),
                 "supersedes": draw(pick),
                 "effective": None,
@@ -134,7 +134,7 @@ def test_utc():
     assert world.utc(0.0) == "1970-01-01 00:00:00.000000"
 
 
-# ---- YAML ------------------------------------------------------------------------------------------------------------
+# ---- YAML ----------------------------------------------------------------------------------------
 
 TEXTS = st.one_of(
     st.text(alphabet="ab z'\":#,[]{}-?!019.\u00e9\n%&*|>@`~=<x_+eTZ", max_size=60),
@@ -197,7 +197,9 @@ def test_yaml_is_read_back_by_others_and_by_us(data):
 
 
 def as_the_client_writes(data):
-    """PyYAML's quick writer, with the settings that lay a file out as the recordings of the real client have it."""
+    """PyYAML's quick writer, with the settings that lay a file out as the recordings of the real
+    client have it.
+    """
     return yaml.dump(
         data,
         Dumper=yaml.CSafeDumper,

@@ -168,7 +168,7 @@ PLAYED = {
     "odd_ids": (
         {
             "updates": [
-                {"id": one, "name": "CVE-2024-%d: x" % (1000 + place)}
+                {"id": one, "name": f"CVE-2024-{1000 + place}: x"}
                 for place, one in enumerate(ODD_IDS)
             ]
         },
@@ -264,9 +264,9 @@ def differences(host, name, steps):
         theirs = recorded["commands"][number]
         number += 1
         if status != theirs["status"]:
-            found["exit status %d" % number] = status, theirs["status"]
+            found[f"exit status {number}"] = status, theirs["status"]
         if output != theirs["output"]:
-            found["output %d" % number] = output, theirs["output"]
+            found[f"output {number}"] = output, theirs["output"]
     if host.applied != sorted(recorded["in_kernel_afterwards"]):
         found["kernel"] = host.applied, recorded["in_kernel_afterwards"]
     for file_name, theirs in recorded["files_afterwards"].items():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""What stops a run: each row of the table of exit statuses, and which of two troubles is named first."""
+"""What stops a run: each row of the table of exit statuses, and which of two troubles is named
+first.
+"""
 
 import pytest
 from agent_host import plain

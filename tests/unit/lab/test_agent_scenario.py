@@ -215,7 +215,7 @@ def test_moments(seconds):
     assert scenario_check.parse_moment(text) == seconds == calendar.timegm(time.gmtime(seconds))
 
 
-# ---- those that come with the agent ----------------------------------------------------------------------------------
+# ---- those that come with the agent --------------------------------------------------------------
 
 WANTED = {
     "fresh_host": (0, "Install [k3v9x2ma]"),

@@ -96,7 +96,10 @@ def test_details(make_host):
     )
     assert host.run("show", "aaaa1111") == (
         0,
-        "Update aaaa1111 is installed on your system.  Detailed description:\n\nMakes it work.\n\nReally.\n\n",
+        (
+            "Update aaaa1111 is installed on your system.  Detailed description:\n\n"
+            "Makes it work.\n\nReally.\n\n"
+        ),
     )
     assert host.run("show", "bbbb2222")[1].startswith(
         "Update bbbb2222 is NOT installed on your system.  Detailed description:\n\n"

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The recorder that a user runs on a host of their own: the format of the recordings, and nothing in it that tells who they are."""
+"""The recorder that a user runs on a host of their own: the format of the recordings, and nothing
+in it that tells who they are.
+"""
 
 import json
 import os
@@ -129,7 +131,10 @@ def test_what_is_of_one_host_alone(raw, tmp_path):
     masked = record_host.Mask(str(tmp_path))("said: " + raw + "\n")
     for telling in ("a00", "12:34", "1a:2b", "10.1.2", "10-1-2", "acme", "mail", "ABC123", "db7"):
         assert telling not in masked.replace("masked", ""), masked
-    plain = "Linux/x86_64/5.15.0-302.167.6.el9uek.x86_64/#2 SMP Thu May 9 15:59:05 PDT 2024 Effective kernel version is 5.15.0-307.178.5.el9uek 1.2.12\n"
+    plain = (
+        "Linux/x86_64/5.15.0-302.167.6.el9uek.x86_64/#2 SMP Thu May 9 15:59:05 PDT 2024 "
+        "Effective kernel version is 5.15.0-307.178.5.el9uek 1.2.12\n"
+    )
     assert record_host.Mask(str(tmp_path))(plain) == plain
     assert "pa%ss" not in record_host.Mask(str(tmp_path))("pa%ss")
 

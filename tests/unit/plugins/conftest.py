@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Emulated hosts for the tests of what runs on managed hosts: the agent is the lab's, everything else is the real code."""
+"""Emulated hosts for the tests of what runs on managed hosts: the agent is the lab's, everything
+else is the real code.
+"""
 
 import os
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import forked_agent  # noqa: E402 - it says where the agent is
 
+# isort: split
 import emulated_host  # noqa: E402
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts, probe
 
@@ -24,7 +27,7 @@ KERNEL = {
 
 def update(ident, name, minor=None, **more):
     effective = (
-        {"release": "5.15.0-%d.167.6.el9uek.x86_64" % minor, "version": KERNEL["version"]}
+        {"release": f"5.15.0-{minor}.167.6.el9uek.x86_64", "version": KERNEL["version"]}
         if minor
         else None
     )
@@ -54,7 +57,8 @@ class Host:
         self.slept = []
         self.on_sleep = lambda: None
         self.commands = []
-        # Whether each command of the agent is a program of its own, for tests of what happens when it is killed.
+        # Whether each command of the agent is a program of its own, for tests of what happens when
+        # it is killed.
         self.own_processes = False
         self.scenario = dict(
             {
@@ -143,7 +147,9 @@ class Host:
         )
 
     def stage(self, ident):
-        """What the kernel says of an update; None of one that is just on its way in or out, as the agent may still be at work."""
+        """What the kernel says of an update; None of one that is just on its way in or out, as the
+        agent may still be at work.
+        """
         try:
             return self.read(f"sys/kernel/ksplice/{ident}/stage")
         except FileNotFoundError:
@@ -163,7 +169,7 @@ def make_host(tmp_path, program):
 
     def make(**scenario):
         count.append(1)
-        return Host(tmp_path / ("host%d" % len(count)), scenario, program)
+        return Host(tmp_path / f"host{len(count)}", scenario, program)
 
     return make
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What a killed run of the tests left is found by its names and removed; what only looks like it is told and left alone."""
+"""What a killed run of the tests left is found by its names and removed; what only looks like it is
+reported and not touched.
+"""
 
 import os
 import shutil
@@ -26,7 +28,10 @@ def run():
 
 def start(run, seconds=300):
     """A process that a run of the tests left, deep in sleep and nobody's child."""
-    code = f"import os, time\nif os.fork() == 0:\n    os.setsid(); print(os.getpid(), flush=True); time.sleep({seconds})"
+    code = (
+        "import os, time\nif os.fork() == 0:\n    os.setsid(); print(os.getpid(), flush=True); "
+        f"time.sleep({seconds})"
+    )
     env = dict(os.environ, **{leftovers.VARIABLE: str(run.directory)})
     with subprocess.Popen(
         [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True
@@ -94,7 +99,7 @@ def test_namespaces_mounts_and_control_groups_of_a_dead_run(run, root):
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
     groups = [
         Path(group) / f"rebootless-{run.prefix}d" / "web1"
-        for group in leftovers.fleets_of_hosts._cgroups()
+        for group in leftovers.namespaced_hosts._cgroups()
     ]
     for group in groups:
         group.mkdir(parents=True)
@@ -117,6 +122,6 @@ def test_what_only_looks_like_it_is_told(root):
     root(f"{stranger}-web1")
     said = leftovers.remove()
     assert (
-        any(line.startswith("left alone") and stranger in line for line in said)
+        any(line.startswith("not touched") and stranger in line for line in said)
         and Path("/run/netns", f"{stranger}-web1").exists()
     )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What the runner of the tests promises: a limit that says where, the cost of everything, and nothing left behind."""
+"""What the runner of the tests promises: a limit that says where, the cost of everything, and
+nothing left behind.
+"""
 
 import json
 import os
@@ -13,7 +15,8 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-# Starts a process of its own session and forks away from it, as daemons do; it writes its number to a file and works a little.
+# Starts a process of its own session and forks away from it, as daemons do; it writes its number to
+# a file and works a little.
 DAEMON = """
 import os, sys, time
 if os.fork() == 0:
@@ -137,7 +140,8 @@ def test_whoever_ends_it_the_command_ends_too(tmp_path, number):
         60,
         sys.executable,
         "-c",
-        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(300)",
+        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
+        "time.sleep(300)",
     )
     pid = until_written(tmp_path / "pid")
     process.send_signal(number)
@@ -148,9 +152,9 @@ def test_whoever_ends_it_the_command_ends_too(tmp_path, number):
 def test_the_end_of_the_runner_is_the_end_of_all(tmp_path):
     """SIGKILL, which nobody can clear up after: what was running ends by itself."""
     code = (
-        "import subprocess, sys, time; "
-        f"subprocess.Popen([sys.executable, {str(TOOLS / 'supervise.py')!r}, {str(tmp_path / 'result')!r}, '60', sys.executable, '-c', {DAEMON!r},"
-        f" {str(tmp_path / 'pid')!r}]); time.sleep(300)"
+        "import subprocess, sys, time; subprocess.Popen([sys.executable, "
+        f"{str(TOOLS / 'supervise.py')!r}, {str(tmp_path / 'result')!r}, '60', sys.executable, "
+        f"'-c', {DAEMON!r}, {str(tmp_path / 'pid')!r}]); time.sleep(300)"
     )
     runner = subprocess.Popen([sys.executable, "-c", code])
     pid = until_written(tmp_path / "pid")

@@ -42,7 +42,7 @@ def main(command, arguments):
         offline = is_offline(scenario)
         if offline:
             scenario = with_offline_package(world, scenario)
-    except scenarios.ScenarioError as error:
+    except w.ScenarioError as error:
         consoles.complain(str(error))
         return 78
     try:
@@ -72,7 +72,7 @@ def run(world, scenario, command, options, shown):
     try:
         status = Run(world, scenario, command, options, console, arguments=shown[1:]).go()
     finally:
-        console.event("run ended: status %d" % status)
+        console.event(f"run ended: status {status}")
     return status
 
 
@@ -81,7 +81,9 @@ def is_offline(scenario):
 
 
 def offline_package_path(release):
-    """Where an offline updates package puts its catalogue: {"date": "20261112", "updates": [...]}."""
+    """Where an offline updates package puts its catalogue: {"date": "20261112",
+    "updates": [...]}.
+    """
     return f"{w.LAB}/updates-{release}.json"
 
 
@@ -138,7 +140,7 @@ class Run(object):
         """What is only said to the log, and to those who want to know all."""
         self.say(words, DEBUG)
 
-    # ---- the way in: steps 2 to 6 -----------------------------------------------------------------------------------
+    # ---- the way in: steps 2 to 6 ----------------------------------------------------------------
 
     def go(self):
         try:
@@ -231,13 +233,15 @@ class Run(object):
         return self.config.install_on_reboot and not self.world.exists(w.DISABLE)
 
     def backs_off(self):
-        """Unattended runs happen only every n-th time if the service asked for that, and at a random moment."""
+        """Unattended runs happen only every n-th time if the service asked for that, and at a
+        random moment.
+        """
         backoff = number_in(self.world.read(w.CACHE + "/backoff"))
         if backoff > 1:
             counter = (number_in(self.world.read(w.CACHE + "/backoff-counter")) + 1) % backoff
-            self.world.write(w.CACHE + "/backoff-counter", "%d\n" % counter)
+            self.world.write(w.CACHE + "/backoff-counter", f"{counter}\n")
             if counter:
-                self.console.log("INFO", "backing off: %d of %d" % (counter, backoff))
+                self.console.log("INFO", f"backing off: {counter} of {backoff}")
                 return True
         if self.scenario["cron_sleep"]:
             import random
@@ -246,8 +250,10 @@ class Run(object):
         return False
 
     def play_fault(self):
-        """Let the scenario's passing faults change what this run meets, and another run hold the lock."""
-        changing = self.mode in scenarios.CHANGING_COMMANDS
+        """Let the scenario's passing faults change what this run meets, and another run hold the
+        lock.
+        """
+        changing = self.mode in w.CHANGING_COMMANDS
         fault = {}
         if changing and self.scenario["faults"]:
             fault = self.state.change(
@@ -279,7 +285,7 @@ class Run(object):
         self.console.event("lock taken")
         return lock
 
-    # ---- upgrade, install, remove: steps 7 to 16 --------------------------------------------------------------------
+    # ---- upgrade, install, remove: steps 7 to 16 -------------------------------------------------
 
     def change(self):
         options = self.options
@@ -336,7 +342,7 @@ class Run(object):
         if answer.get("RegenerateCron"):
             write_crontab(self.world)
         if "Backoff" in answer:
-            self.world.write(w.CACHE + "/backoff", "%d\n" % answer["Backoff"])
+            self.world.write(w.CACHE + "/backoff", f"{answer['Backoff']}\n")
             self.world.write(w.CACHE + "/backoff-counter", "0\n")
         if "Error" in answer:
             raise Stop(answer["Error"]["Code"], answer["Error"]["Message"])
@@ -362,7 +368,9 @@ class Run(object):
         return "{}/{}/+uuid/{}".format(*parts)
 
     def count_contact(self):
-        """Each request has a number.  In place: a rename on each of them would be the slowest part of a run."""
+        """Each request has a number.  In place: a rename on each of them would be the slowest part
+        of a run.
+        """
         path = self.world.path(w.SERIAL)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -412,7 +420,8 @@ class Run(object):
     def list_from_service(self):
         """Fetch the list unless the one here is good and new enough."""
         self.note(
-            f"Getting package list and signature from {self.service_url()}/{server.quoted(server.slashed(self.kernel))}"
+            "Getting package list and signature from "
+            f"{self.service_url()}/{server.quoted(server.slashed(self.kernel))}"
         )
         self.service.ask_for_list()
         if self.scenario["bad_signature"]:
@@ -525,7 +534,9 @@ class Run(object):
         return 0
 
     def change_some(self, asks_service):
-        """Install or remove by ID; removing all of them with the service's help is the same thing."""
+        """Install or remove by ID; removing all of them with the service's help
+        is the same thing.
+        """
         applied = self.applied()
         removing = self.mode == "remove"
         ids = self.known_applied() if self.options.all else self.without_pointless(applied)
@@ -560,7 +571,9 @@ class Run(object):
         return ids
 
     def remove_by_saved_plan(self, expired):
-        """Everything out without the service.  Works, and still ends with 10 (reference, section 1.6)."""
+        """Everything out without the service.  Works, and still ends with 10 (reference, section
+        1.6).
+        """
         applied = self.applied()
         items = self.records.load_plan("Remove")
         if items is None:
@@ -761,7 +774,7 @@ class Run(object):
         except recs.BadSignature:
             raise Stop(1, texts.bad_signature())
         if options.count:
-            self.console.answer("%d" % len(self.known_applied()))
+            self.console.answer(f"{len(self.known_applied())}")
             return 0
         self.say_alert()
         self.require_sysfs()
@@ -809,7 +822,7 @@ class Run(object):
             )
         )
 
-    # ---- what is kept ------------------------------------------------------------------------------------------------
+    # ---- what is kept ----------------------------------------------------------------------------
 
     def save_plans(self):
         now = self.time()
@@ -822,7 +835,8 @@ class Run(object):
     def record(self, code, words):
         """What is left of a run, whatever came of it; a show leaves `status` alone.
 
-        A run that failed with updates at hand (1) asks anew what waits now, and writes that down last of all.
+        A run that failed with updates at hand (1) asks anew what waits now, and writes that down
+        last of all.
         """
         if self.mode == "show":
             self.write_status()
@@ -861,7 +875,8 @@ class Run(object):
             ]
             effective = self.known_effective()
             if effective:
-                # Without a list nothing is known to be installed: the file then fits no patched kernel any more.
+                # Without a list nothing is known to be installed: the file then fits no patched
+                # kernel any more.
                 effectives.write(
                     self.world, self.kernel, effective, applied if self.package_list else []
                 )
@@ -893,7 +908,7 @@ class Run(object):
     def debug_log(self):
         """All that was said, as text; as bytes where something of it is not text."""
         log = "".join(
-            "%s %-8s %s\n" % (w.utc(moment)[:-3].replace(".", ","), level, words)
+            f"{w.utc(moment)[:-3].replace('.', ',')} {level:<8} {words}\n"
             for moment, level, words in self.history
         ).encode("utf-8", "surrogateescape")
         try:
@@ -983,7 +998,7 @@ class Run(object):
                 self.world.write(tripwires, "")
 
 
-# ---- small decisions -------------------------------------------------------------------------------------------------
+# ---- small decisions -----------------------------------------------------------------------------
 
 
 def bad_mix(mode, options):
@@ -1043,6 +1058,9 @@ def write_crontab(world):
     minute = ord(os.urandom(1)) % 30
     world.write(
         w.CRON,
-        "# Runs the Ksplice Uptrack client.\n%d,%d * * * * root [ -x /usr/sbin/uptrack-upgrade ] && "
-        "/usr/sbin/uptrack-upgrade --cron\n" % (minute, minute + 30),
+        (
+            "# Runs the Ksplice Uptrack client.\n"
+            f"{minute},{minute + 30} * * * * root [ -x /usr/sbin/uptrack-upgrade ] && "
+            "/usr/sbin/uptrack-upgrade --cron\n"
+        ),
     )

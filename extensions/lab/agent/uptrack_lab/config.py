@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""uptrack.conf, read as Python 2's SafeConfigParser reads it (reference, section 2.2), traps included."""
+"""uptrack.conf, read as Python 2's SafeConfigParser reads it (reference, section 2.2), traps
+included.
+"""
 
 import re
 
@@ -77,12 +79,14 @@ def parse(text):
             continue
         if current is None:
             raise ConfigError(
-                "Unable to parse config file: File contains no section headers.\n"
-                "file: %s, line: %d\n%r" % (SHOWN_PATH, number, line)
+                (
+                    "Unable to parse config file: File contains no section headers.\n"
+                    f"file: {SHOWN_PATH}, line: {number}\n{line!r}"
+                )
             )
         entry = _OPTION.match(line)
         if not entry:
-            bad.append("\t[line %2d]: %r" % (number, line))
+            bad.append(f"\t[line {number:2d}]: {line!r}")
             continue
         option, value = entry.group(1).rstrip().lower(), entry.group(3)
         comment = value.find(";")

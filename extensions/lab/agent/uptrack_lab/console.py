@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""What a run says: on standard output by level, and all of it in the log.  The log's exact form is in README.md."""
+"""What a run says: on standard output by level, and all of it in the log.  The log's exact form is
+in README.md.
+"""
 
 import os
 import sys
@@ -34,7 +36,8 @@ class Console(object):
     def say(self, words, level=INFO):
         if level >= self.level:
             put(words + "\n")
-        # All of it: the debug lines, which have the access key in them, are in the real one's log, too.
+        # All of it: the debug lines, which have the access key in them, are in the real one's log,
+        # too.
         self.log(NAMES[level], words)
 
     def answer(self, words):
@@ -47,7 +50,7 @@ class Console(object):
         self.log("EVENT", words)
 
     def log(self, name, words):
-        opening = "%s [%d] %s: " % (w.utc(time.time()), os.getpid(), name)
+        opening = f"{w.utc(time.time())} [{os.getpid()}] {name}: "
         lines = "".join(opening + line + "\n" for line in words.split("\n"))
         os.write(self.log_handle, lines.encode("utf-8", "surrogateescape"))
 
@@ -74,8 +77,8 @@ def rotate(path):
     except OSError:
         return
     for number in range(BACKUPS, 0, -1):
-        older = "%s.%d" % (path, number)
-        newer = "%s.%d" % (path, number - 1) if number > 1 else path
+        older = f"{path}.{number}"
+        newer = f"{path}.{number - 1}" if number > 1 else path
         if os.path.exists(newer):
             os.rename(newer, older)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""The file that says which kernel the updates amount to (reference, section 2.4).  It is believed only while it fits
-the running kernel and what sysfs says is applied."""
+"""The file that says which kernel the updates amount to (reference, section 2.4).  It is believed
+only while it fits the running kernel and what sysfs says is applied.
+"""
 
 from . import world as w
 from . import yaml_files
@@ -39,8 +40,10 @@ def read(world, kernel):
 
 
 def write(world, kernel, effective, installed):
-    """World-readable on purpose: uptrack-uname needs no root.  `installed` is what the run knows of, which is nothing
-    after one that failed early; then the file is not believed from that moment on."""
+    """World-readable on purpose: uptrack-uname needs no root.  `installed` is what the run knows
+    of, which is nothing after one that failed early; then the file is not believed from that moment
+    on.
+    """
     if effective is None:
         world.remove(w.EFFECTIVE_KERNEL)
         return
@@ -69,7 +72,9 @@ def write(world, kernel, effective, installed):
 
 
 def from_slashed(pair):
-    """[`sysname/arch/release/version`, package version] of a plan -> kernel; None for no such pair."""
+    """[`sysname/arch/release/version`, package version] of a plan -> kernel;
+    None for no such pair.
+    """
     if not pair:
         return None
     sysname, machine, release, version = pair[0].split("/", 3)

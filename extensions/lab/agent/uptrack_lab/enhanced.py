@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""`ksplice`, the Enhanced client: `ksplice [OPTIONS] SUBSYSTEM SUBCOMMAND [ARGS]` (reference, section 1.10).
+"""`ksplice`, the Enhanced client: `ksplice [OPTIONS] SUBSYSTEM SUBCOMMAND [ARGS]` (reference,
+section 1.10).
 
-The kernel's part is the Uptrack client under another name.  User-space patches live in the emulator's own state: which
-process has which is nothing the kernel would show.
+The kernel's part is the Uptrack client under another name.  User-space patches live in the
+emulator's own state: which process has which is nothing the kernel would show.
 """
 
 import os
@@ -89,7 +90,8 @@ _FLAGS = {
 HELP = """Usage: ksplice [OPTIONS] SUBSYSTEM SUBCOMMAND [ARGS]
 
 Subsystems: kernel, user, all
-Subcommands: list-targets, show, apply PATH, undo ID, upgrade, remove ID...|--all, uname (kernel only)
+Subcommands: list-targets, show, apply PATH, undo ID, upgrade, remove ID...|--all,
+             uname (kernel only)
 Options: -y, --yes; -n; -v; -q; --available (show); --pid=PID (user); --all (remove)"""
 
 
@@ -109,7 +111,7 @@ def main(arguments):
         scenario = scenarios.load(world.path(w.SCENARIO))
         if agent.is_offline(scenario):
             scenario = agent.with_offline_package(world, scenario)
-    except scenarios.ScenarioError as error:
+    except w.ScenarioError as error:
         consoles.complain(str(error))
         return 78
     if request.version:
@@ -137,7 +139,7 @@ def main(arguments):
     return status
 
 
-# ---- kernel ----------------------------------------------------------------------------------------------------------
+# ---- kernel --------------------------------------------------------------------------------------
 
 
 def kernel(world, scenario, request):
@@ -174,7 +176,7 @@ def update_of_path(path):
     return name[len("ksplice-") :] if name.startswith("ksplice-") else name
 
 
-# ---- user space ------------------------------------------------------------------------------------------------------
+# ---- user space ----------------------------------------------------------------------------------
 
 
 def tree_sign(environment):
@@ -186,7 +188,9 @@ def tree_sign(environment):
 
 
 def caller_environment():
-    """The environment we were started with.  Where that says LANG=C, Python has set LC_CTYPE in os.environ since."""
+    """The environment we were started with.  Where that says LANG=C, Python has set LC_CTYPE in
+    os.environ since.
+    """
     try:
         with open("/proc/self/environ", "rb") as stream:
             entries = stream.read().decode("utf-8", "replace").split("\0")
@@ -235,7 +239,7 @@ def user(world, scenario, request):
     except w.LockHeld:
         console.say(texts.lock_held(), ERROR)
     finally:
-        console.event("run ended: status %d" % status)
+        console.event(f"run ended: status {status}")
     return status
 
 
@@ -249,8 +253,8 @@ def _user_locked(world, scenario, request, console):
         return _list_targets(scenario, console)
     if not processes:
         console.say(
-            "There are no active user-space targets. Are the Ksplice-aware libraries installed, and has\n"
-            "this machine been rebooted since?",
+            "There are no active user-space targets. Are the Ksplice-aware libraries installed, "
+            "and has\nthis machine been rebooted since?",
             ERROR,
         )
         return 1
@@ -284,7 +288,7 @@ def _list_targets(scenario, console):
     for target in scenario["user_space"]["targets"]:
         lines.append("{}:".format(target["name"]))
         lines += [
-            " - %s (%d)" % (process["name"], process["pid"])
+            f" - {process['name']} ({process['pid']})"
             for process in scenario["user_space"]["processes"]
             if process["target"] == target["name"]
         ]
@@ -298,7 +302,7 @@ def _user_show(scenario, request, console, processes, data):
     lines = [] if request.pid is not None else ["Ksplice user-space updates:"]
     for process in processes:
         there = installed_in(process, data)
-        lines.append("%s (%d)" % (process["name"], process["pid"]))
+        lines.append(f"{process['name']} ({process['pid']})")
         lines += [
             "  {} [{}]: {}".format(sign, update["id"], update["name"])
             for update in updates_of(scenario, process)
@@ -330,7 +334,7 @@ def _user_steps(scenario, request, console, processes, data):
 
 
 def _of_process(process, update):
-    return "[%s]: %s in %s (%d)" % (update["id"], update["name"], process["name"], process["pid"])
+    return f"[{update['id']}]: {update['name']} in {process['name']} ({process['pid']})"
 
 
 def _user_work(state, console, steps):
@@ -343,12 +347,9 @@ def _user_work(state, console, steps):
                     "Ksplice was unable to load the update as the target process is in a mount "
                     "namespace or root of its own, where the update's files cannot be seen."
                 )
-                + "\n%s\n  %s %s (%d)"
-                % (
-                    NOT_IN_NAMESPACE,
-                    tree_sign(caller_environment()),
-                    process["name"],
-                    process["pid"],
+                + (
+                    f"\n{NOT_IN_NAMESPACE}\n  {tree_sign(caller_environment())} {process['name']} "
+                    f"({process['pid']})"
                 ),
                 ERROR,
             )

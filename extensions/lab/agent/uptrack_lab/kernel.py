@@ -13,7 +13,9 @@ BUSY_RETRIES = 2
 
 
 def attempt(world, layout, update_id, verb, problem, seconds):
-    """Try once.  `problem` is the failure that hits this attempt, or None; returns whether the kernel took it."""
+    """Try once.  `problem` is the failure that hits this attempt, or None; returns whether the
+    kernel took it.
+    """
     place = w.update_dir(update_id, layout) if verb == "install" else find_update(world, update_id)
     if verb == "install":
         world.write(place + "/stage", "preparing\n", 0o600)
@@ -32,7 +34,7 @@ def attempt(world, layout, update_id, verb, problem, seconds):
         world.write(place + "/abort_cause", problem["abort"] + "\n", 0o400)
         world.write(
             place + "/conflicts",
-            "".join("%s %d\n" % (name, pid) for name, pid in problem["processes"]),
+            "".join(f"{name} {pid}\n" for name, pid in problem["processes"]),
             0o400,
         )
     return False
@@ -80,7 +82,9 @@ def next_move(problem, no_rmmod, busy_left, rfcomm_tried, match_tried, took):
 
 
 def settle(world, layout, update_id, verb, failure, seconds, no_rmmod, retry_wait, say):
-    """Apply or undo one update, with the client's own retries.  Returns the failure left in the end, or None."""
+    """Apply or undo one update, with the client's own retries.  Returns the failure left in the
+    end, or None.
+    """
     problem = dict(failure) if failure else None
     busy_left, rfcomm_tried, match_tried, tries = BUSY_RETRIES, False, False, 0
     while True:

@@ -125,7 +125,7 @@ def help_text(command, offline):
         if words:
             value = {NUMBER: "=SECONDS", VALUE: "=KERNEL"}.get(kind, "")
             lines.append(
-                "  %-20s  %s"
-                % (", ".join(form for form in (short, name and name + value) if form), words)
+                f"  {', '.join(form for form in (short, name and name + value) if form):<20} "
+                f" {words}"
             )
     return "\n".join(lines)

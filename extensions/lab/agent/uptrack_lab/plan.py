@@ -2,8 +2,9 @@
 # Copyright: rebootless.ksplice contributors
 """What has to be done to get from one set of updates to another.  Pure functions of the catalogue.
 
-The catalogue is a list of updates as the scenario has them.  An update that is asked to go takes along what requires
-it.  Where another takes its place, the service clears the stack down to it, and puts the rest back.
+The catalogue is a list of updates as the scenario has them.  An update that is asked to go takes
+along what requires it.  Where another takes its place, the service clears the stack down to it, and
+puts the rest back.
 """
 
 INSTALL = "Install"
@@ -11,7 +12,9 @@ REMOVE = "Remove"
 
 
 def stack_order(updates):
-    """IDs from the bottom up: the order of the catalogue, but every update above those it requires."""
+    """IDs from the bottom up: the order of the catalogue, but every update
+    above those it requires.
+    """
     requires = {update["id"]: update["requires"] for update in updates}
     placed = {}
 
@@ -48,7 +51,9 @@ def without_superseded(updates, wanted):
 
 
 def steps_between(updates, installed, wanted):
-    """[(verb, id)]: take out what has to go with all above it, newest first, then put in what is missing."""
+    """[(verb, id)]: take out what has to go with all above it, newest first, then put in what is
+    missing.
+    """
     order = stack_order(updates)
     gone = [
         place
@@ -82,7 +87,9 @@ def to_remove(updates, installed, ids):
 
 
 def up_to(updates, effective):
-    """The part of the catalogue that leads to an effective kernel (`release/version`); None if none does."""
+    """The part of the catalogue that leads to an effective kernel (`release/version`); None if none
+    does.
+    """
     last = None
     for place, update in enumerate(updates):
         if update["effective"] and effective_value(update["effective"]) == effective:
@@ -111,7 +118,9 @@ def effective_kernel(booted, updates, installed):
 
 
 def _package_version(kernel):
-    """Where the distribution's package has no version of its own form, it is the release without the architecture."""
+    """Where the distribution's package has no version of its own form, it is the release without
+    the architecture.
+    """
     suffix = "." + kernel["machine"]
     release = kernel["release"]
     return release[: -len(suffix)] if release.endswith(suffix) else release

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""The state files of one kernel: the package list, the plans, `status` and `results` (reference, section 2.4)."""
+"""The state files of one kernel: the package list, the plans, `status` and `results` (reference,
+section 2.4).
+"""
 
 import os
 
@@ -111,8 +113,9 @@ class Records(object):
     # ---- what the last run was ----
 
     def save_status(self, run, installed, now):
-        """`run`: what `status` and `results` of one run have in common.  Everybody may read both, although the access
-        key is in them: that is how the real one leaves them."""
+        """`run`: what `status` and `results` of one run have in common.  Everybody may read both,
+        although the access key is in them: that is how the real one leaves them.
+        """
         self.world.write(
             self.path("status"),
             yaml_files.dump(

@@ -2,8 +2,8 @@
 # Copyright: rebootless.ksplice contributors
 """The scenario of a host, and the emulator's own memory of what it has played.
 
-scenario.json is the truth.  Beside it lies its checked form, ready to load: a third of a run's time would otherwise go
-into reading JSON and looking for mistakes that are not there.
+scenario.json is the truth.  Beside it lies its checked form, ready to load: a third of a run's time
+would otherwise go into reading JSON and looking for mistakes that are not there.
 """
 
 import marshal
@@ -11,13 +11,10 @@ import os
 import sys
 import time
 
+from .world import CHANGING_COMMANDS, ScenarioError, write_atomic
+
 # Beside the program, put there by a package.
 EDITION = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "edition")
-CHANGING_COMMANDS = ("upgrade", "install", "remove")
-
-
-class ScenarioError(Exception):
-    """One line for whoever wrote the scenario."""
 
 
 def load(path):
@@ -54,7 +51,7 @@ def _load(path):
             return scenario
     except (OSError, ValueError, EOFError, TypeError):
         pass
-    from . import scenario_check, world
+    from . import scenario_check
 
     try:
         with open(path, "rb") as stream:
@@ -62,7 +59,7 @@ def _load(path):
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read: {error}")
     try:
-        world.write_atomic(checked_path, marshal.dumps((key, scenario)))
+        write_atomic(checked_path, marshal.dumps((key, scenario)))
     except OSError:
         pass  # not ours to write: read it again next time
     return scenario
@@ -73,7 +70,7 @@ def seconds_of(moment, created):
     return created + float(moment[:-1]) if isinstance(moment, str) else moment
 
 
-# ---- the emulator's own memory ---------------------------------------------------------------------------------------
+# ---- the emulator's own memory -------------------------------------------------------------------
 
 
 class State(object):
@@ -101,18 +98,18 @@ class State(object):
             return time.time()
 
     def change(self, function):
-        """Call function(data) with the data; what it does to them is kept, what it returns is returned."""
+        """Call function(data) with the data; what it does to them is kept, what it returns is
+        returned.
+        """
         import fcntl
         import json
-
-        from . import world
 
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with open(self.path + ".lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             data = self.read()
             result = function(data)
-            world.write_atomic(self.path, json.dumps(data, sort_keys=True) + "\n")
+            write_atomic(self.path, json.dumps(data, sort_keys=True) + "\n")
         return result
 
 
@@ -136,7 +133,9 @@ def next_fault(scenario, data, command):
 
 
 def next_failure(scenario, data, update, verb, met):
-    """The failure that hits this update now, or None.  `met`: places of those that already count for this run."""
+    """The failure that hits this update now, or None.  `met`: places of those that already count
+    for this run.
+    """
     played = data.setdefault("failures", {})
     for place, failure in enumerate(scenario["failures"]):
         if failure["id"] != update or failure["verb"] != verb:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""The scenario's grammar: strict, defaults filled in, one clear line for a mistake: the file, the place, what to do.
+"""The scenario's grammar: strict, defaults filled in, one clear line for a mistake: the file, the
+place, what to do.
 
 Only loaded when a scenario is new; see scenario.py.
 """
@@ -8,7 +9,7 @@ Only loaded when a scenario is new; see scenario.py.
 import json
 import re
 
-from .scenario import CHANGING_COMMANDS, ScenarioError
+from .world import CHANGING_COMMANDS, ScenarioError
 
 
 class _Bad(Exception):
@@ -23,7 +24,7 @@ _AGO = re.compile(r"[-+]\d+(?:\.\d+)?s$")
 _ID = re.compile(r"[a-z0-9]+$")
 
 
-# ---- checks: (value, where) -> value, or _Bad ------------------------------------------------------------------------
+# ---- checks: (value, where) -> value, or _Bad ----------------------------------------------------
 
 
 def text(value, where):
@@ -113,7 +114,7 @@ def list_of(check):
     def check_list(value, where):
         if not isinstance(value, list):
             raise _Bad(where, f"must be a list in [ ], not {_shown(value)}")
-        return [check(item, "%s[%d]" % (where, place)) for place, item in enumerate(value)]
+        return [check(item, f"{where}[{place}]") for place, item in enumerate(value)]
 
     return check_list
 
@@ -126,11 +127,8 @@ def mapping(keys, fill=True):
             raise _Bad(where, f"must be a mapping in {{ }}, not {_shown(value)}")
         for key in value:
             if key not in keys:
-                raise _Bad(
-                    _join(where, key),
-                    "there is no such key%s"
-                    % (_meant(key, keys) or ("; there are: {}".format(", ".join(sorted(keys))))),
-                )
+                hint = _meant(key, keys) or f"; there are: {', '.join(sorted(keys))}"
+                raise _Bad(_join(where, key), f"there is no such key{hint}")
         result = {}
         for key, (check_one, default) in keys.items():
             if key in value:
@@ -223,7 +221,7 @@ def parse_moment(value):
     return days * 86400 + hour * 3600 + minute * 60 + float(found.group(6))
 
 
-# ---- the keys --------------------------------------------------------------------------------------------------------
+# ---- the keys ------------------------------------------------------------------------------------
 
 ABORTS = (
     "no_match",
@@ -447,23 +445,25 @@ SCENARIO_KEYS = dict(
 _SCENARIO = mapping(SCENARIO_KEYS)
 
 
-# ---- the whole -------------------------------------------------------------------------------------------------------
+# ---- the whole -----------------------------------------------------------------------------------
 
 
 def check(raw, source="scenario"):
-    """The scenario with every default filled in; ScenarioError with one line if something is wrong."""
+    """The scenario with every default filled in; ScenarioError with one line if
+    something is wrong.
+    """
     try:
         scenario = _SCENARIO(raw, "")
         _check_catalogue(scenario["updates"], "updates")
         for place, other in enumerate(scenario["other_kernels"]):
-            _check_catalogue(other["updates"], "other_kernels[%d].updates" % place)
+            _check_catalogue(other["updates"], f"other_kernels[{place}].updates")
         known = {update["id"] for update in scenario["updates"]}
         _refer(scenario["installed"], known, "installed")
         for place, failure in enumerate(scenario["failures"]):
-            _refer_one(failure["id"], known, "failures[%d].id" % place)
+            _refer_one(failure["id"], known, f"failures[{place}].id")
         for place, one in enumerate(scenario["installed"]):
             if one in scenario["installed"][:place]:
-                raise _Bad("installed[%d]" % place, f"'{one}' is there twice; take one out")
+                raise _Bad(f"installed[{place}]", f"'{one}' is there twice; take one out")
     except _Bad as bad:
         raise ScenarioError("{}: {}: {}".format(source, bad.where or "the whole", bad.what))
     return scenario
@@ -484,30 +484,30 @@ def _check_catalogue(updates, where):
     for place, update in enumerate(updates):
         if update["id"] in known:
             raise _Bad(
-                "%s[%d].id" % (where, place),
-                "'%s' is already that of %s[%d]; give each update its own"
-                % (update["id"], where, known[update["id"]]),
+                f"{where}[{place}].id",
+                f"'{update['id']}' is already that of {where}[{known[update['id']]}]; give each "
+                "update its own",
             )
         known[update["id"]] = place
     for place, update in enumerate(updates):
         for key in ("requires", "supersedes"):
-            _refer(update[key], known, "%s[%d].%s" % (where, place, key))
+            _refer(update[key], known, f"{where}[{place}].{key}")
             if update["id"] in update[key]:
-                raise _Bad(
-                    "%s[%d].%s" % (where, place, key), "names the update itself; take it out"
-                )
+                raise _Bad(f"{where}[{place}].{key}", "names the update itself; take it out")
     _refuse_circles(updates, known, where)
 
 
 def _refuse_circles(updates, known, where):
-    """Peel off updates whose requirements are peeled off; what stays requires itself by some way."""
+    """Peel off updates whose requirements are peeled off; what stays requires
+    itself by some way.
+    """
     left = {update["id"]: set(update["requires"]) for update in updates if update["requires"]}
     while left:
         free = [one for one, needs in left.items() if not any(need in left for need in needs)]
         if not free:
             first = min(left, key=known.get)
             raise _Bad(
-                "%s[%d].requires" % (where, known[first]),
+                f"{where}[{known[first]}].requires",
                 f"leads back to '{first}' itself; break the circle",
             )
         for one in free:
@@ -516,7 +516,7 @@ def _refuse_circles(updates, known, where):
 
 def _refer(ids, known, where):
     for place, one in enumerate(ids):
-        _refer_one(one, known, "%s[%d]" % (where, place))
+        _refer_one(one, known, f"{where}[{place}]")
 
 
 def _refer_one(one, known, where):

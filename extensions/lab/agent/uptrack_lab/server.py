@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""The service's side: what it offers and answers, as the scenario says.  Nothing here touches a network."""
+"""The service's side: what it offers and answers, as the scenario says.  Nothing here touches a
+network.
+"""
 
 import os
 import re
@@ -114,7 +116,9 @@ class Service(object):
         ]
 
     def last_modified(self, scenario_changed):
-        """When the list last changed: the newest publication, or the scenario being written anew."""
+        """When the list last changed: the newest publication, or the scenario
+        being written anew.
+        """
         moments = [
             scenarios.seconds_of(update["published"], self.created)
             for update in self.scenario["updates"]
@@ -158,7 +162,9 @@ class Service(object):
     # ---- plans ----
 
     def offered(self):
-        """What an upgrade brings in: published, and not known exploit detection on a host that does not want it."""
+        """What an upgrade brings in: published, and not known exploit detection on a host that does
+        not want it.
+        """
         return [
             update
             for update in self.published()
@@ -196,7 +202,9 @@ class Service(object):
         return plan.effective_kernel(self.scenario["kernel"], self.scenario["updates"], installed)
 
     def with_effective(self, installed, steps):
-        """The items of a plan as they are sent and kept: each with the effective kernel behind it."""
+        """The items of a plan as they are sent and kept: each with the
+        effective kernel behind it.
+        """
         names = {update["id"]: update["name"] for update in self.scenario["updates"]}
         now, items = set(installed), []
         for verb, update_id in steps:
@@ -209,7 +217,9 @@ class Service(object):
         return items
 
     def plans(self, installed, up_to=None):
-        """The three plans that are kept: to upgrade from here, to bring this back after a boot, to take it out."""
+        """The three plans that are kept: to upgrade from here, to bring this back after a boot, to
+        take it out.
+        """
         published = self.published()
         everything_out = plan.to_remove(published, installed, installed)
         everything_in = [(plan.INSTALL, update_id) for dummy, update_id in reversed(everything_out)]
@@ -228,7 +238,9 @@ def slashed(kernel):
 
 
 def quoted(text):
-    """As a part of a URL, slashes left alone.  (urllib would take as long to load as all of ours.)"""
+    """As a part of a URL, slashes left alone.  (urllib would take as long to
+    load as all of ours.)
+    """
     return "".join(
         sign
         if sign.isalnum() and sign < "\x7f" or sign in "/_.-"

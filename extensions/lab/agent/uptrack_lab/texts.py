@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: rebootless.ksplice contributors
-"""What the agent says.  Where a recording of the real one has the text, it is that text; of the others the beginning
-is the real one's (reference, sections 1.12 and 1.13), because that is what others look for, and what follows is in our
-own words."""
+"""What the agent says.  Where a recording of the real one has the text, it is that text; of the
+others the beginning is the real one's (reference, sections 1.12 and 1.13), because that is what
+others look for, and what follows is in our own words.
+"""
 
 CONFIG_PATH = "/etc/uptrack/uptrack.conf"
 LOG_PATH = "/var/log/uptrack.log"
@@ -63,10 +64,10 @@ def bad_key():
 def network(detail):
     return (
         fill(
-            "Could not connect to the Ksplice Uptrack server. A network connection is needed to ensure you have "
-            "the latest list of updates to install. Please check your Internet connection and try again. If this "
-            "computer does not have direct access to the Internet, you will need to configure an https proxy in "
-            f"{CONFIG_PATH}."
+            "Could not connect to the Ksplice Uptrack server. A network connection is needed to "
+            "ensure you have the latest list of updates to install. Please check your Internet "
+            "connection and try again. If this computer does not have direct access to the "
+            f"Internet, you will need to configure an https proxy in {CONFIG_PATH}."
         )
         + f"\n\n(Network error: {detail})"
     )
@@ -74,7 +75,8 @@ def network(detail):
 
 def proxy(url):
     return fill(
-        f"Could not resolve your proxy server ({url}). Please check the proxy settings of this machine."
+        f"Could not resolve your proxy server ({url}). Please check "
+        "the proxy settings of this machine."
     )
 
 
@@ -101,13 +103,13 @@ def other_curl(detail):
 
 def transient():
     return fill(
-        "The Ksplice Uptrack service has experienced a transient error. Please wait a few minutes and try "
-        f"again. If this error persists, please contact {SUPPORT} for assistance."
+        "The Ksplice Uptrack service has experienced a transient error. Please wait a few "
+        f"minutes and try again. If this error persists, please contact {SUPPORT} for assistance."
     )
 
 
 def status_http(code):
-    return fill("Unexpected error communicating with the server. (HTTP code %d)" % code)
+    return fill(f"Unexpected error communicating with the server. (HTTP code {code})")
 
 
 def unsupported(kernel):
@@ -124,8 +126,8 @@ def unsupported(kernel):
 def list_http(code):
     return (
         "Unexpected error connecting to the Ksplice Uptrack server.\n"
-        "The web server returned HTTP code %d.  If this error persists,\n"
-        "please contact %s." % (code, SUPPORT)
+        f"The web server returned HTTP code {code}.  If this error persists,\n"
+        f"please contact {SUPPORT}."
     )
 
 
@@ -178,8 +180,9 @@ def no_sysfs():
 
 def new_updates(certain):
     return (
-        "New updates %s available. Please re-run Uptrack with a network connection available\n"
-        "to view and install them" % ("are" if certain else "may be")
+        f"New updates {'are' if certain else 'may be'} available. Please re-run Uptrack with a "
+        "network connection available\n"
+        "to view and install them"
     )
 
 
@@ -187,35 +190,38 @@ def config_error(detail):
     return f"Error loading configuration file:\n{detail}"
 
 
-# ---- an update that will not go in or out ----------------------------------------------------------------------------
+# ---- an update that will not go in or out --------------------------------------------------------
 
 
 def failure(problem, verb):
-    """The words and lines behind `The following actions failed:`.  `problem` is a failure of the scenario."""
+    """The words and lines behind `The following actions failed:`.  `problem` is a failure of the
+    scenario.
+    """
     abort = problem["abort"]
     names = [name for name, dummy in problem["processes"]]
     if abort == "code_busy" and names and set(names) == {"krfcommd"}:
         return fill(
-            f"Ksplice was unable to {verb} the update because the rfcomm module (used for bluetooth) is in use. "
-            "Please stop using bluetooth for a moment, and try again."
+            f"Ksplice was unable to {verb} the update because the rfcomm module (used for "
+            "bluetooth) is in use. Please stop using bluetooth for a moment, and try again."
         )
     if abort == "code_busy":
         told = (
-            "Ksplice was unable to {0} the update because one or more programs are constantly using the kernel "
-            "functions patched by this update.  You should be able to {0} this update by trying again.  If trying "
-            "again does not work, please report this problem to <{1}>."
+            "Ksplice was unable to {0} the update because one or more programs are constantly "
+            "using the kernel functions patched by this update.  You should be able to {0} "
+            "this update by trying again.  If trying again does not work, please report this "
+            "problem to <{1}>."
         )
         if not names:
             return fill(told.format(verb, SUPPORT))
         told += (
-            "  Even if trying again does not work, closing the following programs should make it possible to {0} "
-            "this update:"
+            "  Even if trying again does not work, closing the following programs should make it "
+            "possible to {0} this update:"
         )
         # The line break at the end is the real one's, and leaves two empty lines behind the block.
         return (
             _with_lines(
                 told.format(verb, SUPPORT),
-                ["  - %s (pid %d)" % (name, pid) for name, pid in problem["processes"]],
+                [f"  - {name} (pid {pid})" for name, pid in problem["processes"]],
             )
             + "\n"
         )
@@ -226,14 +232,15 @@ def failure(problem, verb):
         )
     if abort == "cold_update_loaded":
         return _with_lines(
-            f"Ksplice was unable to {verb} this update because modules that Uptrack patched off-line are currently loaded. "
-            "Unload these, and try again:",
+            f"Ksplice was unable to {verb} this update because modules that Uptrack patched "
+            "off-line are currently loaded. Unload these, and try again:",
             [f" - {name}" for name in problem["modules"]],
         )
     if abort == "module_busy":
         return _with_lines(
-            f"Ksplice was unable to {verb} this update because it is in use by one or more kernel modules that have been "
-            "loaded since the update was applied. Unload these, and try again:",
+            f"Ksplice was unable to {verb} this update because it is in use by one or more kernel "
+            "modules that have been loaded since the update was applied. "
+            "Unload these, and try again:",
             [f" - {name}" for name in problem["modules"]],
         )
     if abort in ("no_match", "failed_to_find"):
@@ -241,40 +248,43 @@ def failure(problem, verb):
     return fill(
         f"Ksplice was unable to {verb} this update due to an unexpected internal error."
     ) + (
-        f"\n\nPlease report this bug to the Uptrack developers at <{SUPPORT}>.\nUptrack log file: {LOG_PATH}"
+        f"\n\nPlease report this bug to the Uptrack developers at <{SUPPORT}>.\n"
+        f"Uptrack log file: {LOG_PATH}"
     )
 
 
 def _no_match(problem, verb):
     if problem["virtualbox"]:
         return fill(
-            f"Ksplice was unable to {verb} this update because your running kernel has been modified from the "
-            "version provided by your vendor. VirtualBox without hardware virtualization does that: turn on "
-            "VT-x/AMD-V in the settings of this virtual machine."
+            f"Ksplice was unable to {verb} this update because your running kernel has been "
+            "modified from the version provided by your vendor. VirtualBox without hardware "
+            "virtualization does that: turn on VT-x/AMD-V in the "
+            "settings of this virtual machine."
         )
     if not problem["modules"]:
         return fill(
-            f"Ksplice was unable to {verb} this update because your running kernel has been modified from the "
-            "version provided by your vendor."
+            f"Ksplice was unable to {verb} this update because your running kernel has been "
+            "modified from the version provided by your vendor."
         )
     told = _with_lines(
-        f"Ksplice was unable to {verb} this update because the code in your running kernel does not match the expected "
-        "version.\n\n"
-        "You may have upgraded your on-disk kernel package and subsequently loaded one of the updated modules.  You "
-        "may also be running a backported or custom-compiled kernel module.  The non-matching modules are:",
+        f"Ksplice was unable to {verb} this update because the code in your running kernel does "
+        "not match the expected version.\n\n"
+        "You may have upgraded your on-disk kernel package and subsequently loaded one of the "
+        "updated modules.  You may also be running a backported or custom-compiled kernel "
+        "module.  The non-matching modules are:",
         [f"  - {name}" for name in problem["modules"]],
     )
     told += "\n\n" + _with_lines(
-        f"If you are not intentionally using a different version of these modules, you should be able to {verb} this "
-        "update by running the following commands as root:",
+        "If you are not intentionally using a different version of these modules, you should be "
+        f"able to {verb} this update by running the following commands as root:",
         [f"rmmod {name}" for name in problem["modules"]],
     )
     return (
         told
         + "\n\n"
         + fill(
-            f"and then trying again.  If you are unable to resolve this issue, please contact <{SUPPORT}> "
-            "for assistance."
+            "and then trying again.  If you are unable to resolve this issue, please contact "
+            f"<{SUPPORT}> for assistance."
         )
     )
 

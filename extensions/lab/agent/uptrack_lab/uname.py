@@ -26,7 +26,7 @@ def main(command, arguments):
     world = w.World()
     try:
         scenario = scenarios.load(world.path(w.SCENARIO))
-    except scenarios.ScenarioError as error:
+    except w.ScenarioError as error:
         console.complain(str(error))
         return 78
     kernel = dict(scenario["kernel"])

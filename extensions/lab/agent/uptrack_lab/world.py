@@ -25,6 +25,11 @@ SYS_MODULE = "sys/module"
 SYS_KSPLICE = "sys/kernel/ksplice"
 
 MODULE_PREFIX = "ksplice_"
+CHANGING_COMMANDS = ("upgrade", "install", "remove")
+
+
+class ScenarioError(Exception):
+    """One line for whoever wrote the scenario."""
 
 
 class World(object):
@@ -75,7 +80,7 @@ class World(object):
 def write_atomic(path, text, mode=0o644):
     """Readers see the old file or the new one, never half of one."""
     folder, name = os.path.split(path)
-    temporary = "%s/.%s.%d" % (folder, name, os.getpid())
+    temporary = f"{folder}/.{name}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
         handle = os.open(temporary, flags, mode)
@@ -97,13 +102,15 @@ def write_atomic(path, text, mode=0o644):
 
 
 def per_kernel_dir(kernel):
-    """The cache directory of one kernel build, relative to the root; the last part is the raw `uname -v`."""
+    """The cache directory of one kernel build, relative to the root; the last part is the raw
+    `uname -v`.
+    """
     return "{}/{}/{}/{}/{}".format(
         CACHE, kernel["sysname"], kernel["machine"], kernel["release"], kernel["version"]
     )
 
 
-# ---- the kernel's truth: sysfs ---------------------------------------------------------------------------------------
+# ---- the kernel's truth: sysfs -------------------------------------------------------------------
 
 
 def update_dir(update_id, layout):
@@ -130,7 +137,7 @@ def _stage(world, place):
         return "applied"
 
 
-# ---- the lock --------------------------------------------------------------------------------------------------------
+# ---- the lock ------------------------------------------------------------------------------------
 
 
 class LockHeld(Exception):
@@ -146,7 +153,9 @@ def _open_lock(path):
 
 
 def take_lock(path, patience):
-    """Flock the file, waiting up to `patience` seconds.  The returned handle frees the lock when closed."""
+    """Flock the file, waiting up to `patience` seconds.  The returned handle frees the lock when
+    closed.
+    """
     import fcntl
 
     handle = _open_lock(path)
@@ -166,7 +175,9 @@ def take_lock(path, patience):
 
 
 def hold_lock_in_background(path, seconds):
-    """Let a process of its own hold the lock for a while, as another run would.  Returns once it has it."""
+    """Let a process of its own hold the lock for a while, as another run would.  Returns once it
+    has it.
+    """
     ready_reader, ready_writer = os.pipe()
     child = os.fork()
     if child:
@@ -195,11 +206,11 @@ def hold_lock_in_background(path, seconds):
         os._exit(0)
 
 
-# ---- time ------------------------------------------------------------------------------------------------------------
+# ---- time ----------------------------------------------------------------------------------------
 
 
 def utc(seconds):
     """`2026-11-22 03:10:05.123456`: how log lines and state files write a moment."""
     whole = int(seconds // 1)
     micro = int((seconds - whole) * 1000000)
-    return "%s.%06d" % (time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(whole)), micro)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(whole))}.{micro:06d}"

@@ -2,10 +2,11 @@
 # Copyright: rebootless.ksplice contributors
 """YAML as the agent writes it, and a reader for exactly that.
 
-The layout is that of PyYAML's quick writer (libyaml) with default_flow_style=None, which is what the real client's
-files have: `%YAML 1.1`, `---` and `...` around, collections that hold only scalars in flow style, the others in block
-style, keys sorted, and a line broken at the first blank after column 80.  PyYAML itself is not needed on a test host,
-and would cost more time than the whole run.
+The layout is that of PyYAML's quick writer (libyaml) with default_flow_style=None, which is what
+the real client's files have: `%YAML 1.1`, `---` and `...` around, collections that hold only
+scalars in flow style, the others in block style, keys sorted, and a line broken at the first blank
+after column 80.  PyYAML itself is not needed on a test host, and would cost more time than the
+whole run.
 """
 
 import re
@@ -16,7 +17,8 @@ _WORDS = frozenset(
     for word in ("yes", "no", "true", "false", "on", "off", "null")
     for form in (word, word.capitalize(), word.upper())
 ) | frozenset(("~", "", "<<", "="))
-# Nothing with another letter than these can be a number or a moment; this spares compiling the expression below.
+# Nothing with another letter than these can be a number or a moment; this spares compiling the
+# expression below.
 _NUMERIC = frozenset("0123456789_+-.:eExXabcdefABCDFTtZzinN ")
 _RUNS = re.compile(r" +|\n+|[^ \n]+")
 _ESCAPES = {
@@ -49,7 +51,7 @@ class Unreadable(ValueError):
     """The text is not what the agent writes."""
 
 
-# ---- writing ---------------------------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 
 
 def dump(data):
@@ -84,7 +86,9 @@ class _Writer(object):
         self.column = indent
 
     def node(self, value, indent, behind="", compact=False):
-        """`behind` is put before what stays on this line; `compact` says the line is already begun with '- '."""
+        """`behind` is put before what stays on this line; `compact` says the line is already begun
+        with '- '.
+        """
         deeper = (2 if _is_leaf(value) or _is_flow(value) else 0) if indent is None else indent + 2
         if _is_leaf(value):
             self.put(behind)
@@ -151,7 +155,9 @@ class _Writer(object):
                 self.runs(value, indent, breakable)
 
     def runs(self, text, indent, breakable):
-        """Words, blanks and line breaks; a single blank behind column 80 becomes the end of the line."""
+        """Words, blanks and line breaks; a single blank behind column 80 becomes the end of the
+        line.
+        """
         if len(text) + self.column <= WIDTH and "\n" not in text:
             self.put(text)
             return
@@ -168,7 +174,9 @@ class _Writer(object):
                 self.put(run)
 
     def double_quoted(self, text, indent, breakable):
-        """As runs(), but every run of blanks may end a line: its first blank does, and the next one is escaped."""
+        """As runs(), but every run of blanks may end a line: its first blank does, and the next one
+        is escaped.
+        """
         self.put('"')
         runs = re.findall(r" +|[^ ]+", text)
         for number, run in enumerate(runs):
@@ -242,7 +250,7 @@ def _escaped(sign):
     return ("\\x%02X" if code < 256 else "\\u%04X" if code < 65536 else "\\U%08X") % code
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 _ENTRY = re.compile(r"([A-Za-z][A-Za-z0-9 -]*):(?: |$)")
 
@@ -313,7 +321,9 @@ def _mapping(lines, at, indent):
 
 
 def _folded(lines, at, first, indent):
-    """Join a value with the lines below that are set in as far; n line breaks read as n - 1, one as a blank."""
+    """Join a value with the lines below that are set in as far; n line breaks read as n - 1, one as
+    a blank.
+    """
     parts, breaks = [first], 0
     at += 1
     while at < len(lines) and (not lines[at] or _indent_of(lines[at]) >= indent):

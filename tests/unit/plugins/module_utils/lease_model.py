@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A small world in which every order of events is tried: members with ledgers, runs that take them in hand, and everything that can go wrong.
+"""A small world in which every order of events is tried: members with ledgers, runs that take them
+in hand, and everything that can go wrong.
 
-The members answer by the real functions of lease, not by copies; the runs follow the tasks of the role. Budgets say how often each kind of mishap may
-happen on one way through; what is explored is every way there is within them.
+The members answer by the real functions of lease, not by copies; the runs follow the tasks of the
+role. Budgets say how often each kind of mishap may happen on one way through; what is explored is
+every way there is within them.
 
 What makes the end of a world reachable, and why nothing is missed by it:
 
-- A world is a tuple of small numbers. Ledgers, runs and messages are looked up by number, so that the functions of lease are asked once for each question.
-- Time is kept as the age of each lease, as nothing else is ever asked of a clock: fresh, stale, or (after a boot, by a wall clock that was set) from the
-  future.
-- What a run does by itself alone, without a message, happens with the message before: nobody else sees it, it depends on nothing of anybody else, and the
-  host counts as in hand from the earlier moment on.
-- A run that is gone is forgotten but for what it left on the members; whether it was done or died makes no difference to anybody.
-- A message that its member has refused for good (its attempt ended there, and the member's own function refuses it and changes nothing) is not kept, as its
-  coming again is no event. That an attempt ended is forgotten where no message of it can come any more.
-- A world that was reached with a budget is not gone into again with a smaller one: whatever follows then follows from the larger one too. That the runs
-  come to an end is looked at without further mishap, so that no budget matters there.
+- A world is a tuple of small numbers. Ledgers, runs and messages are looked up by number, so that
+  the functions of lease are asked once for each question.
+- Time is kept as the age of each lease, as nothing else is ever asked of a clock: fresh, stale, or
+  (after a boot, by a wall clock that was set) from the future.
+- What a run does by itself alone, without a message, happens with the message before: nobody else
+  sees it, it depends on nothing of anybody else, and the host counts as in hand from the earlier
+  moment on.
+- A run that is gone is forgotten but for what it left on the members; whether it was done or died
+  makes no difference to anybody.
+- A message that its member has refused for good (its attempt ended there, and the member's own
+  function refuses it and changes nothing) is not kept, as its coming again is no event. That an
+  attempt ended is forgotten where no message of it can come any more.
+- A world that was reached with a budget is not gone into again with a smaller one: whatever follows
+  then follows from the larger one too. That the runs come to an end is looked at without further
+  mishap, so that no budget matters there.
 - A clock that leaps, or a boot, that makes no difference is no event.
 
 test_lease compares with an exploration that leaves the last four out (plain).
@@ -26,21 +33,25 @@ from collections import namedtuple
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease
 
-# What may happen on one way: requests or answers lost, messages that come again (or late: one that was lost comes after all), runs that die, clocks that leap
-# (all at once or one member's; where members boot also the wall clock alone, ahead or back), members that boot, commands by hand.
+# What may happen on one way: requests or answers lost, messages that come again (or late: one that
+# was lost comes after all), runs that die, clocks that leap (all at once or one member's; where
+# members boot also the wall clock alone, ahead or back), members that boot, commands by hand.
 Faults = namedtuple("Faults", "lost repeated crashes leaps boots adhoc")
 LOST, REPEATED, CRASHES, LEAPS, BOOTS, ADHOC = range(6)
 NONE = Faults(0, 0, 0, 0, 0, 0)
-# pc: what comes next; wants: the host; at: how many members were asked (while it ends its attempt: whether the host itself had promised); asked: answers so
-# far, as (member, granted or None, hosts in hand by its ledger, whether somebody is at work there); stale: (host, token) of the first stale lease that an
-# answer told of; todo: members that a message goes to yet; waits: how often it was refused and asked again.
+# pc: what comes next; wants: the host; at: how many members were asked (while it ends its attempt:
+# whether the host itself had promised); asked: answers so far, as (member, granted or None, hosts
+# in hand by its ledger, whether somebody is at work there); stale: (host, token) of the first stale
+# lease that an answer told of; todo: members that a message goes to yet; waits: how often it was
+# refused and asked again.
 Run = namedtuple("Run", "name wants pc at attempt asked stale todo waits")
 Message = namedtuple("Message", "what token host old unreachable")
 Explored = namedtuple("Explored", "worlds ends complete stuck")
 
 SECONDS, LEAP, NOW = 10, 100, 10**7
 GONE = ("gone", "done")
-# In this order a run goes through them within one attempt, so that no way without mishap is endless.
+# In this order a run goes through them within one attempt, so that no way without mishap is
+# endless.
 ORDER = (
     "take",
     "work",
@@ -64,7 +75,10 @@ class Violation(AssertionError):
 
 
 class Rules:
-    """The protocol as the role follows it. The tests bend one rule at a time, and must see it found."""
+    """The protocol as the role follows it.
+
+    The tests bend one rule at a time, and must see it found.
+    """
 
     core = lease
     forgets_at_boot = False
@@ -89,10 +103,12 @@ class Table:
 class Model:
     """
     :param wants: the host that each run wants. Runs are alike but for that, so that "ab" is "ba".
-    :param patience: how often a run that is refused asks the same member again; ENDLESS: it never gives up as long as no stale lease
-        is in the way.
-    :param teams: runs that are the hosts of one wave, as tuples of numbers: none of them goes on before the others have come as far.
-    :param by_name: whether the hosts of a wave come as far by the name of the member that is asked, not by the number of members asked.
+    :param patience: how often a run that is refused asks the same member again; ENDLESS: it never
+        gives up as long as no stale lease is in the way.
+    :param teams: runs that are the hosts of one wave, as tuples of numbers: none of them goes on
+        before the others have come as far.
+    :param by_name: whether the hosts of a wave come as far by the name of the member that is asked,
+        not by the number of members asked.
     :param plain: without the reductions that could be doubted.
     """
 
@@ -154,7 +170,7 @@ class Model:
             else members
         )
 
-    # ---- what members do -----------------------------------------------------------------------------------------
+    # ---- what members do -------------------------------------------------------------------------
 
     def ledger(self, number):
         """A ledger as the functions of lease have it."""
@@ -205,8 +221,10 @@ class Model:
         )
 
     def ask(self, place, ledger, message, busy):
-        """A member's answer to a message: its new ledger, whether it granted, whose hosts it tells to be in hand, the first stale lease it tells of, of a
-        lease to be adopted its phase, or True where it does not know it, and whether somebody is at work there."""
+        """A member's answer to a message: its new ledger, whether it granted, whose hosts it tells
+        to be in hand, the first stale lease it tells of, of a lease to be adopted its phase, or
+        True where it does not know it, and whether somebody is at work there.
+        """
         key = (place, ledger, message, busy)
         if key not in self.asked:
             self.asked[key] = self._ask(*key)
@@ -252,7 +270,8 @@ class Model:
             None,
         )
         after = self._number(after)
-        # That a refused wish leaves no trace is what makes waiting safe: who asks again and again is no more than slow.
+        # That a refused wish leaves no trace is what makes waiting safe: who asks again and again
+        # is no more than slow.
         assert answer["granted"] or after == number, "a refusal changed the ledger"
         # What an adopted lease was about decides whether anything is to be put back.
         about = answer["adopted"]["phase"] if answer.get("adopted") else bool(answer.get("unknown"))
@@ -276,7 +295,7 @@ class Model:
             )
         return self.aged[key]
 
-    # ---- what runs do --------------------------------------------------------------------------------------------
+    # ---- what runs do ----------------------------------------------------------------------------
 
     @staticmethod
     def token(run):
@@ -347,7 +366,8 @@ class Model:
         if run.pc == "adopt":
             if granted:
                 return [run._replace(pc="give back" if about == "taken" else "put back")]
-            # Not adopted where the host does not know the token (its run may have died between two messages): then it is fenced there.
+            # Not adopted where the host does not know the token (its run may have died between two
+            # messages): then it is fenced there.
             return [
                 run._replace(pc="fence") if granted is False and about is True else self._again(run)
             ]
@@ -434,8 +454,10 @@ class Model:
         )
 
     def moves(self, number, run_id, ledger, code):
-        """What a run may do next on the member it turns to, by that member's ledger and who works there: (new ledger, new code, new run, the message to
-        keep or None, whether something was lost)."""
+        """What a run may do next on the member it turns to, by that member's ledger and who works
+        there: (new ledger, new code, new run, the message to keep or None, whether something was
+        lost).
+        """
         key = (run_id, ledger, code)
         if key not in self.moved:
             run = self.runs.values[run_id]
@@ -454,7 +476,8 @@ class Model:
         if message is None:
             mine = who == number + 1
             if run.pc == "working":
-                # Whoever lost the lease meanwhile is not let in to put it back, and whoever took over has done it.
+                # Whoever lost the lease meanwhile is not let in to put it back, and whoever took
+                # over has done it.
                 back = (
                     mine or self.rules.core.find(self.ledger(ledger), self.token(run)) is not None
                 )
@@ -506,10 +529,12 @@ class Model:
         mine = far(self.runs.values[runs[number]])
         return any(far(self.runs.values[runs[mate]]) < mine for mate in self.mates[number])
 
-    # ---- messages that come again --------------------------------------------------------------------------------
+    # ---- messages that come again ----------------------------------------------------------------
 
     def keep(self, sent, place, ledger, message=None):
-        """The messages that may come again and change something, after this member's ledger changed or a message went to it."""
+        """The messages that may come again and change something, after this member's ledger changed
+        or a message went to it.
+        """
         key = (sent, place, ledger, message)
         if key not in self.cleaned:
             kept = self.sent.values[sent] | (set() if message is None else {(place, message)})
@@ -523,7 +548,10 @@ class Model:
         return self.cleaned[key]
 
     def _is_over(self, ledger, place, message):
-        """Whether a message changes nothing any more. The member itself is asked, so that one that forgets is found out."""
+        """Whether a message changes nothing any more.
+
+        The member itself is asked, so that one that forgets is found out.
+        """
         leases, ended = self.ledgers.values[ledger]
         token = self.messages.values[message].token
         if token not in ended or token in [entry[0] for entry in leases]:
@@ -564,7 +592,7 @@ class Model:
             )
         return self.stripped[key]
 
-    # ---- everything that can happen next ---------------------------------------------------------------------------
+    # ---- everything that can happen next ---------------------------------------------------------
 
     def normal(self, world, number=None, places=()):
         """A world without what makes no difference, after a step of a run, on these members."""
@@ -579,7 +607,10 @@ class Model:
         return tuple(world)
 
     def steps(self, world, left):
-        """The worlds that follow: (world, kind of the mishap or None). What leaves the world as it is is no step, and not among them."""
+        """The worlds that follow: (world, kind of the mishap or None).
+
+        What leaves the world as it is is no step, and not among them.
+        """
         count, values = self.count, self.runs.values
         gone = True
         for number, run_id in enumerate(world[2 * count : -1]):
@@ -619,7 +650,8 @@ class Model:
                 yield self.normal(after, None, (place,)), REPEATED
         for place in range(count):
             who, out = world[count + place] >> 1, world[count + place] & 1
-            # What a dead run started goes on until it is done; so does what was started by hand. What it was in the middle of stays as it is.
+            # What a dead run started goes on until it is done; so does what was started by hand.
+            # What it was in the middle of stays as it is.
             if who == self.hand or who and values[world[2 * count + who - 1]].pc in GONE:
                 yield self._with(world, count + place, out), None
             if (
@@ -649,7 +681,7 @@ class Model:
     def _with(world, place, value):
         return world[:place] + (value,) + world[place + 1 :]
 
-    # ---- what must hold --------------------------------------------------------------------------------------------
+    # ---- what must hold --------------------------------------------------------------------------
 
     def may_work(self, run_id, place, ledger):
         run = self.runs.values[run_id]
@@ -660,8 +692,9 @@ class Model:
         )
 
     def in_hand(self, world):
-        """The hosts (as bits) that somebody works on or is in the middle of, or may work on at any moment: a run that has taken it, and whose token the
-        host's own ledger holds."""
+        """The hosts (as bits) that somebody works on or is in the middle of, or may work on at any
+        moment: a run that has taken it, and whose token the host's own ledger holds.
+        """
         count, mask = self.count, 0
         for place in range(count):
             if world[count + place]:
@@ -686,9 +719,10 @@ class Model:
 
         :param limit: of worlds; complete tells whether the end was reached before.
         :param parents: a mapping that is filled with the way to each world.
-        :param graph: a mapping that is filled with the worlds that follow each world without further mishap.
-        :returns: how many worlds there are; those in which every run has come to an end; whether that is all; worlds in which somebody has not come to an
-            end and nobody can go on.
+        :param graph: a mapping that is filled with the worlds that follow each world without
+            further mishap.
+        :returns: how many worlds there are; those in which every run has come to an end; whether
+            that is all; worlds in which somebody has not come to an end and nobody can go on.
         """
         budgets = [
             Faults(a, b, c, d, e, f)
@@ -788,15 +822,17 @@ class Model:
         )
 
     def recovers(self, world, host):
-        """Whether, once everybody has gone and time has passed, a new run gets the host in hand without mishap. A run clears one stale lease out of
-        the way and then another; the next night's clears what is left."""
+        """Whether, once everybody has gone and time has passed, a new run gets the host in hand
+        without mishap. A run clears one stale lease out of the way and then another; the next
+        night's clears what is left.
+        """
         ledgers, out = (
             list(world[: self.count]),
             [code & 1 for code in world[self.count : 2 * self.count]],
         )
         for night in range(len(self.members) + 2):
             ledgers = [self.age(ledger, LEAPS) for ledger in ledgers]
-            run, codes = self.fresh("night%d" % night, host), list(out)
+            run, codes = self.fresh(f"night{night}", host), list(out)
             while run.pc not in GONE:
                 before = run
                 place = self.places[self.next_message(run)[0]]

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Whatever a host holds or its programs print, reading it costs in proportion to its size.
 
-Every reader is given one nasty fragment over and over, a number of times and four times that. Four times as much may cost
-four times as much; what is squared costs sixteen times.
+Every reader is given one nasty fragment over and over, a number of times and four times that. Four
+times as much may cost four times as much; what is squared costs sixteen times.
 """
 
 import signal
@@ -261,7 +261,7 @@ def cost(read, text):
 @pytest.fixture(autouse=True)
 def no_hang():
     def hang(_number, _frame):
-        raise AssertionError("still at work after %d s" % HANG)
+        raise AssertionError(f"still at work after {HANG} s")
 
     before = signal.signal(signal.SIGALRM, hang)
     signal.alarm(10 * HANG)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""uptrack.conf: edits keep what they do not name, and what comes out is read alike by both of the agent's possible parsers."""
+"""uptrack.conf: edits keep what they do not name, and what comes out is read alike by both of the
+agent's possible parsers.
+"""
 
 import configparser
 
@@ -66,7 +68,11 @@ def test_null_removes_a_key():
 
 
 def test_what_stands_twice_is_brought_together_and_the_last_value_stays():
-    text = "[Settings]\nautoinstall = no\n[Auth]\naccesskey = a\n[Settings]\nautoinstall = yes\nno_rmmod = yes\n"
+    text = (
+        "[Settings]\nautoinstall = no\n"
+        "[Auth]\naccesskey = a\n[Settings]\n"
+        "autoinstall = yes\nno_rmmod = yes\n"
+    )
     assert [problem.line for problem in conf.problems(text)] == [5, 6]
     new = conf.edit(text, {})
     assert conf.problems(new) == []
@@ -81,10 +87,10 @@ def test_what_stands_twice_is_brought_together_and_the_last_value_stays():
     "line, why",
     [
         ("stray words", "neither a section, a key nor a comment"),
-        ("autoinstall = maybe", "needs yes or no"),
+        ("autoinstall = maybe", "must be yes or no"),
         ("autoinstall =", "not an empty value"),
-        ('suppress_ip = "yes"', "needs yes or no"),
-        ("no_rmmod = yes # please", "needs yes or no"),
+        ('suppress_ip = "yes"', "must be yes or no"),
+        ("no_rmmod = yes # please", "must be yes or no"),
         ("install_on_reboot = yes", "again"),
     ],
 )
@@ -95,7 +101,7 @@ def test_the_line_that_breaks_the_agent_is_named(line, why):
 
 
 def test_words_before_the_first_section_are_named():
-    assert conf.problems("accesskey = x\n[Auth]\n")[0] == (1, "stands before the first section")
+    assert conf.problems("accesskey = x\n[Auth]\n")[0] == (1, "comes before the first section")
 
 
 def test_one_percent_sign_is_named():
@@ -179,10 +185,10 @@ def test_every_key_has_an_option_and_no_two_share_one():
 @pytest.mark.parametrize(
     "extra, why",
     [
-        ({"Settings": "yes"}, "needs a mapping"),
+        ({"Settings": "yes"}, "must be a mapping"),
         ({"Se]ttings": {"a": 1}}, "cannot be the name of a section"),
         ({"Settings": {"a=b": 1}}, "cannot be the name of a key"),
-        ({"Settings": {"a": [1]}}, "needs a text"),
+        ({"Settings": {"a": [1]}}, "must be a string"),
         ({"Settings": {"a": "two\nlines"}}, "must be one line"),
         ({"Settings": {"autoinstall": "maybe"}}, "has an option of its own, autoinstall"),
     ],
@@ -248,7 +254,8 @@ def test_only_what_is_secret_is_cut_out_of_results():
     # What AnsibleModule has marked by then.
     values = {"the-key", "http://u:pass@h", "yes", "other-key", "x://u:word@h", short, pem, mirror}
     configure.forget_harmless(params, values)
-    # Words of three letters would take apart what they stand in; the address that they stand in goes as a whole.
+    # Words of three letters would take apart what they stand in; the address that they stand in
+    # goes as a whole.
     assert values == {
         "the-key",
         "other-key",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Files that the collection writes on a host: nobody opens them too early, and nothing that belonged to the old one is lost."""
+"""Files that the collection writes on a host: nobody opens them too early, and nothing that
+belonged to the old one is lost.
+"""
 
 import errno
 import os
@@ -17,7 +19,9 @@ NOBODY = 65534
 
 
 def spy(folder):
-    """Another user who opens whatever there is in a folder, as often as he can; with what he read he ends."""
+    """Another user who opens whatever there is in a folder, as often as he can; with what he read
+    he ends.
+    """
     child = os.fork()
     if child:
         return child
@@ -181,6 +185,6 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_what_is_no_file(tmp_path):
     os.mkfifo(str(tmp_path / "pipe"))
     for name in ("pipe", ""):
-        with pytest.raises(OSError, match="not a plain file"):
+        with pytest.raises(OSError, match="not a regular file"):
             files.replace(str(tmp_path / name), "x")
     assert os.listdir(str(tmp_path)) == ["pipe"]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Which keepalived and which cluster a host has to be asked about, and what is told where that cannot be read."""
+"""Which keepalived and which cluster a host has to be asked about, and what is told where that
+cannot be read.
+"""
 
 import os
 
@@ -18,15 +20,21 @@ INSTANCE = (
 ADDRESSES = (
     "2: eth0    inet 192.0.2.%d/24 brd 192.0.2.255 scope global eth0\\       valid_lft forever\n"
 )
-RAW = "  sl  local_address rem_address   st\n  18: 00000000:0070 00000000:0000 07 0:0 0:0 0     0        0 4711 2 0 0\n"
+RAW = (
+    "  sl  local_address rem_address   st\n  18: 00000000:0070 00000000:0000 07 0:0 0:0 0     "
+    "0        0 4711 2 0 0\n"
+)
 XML = (
-    '<crm_mon><nodes><node name="n1" online="true" type="member"/><node name="r1" online="true" type="remote"/></nodes>'
-    '<resources><resource id="db" role="Started"><node name="r1"/></resource></resources></crm_mon>'
+    '<crm_mon><nodes><node name="n1" online="true" type="member"/><node name="r1" online="true" '
+    'type="remote"/></nodes><resources><resource id="db" role="Started"><node '
+    'name="r1"/></resource></resources></crm_mon>'
 )
 
 
 class Host:
-    """A tree of files, and what its commands answer: command line, or its beginning, to (status, output, error)."""
+    """A tree of files, and what its commands answer: command line, or its beginning, to (status,
+    output, error).
+    """
 
     def __init__(self, root):
         self.root, self.answers, self.asked = str(root), {}, []
@@ -55,12 +63,12 @@ class Host:
         exe=None,
     ):
         """A keepalived that runs. Its root is the host's own or that of a container."""
-        here = "/proc/%d/" % pid
+        here = f"/proc/{pid}/"
         self.write(here + "comm", name + "\n")
-        self.write(here + "stat", "%d (keepalived) S %d 1 1 0 -1 4194560\n" % (pid, parent))
+        self.write(here + "stat", f"{pid} (keepalived) S {parent} 1 1 0 -1 4194560\n")
         self.write(here + "cmdline", "\0".join([program] + words) + "\0")
         self.write(here + "net/raw", RAW if vrrp else RAW.split("\n", 1)[0] + "\n")
-        self.link(here + "fd/13", "socket:[%d]" % (4711 if vrrp else 4712))
+        self.link(here + "fd/13", f"socket:[{4711 if vrrp else 4712}]")
         self.link(here + "cwd", "/")
         if exe:
             self.link(here + "exe", exe)
@@ -127,7 +135,8 @@ def test_the_command_line(words, found):
     assert {letter: told[letter] for letter in "fis" if letter in told} == found
 
 
-# What keepalived 2.2.7 of Debian says to `keepalived -t` and these words: the file that it looks for, or None where it refuses them.
+# What keepalived 2.2.7 of Debian says to `keepalived -t` and these words: the file that it looks
+# for, or None where it refuses them.
 SAID = [
     ("-n --vrrp -f /x", "/x"),
     ("--snmp -f /x", "/x"),
@@ -179,7 +188,10 @@ def test_options_of_the_service_that_are_not_known_are_a_problem(host):
     host.write("/etc/default/keepalived", 'DAEMON_ARGS="--frob /srv/lb.conf"\n')
     host.answers["systemctl is-enabled keepalived"] = (0, "", "")
     assert host.discover()["problems"] == [
-        "keepalived, as /etc/default/keepalived starts it, could not be read: its command line has the option --frob, which is not known."
+        (
+            "keepalived, as /etc/default/keepalived starts it, could not be read: its command line "
+            "has the option --frob, which is not known."
+        )
     ]
 
 
@@ -199,11 +211,14 @@ def test_addresses_are_looked_for_in_the_network_of_keepalived(host):
     with pytest.raises(keepalived.Unreadable):
         machine.addresses()
     assert host.discover()["problems"] == [
-        f"`{enter} show` does not tell the addresses of this host (no such process)."
+        f"`{enter} show` does not report the addresses of this host (no such process)."
     ]
 
 
-ON_LO = "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n1: lo    inet 192.0.2.9/32 scope global lo:0\n"
+ON_LO = (
+    "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n"
+    "1: lo    inet 192.0.2.9/32 scope global lo:0\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +292,8 @@ def test_a_service_with_mounts_of_its_own_is_no_container(host):
 
 # What `systemctl show -p ExecStart -p Environment -p EnvironmentFiles keepalived` answers.
 UNIT = (
-    "ExecStart={ path=%s ; argv[]=%s ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n"
+    "ExecStart={ path=%s ; argv[]=%s ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; "
+    "pid=0 ; code=(null) ; status=0/0 }\n"
     'Environment=NODE=gw1 "MORE=-i gw1"\nEnvironmentFiles=/etc/default/ha (ignore_errors=yes)\n'
 )
 
@@ -289,7 +305,7 @@ UNIT = (
         ("--dont-fork $DAEMON_ARGS", None),
         ("--dont-fork $MORE --use-file=/srv/${FILE} $NONE", None),
         ("-i ${NODE} -f /srv/none.conf", "/srv/none.conf cannot be read"),
-        ("-f $(cat /srv/file)", "starts keepalived with $(cat, which cannot be understood"),
+        ("-f $(cat /srv/file)", "starts keepalived with $(cat, which cannot be parsed"),
         (
             "--frob -f /srv/lb.conf",
             "the unit keepalived starts it, could not be read: its command line has",
@@ -318,7 +334,10 @@ def test_a_unit_that_starts_a_script_could_not_be_read(host):
     host.answers["systemctl show"] = (0, UNIT % ("/opt/ha.sh", "/opt/ha.sh start"), "")
     host.answers["systemctl is-enabled keepalived"] = (0, "", "")
     assert host.discover()["problems"] == [
-        "the unit keepalived starts `/opt/ha.sh start`, so that it could not be read which configuration keepalived has."
+        (
+            "the unit keepalived starts `/opt/ha.sh start`, so the configuration of "
+            "keepalived could not be determined."
+        )
     ]
 
 
@@ -367,7 +386,10 @@ def test_a_renamed_program_is_known_by_its_name(host):
 def test_a_child_without_its_parent_could_not_be_read(host):
     host.process(41, [], name="keepalived_vrrp", vrrp=True, exe=DAEMON)
     assert host.discover()["problems"] == [
-        "keepalived (process 41) could not be read: it is keepalived_vrrp, a child of keepalived, and its parent was not found."
+        (
+            "keepalived (process 41) could not be read: it is keepalived_vrrp, a child of "
+            "keepalived, and its parent was not found."
+        )
     ]
 
 
@@ -376,7 +398,10 @@ def test_vrrp_that_nobody_is_found_to_speak_could_not_be_read(host):
     assert host.discover()["problems"] == []
     host.write("/proc/net/raw", RAW)
     assert host.discover()["problems"] == [
-        "something on this host speaks VRRP (a raw socket of protocol 112 is open), and no keepalived was found that it could belong to."
+        (
+            "something on this host speaks VRRP (a raw socket of protocol 112 is "
+            "open), but no keepalived was found that it could belong to."
+        )
     ]
 
 
@@ -384,13 +409,19 @@ def test_a_configuration_in_which_no_instance_is_understood_is_a_problem(host):
     host.write("/etc/keepalived/keepalived.conf", "global_defs {\n}\n$A=vrrp_instance a {\n")
     host.process(40, [])
     assert host.discover()["problems"] == [
-        "/etc/keepalived/keepalived.conf line 3 has a vrrp_instance, and what is read of /etc/keepalived/keepalived.conf defines none."
+        (
+            "/etc/keepalived/keepalived.conf line 3 has a vrrp_instance, but the "
+            "configuration read from /etc/keepalived/keepalived.conf defines none."
+        )
     ]
     host.write("/etc/keepalived/keepalived.conf", "@elsewhere vrrp_instance a {\n")
     assert host.discover()["problems"] == []
     host.process(41, [], parent=40, vrrp=True, name="keepalived_vrrp")
     assert host.discover()["problems"] == [
-        "keepalived (process 40) speaks VRRP, and what is read of /etc/keepalived/keepalived.conf defines no vrrp_instance."
+        (
+            "keepalived (process 40) speaks VRRP, but the configuration read from "
+            "/etc/keepalived/keepalived.conf defines no vrrp_instance."
+        )
     ]
 
 
@@ -415,7 +446,7 @@ def test_whoever_cannot_be_seen_to_be_active_counts_as_it(host):
     )
 
 
-# ---- pacemaker ---------------------------------------------------------------------------------------------------------
+# ---- pacemaker -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -452,7 +483,7 @@ def test_a_remote_node_whose_cluster_does_not_answer_could_not_be_read(host):
     assert host.discover()["problems"] == []
     host.answers["systemctl is-enabled pacemaker_remote"] = (0, "", "")
     assert host.discover()["problems"] == [
-        "crm_attribute does not tell the name of the cluster (no answer)."
+        "crm_attribute does not report the name of the cluster (no answer)."
     ]
 
 

@@ -134,7 +134,10 @@ def test_braces_that_do_not_match(text, words):
 
 def test_other_instances_words_are_not_taken():
     (found,) = instances(
-        "vrrp_script s {\npriority 3\n}\nvrrp_instance web {\nnopreempt\npreempt\nnative_ipv6\ntrack_interface {\npriority 9\n}\n}"
+        "vrrp_script s {\npriority 3\n"
+        "}\nvrrp_instance web {\nnopreempt\n"
+        "preempt\nnative_ipv6\ntrack_interface {\n"
+        "priority 9\n}\n}"
     )
     assert found.priority is None and not found.nopreempt and found.family == 6
     assert instances("vrrp_instance web {\npreempt\nnopreempt\n}")[0].nopreempt
@@ -174,11 +177,10 @@ def group_of(text, *held):
 
 def instance(name, router_id, addresses, more="", kind="virtual_ipaddress"):
     block = "{} {{\n{}\n}}\n".format(kind, "\n".join(addresses)) if addresses else ""
-    return "vrrp_instance %s {\ninterface eth0\nvirtual_router_id %d\n%s\n%s}\n" % (
-        name,
-        router_id,
-        more,
-        block,
+    return (
+        f"vrrp_instance {name} {{\n"
+        f"interface eth0\nvirtual_router_id {router_id}\n"
+        f"{more}\n{block}}}\n"
     )
 
 
@@ -341,7 +343,8 @@ def test_where_only_routes_are_moved_they_tell_the_role():
         members(text, text, routes=routes)[0]["role"]
         for routes in (both, {"192.0.2.0/24": False}, elsewhere, None)
     ]
-    # A default route of somebody else may be the same as one of keepalived's, before it marked its own.
+    # A default route of somebody else may be the same as one of keepalived's, before it marked its
+    # own.
     assert roles == ["active", "standby", None, None]
 
 
@@ -359,9 +362,9 @@ def test_where_an_instance_is_mentioned(tmp_path):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("$A=$A\nx $A", "line 2: its parameters, sequences and includes stand for more than"),
+        ("$A=$A\nx $A", "line 2: its parameters, sequences and includes expand to more than"),
         ("\n~SEQ(A, 1, 0, 2) x", "line 2: ~SEQ is not followed by"),
-        ("~SEQ(A, 1, 99999999) x", "stand for more than"),
+        ("~SEQ(A, 1, 99999999) x", "expand to more than"),
         ("~LST(A, {1, 2}) x", "~LST is not followed by"),
         ("priority ${_RANDOM 1 9}", "line 1: a random number"),
         ("$A=" + 600 * "x" + "\nx $A $A", "line 2: with its parameters it is longer than"),
@@ -374,7 +377,11 @@ def test_what_cannot_be_known_or_has_no_end_is_told_with_its_line(text, words):
 
 def test_how_an_instance_begins_and_where_it_stands():
     (found,) = instances(
-        "vrrp_instance a {\ntrack_script {\nchk weight -5\nother\n}\ntrack_interface {\neth1 weight 7 reverse\n}\nstate MASTER\nuse_vmac\n}"
+        "vrrp_instance a {\ntrack_script {\n"
+        "chk weight -5\nother\n}\n"
+        "track_interface {\neth1 weight 7 reverse\n"
+        "}\nstate MASTER\nuse_vmac\n"
+        "}"
     )
     assert found.state == "MASTER" and found.vmac and found.path == MAIN and found.line == 0
 
@@ -419,7 +426,7 @@ def test_anything_is_read_or_refused_and_never_a_traceback(text):
         assert "\n" not in str(refused)
 
 
-# ---- what keepalived itself makes of it --------------------------------------------------------------------------------
+# ---- what keepalived itself makes of it ----------------------------------------------------------
 
 FIXTURES = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "fixtures", "keepalived"

@@ -188,14 +188,16 @@ def test_what_keepalived_does_not_accept_is_put_back(host):
     [
         (
             {"web": ("MASTER", 100, 160, None)},
-            "keepalived has not taken the lowered configuration, web has the "
-            "priority 100 still; its log says why.",
+            (
+                "keepalived has not loaded the lowered configuration: web still has the "
+                "priority 100; its log says why."
+            ),
         ),
         (
             {"web": ("MASTER", 1, 1, None)},
-            "Its instances announce the priority 1, and the partner does not take over",
+            "Its instances announce the priority 1, and the peer does not take over",
         ),
-        ({}, "Its configuration says the priority 1, and the partner does not take over"),
+        ({}, "Its configuration says the priority 1, and the peer does not take over"),
     ],
 )
 def test_why_an_address_does_not_move(host, monkeypatch, told, words):
@@ -281,7 +283,7 @@ BARE = "vrrp_instance bare {\n    virtual_router_id 9\n    priority 100\n}\n"
         (["MASTER", "BACKUP"], True, None),
         (["BACKUP"], False, None),
         (["MASTER"], True, "it still holds bare: Its instances announce the priority 1"),
-        ([None], True, "does not tell whether it is MASTER in bare, which has no address"),
+        ([None], True, "does not report whether it is MASTER in bare, which has no address"),
     ],
 )
 def test_an_instance_without_an_address(host, monkeypatch, states, active, words):
@@ -331,7 +333,7 @@ def test_a_tracked_file_that_somebody_wrote_meanwhile_is_theirs(host):
     host.task("drained", **BY_FILE)
     host.write("7\n", "/run/load")
     assert host.task("undone")["left"] == [
-        "/run/load was written anew by somebody else meanwhile, and stays so."
+        "/run/load was meanwhile rewritten by somebody else, and was left so."
     ]
     assert host.text("/run/load") == "7\n" and host.marks() == []
 

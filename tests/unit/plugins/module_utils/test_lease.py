@@ -14,7 +14,8 @@ from lease_model import ENDLESS, NONE, Faults, Model, Rules, Violation  # noqa: 
 
 # How far the large worlds are explored; KSPLICE_MODEL_WORLDS=0 goes to the end of them too.
 LIMIT = int(os.environ.get("KSPLICE_MODEL_WORLDS", "10000")) or None
-# The small worlds are explored to the end; one that grows beyond all measure fails instead of running for hours.
+# The small worlds are explored to the end; one that grows beyond all measure fails instead of
+# running for hours.
 MEASURE = 600000
 PAIR = [{"name": "g", "members": ["a", "b"], "max_unavailable": 1}]
 PAIRS = PAIR + [{"name": "h", "members": ["c", "d"], "max_unavailable": 1}]
@@ -31,7 +32,8 @@ UNLIKE = [
 ]
 RING = OVERLAP + [{"name": "i", "members": ["a", "c"], "max_unavailable": 1}]
 
-# Two runs with every mishap at once, three with two or three kinds at a time, and runs that wait: each of them to its end.
+# Two runs with every mishap at once, three with two or three kinds at a time, and runs that wait:
+# each of them to its end.
 WORLDS = {
     "a pair, two runs, everything once": (PAIR, "ab", Faults(1, 1, 1, 1, 1, 1)),
     "a pair, two runs, messages lost and repeated, clocks leap": (
@@ -146,8 +148,11 @@ def model(groups, wants, faults, more=None, rules=Rules):
 
 
 def explored(name, world, limit):
-    """Explore it; never two is looked at on the way. What holds of every world that was reached besides: somebody can go on, or everybody has come to an
-    end (and no step leads back, see rank, so that the end comes whatever the order); nothing that happened keeps a host from ever being taken again."""
+    """Explore it; never two is looked at on the way. What holds of every world that was reached
+    besides: somebody can go on, or everybody has come to an end (and no step leads back, see rank,
+    so that the end comes whatever the order); nothing that happened keeps a host from ever being
+    taken again.
+    """
     one = model(*world)
     found = one.explore(limit)
     print(f"{name}: {found.worlds} worlds, {len(found.ends)} ends")
@@ -192,7 +197,9 @@ def test_a_limit_is_told():
 def test_from_every_world_there_is_a_way_to_an_end_without_further_mishap(
     groups, wants, faults, more
 ):
-    """Once more without the argument that no step leads back: from the ends backwards every world is reached."""
+    """Once more without the argument that no step leads back: from the ends backwards every world
+    is reached.
+    """
     one, graph, before = model(groups, wants, faults, more), {}, {}
     found = one.explore(MEASURE, graph=graph)
     assert found.complete and len(graph) == found.worlds
@@ -261,21 +268,25 @@ ALONE = [
 
 @pytest.mark.parametrize("patience", [0, 1, ENDLESS])
 def test_without_mishap_somebody_gets_through(patience):
-    """Of runs that want hosts of one group, at least one is done, in whatever order they come; and who waits in the order of the names never waits in a
-    circle, even if nobody ever gives up."""
+    """Of runs that want hosts of one group, at least one is done, in whatever order they come; and
+    who waits in the order of the names never waits in a circle, even if nobody ever gives up.
+    """
     for groups, wants in ALONE:
         one = Model(groups, wants, NONE, patience=patience)
         found = one.explore()
         assert found.ends and not found.stuck
         assert all("done" in pcs(one, world) for world in found.ends)
         if patience == ENDLESS and all(group["max_unavailable"] == 1 for group in groups):
-            # Where two may go, one is left now and then all the same: what the members said at different times, taken together, was too much.
+            # Where two may go, one is left now and then all the same: what the members said at
+            # different times, taken together, was too much.
             assert all(pcs(one, world) == ["done"] * len(wants) for world in found.ends)
 
 
 def test_hosts_of_a_wave_that_ask_in_step_wait_for_bounded_time_or_by_name():
-    """Two waves of hosts of two pairs, each of which holds one pair's first member and waits at the other's: with waits that end they get through, and
-    without a bound only if the wave asks the members in the order of their names, one member after the other."""
+    """Two waves of hosts of two pairs, each of which holds one pair's first member and waits at the
+    other's: with waits that end they get through, and without a bound only if the wave asks the
+    members in the order of their names, one member after the other.
+    """
     teams = [(0, 1), (2, 3)]
     assert Model(PAIRS, "adbc", NONE, patience=ENDLESS, teams=teams).explore().stuck
     for more in ({"patience": 2}, {"patience": ENDLESS, "by_name": True}):
@@ -358,11 +369,14 @@ def never_known(ledger, old, wish, now, busy):
         (PAIR, "ab", bent(take=blind, is_taken=idle), Faults(0, 0, 0, 0, 0, 1)),
         (PAIR, "ab", bent(take=free_when_stale), Faults(0, 0, 0, 2, 0, 0)),
         (PAIR, "ab", bent(take=raises_the_dead), Faults(0, 0, 0, 1, 0, 1)),
-        # Whoever clears what he takes for a remainder may end a lease that is alive on its host, where only another member's clock has leapt.
+        # Whoever clears what he takes for a remainder may end a lease that is alive on its host,
+        # where only another member's clock has leapt.
         (THREE, "ac", bent(clear=lease.end, adopt=never_known), Faults(0, 0, 0, 1, 0, 1)),
-        # Whose lease was taken over ends what the others promised, while the other run puts the host back, and they let somebody in by hand.
+        # Whose lease was taken over ends what the others promised, while the other run puts the
+        # host back, and they let somebody in by hand.
         (PAIR, "ab", bent(release=lease.end), Faults(0, 0, 0, 1, 1, 1)),
-        # A member that nobody could ask counts as out of service; who looks only whether it has promised does not see that somebody is at work on it.
+        # A member that nobody could ask counts as out of service; who looks only whether it has
+        # promised does not see that somebody is at work on it.
         (TWO_OF_THREE, "ac", bent(is_taken=idle), Faults(1, 0, 0, 0, 0, 1)),
         (
             PAIR,
@@ -403,7 +417,7 @@ def test_a_refusal_that_leaves_a_trace_is_found_out():
         Model(PAIR, "ab", NONE, bent(take=leaves_a_trace), patience=2).explore()
 
 
-# ---- single decisions --------------------------------------------------------------------------------------------------
+# ---- single decisions ----------------------------------------------------------------------------
 
 
 def now(wall=1000.0, clock=100.0, boot="one"):

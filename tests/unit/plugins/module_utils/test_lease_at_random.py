@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The lease protocol in larger worlds than can be gone through: anything happens at random, as often as it likes."""
+"""The lease protocol in larger worlds than can be gone through: anything happens at random, as
+often as it likes.
+"""
 
 import os
 import sys
@@ -22,7 +24,9 @@ MEMBERS = "abcde"
 
 @st.composite
 def worlds(draw):
-    """Up to five members in up to three groups that may overlap, of which one or two may go, and up to four runs, some of which wait."""
+    """Up to five members in up to three groups that may overlap, of which one or two may go, and up
+    to four runs, some of which wait.
+    """
     groups = []
     for name in "ghi"[: draw(st.integers(1, 3))]:
         members = sorted(draw(st.sets(st.sampled_from(MEMBERS), min_size=2, max_size=5)))
@@ -82,7 +86,8 @@ class Fleet(stateful.RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "world"):
             return
-        # Nothing goes wrong any more: every run comes to an end, whatever the order; this is the one that is always there.
+        # Nothing goes wrong any more: every run comes to an end, whatever the order; this is the
+        # one that is always there.
         for _step in range(2000):
             following = self.steps((None,))
             if self.model.is_end(self.world) and not following:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""nginx's configuration by words, with nginx's own parser of configurations (crossplane) as the judge."""
+"""nginx's configuration by words, with nginx's own parser of configurations (crossplane) as the
+judge.
+"""
 
 import glob
 import os
@@ -47,18 +49,28 @@ def judged(path, upstream):
 
 
 CASES = {
-    "parameters on the next lines": "upstream shop {\n zone shop 64k;\n server 10.0.0.1:8080\n  weight=5\n  max_fails=3;\n server 10.0.0.2:8080 weight=5;\n}",
+    "parameters on the next lines": "upstream shop {\n zone shop 64k;\n server 10.0.0.1:8080\n"
+    "  weight=5\n  max_fails=3;\n server 10.0.0.2:8080 weight=5;\n}",
     "all on one line": "http{upstream shop{server a:1;server b:2 down;server c:3;}}",
     "quotes": 'upstream "shop" { server \'a:1\' weight=2 ; server "b" "down"; }',
-    "comments": "# upstream shop { server x; }\nupstream shop # the shop\n{ # server y;\n server a:1 # {\n ; server b;#}\n }",
+    "comments": "# upstream shop { server x; }\n"
+    "upstream shop # the shop\n"
+    "{ # server y;\n server a:1 # {\n ; server b;#}\n }",
     "a brace on the next line": "upstream shop\n{\nserver a:1;\n}\n",
-    "variables": "map $x ${y}z { default 1; }\nupstream shop { server a:1; hash ${x}y consistent; }",
-    "down in other words": "upstream shop { server down:1; server a:1 route=down; server b:1 slow_start=5s down backup; }",
-    "others beside it": "upstream shopping { server x; }\nupstream shop2 { server y; }\nserver { server_name shop; location / { proxy_pass http://shop; } }\n"
+    "variables": "map $x ${y}z { default 1; }\n"
+    "upstream shop { server a:1; hash ${x}y consistent; }",
+    "down in other words": "upstream shop { server down:1; server a:1 route=down; server "
+    "b:1 slow_start=5s down backup; }",
+    "others beside it": "upstream shopping { server x; }\n"
+    "upstream shop2 { server y; }\n"
+    "server { server_name shop; location / { proxy_pass http://shop; } }\n"
     "upstream shop { server a; }",
-    "escapes": "log_format x 'a\\'b{;}' \"c\\\"d\";\nupstream shop { server a\\;b:1; server 'un it:/x y'; }",
-    "braces in words": 'server { location ~ "^/a{2};" { return 200 ab; } }\nupstream shop { server a:1; }',
-    "two of one name": "http { upstream shop { server a; } }\nstream { upstream shop { server b; server c; } }",
+    "escapes": "log_format x 'a\\'b{;}' \"c\\\"d\";\n"
+    "upstream shop { server a\\;b:1; server 'un it:/x y'; }",
+    "braces in words": 'server { location ~ "^/a{2};" { return 200 ab; } }\n'
+    "upstream shop { server a:1; }",
+    "two of one name": "http { upstream shop { server a; } }\n"
+    "stream { upstream shop { server b; server c; } }",
     "none": "server { listen 80; }",
     "empty": "upstream shop { }",
 }
@@ -80,7 +92,10 @@ def test_the_case_that_failed(tmp_path):
 def test_blocks_of_lua_are_no_configuration(tmp_path):
     """The judge takes them for some, as soon as a brace stands in a comment or a string."""
     path = tmp_path / "pool.conf"
-    lua = "content_by_lua_block { local t = {1} -- it's {\n ngx.say(\"{it's}\", [[}]], [=[ ]] } ]=], '\\'}') --[[ } ]] }"
+    lua = (
+        "content_by_lua_block { local t = {1} -- it's {\n ngx.say(\"{it's}\", [[}]], [=[ ]] } "
+        "]=], '\\'}') --[[ } ]] }"
+    )
     path.write_text(f"location / {{ {lua} }}\nupstream shop {{ server a; }}")
     assert servers(str(path), "shop") == [[("a", False)]]
     path.write_text(f"location / {{\n{lua[:-1]}\nupstream shop {{ server a; }}")
@@ -159,10 +174,13 @@ PIECES = [
 
 
 def test_whatever_is_written(tmp_path):
-    """Generated files: what nginx's parser reads is read alike, and what it refuses is refused or harmless."""
+    """Generated files: what nginx's parser reads is read alike, and what it refuses is refused or
+    harmless.
+    """
     chance, path, read_by_both = random.Random(seed("NGINX_SEED")), tmp_path / "pool.conf", 0
     for number in range(rounds(2000, 400)):
-        # Apart from each other: within a word nginx takes a closing brace for a part of it, and this judge does not.
+        # Apart from each other: within a word nginx takes a closing brace for a part of it, and
+        # this judge does not.
         inside = "".join(
             chance.choice(PIECES) + chance.choice([" ", "\n"])
             for _piece in range(chance.randrange(12))

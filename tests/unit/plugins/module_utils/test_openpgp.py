@@ -119,7 +119,9 @@ def mixes(one, other):
 
 
 def test_what_is_installed_is_what_was_checked(keys, tmp_path):
-    """Whatever a text has beside the one key: it is refused, or the other is not in what comes out, with gpg as the judge."""
+    """Whatever a text has beside the one key: it is refused, or the other is not in what comes out,
+    with gpg as the judge.
+    """
     tmp_path.chmod(0o700)
     for (fingerprint, one), (_stranger, other) in ((keys[0], keys[1]), (keys[1], keys[2])):
         for number, text in enumerate(mixes(one, other)):
@@ -134,7 +136,8 @@ def test_packets_that_belong_to_no_public_key(keys):
     data = base64.b64decode(
         "".join(line for line in keys[0][1].splitlines()[2:-1] if not line.startswith("="))
     )
-    # A private key's packet, a literal one, a second primary key; and a name without a key before it.
+    # A private key's packet, a literal one, a second primary key; and a name without a key before
+    # it.
     for packets in (
         data + b"\xc5\x01\x04",
         data + b"\xcb\x01\x00",
@@ -169,7 +172,8 @@ def test_a_subkey_that_no_signature_binds(keys):
         )
 
     assert key(with_subkey)
-    # Without its signature; with one of the user ID's kind in its place; and another one behind the bound one.
+    # Without its signature; with one of the user ID's kind in its place; and another one behind the
+    # bound one.
     certification = next(one for one in with_subkey if one[0] == 2)
     for packets in (
         with_subkey[: at + 1],
@@ -226,7 +230,11 @@ def test_cut_off_or_bent(keys):
 
 @given(st.binary(max_size=200))
 def test_whatever_a_server_sends(data):
-    block = f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{base64.b64encode(data).decode()}\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    block = (
+        "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n"
+        f"{base64.b64encode(data).decode()}\n"
+        "-----END PGP PUBLIC KEY BLOCK-----\n"
+    )
     try:
         assert openpgp.key(block).armored
     except openpgp.NotAKey:

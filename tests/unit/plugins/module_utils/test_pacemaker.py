@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What crm_mon of pacemaker 2.1 says of a cluster, read for the group it makes and for what has to move."""
+"""What crm_mon of pacemaker 2.1 says of a cluster, read for the group it makes and for what has to
+move.
+"""
 
 import os
 
@@ -62,18 +64,15 @@ def resource(name, *nodes, **more):
         **more,
     )
     inside = "".join(f'<node name="{one}" id="1" cached="true"/>' for one in nodes)
-    return '<resource id="%s" %s nodes_running_on="%d">%s</resource>' % (
-        name,
-        " ".join('{}="{}"'.format(*one) for one in sorted(told.items())),
-        len(nodes),
-        inside,
-    )
+    attributes = " ".join(f'{key}="{value}"' for key, value in sorted(told.items()))
+    return f'<resource id="{name}" {attributes} nodes_running_on="{len(nodes)}">{inside}</resource>'
 
 
 def clone(name, *inside, **more):
-    return '<clone id="{}" multi_state="{}" unique="false" managed="true" disabled="false" failed="false" failure_ignored="false">{}</clone>'.format(
-        name, more.get("multi_state", "false"), "".join(inside)
-    )
+    return (
+        '<clone id="{}" multi_state="{}" unique="false" managed="true" disabled="false" '
+        'failed="false" failure_ignored="false">{}</clone>'
+    ).format(name, more.get("multi_state", "false"), "".join(inside))
 
 
 def cluster(nodes, resources, maintenance="false"):
@@ -81,12 +80,15 @@ def cluster(nodes, resources, maintenance="false"):
 <pacemaker-result api-version="2.30" request="crm_mon -1 --output-as=xml">
   <summary>
     <stack type="corosync" pacemakerd-state="running"/>
-    <current_dc present="true" version="2.1.7-5.el9" name="n1" id="1" with_quorum="true" mixed_version="false"/>
-    <cluster_options stonith-enabled="true" symmetric-cluster="true" no-quorum-policy="stop" maintenance-mode="{}" stop-all-resources="false"/>
+    <current_dc present="true" version="2.1.7-5.el9" name="n1" id="1" with_quorum="true"
+      mixed_version="false"/>
+    <cluster_options stonith-enabled="true" symmetric-cluster="true" no-quorum-policy="stop"
+      maintenance-mode="{}" stop-all-resources="false"/>
   </summary>
   <nodes>{}</nodes>
   <resources>{}</resources>
-  <node_history><node name="n1"><resource_history id="vip" orphan="false" migration-threshold="3"/></node></node_history>
+  <node_history><node name="n1">
+    <resource_history id="vip" orphan="false" migration-threshold="3"/></node></node_history>
   <status code="0" message="OK"/>
 </pacemaker-result>""".format(maintenance, "".join(nodes), "".join(resources))
 
@@ -96,7 +98,10 @@ FENCE = [
     resource("fence-n1", "n2", resource_agent="stonith:fence_ipmilan"),
     resource("fence-n2", "n1", resource_agent="stonith:fence_ipmilan"),
 ]
-GROUP = '<group id="service" number_resources="2" maintenance="false" managed="true" disabled="false">%s%s</group>'
+GROUP = (
+    '<group id="service" number_resources="2" maintenance="false" managed="true" '
+    'disabled="false">%s%s</group>'
+)
 
 
 def drbd(first, second, roles=("Promoted", "Unpromoted")):
@@ -125,7 +130,8 @@ USUAL = cluster(
 def test_a_usual_cluster():
     found = pacemaker.nodes(USUAL)
     assert sorted(found) == ["n1", "n2"]
-    # What runs everywhere, fencing and the copy that is not promoted are no reason to call a node active.
+    # What runs everywhere, fencing and the copy that is not promoted are no reason to call a node
+    # active.
     assert found["n1"]["services"] == {"vip", "web", "drbd"} and found["n2"]["services"] == set()
     assert found["n1"]["resources"] == {"vip", "web", "drbd", "dlm"} and found["n2"][
         "resources"
@@ -230,10 +236,13 @@ def test_what_must_move_and_when_it_has_moved():
 def test_bundles():
     def bundle(*replicas):
         inside = "".join(
-            '<replica id="%d">%s</replica>' % (number, "".join(one))
+            f'<replica id="{number}">{"".join(one)}</replica>'
             for number, one in enumerate(replicas)
         )
-        return f'<bundle id="b" type="podman" image="i" unique="false" managed="true" failed="false">{inside}</bundle>'
+        return (
+            '<bundle id="b" type="podman" image="i" unique="false" managed="true" '
+            f'failed="false">{inside}</bundle>'
+        )
 
     one = pacemaker.nodes(cluster(BOTH, [bundle([resource("b-podman-0", "n1")])]))
     assert one["n1"]["services"] == {"b-podman-0"}
@@ -285,7 +294,7 @@ def test_a_clone_that_runs_on_one_node_is_a_service_there():
 
 def test_replicas_of_a_bundle_on_one_node_are_a_service_there():
     replicas = "".join(
-        '<replica id="%d">%s</replica>' % (number, resource("b-podman-%d" % number, "n1"))
+        f'<replica id="{number}">{resource(f"b-podman-{number}", "n1")}</replica>'
         for number in (0, 1)
     )
     found = pacemaker.nodes(cluster(BOTH, [f'<bundle id="b" type="podman">{replicas}</bundle>']))
@@ -297,8 +306,8 @@ def test_replicas_of_a_bundle_on_one_node_are_a_service_there():
 @pytest.mark.parametrize(
     "xml, words",
     [
-        ("", "no XML"),
-        ("Connection refused", "no XML"),
+        ("", "not XML"),
+        ("Connection refused", "not XML"),
         ("<pacemaker-result><nodes/></pacemaker-result>", "names no node"),
     ],
 )
@@ -313,7 +322,8 @@ def test_a_node_that_the_cluster_does_not_know():
 
 
 def test_complaints_are_one_line():
-    xml = """<pacemaker-result api-version="2.30" request="crm_mon"><status code="102" message="Not connected"><errors>
+    xml = """<pacemaker-result api-version="2.30" request="crm_mon">
+        <status code="102" message="Not connected"><errors>
         <error>crm_mon: Connection to cluster
         failed</error></errors></status></pacemaker-result>"""
     assert pacemaker.complaint(xml) == "Not connected; crm_mon: Connection to cluster failed"
@@ -337,7 +347,7 @@ def test_cluster_names(text, name):
     assert pacemaker.cluster_name(text) == name
 
 
-# ---- what crm_mon itself says, see tests/integration/lab/pacemaker_oracle.sh ------------------------------------------------
+# ---- what crm_mon itself says, see tests/integration/lab/pacemaker_oracle.sh ---------------------
 
 FIXTURES = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "fixtures", "pacemaker"
@@ -358,7 +368,8 @@ def stored(name):
         ("standby", {"node1": {"vip", "web", "watch", "drbd"}}, ["node2", "node3"]),
         ("unclean", {"node1": {"vip", "web"}}, ["node3"]),
         ("maintenance", {}, ["node1", "node2", "node3"]),
-        # The promoted replica of the bundle runs in a container on node1, the virtual machine guest1 on node2. The connection to the remote node is no service.
+        # The promoted replica of the bundle runs in a container on node1, the virtual machine
+        # guest1 on node2. The connection to the remote node is no service.
         (
             "bundle",
             {

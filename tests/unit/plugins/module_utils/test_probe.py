@@ -134,7 +134,9 @@ def test_an_idle_host_starts_no_agent(make_host):
 
 
 def test_an_idle_host_starts_few_processes(make_host, tmp_path):
-    """Every command in the search path is replaced by one that writes its name down and goes on to the real one."""
+    """Every command in the search path is replaced by one that writes its name down and goes on to
+    the real one.
+    """
     host = make_host(installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"])
     spies, log = tmp_path / "spies", tmp_path / "log"
     spies.mkdir()
@@ -187,7 +189,7 @@ def test_after_a_reboot_the_kernel_is_believed_and_not_the_files(make_host):
     for ident in ("aaaaaaa1", "bbbbbbb2"):
         shutil.rmtree(host.path("sys/kernel/ksplice/" + ident))
     seen = host.facts()
-    assert seen["verdict"] == "unknown" and "does not fit" in seen["reason"]
+    assert seen["verdict"] == "unknown" and "do not match" in seen["reason"]
     assert (
         seen["updates"]["installed"] == []
         and seen["kernel"]["effective"] == seen["kernel"]["booted"]
@@ -368,7 +370,8 @@ def test_which_machine_it_is(make_host):
     with open(host.path("etc/machine-id")) as file:
         machine = file.read().strip()
     assert machine not in json.dumps(host.facts())
-    # A clone has the machine's ID and a boot of its own, a container its own ID and the boot of its host.
+    # A clone has the machine's ID and a boot of its own, a container its own ID and the boot of its
+    # host.
     with open(other.path("etc/machine-id"), "w") as file:
         file.write(machine + "\n")
     assert other.facts()["host_id"] not in (ident, None)
@@ -383,7 +386,9 @@ def test_which_machine_it_is(make_host):
 
 @pytest.mark.parametrize("jump", [-7200, 7200])
 def test_a_lease_ages_by_the_clock_that_nobody_sets(make_host, jump):
-    """Whoever sets the wall clock makes a lease neither older nor younger, as long as the host is not booted."""
+    """Whoever sets the wall clock makes a lease neither older nor younger, as long as the host is
+    not booted.
+    """
     host = make_host()
     book = ledger.Ledger(host.root)
     wish = {
@@ -414,7 +419,10 @@ def test_a_plan_from_the_future_is_asked_for_again(make_host):
     assert host.read("var/log/uptrack.log").count("run started") == 1
 
 
-RAW = "  sl  local_address rem_address   st\n  18: 00000000:%s 00000000:0000 07 0:0 0:0 0     0        0 4711 2 0 0\n"
+RAW = (
+    "  sl  local_address rem_address   st\n  18: 00000000:%s 00000000:0000 07 0:0 0:0 0     "
+    "0        0 4711 2 0 0\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +448,9 @@ RAW = "  sl  local_address rem_address   st\n  18: 00000000:%s 00000000:0000 07 
     ],
 )
 def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
-    """Also a keepalived in a container, of which there is nothing but its process, and a remote node."""
+    """Also a keepalived in a container, of which there is nothing but its process, and a remote
+    node.
+    """
     host = make_host()
     for name, words in (("proc/39/comm", ""), ("proc/41/comm", "sh\n"), (path, text)):
         os.makedirs(os.path.dirname(host.path(name)), exist_ok=True)
@@ -471,8 +481,10 @@ def test_what_may_make_a_host_a_member_of_a_group(make_host, path, text, found):
     ],
 )
 def test_links_that_may_make_a_host_a_member_of_a_group(make_host, path, target, found):
-    """Of a keepalived whose configuration gives its processes names (process_name, vrrp_process_name), and of what would run at the next boot with a
-    configuration that is elsewhere."""
+    """Of a keepalived whose configuration gives its processes names (process_name,
+    vrrp_process_name), and of what would run at the next boot with a configuration that is
+    elsewhere.
+    """
     host = make_host()
     for name, words in (("proc/40/comm", "ha_vrrp\n"), (os.path.dirname(path) + "/.", None)):
         os.makedirs(os.path.dirname(host.path(name)), exist_ok=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What the facts make of the recordings of a real client (tests/fixtures/recordings), and of what may become of such a host."""
+"""What the facts make of the recordings of a real client (tests/fixtures/recordings), and of what
+may become of such a host.
+"""
 
 import datetime
 import glob
@@ -15,12 +17,18 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import fa
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEY = "0123456789abcdef" * 4
-CONF = "[Auth]\naccesskey = %s\n\n[Network]\nhttps_proxy =\ngconf_proxy_lookup = no\n\n[Settings]\ninstall_on_reboot = yes\nautoinstall = no\n"
+CONF = (
+    "[Auth]\naccesskey = %s\n\n"
+    "[Network]\nhttps_proxy =\n"
+    "gconf_proxy_lookup = no\n\n"
+    "[Settings]\ninstall_on_reboot = yes\n"
+    "autoinstall = no\n"
+)
 NAMES = {
     "aaaa1111": "Enablement update for live patching.",
     "bbbb2222": "CVE-2024-1001: Use-after-free in the network scheduler.",
-    "cccc3333": "CVE-2024-1002, CVE-2024-1003: Information leak in the block layer when a queue is torn down while another request is in flight "
-    "and more words follow here.",
+    "cccc3333": "CVE-2024-1002, CVE-2024-1003: Information leak in the block layer when a "
+    "queue is torn down while another request is in flight and more words follow here.",
     "dddd4444": "Improved fix for CVE-2024-1001",
 }
 IDS = sorted(NAMES)
@@ -44,7 +52,10 @@ RECORDINGS = [
 
 
 class Recorded:
-    """An emulated root with a recording laid out in it. The agent's commands are there and say nothing."""
+    """An emulated root with a recording laid out in it.
+
+    The agent's commands are there and say nothing.
+    """
 
     def __init__(self, root, name):
         self.root, self.recording = str(root), recording(name)
@@ -113,14 +124,17 @@ class Recorded:
         return datetime.datetime.strptime(text + " +0000", "%Y-%m-%d %H:%M:%S.%f %z").timestamp()
 
     def saved_plans(self, idents):
-        """The plans to bring back and to take out, as a real host has them with every plan to upgrade."""
+        """The plans to bring back and to take out, as a real host has them with every plan to
+        upgrade.
+        """
         time = re.search(
             r"^Time: .*$", self.recording["files_afterwards"]["upgrade_plan"], re.M
         ).group()
         for name, verb, order in (("Init", "Install", idents), ("Remove", "Remove", idents[::-1])):
             steps = "".join(
-                f"- Command: {verb}\n  EffectiveKernel: ['Linux/x86_64/5.15.0-309.180.4.el9uek.x86_64/#2 SMP Wed May 21\n      01:02:03 PDT 2025', "
-                f"5.15.0-309.180.4.el9uek]\n  ID: {ident}\n  Name: '{NAMES[ident]}'\n"
+                f"- Command: {verb}\n  EffectiveKernel: "
+                "['Linux/x86_64/5.15.0-309.180.4.el9uek.x86_64/#2 SMP Wed May 21\n      01:02:03 "
+                f"PDT 2025', 5.15.0-309.180.4.el9uek]\n  ID: {ident}\n  Name: '{NAMES[ident]}'\n"
                 for ident in order
             )
             self.write(
@@ -140,8 +154,7 @@ class Recorded:
         ).stdout.decode("utf-8", "surrogateescape")
         assert KEY not in "".join(answer.split())
         return "\n".join(
-            "@now %d" % self.now if line.startswith("@now ") else line
-            for line in answer.split("\n")
+            f"@now {self.now}" if line.startswith("@now ") else line for line in answer.split("\n")
         )
 
     def facts(self, *how):
@@ -162,10 +175,9 @@ def test_the_honest_verdict(lay, name):
     seen = host.facts()
     wanted = host.recording["honest_verdict"]
     waiting = len((seen["updates"]["available"] or []) + (seen["updates"]["superseded"] or []))
-    assert seen["verdict"] in wanted.split("|") or "%s:%d" % (
-        seen["verdict"],
-        waiting,
-    ) in wanted.split("|"), seen["reason"]
+    assert seen["verdict"] in wanted.split("|") or f"{seen['verdict']}:{waiting}" in wanted.split(
+        "|"
+    ), seen["reason"]
     assert (
         seen["reason"]
         and sorted(update["id"] for update in seen["updates"]["installed"])
@@ -252,7 +264,10 @@ def test_names_that_look_like_something_else(tmp_path):
         "12345",
         "Trailing colon:",
         "a: b: c",
-        "Back\\slash and a long long long long long long long long long long long long long long long tail \\ end",
+        (
+            "Back\\slash and a long long long long long long long long long long long long long "
+            "long long tail \\ end"
+        ),
         "Tab\there",
         "Caf\u00e9 \u2013 na\u00efve \u201cfix\u201d f\u00fcr CVE-2024-5555: \u00dcberlauf",
     ]
@@ -297,7 +312,9 @@ def test_never_current(lay, name):
 
 
 def test_monitoring_does_not_take_current_away(lay):
-    """uptrack-show writes the status anew, as another run; it names the effective kernel, since the kernel is as it was."""
+    """uptrack-show writes the status anew, as another run; it names the effective kernel, since the
+    kernel is as it was.
+    """
     host = lay("uptodate")
     status = host.recording["files_afterwards"]["status"]
     later = re.sub(
@@ -324,7 +341,9 @@ def test_monitoring_does_not_take_current_away(lay):
 
 
 def test_a_removal_without_the_service_and_then_a_boot(lay):
-    """All three plans are empty, the boot had nothing to bring back and ended well: that proves nothing."""
+    """All three plans are empty, the boot had nothing to bring back and ended well: that proves
+    nothing.
+    """
     host = lay("rebooted_init_off")
     host.saved_plans([])
     assert host.facts()["verdict"] == "unknown"
@@ -434,7 +453,7 @@ def test_failures_of_another_kind(lay, code, message, words):
     text = host.read(host.state + "results")
     text = re.sub(
         r"Result:\n.*(?=Results format)",
-        "Result:\n  Code: %d\n  Failed: []\n  Message: '%s'\n  Succeeded: []\n" % (code, message),
+        f"Result:\n  Code: {code}\n  Failed: []\n  Message: '{message}'\n  Succeeded: []\n",
         text,
         flags=re.S,
     )
@@ -497,9 +516,9 @@ def test_a_key_that_cannot_be_read_leaves_the_rest(lay):
     )
     seen = host.facts()
     assert (
-        "In the agent's file status, New client cannot be read: it opens a quote that is never closed."
-        in seen["warnings"]
-    )
+        "In the agent's file status, New client cannot be read: "
+        "it opens a quote that is never closed."
+    ) in seen["warnings"]
     assert seen["cves"]["fixed"] == FIXED
 
 
@@ -507,7 +526,7 @@ def test_a_key_that_cannot_be_read_leaves_the_rest(lay):
     "change, line, words",
     [
         (("[Settings]\n", "[Settings]\n  # mine\n"), 9, "indented comment"),
-        (("[Auth]", "[DEFAULT]\nsuppress_ip = perhaps\n[Auth]"), 2, "suppress_ip needs"),
+        (("[Auth]", "[DEFAULT]\nsuppress_ip = perhaps\n[Auth]"), 2, "suppress_ip must be"),
         (
             ("autoinstall = no", "hostname_override_file = /etc/none"),
             10,
@@ -529,7 +548,7 @@ def test_what_the_agent_refuses_in_its_configuration(lay, change, line, words):
     os.utime(host.path("etc/uptrack/uptrack.conf"), (1, 1))
     seen = host.facts()
     assert seen["verdict"] == "current" and len(seen["warnings"]) == 1
-    assert "line %d " % line in seen["warnings"][0] and words in seen["warnings"][0]
+    assert f"line {line} " in seen["warnings"][0] and words in seen["warnings"][0]
     # Changed since the agent ran: nothing says that it can read it.
     os.utime(host.path("etc/uptrack/uptrack.conf"))
     os.utime(host.path(host.state + "status"), (1, 1))
@@ -588,11 +607,11 @@ def test_newest_of_odd_releases():
 @pytest.mark.parametrize(
     "line",
     [
-        "k = x%sy" % (" " * 200000),
-        "autoinstall = no%s; x" % ("\t" * 200000),
+        f"k = x{' ' * 200000}y",
+        "autoinstall = no" + "\t" * 200000 + "; x",
         "accesskey = " + "0123456789abcdef" * 10000,
-        "https_proxy = http://%s@x" % ("u:" * 60000),
-        "%sk = y" % (" " * 200000),
+        f"https_proxy = http://{'u:' * 60000}@x",
+        f"{' ' * 200000}k = y",
         "x" * 200000,
     ],
     ids=["blanks", "tabs", "key", "proxy", "indented", "word"],

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Whatever comes: never a traceback, the kernel's own word wins, and what cannot be believed is unknown."""
+"""Whatever comes: never a traceback, the kernel's own word wins, and what cannot be believed is
+unknown.
+"""
 
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils import redact
@@ -69,7 +71,9 @@ def test_any_words_with_any_status(text, status):
     st.sets(st.sampled_from(IDS + ["ccccccc3"])),
 )
 def test_what_changed_never_comes_from_words(text, status, before, after):
-    """The lists of a result are the difference of the kernel's two states, whatever the agent says and however it ends."""
+    """The lists of a result are the difference of the kernel's two states, whatever the agent says
+    and however it ends.
+    """
 
     def seen(idents):
         known = facts.nothing("behind", "x")
@@ -155,7 +159,9 @@ def test_a_huge_answer(good_answer):
 
 
 def test_what_the_files_say_of_another_state_is_not_believed(good_answer):
-    """The plan says that nothing waits, but it was made for another kernel state: that is not `current`."""
+    """The plan says that nothing waits, but it was made for another kernel state: that is not
+    `current`.
+    """
     lines = [line for line in good_answer.split("\n") if not line.startswith("@upgrade_plan ")]
     time = [line for line in good_answer.split("\n") if line.startswith("@upgrade_plan Time:")]
     lines[-2:-2] = ["@upgrade_plan Plan: []"] + time + ["@upgrade_plan ..."]
@@ -187,7 +193,9 @@ def test_what_the_files_say_of_another_state_is_not_believed(good_answer):
 
 
 def test_a_terminal_s_line_ends(good_answer):
-    """Over ssh with become the probe has a terminal, which ends its lines with a carriage return too."""
+    """Over ssh with become the probe has a terminal, which ends its lines with a carriage return
+    too.
+    """
     plain, terminal = facts.facts(good_answer), facts.facts(good_answer.replace("\n", "\r\n"))
     assert plain == terminal and plain["verdict"] == "behind"
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The reader of the agent's YAML against PyYAML, which the controller has and managed hosts have not."""
+"""The reader of the agent's YAML against PyYAML, which the controller has and managed hosts have
+not.
+"""
 
 import base64
 import glob
@@ -114,10 +116,16 @@ ODD = [
     "a\n---\nb",
     "=",
     "<<",
-    "words - and - more - words - that - go - on - until - the - writer - wraps - them - over - several - lines - of - text",
+    (
+        "words - and - more - words - that - go - on - until - the - writer - wraps - them - "
+        "over - several - lines - of - text"
+    ),
     "a" * 200,
     "x " * 100,
-    "Known exploit detection for CVE-2017-7308, and words that go on and on until the writer wraps them over lines",
+    (
+        "Known exploit detection for CVE-2017-7308, and words that go on and on until the writer "
+        "wraps them over lines"
+    ),
     "2024-01-01",
     "1_000",
     "True",
@@ -198,7 +206,10 @@ def test_reads_what_pyyaml_writes(
 @pytest.mark.parametrize(
     "text",
     [
-        "a: !!str null\nb: !!null ''\nc: !!int '4096'\nd: !!timestamp '2026-11-26 22:33:16.198677'\n",
+        (
+            "a: !!str null\nb: !!null ''\n"
+            "c: !!int '4096'\nd: !!timestamp '2026-11-26 22:33:16.198677'\n"
+        ),
         "a: !!python/unicode 'x'\nb: !!python/str \"y\"\n",
         "a: !!python/tuple\n- 1\n- [2, 3]\nb: !!python/tuple [c, d]\n",
         "? a\n: b\n? x\n",
@@ -206,7 +217,10 @@ def test_reads_what_pyyaml_writes(
         "- - a\n  - b\n-\n  - c\n- - - d\n",
         "a: &x {b: c}\nd: *x\ne: [*x, *x]\n",
         "- &x\n  a: b\n- *x\n",
-        "a: |\n  x\n\n   y\n\nb: >-\n  x\n  y\n\n  z\n   w\n  v\nc: |+\n  x\n\n\nd: |2-\n   x\n  y\n",
+        (
+            "a: |\n  x\n\n   y\n\nb: >-\n  x\n  y\n\n  z\n   w\n  v\n"
+            "c: |+\n  x\n\n\nd: |2-\n   x\n  y\n"
+        ),
         "a: >2\n   x\n  y\n",
         "# c\na: b # c\n# d\nc:   # e\n  # f\n  d: e\n\n",
         "a: 'x\n\n\n  y'\nb: \"x\n\n  y\\\n  \\ z\"\n",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What uptrack_apply does where the agent hangs, where waiting is of no use, and where its words mislead."""
+"""What uptrack_apply does where the agent hangs, where waiting is of no use, and where its words
+mislead.
+"""
 
 import os
 import subprocess
@@ -15,7 +17,9 @@ KEY = "0123456789abcdef" * 4
 
 
 def hangs(host, *commands):
-    """The agent's commands do what they do and never end, and start a child that does not either; the numbers of both are in a file."""
+    """The agent's commands do what they do and never end, and start a child that does not either;
+    the numbers of both are in a file.
+    """
     for command in commands:
         path = host.path("usr/sbin/" + command)
         real = os.readlink(path)
@@ -63,8 +67,8 @@ def test_an_agent_that_hangs_is_ended_with_what_it_started(make_host):
         and host.slept == []
     )
     assert (
-        "was not done in time and was ended" in result["msg"]
-        and "after 1 s" in result["stdout"]
+        "did not finish in time and was terminated" in result["msg"]
+        and "within 1 s" in result["stdout"]
         and "said before" in result["stdout"]
     )
     assert all_gone(host)
@@ -83,7 +87,7 @@ def test_an_agent_that_does_not_end_when_told_is_killed(make_host, monkeypatch):
     )
     monkeypatch.setattr(apply.commands, "GRACE", 1)
     result = host.apply(timeout=1)
-    assert result["failed"] and "was ended" in result["msg"] and all_gone(host)
+    assert result["failed"] and "was terminated" in result["msg"] and all_gone(host)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_a_survey_does_not_wait_for_ever(make_host, refresh, command):
     seen = host.facts(refresh, 0, 1)
     assert (
         seen["verdict"] == "unknown"
-        and "not done after 1 s: it was ended" in seen["reason"]
+        and "did not finish within 1 s and was terminated" in seen["reason"]
         and all_gone(host)
     )
     assert "aaaaaaa1" in [one["id"] for one in seen["updates"]["installed"]], (
@@ -121,13 +125,15 @@ def test_enrolling_does_not_wait_for_ever(make_host, monkeypatch):
     result = {"disabled": False, "changed_keys": []}
     told = enroll._check_in(Module, host.root, None, result, {"edition": "online"})
     assert not told["checked_in"] and told["verdict"] == "unknown" and all_gone(host)
-    assert "was not done in time and was ended" in told["reason"]
-    assert told["reason"].startswith("The configuration is written")
+    assert "did not finish in time and was terminated" in told["reason"]
+    assert told["reason"].startswith("The configuration was written")
 
 
 @pytest.mark.parametrize("network", ["dns", "ok"])
 def test_taking_everything_out_waits_for_no_service(make_host, network):
-    """Without the service it ends with status 10 although all is out: that is no reason to wait and do it again."""
+    """Without the service it ends with status 10 although all is out: that is no reason to wait and
+    do it again.
+    """
     host = make_host(installed=IDS, network=network)
     result = host.apply(state="absent", all=True, retries=3, retry_delay=20)
     assert not result["failed"] and host.in_kernel() == [] and host.slept == []
@@ -165,7 +171,11 @@ def test_a_message_that_looks_like_a_plan_is_none():
         "Hello",
         "",
         "The following steps will be taken:\nInstall [AAAA-1111] Foo\n",
-        "The following steps will be taken:\nInstall [aaaaaaa1] Foo\nRemove (bbbbbbb2)\nInstall [] x\n",
+        (
+            "The following steps will be taken:\n"
+            "Install [aaaaaaa1] Foo\nRemove (bbbbbbb2)\n"
+            "Install [] x\n"
+        ),
         "The following steps will be taken:\n",
     ],
 )
@@ -194,7 +204,11 @@ def test_an_answer_that_is_not_understood_is_not_nothing(words):
 
 
 def test_an_update_without_a_name_is_a_step():
-    plan = "The following steps will be taken:\nInstall [aaaaaaa1]\nInstalling [aaaaaaa1]\nNothing to be done.\n"
+    plan = (
+        "The following steps will be taken:\n"
+        "Install [aaaaaaa1]\nInstalling [aaaaaaa1]\n"
+        "Nothing to be done.\n"
+    )
     assert [(step.id, step.name) for step in output.plan(plan)] == [("aaaaaaa1", "")]
     assert output.plan("Nothing to be done.\n") == []
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Leases on real ledgers, with real locks and real processes; and uptrack_apply, which honours them."""
+"""Leases on real ledgers, with real locks and real processes; and uptrack_apply, which honours
+them.
+"""
 
 import fcntl
 import json
@@ -146,7 +148,7 @@ def test_many_at_once_get_one_lease(tmp_path):
         statuses = in_processes(
             8,
             lambda number: int(
-                take(root, "t%d" % number, host="ab"[number % 2], member="a")["granted"]
+                take(root, f"t{number}", host="ab"[number % 2], member="a")["granted"]
             ),
         )
         assert sum(statuses) == 1 and len(task(root, "shown")["leases"]) == 1
@@ -160,8 +162,8 @@ def test_killed_while_it_writes(tmp_path):
         count = 0
         while True:
             count += 1
-            take(tmp_path, "t%d" % count, host="h", member="b", groups=[])
-            task(tmp_path, "released", token="t%d" % count)
+            take(tmp_path, f"t{count}", host="h", member="b", groups=[])
+            task(tmp_path, "released", token=f"t{count}")
 
     for moment in range(20):
         pid = os.fork()
@@ -177,10 +179,8 @@ def test_killed_while_it_writes(tmp_path):
         assert [entry["token"] for entry in found["leases"]][0] == "keep" and len(
             found["leases"]
         ) <= 2
-        assert take(tmp_path, "after%d" % moment, host="h%d" % moment, member="b", groups=[])[
-            "granted"
-        ]
-        task(tmp_path, "released", token="after%d" % moment)
+        assert take(tmp_path, f"after{moment}", host=f"h{moment}", member="b", groups=[])["granted"]
+        task(tmp_path, "released", token=f"after{moment}")
         for entry in found["leases"][1:]:
             task(tmp_path, "released", token=entry["token"])
 
@@ -210,7 +210,7 @@ def test_the_agents_own_run_counts_too(tmp_path):
     assert take(tmp_path, "t1", host="b", member="b")["granted"]
 
 
-# ---- uptrack_apply -----------------------------------------------------------------------------------------------------
+# ---- uptrack_apply -------------------------------------------------------------------------------
 
 
 def test_an_ad_hoc_command_is_refused_beside_a_rollout(make_host):

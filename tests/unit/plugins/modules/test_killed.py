@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Killed at any moment, on a full disk, on a read-only one: the next run tells the truth and gets there."""
+"""Killed at any moment, on a full disk, on a read-only one: the next run tells the truth and gets
+there.
+"""
 
 import os
 import random
@@ -18,7 +20,10 @@ MOMENTS = rounds(50, 12)
 
 
 def truthful(host):
-    """What the facts say of the host is what is in its kernel. An agent whose module was killed may still be at work."""
+    """What the facts say of the host is what is in its kernel.
+
+    An agent whose module was killed may still be at work.
+    """
     before = set(host.in_kernel())
     seen = host.facts()
     kernel = host.in_kernel()
@@ -48,10 +53,10 @@ def in_a_process(host):
 def agent_of(pid):
     """The agent that a module runs at the moment, or None."""
     try:
-        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
             children = [int(word) for word in file.read().split()]
         for child in children:
-            with open("/proc/%d/cmdline" % child) as file:
+            with open(f"/proc/{child}/cmdline") as file:
                 words = file.read().split("\0")
             if words[0] == "timeout":
                 return agent_of(child)

@@ -97,9 +97,9 @@ def test_trap_8_some_ids_are_never_asked_of_upgrade(make_host):
 
 def test_trap_9_alerts_before_the_plan_and_wrapped_paragraphs(make_host):
     alert = (
-        "Your kernel reaches its end of life soon. Install [zzzzzzz9] is what this alert says to confuse a careless reader of lines. "
-        * 3
-    )
+        "Your kernel reaches its end of life soon. Install [zzzzzzz9] is what this alert says to "
+        "confuse a careless reader of lines. "
+    ) * 3
     host = make_host(alert=alert, failures=[BUSY])
     result = host.apply(check=True)
     assert result["installed"] == IDS
@@ -190,7 +190,7 @@ def test_trap_13_one_bad_value_breaks_every_command_and_the_facts_say_where(make
         "[Auth]\naccesskey = %s\n\n[Settings]\nautoinstall =\n" % ("0123456789abcdef" * 4),
     )
     seen = host.facts()
-    assert seen["verdict"] == "unknown" and "line 5 autoinstall needs yes or no" in seen["reason"]
+    assert seen["verdict"] == "unknown" and "line 5 autoinstall must be yes or no" in seen["reason"]
     # What the agent makes of it is for the agent to say; which line it is, for us.
     result = host.apply()
     assert (

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The recordings of a real client by the way that a play takes: the action plugin and what it sends over a connection."""
+"""The recordings of a real client by the way that a play takes: the action plugin and what it sends
+over a connection.
+"""
 
 from __future__ import annotations
 

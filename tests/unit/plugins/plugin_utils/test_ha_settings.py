@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What the inventory says of a host's service, what was discovered of it, and which of the two counts."""
+"""What the inventory says of a host's service, what was discovered of it, and which of the two
+counts.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def found(*groups, role="active", problems=(), **more):
     )
 
 
-# ---- groups and roles --------------------------------------------------------------------------------------------------
+# ---- groups and roles ----------------------------------------------------------------------------
 
 
 def test_the_inventory_wins_over_what_was_discovered():
@@ -129,7 +131,7 @@ def test_who_is_left_alone_as_nobody_knows_its_partner():
     left = ha_settings.alone(hosts(variables), variables)
     assert (
         list(left) == ["a"]
-        and "by its own keepalived it is a member of vrrp-51-192.0.2.9" in left["a"]
+        and "according to its own keepalived it is a member of vrrp-51-192.0.2.9" in left["a"]
     )
     # A partner that the inventory puts into the group of that name counts.
     named = dict(variables, d={"ksplice_ha_group": "vrrp-51-192.0.2.9"})
@@ -146,7 +148,10 @@ def test_contradictions():
     assert told(a=found(group()), b=found(group(), role="standby"), c={}) == []
     assert told(a=found(problems=["x cannot be read."])) == ["a: x cannot be read."]
     assert told(a=found(group(), ksplice_ha_role="standby")) == [
-        "a is standby by the inventory (ksplice_ha_role) and active by what runs on it. The inventory wins."
+        (
+            "a is standby according to the inventory (ksplice_ha_role) and active "
+            "according to what runs on it. The inventory takes precedence."
+        )
     ]
     assert told(a=found(group(), role=None, ksplice_ha_role="standby")) == []
     agreed = {
@@ -155,10 +160,16 @@ def test_contradictions():
     }
     assert told(**agreed) == []
     assert told(a=agreed["a"], b=found(group(), ksplice_ha_group="other")) == [
-        "a and b are partners in vrrp-51-192.0.2.9 by what runs on them, and in no common group by the inventory. The inventory wins."
+        (
+            "a and b are peers in vrrp-51-192.0.2.9 according to what runs on them, "
+            "but share no group in the inventory. The inventory takes precedence."
+        )
     ]
     assert told(a=agreed["a"], b=found(group("else"), ksplice_ha_group="lb")) == [
-        "a and b are partners in lb by the inventory, and not by what runs on them. The inventory wins."
+        (
+            "a and b are peers in lb according to the inventory, but not according to "
+            "what runs on them. The inventory takes precedence."
+        )
     ]
     # Of whom nothing was discovered nothing is said.
     assert told(a=agreed["a"], b={"ksplice_ha_group": "other"}) == []
@@ -170,7 +181,7 @@ def test_contradictions():
     )
 
 
-# ---- drains ------------------------------------------------------------------------------------------------------------
+# ---- drains --------------------------------------------------------------------------------------
 
 
 def test_what_was_discovered_takes_a_host_out():
@@ -217,7 +228,7 @@ def test_drains_that_make_no_sense(given):
         ha_settings.drains("a", {"ksplice_ha_drain": given})
 
 
-# ---- gates -------------------------------------------------------------------------------------------------------------
+# ---- gates ---------------------------------------------------------------------------------------
 
 
 def test_gates_by_place_and_moment():
@@ -296,7 +307,7 @@ def test_a_partner_must_be_able_to_take_over():
         ([{}], "has a check of nothing"),
         (
             [{"command": "test -e /x || exit 1"}],
-            "has a check that makes no sense: the command has ||, which only a shell understands",
+            "has an invalid check: the command has ||, which only a shell understands",
         ),
     ],
 )
@@ -337,8 +348,8 @@ def test_what_was_wrong_is_told_with_the_place():
 def test_who_gives_no_answer_is_wrong_unless_it_is_known_to_be_lost():
     answers = {"host": [("a", look())], "peers": [("b", {"msg": "two\nlines"}), ("c", {})]}
     assert ha_settings.gate_result(GATE, answers, ["a", "b", "c"], []) == {
-        "the look at b": "two lines",
-        "the look at c": "it gave no answer",
+        "the check of b": "two lines",
+        "the check of c": "it did not answer",
     }
     assert ha_settings.gate_result(GATE, answers, ["a", "b", "c"], ["b", "c"]) == {}
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Names are names, and an inventory that was not read is no empty one. The oracle is Ansible's own inventory."""
+"""Names are names, and an inventory that was not read is no empty one.
+
+The oracle is Ansible's own inventory.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,8 @@ def test_what_of_the_inventory_was_not_read(tmp_path):
         "misspelt.yml": "all: {hosts: {web1: {}}, childern: {db: {hosts: {db1: {}}}}}\n",
         "deep.yml": "all: {children: {web: {children: {a: {host: {h1: {}}, hosts: {h2: {}}}}}}}\n",
         "twice.yml": "all:\n  hosts: {web1: }\n  vars: {x: !vault secret}\n  hosts: {app1: }\n",
-        "anchors.yml": "all: {hosts: {a: &x {y: !vault z, hosts: 1, why: on}, b: {<<: *x}}, children: {web: , db: {vars: {host: 1}}}}\n",
+        "anchors.yml": "all: {hosts: {a: &x {y: !vault z, hosts: 1, why: on}, b: {<<: *x}}, "
+        "children: {web: , db: {vars: {host: 1}}}}\n",
         "again.yml": "all: {hosts: {web1: {x: 1}}}\n",
         "of_others": "[web:vars]\nx=1\n",
         "script.sh": "#!/bin/sh\necho '{}'\n",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Whatever a host answers: it is as the module gives it, or it is refused for that host, with a sentence."""
+"""Whatever a host answers: it is as the module gives it, or it is refused for that host, with a
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +145,9 @@ def test_deep_and_plain_nonsense(wrong):
 
 
 def test_facts_in_an_answer_about_leases_are_left_behind():
-    """Ansible would give them to the host that the task is delegated from, where they win over the inventory."""
+    """Ansible would give them to the host that the task is delegated from, where they win over the
+    inventory.
+    """
     told = ha_lease.ActionModule._told(
         json.dumps(
             dict(LEASE, ansible_facts={"ksplice_ha_drain": [{"adapter": "custom"}]}, _ansible_x=1)

@@ -22,7 +22,9 @@ STAGES = ("dev", "test", "prod")
 
 @st.composite
 def fleets(draw):
-    """Hosts in groups that may overlap, with roles, builds and stages, some of them out of reach."""
+    """Hosts in groups that may overlap, with roles, builds and stages, some of
+    them out of reach.
+    """
     count = draw(st.integers(1, 25))
     names = [f"h{number}" for number in range(1, count + 1)]
     group_names = [f"g{number}" for number in range(draw(st.integers(0, 6)))]
@@ -207,7 +209,7 @@ BAD = [
         lambda: waves.groups_of([Host("a", "behind")], {"web": ["a", "a"]}),
         "Group web names a twice",
     ),
-    (lambda: waves.groups_of([Host("a", "behind")], {"web": "a"}), "Group web needs a list"),
+    (lambda: waves.groups_of([Host("a", "behind")], {"web": "a"}), "Group web must be a list"),
     (
         lambda: waves.groups_of([Host("a", "behind", groups=("g", "g"))]),
         "Host a names the group g twice",
@@ -217,7 +219,7 @@ BAD = [
             [Host("a", "behind", groups=("g",)), Host("b", "behind", groups=("g",))],
             max_unavailable=2,
         ),
-        "leave nobody serving",
+        "leave no member serving",
     ),
     (
         lambda: waves.groups_of(
@@ -255,12 +257,12 @@ BAD = [
     ),
     (
         lambda: run_variables.check({"ksplice_max_age": "1d"}),
-        "ksplice_max_age is '1d': give seconds",
+        "ksplice_max_age is '1d': give a number of seconds",
     ),
     (lambda: run_variables.check({"ksplice_retries": -1}), "ksplice_retries is -1: give a number"),
     (
         lambda: run_variables.check({"ksplice_max_parallel": "0"}),
-        "ksplice_max_parallel is '0': give a number from 1 on",
+        "ksplice_max_parallel is '0': give a number, 1 or more",
     ),
     (
         lambda: run_variables.check({"ksplice_partial_groups": "flase"}),
@@ -309,7 +311,7 @@ def test_variables_of_somebodys_own_are_nobodys_business():
 def test_half_a_group_is_refused_unless_told():
     hosts = [Host("a", "behind", "k", ("pair",)), Host("b", "behind", "k", ("pair",), in_run=False)]
     groups = waves.groups_of(hosts)
-    with pytest.raises(PlanError, match="pair is cut in half: b is outside"):
+    with pytest.raises(PlanError, match="pair is split: b is outside"):
         waves.plan(hosts, groups)
     assert waves.plan(hosts, groups, partial_groups=True).waves == [["a"]]
 
@@ -408,14 +410,15 @@ def test_the_name_that_the_inventory_says_something_of_does_the_work():
     )
     merged, aliases = waves.machines([bare, told])
     assert aliases == {"10.0.0.5": "lb1"} and merged[1].has_work and merged[1].settings == drained
-    # What the inventory says of both alike is said of the machine; where it contradicts itself, nobody knows what is meant.
+    # What the inventory says of both alike is said of the machine; where it contradicts itself,
+    # nobody knows what is meant.
     assert waves.machines([replace(bare, settings=drained), told])[0][0].has_work
     merged, _aliases = waves.machines([replace(bare, settings=(("ksplice_stage", "'dev'"),)), told])
     assert not any(one.has_work for one in merged)
     assert [
         one.reason
         for one in merged
-        if "different things of the two (ksplice_ha_drain, ksplice_stage)" in one.reason
+        if "different values for the two (ksplice_ha_drain, ksplice_stage)" in one.reason
     ]
 
 

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from real_hosts import PREFIX, TOP, fleets, ids, kernels
+from real_hosts import PREFIX, TOP, ids, kernels, namespaced_hosts
 
-PROGRAM = [sys.executable, "-B", str(TOP / "extensions/lab/fleet/fleet.py")]
+PROGRAM = [sys.executable, "-B", str(TOP / "extensions/lab/namespaces/namespaced_hosts.py")]
 
 
 def test_ansible_takes_the_hosts_for_what_they_play(lab):
@@ -81,7 +81,9 @@ def facts(lab, name, **options):
 
 
 def test_a_real_reboot_and_the_agent_at_boot(lab):
-    """What was in the kernel is gone with it, and the agent's boot unit puts back what ran (reference 2.5)."""
+    """What was in the kernel is gone with it, and the agent's boot unit puts back what ran
+    (reference 2.5).
+    """
     name = "boot"
     lab.ansible([name], [{"rebootless.ksplice.uptrack_apply": {}}])
     assert lab.loaded(name) == sorted(ids("ol9"))
@@ -121,7 +123,7 @@ def test_a_real_reboot_and_the_agent_at_boot(lab):
 
 
 def small(prefix, tmp_path):
-    return fleets.Fleet(str(tmp_path / "fleet"), prefix)
+    return namespaced_hosts.NamespacedHosts(str(tmp_path / "fleet"), prefix)
 
 
 def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
@@ -129,7 +131,7 @@ def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
     other.up({"one": {"flavour": "ubuntu"}, "two": {"flavour": "ol9"}})
     assert len(other.leftovers()) > 10
     assert other.run("one", ["hostname"])[1].strip() == "one"
-    with pytest.raises(SystemExit, match="is up, or something is left"):
+    with pytest.raises(SystemExit, match="are up, or something is left"):
         other.up({"one": {"flavour": "ubuntu"}})
     other.down()
     assert other.leftovers() == []
@@ -150,8 +152,10 @@ def test_down_leaves_nothing_and_may_be_said_twice(lab, tmp_path):
 def test_down_after_a_crash_half_way(lab, tmp_path, seconds):
     other = small(PREFIX + "y", tmp_path)
     code = (
-        f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/fleet')!r}); import fleet; "
-        f"fleet.Fleet({other.directory!r}, {other.prefix!r}).up({{f'h{{i}}': {{'flavour': 'ubuntu'}} for i in range(4)}})"
+        f"import sys; sys.path.insert(0, {str(TOP / 'extensions/lab/namespaces')!r}); "
+        "from namespaced_hosts import NamespacedHosts; "
+        f"NamespacedHosts({other.directory!r}, {other.prefix!r})"
+        ".up({f'h{i}': {'flavour': 'ubuntu'} for i in range(4)})"
     )
     process = subprocess.Popen(
         [sys.executable, "-B", "-c", code],
@@ -207,8 +211,8 @@ def test_power_off_and_on_and_the_cable(lab, tmp_path):
     ],
 )
 def test_bad_words_on_the_command_line(words, complaint):
-    if fleets.problems():
-        pytest.skip(f"no fleet of real hosts on this machine: {'; '.join(fleets.problems())}")
+    if namespaced_hosts.problems():
+        pytest.skip(f"no real hosts on this machine: {'; '.join(namespaced_hosts.problems())}")
     done = subprocess.run(
         PROGRAM + ["up", *words],
         stdout=subprocess.PIPE,
@@ -218,4 +222,4 @@ def test_bad_words_on_the_command_line(words, complaint):
         check=False,
     )
     assert done.returncode != 0 and complaint in done.stderr and len(done.stderr.splitlines()) == 1
-    assert fleets.Fleet(prefix=PREFIX + "w").leftovers() == []
+    assert namespaced_hosts.NamespacedHosts(prefix=PREFIX + "w").leftovers() == []

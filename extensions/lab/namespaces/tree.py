@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The root file systems that the hosts of a fleet share: made once, cached, never written to again.
 
-One tree of Debian packages (mmdebstrap), and above it one thin layer for each flavour of host: what makes Ansible, dnf and
-apt take it for Oracle Linux, CentOS or Ubuntu.
+One tree of Debian packages (mmdebstrap), and above it one thin layer for each flavour of host: what
+makes Ansible, dnf and apt take it for Oracle Linux, CentOS or Ubuntu.
 """
 
 import hashlib
@@ -14,8 +14,10 @@ import subprocess
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 PACKAGES = """
-openssh-server sudo python3 python3-apt python3-debian keepalived nginx-light haproxy socat pacemaker corosync pacemaker-cli-utils resource-agents
-curl iproute2 procps cron iputils-ping iputils-arping ca-certificates gnupg kmod systemd systemd-sysv dbus util-linux
+openssh-server sudo python3 python3-apt python3-debian
+keepalived nginx-light haproxy socat pacemaker corosync pacemaker-cli-utils resource-agents
+curl iproute2 procps cron iputils-ping iputils-arping ca-certificates gnupg kmod
+systemd systemd-sysv dbus util-linux
 dnf rpm python3-dnf python3-rpm python3-libdnf dnf-plugins-core
 """.split()
 # Installed for the tests that start them; an idle host runs none.
@@ -35,13 +37,18 @@ RESTING = (
 FLAVOURS = {
     "debian": None,
     "ubuntu": {
-        "os": 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="22.04"\nVERSION_CODENAME=jammy\nUBUNTU_CODENAME=jammy\n'
+        "os": 'NAME="Ubuntu"\nID=ubuntu\n'
+        'ID_LIKE=debian\nVERSION_ID="22.04"\n'
+        "VERSION_CODENAME=jammy\nUBUNTU_CODENAME=jammy\n"
         'VERSION="22.04.5 LTS (Jammy Jellyfish)"\n'
         'PRETTY_NAME="Ubuntu 22.04.5 LTS"\n',
-        "lsb": 'DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=22.04\nDISTRIB_CODENAME=jammy\nDISTRIB_DESCRIPTION="Ubuntu 22.04.5 LTS"\n',
+        "lsb": "DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=22.04\n"
+        'DISTRIB_CODENAME=jammy\nDISTRIB_DESCRIPTION="Ubuntu 22.04.5 LTS"\n',
     },
     "ol7": {
-        "os": 'NAME="Oracle Linux Server"\nVERSION="7.9"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="7.9"\nPRETTY_NAME="Oracle Linux Server 7.9"\n',
+        "os": 'NAME="Oracle Linux Server"\n'
+        'VERSION="7.9"\nID="ol"\nID_LIKE="fedora"\n'
+        'VERSION_ID="7.9"\nPRETTY_NAME="Oracle Linux Server 7.9"\n',
         "release": "7.9",
         "only_yum": True,
         "files": {
@@ -50,7 +57,9 @@ FLAVOURS = {
         },
     },
     "ol9": {
-        "os": 'NAME="Oracle Linux Server"\nVERSION="9.4"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="9.4"\nPRETTY_NAME="Oracle Linux Server 9.4"\n',
+        "os": 'NAME="Oracle Linux Server"\n'
+        'VERSION="9.4"\nID="ol"\nID_LIKE="fedora"\n'
+        'VERSION_ID="9.4"\nPRETTY_NAME="Oracle Linux Server 9.4"\n',
         "release": "9.4",
         "files": {
             "oracle-release": "Oracle Linux Server release 9.4\n",
@@ -58,7 +67,10 @@ FLAVOURS = {
         },
     },
     "ol10": {
-        "os": 'NAME="Oracle Linux Server"\nVERSION="10.0"\nID="ol"\nID_LIKE="fedora"\nVERSION_ID="10.0"\nPRETTY_NAME="Oracle Linux Server 10.0"\n',
+        "os": 'NAME="Oracle Linux Server"\n'
+        'VERSION="10.0"\nID="ol"\n'
+        'ID_LIKE="fedora"\nVERSION_ID="10.0"\n'
+        'PRETTY_NAME="Oracle Linux Server 10.0"\n',
         "release": "10.0",
         "files": {
             "oracle-release": "Oracle Linux Server release 10.0\n",
@@ -66,7 +78,9 @@ FLAVOURS = {
         },
     },
     "centos8": {
-        "os": 'NAME="CentOS Linux"\nVERSION="8"\nID="centos"\nID_LIKE="rhel fedora"\nVERSION_ID="8"\nPRETTY_NAME="CentOS Linux 8"\n',
+        "os": 'NAME="CentOS Linux"\nVERSION="8"\n'
+        'ID="centos"\nID_LIKE="rhel fedora"\n'
+        'VERSION_ID="8"\nPRETTY_NAME="CentOS Linux 8"\n',
         "release": "8.5",
         "files": {
             "centos-release": "CentOS Linux release 8.5.2111\n",
@@ -98,7 +112,9 @@ Part of the lab of rebootless.ksplice.
 
 
 def prepare(cache):
-    """Make what is missing in the cache; returns a mapping of flavour to the list of its lower directories, uppermost first."""
+    """Make what is missing in the cache; returns a mapping of flavour to the list of its lower
+    directories, uppermost first.
+    """
     base = os.path.join(
         cache,
         "base-"
@@ -153,7 +169,8 @@ def _make_base(cache, base):
     os.makedirs(base)
     run(["tar", "-xpf", archive, "-C", base, "--exclude=./dev/*"], "The tree could not be unpacked")
     os.unlink(archive)
-    # A host has no way out of the fleet: without sources of the mirror, and with names from its hosts file.
+    # A host has no way out of the fleet: without sources of the mirror, and with names from its
+    # hosts file.
     sources = os.path.join(base, "etc/apt/sources.list.d")
     unwanted = [os.path.join(base, "etc/resolv.conf"), os.path.join(base, "etc/apt/sources.list")]
     for path in unwanted + [os.path.join(sources, name) for name in os.listdir(sources)]:
@@ -227,7 +244,9 @@ def _enterprise(root, what):
     put(
         root,
         "etc/dnf/dnf.conf",
-        "[main]\ngpgcheck=1\ninstallonly_limit=3\nclean_requirements_on_remove=True\nbest=True\nskip_if_unavailable=False\n",
+        "[main]\ngpgcheck=1\ninstallonly_limit=3\n"
+        "clean_requirements_on_remove=True\n"
+        "best=True\nskip_if_unavailable=False\n",
     )
     # Debian's dnf keeps a copy of every package; that of an Enterprise Linux does not.
     put(root, "etc/dnf/plugins/local.conf", "[main]\nenabled = 0\n")
@@ -293,6 +312,7 @@ def run(command, what):
     )
     if done.returncode:
         raise SystemExit(
-            f"{what}: {' '.join(command)[:120]} ended with {done.returncode}: {' '.join(done.stderr.split())[-600:]}"
+            f"{what}: {' '.join(command)[:120]} ended with {done.returncode}: "
+            f"{' '.join(done.stderr.split())[-600:]}"
         )
     return done.stdout

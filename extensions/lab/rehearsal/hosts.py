@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Make a rehearsal fleet: an emulated host for every host of an inventory, each in a directory of its own.
+"""Make a rehearsal fleet: an emulated host for every host of an inventory, each in a directory of
+its own.
 
 Reads one JSON document from standard input, as the playbook rehearse.yml writes it:
 
     {"directory": "...", "enrolled": true, "python": "/usr/bin/python3",
      "hosts": {"web1": {"rehearsal": {...} or null, "vars": {"ksplice_ha_group": "web", ...}}, ...}}
 
-and writes below the directory C(hosts/NAME) (a host's root), C(program) (the agent), and C(inventory.yml) (for ad-hoc
-commands). On standard output it leaves a JSON mapping of host names to their roots. What a host is follows from its name,
-so that the same inventory always rehearses the same; C(rehearsal) (the host's variable ksplice_rehearsal) says otherwise:
+and writes below the directory C(hosts/NAME) (a host's root), C(program) (the agent), and
+C(inventory.yml) (for ad-hoc commands). On standard output it leaves a JSON mapping of host names to
+their roots. What a host is follows from its name, so that the same inventory always rehearses the
+same; C(rehearsal) (the host's variable ksplice_rehearsal) says otherwise:
 
     kernel        name of a kernel in KERNELS below, or a mapping with release and version
     pending       how many updates wait
     unreachable   the host cannot be reached
     blocked_by    kernel's reason why the last update will not go in, such as code_busy
-    scenario      keys of the emulated agent's scenario file (extensions/lab/agent/README.md), put over all else
+    scenario      keys of the emulated agent's scenario file (extensions/lab/agent/README.md), put
+                  over all else
 """
 
 import difflib
@@ -84,7 +87,9 @@ def ident(kernel, place):
 
 
 def catalogue(kernel):
-    """The updates there are for a kernel build: the first enables, each other fixes a CVE and lifts the effective kernel."""
+    """The updates there are for a kernel build: the first enables, each other fixes a CVE and lifts
+    the effective kernel.
+    """
     release, dash, build = kernel["release"].partition("-")
     first, dot, rest = build.partition(".")
     updates = [{"id": ident(kernel, 0), "name": "Known exploit detection."}]
@@ -116,8 +121,8 @@ def scenario(name, wishes, enrolled):
     if isinstance(kernel, str):
         if kernel not in KERNELS:
             raise Mistake(
-                f"Host {name}: ksplice_rehearsal names the kernel {kernel!r}; give one of {', '.join(sorted(KERNELS))}, "
-                "or a mapping with release and version."
+                f"Host {name}: ksplice_rehearsal names the kernel {kernel!r}; give one of "
+                f"{', '.join(sorted(KERNELS))}, or a mapping with release and version."
             )
         kernel = KERNELS[kernel]
     if (
@@ -126,13 +131,15 @@ def scenario(name, wishes, enrolled):
         or not isinstance(kernel.get("version"), str)
     ):
         raise Mistake(
-            f"Host {name}: the kernel of ksplice_rehearsal needs release and version, as uname -r and uname -v say them."
+            f"Host {name}: the kernel of ksplice_rehearsal needs release and version, as uname -r "
+            "and uname -v say them."
         )
     try:
         updates = catalogue(kernel)
     except ValueError:
         raise Mistake(
-            f"Host {name}: no updates can be made up for the kernel {kernel['release']!r}: give them in scenario.updates."
+            f"Host {name}: no updates can be made up for the kernel {kernel['release']!r}: give "
+            "them in scenario.updates."
         ) from None
     pending = wishes.get("pending", number(name, "pending") % 5)
     if (
@@ -141,7 +148,8 @@ def scenario(name, wishes, enrolled):
         or not 0 <= pending <= len(updates)
     ):
         raise Mistake(
-            f"Host {name}: pending of ksplice_rehearsal is {pending!r}; give a number from 0 to {len(updates)}."
+            f"Host {name}: pending of ksplice_rehearsal is {pending!r}; give a number from 0 to "
+            f"{len(updates)}."
         )
     result = {
         "kernel": dict(kernel),
@@ -183,7 +191,8 @@ def make(wish):
         and not os.path.exists(marker)
     ):
         raise Mistake(
-            f"{directory} is not empty and holds no rehearsal fleet: name another directory (ksplice_rehearsal_directory)."
+            f"{directory} is not empty and holds no rehearsal fleet: name another directory "
+            "(ksplice_rehearsal_directory)."
         )
     # First look at everything, then touch anything.
     scenarios = {}

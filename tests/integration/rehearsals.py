@@ -41,7 +41,9 @@ class Run:
         self.events = events
 
     def host_tasks(self, host, own=True):
-        """The names of a host's tasks; with own, without those that the controller did once in its place."""
+        """The names of a host's tasks; with own, without those that the controller did once in its
+        place.
+        """
         return [
             event["task"]
             for event in self.events
@@ -57,7 +59,7 @@ class Run:
         )
 
 
-class Fleet:
+class Rehearsal:
     """An inventory, and the emulated hosts that a rehearsal makes of it."""
 
     def __init__(self, directory, hosts, **variables):
@@ -70,7 +72,9 @@ class Fleet:
         self.names = list(hosts)
 
     def other(self, name):
-        """The same hosts from another controller: with files of its own, beside this one at work."""
+        """The same hosts from another controller: with files of its own, beside
+        this one at work.
+        """
         other = copy.copy(self)
         other.directory = self.directory / f"controller{name}"
         other.directory.mkdir()
@@ -149,7 +153,7 @@ class Fleet:
             "hosts": rehearsal_hosts(self.hosts, list(self.hosts)),
         }
         done = subprocess.run(
-            [sys.executable, str(TOP / "extensions/lab/rehearsal/fleet.py")],
+            [sys.executable, str(TOP / "extensions/lab/rehearsal/hosts.py")],
             input=json.dumps(wish),
             text=True,
             stdout=subprocess.PIPE,
@@ -204,7 +208,9 @@ class Fleet:
         return self.agent_log(host).count("run started")
 
     def patched_when(self, host):
-        """By the agent's own log, apart from anything the collection says: when updates went in, as (start, end)."""
+        """By the agent's own log, apart from anything the collection says: when updates went in, as
+        (start, end).
+        """
         found, begun = [], None
         for line in self.agent_log(host).splitlines():
             match = re.match(r"(\S+ \S+) \[\d+\] EVENT: apply (begin|end): ", line)
@@ -216,7 +222,9 @@ class Fleet:
         return found
 
     def never_two(self, *groups):
-        """The watcher: asserts that no two members of a group were being patched in the same span of time."""
+        """The watcher: asserts that no two members of a group were being patched in the same span
+        of time.
+        """
         for members in groups:
             spans = []
             for name in members:
@@ -233,7 +241,7 @@ class Fleet:
 
 
 def pair(group, *names, **rehearsal):
-    """Hosts of one redundancy group with three updates waiting."""
+    """Hosts of one redundancy group with three updates pending."""
     wish = dict(UEK7, pending=3, **rehearsal)
     return {name: {"ksplice_ha_group": group, "ksplice_rehearsal": wish} for name in names}
 

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A fleet of real hosts on one Debian machine: systemd, sshd and a network address each, in namespaces of their own.
+"""A fleet of real hosts on one Debian machine: systemd, sshd and a network address each, in
+namespaces of their own.
 
 As a program (root):
-    fleet.py up [NAME:FLAVOUR...|NUMBER]    bring a fleet up; without arguments four hosts; flavours: debian ubuntu ol7 ol9 ol10 centos8
-    fleet.py down                           take it away, whatever is left of it
-    fleet.py status                         which hosts answer
-    fleet.py exec NAME COMMAND...           run a command on a host, past its network
+    namespaced_hosts.py up [NAME:FLAVOUR...|NUMBER]  start hosts, without arguments four of them;
+                                                     flavours: debian ubuntu ol7 ol9 ol10 centos8
+    namespaced_hosts.py down                         remove them, whatever is left of them
+    namespaced_hosts.py status                       which hosts answer
+    namespaced_hosts.py exec NAME COMMAND...         run a command on a host, past its network
 
-Hosts share the machine's kernel and clock. What they call their kernel, and what the emulated agent puts into it, is their own.
+Hosts share the machine's kernel and clock. What they call their kernel, and what the emulated agent
+puts into it, is their own.
 """
 
 import fcntl
@@ -27,11 +30,10 @@ for folder in (HERE, os.path.join(LAB, "packages"), os.path.join(LAB, "agent")):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
+import build  # noqa: E402
 import emulated_host  # noqa: E402
 import kernels  # noqa: E402
 import tree  # noqa: E402
-
-import build  # noqa: E402
 
 KEY = "0123456789abcdef" * 4  # the access key that the emulated service takes
 CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
@@ -73,7 +75,9 @@ def problems():
 
 
 def _cgroups():
-    """The hierarchies in which every host gets a group of its own: processes of one must not be stopped with those of another."""
+    """The hierarchies in which every host gets a group of its own: processes of one must not be
+    stopped with those of another.
+    """
     usable = [
         path for path in CGROUPS[:2] if os.access(os.path.join(path, "cgroup.procs"), os.W_OK)
     ]
@@ -89,17 +93,18 @@ def cache_directory():
     )
 
 
-class Fleet:
+class NamespacedHosts:
     """One fleet.
 
     :param directory: where its state is; taken away by down.
-    :param prefix: begins the names of its namespaces, mounts and control groups, so that several fleets can be up.
+    :param prefix: begins the names of its namespaces, mounts and control groups, so that several
+        fleets can be up.
     """
 
     connect_timeout = 10  # seconds that ssh waits for a host
 
     def __init__(self, directory=None, prefix="lab"):
-        self.directory = directory or os.path.join(cache_directory(), f"fleet-{prefix}")
+        self.directory = directory or os.path.join(cache_directory(), f"hosts-{prefix}")
         self.prefix = prefix
         self.packages = os.path.join(cache_directory(), "packages")
         self.key = os.path.join(self.directory, "key")
@@ -110,7 +115,9 @@ class Fleet:
         return f"{self.prefix}-{name}"
 
     def enter(self, name="ctl"):
-        """What to put in front of a command to run it in the network of a host, or of the controller."""
+        """What to put in front of a command to run it in the network of a host, or of the
+        controller.
+        """
         return ["nsenter", f"--net=/run/netns/{self.namespace(name)}"]
 
     def path(self, name, *parts):
@@ -133,21 +140,24 @@ class Fleet:
     def up(self, hosts):
         """Bring the hosts up and wait until each answers.
 
-        :param hosts: name to a mapping: `flavour` (tree.FLAVOURS), and if wanted `kernel` (a name of kernels.KERNELS), `scenario` (keys of
-            the emulated service's scenario), `agent` (names of packages to have from the start, enrolled), `files` (path to text), `services` (units that start
-            at boot), `vars` (for the inventory).
+        :param hosts: name to a mapping: `flavour` (tree.FLAVOURS), and if wanted `kernel` (a name
+            of kernels.KERNELS), `scenario` (keys of the emulated service's scenario), `agent`
+            (names of packages to have from the start, enrolled), `files` (path to text), `services`
+            (units that start at boot), `vars` (for the inventory).
         """
         wrong = problems()
         if wrong:
-            raise SystemExit(f"No fleet can be brought up here: {'; '.join(wrong)}.")
+            raise SystemExit(f"No hosts can be started here: {'; '.join(wrong)}.")
         for name, what in hosts.items():
             if what.get("flavour") not in tree.FLAVOURS:
                 raise SystemExit(
-                    f"Host {name} has the flavour {what.get('flavour')!r}: there are {', '.join(tree.FLAVOURS)}. Nothing was started."
+                    f"Host {name} has the flavour {what.get('flavour')!r}: there are "
+                    f"{', '.join(tree.FLAVOURS)}. Nothing was started."
                 )
         if self.leftovers():
             raise SystemExit(
-                f"A fleet {self.prefix} is up, or something is left of one: take it down first. Nothing was started."
+                f"The hosts of {self.prefix} are up, or something is left of them: take "
+                "them down first. Nothing was started."
             )
         os.makedirs(cache_directory(), exist_ok=True)
         with open(os.path.join(cache_directory(), "lock"), "w", encoding="utf-8") as lock:
@@ -165,7 +175,7 @@ class Fleet:
     def _bring_up(self, hosts, lowers):
         tree.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key],
-            "The fleet's ssh key could not be made",
+            "The ssh key of the hosts could not be made",
         )
         addresses = {
             name: f"10.77.{number // 200}.{number % 200 + 1}"
@@ -197,7 +207,8 @@ class Fleet:
         """What all hosts of this fleet have in common, as one more layer below theirs."""
         shared = os.path.join(self.directory, "shared")
         certificate = _read(os.path.join(self.packages, "pki/ca.crt"))
-        # The bundle for curl and GnuTLS, the hashed name for OpenSSL: what update-ca-certificates would do, without its two seconds.
+        # The bundle for curl and GnuTLS, the hashed name for OpenSSL: what update-ca-certificates
+        # would do, without its two seconds.
         bundle = os.path.join(
             tree.prepare(cache_directory())["debian"][0], "etc/ssl/certs/ca-certificates.crt"
         )
@@ -223,7 +234,10 @@ class Fleet:
             os.chmod(os.path.join(shared, path), 0o700)
 
     def _network(self, addresses):
-        """A bridge in a namespace of its own; controller and hosts on it. The machine's own network sees nothing of it."""
+        """A bridge in a namespace of its own; controller and hosts on it.
+
+        The machine's own network sees nothing of it.
+        """
         switch = self.namespace("sw")
         for name in ["sw", "ctl", *addresses]:
             tree.run(
@@ -258,7 +272,8 @@ class Fleet:
                 "overlay",
                 f"{self.prefix}-{name}",
                 "-o",
-                f"lowerdir={layers},upperdir={self.path(name, 'upper')},workdir={self.path(name, 'work')}",
+                f"lowerdir={layers},upperdir={self.path(name, 'upper')},"
+                f"workdir={self.path(name, 'work')}",
                 self.root(name),
             ],
             f"The file system of {name} could not be mounted",
@@ -335,7 +350,9 @@ class Fleet:
 
     @staticmethod
     def _limits():
-        """Above some twenty hosts, of all fleets together, systemd runs out of what the machine grants (what is raised stays so until the machine boots)."""
+        """Above some twenty hosts, of all fleets together, systemd runs out of what the machine
+        grants (what is raised stays so until the machine boots).
+        """
         for name, value in (
             ("fs/inotify/max_user_instances", 8192),
             ("fs/inotify/max_user_watches", 1048576),
@@ -378,7 +395,9 @@ class Fleet:
         )
 
     def in_controller(self, command):
-        """Start a process in the controller's network that ends with the fleet; its number comes back."""
+        """Start a process in the controller's network that ends with the fleet; its number comes
+        back.
+        """
         return self._background(
             "ctl", self.enter() + command, os.path.join(self.directory, "controller.log")
         )
@@ -400,9 +419,12 @@ class Fleet:
         return [os.path.join(path, f"rebootless-{self.prefix}", name) for path in _cgroups()]
 
     def kill(self, name):
-        """Power off without a word: every process of the host ends at once. Its file system stays, see start."""
+        """Power off without a word: every process of the host ends at once.
+
+        Its file system stays, see start.
+        """
         _kill_all(self._groups(name))
-        tree.run(["ip", "-n", self.namespace("sw"), "link", "show", "br0"], "The fleet is not up")
+        tree.run(["ip", "-n", self.namespace("sw"), "link", "show", "br0"], "The hosts are not up")
 
     def pid(self, name):
         """The number, on the machine, of the host's first process."""
@@ -484,11 +506,15 @@ class Fleet:
         )
         if done.returncode:
             raise SystemExit(
-                f"After {seconds} s no answer from: {done.stdout.strip()}. Their consoles: {self.path('NAME', 'console')}"
+                f"After {seconds} s no answer from: {done.stdout.strip()}. Their consoles: "
+                f"{self.path('NAME', 'console')}"
             )
 
     def inventory(self):
-        """Write the inventory; its path comes back. Ansible runs outside of the fleet's network and gets in through the controller's namespace."""
+        """Write the inventory; its path comes back.
+
+        Ansible runs outside of the fleet's network and gets in through the controller's namespace.
+        """
         proxy = " ".join(self.enter() + ["nc", "%h", "%p"])
         hosts = {
             name: dict(what.get("vars", {}), ansible_host=what["address"])
@@ -508,8 +534,11 @@ class Fleet:
                             "ansible_python_interpreter": "/usr/bin/python3",
                             # A path of a control socket must be short.
                             "ansible_control_path_dir": f"/tmp/{self.prefix}-cp",
-                            "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
-                            f"-o LogLevel=ERROR -o ConnectTimeout={self.connect_timeout}",
+                            "ansible_ssh_common_args": f"-o ProxyCommand='{proxy}' -o "
+                            "StrictHostKeyChecking=no -o "
+                            "UserKnownHostsFile=/dev/null -o "
+                            "LogLevel=ERROR -o "
+                            f"ConnectTimeout={self.connect_timeout}",
                         },
                     }
                 },
@@ -521,7 +550,9 @@ class Fleet:
     # ---- down ----
 
     def leftovers(self):
-        """What there is of this fleet on the machine: processes, mounts, namespaces, control groups, files."""
+        """What there is of this fleet on the machine: processes, mounts, namespaces, control
+        groups, files.
+        """
         groups = [os.path.join(path, f"rebootless-{self.prefix}") for path in _cgroups()]
         found = [f"process {pid}" for pid in _processes(groups)]
         found += [f"mount {path}" for path in self._mounts()] + [
@@ -547,7 +578,9 @@ class Fleet:
             return []
 
     def down(self):
-        """Take away everything of this fleet, by what is found on the machine, and not by what up wrote down."""
+        """Take away everything of this fleet, by what is found on the machine, and not by what up
+        wrote down.
+        """
         groups = [os.path.join(path, f"rebootless-{self.prefix}") for path in _cgroups()]
         _kill_all(groups)
         for path in sorted(self._mounts(), key=len, reverse=True):
@@ -561,7 +594,7 @@ class Fleet:
         shutil.rmtree(f"/tmp/{self.prefix}-cp", ignore_errors=True)
 
 
-# ---- small things ------------------------------------------------------------------------------------------------------
+# ---- small things --------------------------------------------------------------------------------
 
 
 def _batch(namespace, lines):
@@ -591,7 +624,9 @@ def _processes(groups):
 
 
 def _kill_all(groups):
-    """End every process in the groups; what restarts the hosts is in the outermost groups and dies first."""
+    """End every process in the groups; what restarts the hosts is in the outermost groups and dies
+    first.
+    """
     for _try in range(100):
         found = _processes(groups)
         if not found:
@@ -613,7 +648,7 @@ def _rmdir(path):
             return None
         except OSError:
             time.sleep(0.05)
-    raise SystemExit(f"{path} cannot be removed: something is in it still")
+    raise SystemExit(f"{path} cannot be removed: something is still in it")
 
 
 def _answering(seconds, addresses):
@@ -655,23 +690,24 @@ def described(words):
 
 
 def main(arguments):
-    fleet = Fleet(prefix=os.environ.get("LAB_PREFIX", "lab"))
+    hosts = NamespacedHosts(prefix=os.environ.get("LAB_PREFIX", "lab"))
     command, rest = (arguments or ["help"])[0], arguments[1:]
     if command == "up":
         begun = time.monotonic()
-        fleet.up(described(rest))
+        hosts.up(described(rest))
         print(
-            f"{len(fleet.hosts())} hosts answer after {time.monotonic() - begun:.1f} s. Their inventory: {fleet.inventory()}"
+            f"{len(hosts.hosts())} hosts answer after {time.monotonic() - begun:.1f} s. Their "
+            f"inventory: {hosts.inventory()}"
         )
         print(f"The emulated service takes the access key {KEY}.")
     elif command == "down":
-        there = fleet.leftovers()
-        fleet.down()
-        print(f"Taken away: {len(there)} things." if there else "There was nothing to take away.")
+        there = hosts.leftovers()
+        hosts.down()
+        print(f"Removed {len(there)} things." if there else "There was nothing to remove.")
     elif command == "status":
-        for name, what in fleet.hosts().items():
+        for name, what in hosts.hosts().items():
             missing = subprocess.run(
-                fleet.enter()
+                hosts.enter()
                 + [
                     sys.executable,
                     "-B",
@@ -683,11 +719,10 @@ def main(arguments):
                 stdout=subprocess.DEVNULL,
                 check=False,
             ).returncode
-            print(
-                f"{name}\t{what['flavour']}\t{what['address']}\t{'no answer' if missing else 'answers'}"
-            )
+            state = "no answer" if missing else "answers"
+            print(f"{name}\t{what['flavour']}\t{what['address']}\t{state}")
     elif command == "exec" and len(rest) > 1:
-        status, output = fleet.run(rest[0], rest[1:], check=False)
+        status, output = hosts.run(rest[0], rest[1:], check=False)
         sys.stdout.write(output)
         return status
     elif command == "answer":
