@@ -7,7 +7,9 @@ from __future__ import annotations
 import re
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import drains as drain_targets
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
+    drains as drain_targets,
+)
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks as gate_checks
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
@@ -102,10 +104,11 @@ def lonely(variables_of, everyone, known):
                 members.setdefault(group["name"], set()).add(_machine(host, variables_of[host]))
     if all(len(found) > 1 for found in members.values()):
         return []
+    asked = set(known)
     return [
         host
         for host in everyone
-        if host not in set(known)
+        if host not in asked
         and _may_look(variables_of[host])
         and discovered(variables_of[host]) is None
     ]
@@ -183,7 +186,7 @@ def _machine(host, variables):
 
 def contradictions(variables_of, everyone):
     """Where the inventory, which wins, and what runs on the hosts do not agree, as sentences."""
-    said, named = [], {}
+    said, named, partners = [], {}, {}
     for host in everyone:
         found, variables = discovered(variables_of[host]), variables_of[host]
         if not found:
@@ -210,9 +213,12 @@ def contradictions(variables_of, everyone):
                 set(names(host, variables)),
                 {group["name"] for group in found["groups"]},
             )
-    hosts = sorted(named)
-    for number, one in enumerate(hosts):
-        for other in hosts[number + 1 :]:
+            for group in set.union(*named[host]):
+                partners.setdefault(group, []).append(host)
+    for one in sorted(named):
+        # Whoever has no group in common with it cannot contradict it.
+        others = {other for group in set.union(*named[one]) for other in partners[group]}
+        for other in sorted(other for other in others if other > one):
             given = named[one][0] & named[other][0]
             found = named[one][1] & named[other][1]
             if found and not given:
