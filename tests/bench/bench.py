@@ -57,10 +57,10 @@ class Table:
         :param reference: the name that the ratios go by.
         """
         print(f"\n{title}")
-        print(f"  {'':34}{'wall s':>24}{'controller CPU s':>26}{'host CPU s':>26}")
+        print(f"  {'':20}{'wall s':>26}{'controller CPU s':>28}{'host CPU s':>28}")
         for name, found in costs.items():
-            row = f"  {name:34}"
-            for what, width in (("wall", 24), ("controller", 26), ("host", 26)):
+            row = f"  {name:20}"
+            for what, width in (("wall", 26), ("controller", 28), ("host", 28)):
                 values = [getattr(cost, what) for cost in found]
                 of = median(costs[reference], what)
                 ratio = f"×{statistics.median(values) / of:.2f}" if of else ""

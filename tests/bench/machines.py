@@ -226,6 +226,8 @@ class Sshd:
             f"AuthorizedKeysFile {folder}/key.pub\nStrictModes no\nUsePAM no\n"
             "PasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 500\nMaxSessions 500\n"
             "AcceptEnv UPTRACK_LAB_ROOT\n"
+            # Or bash, which takes itself for the first, reads what this machine's user has for a terminal.
+            "SetEnv SHLVL=2\n"
         )
         self.config = folder / "ssh_config"
         self.config.write_text(

@@ -24,10 +24,10 @@ options:
       - name: ksplice_rehearsal_root
 """
 
+import fcntl
 import os
 import pickle
 import resource
-import tempfile
 import time
 
 from ansible_collections.rebootless.ksplice.plugins.connection.rehearsal import (
@@ -67,13 +67,13 @@ class Connection(Rehearsal):
         if not folder:
             return super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         kept = os.path.join(folder, "module" if in_data else "shell")
-        try:
-            with open(kept, "rb") as file:
+        # All wait for the first.
+        with open(kept, "ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            if file.read(1):
+                file.seek(0)
                 return pickle.load(file)
-        except FileNotFoundError:
             answer = super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-            descriptor, path = tempfile.mkstemp(dir=folder)
-            with open(descriptor, "wb") as file:
-                pickle.dump(answer, file)
-            os.replace(path, kept)
+            pickle.dump(answer, file)
             return answer
