@@ -93,7 +93,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
 
 
 class _Course:
-    """The plan and what became of it, by host: looked up for each of thousands, so nothing is searched for twice.
+    """The plan and what became of it, by host, since it is looked up for each of thousands.
 
     :param began: the hosts of each batch that the role was handed.
     """

@@ -4,13 +4,15 @@
 
     bench.py [--check] [--pairs 5] [--hosts 50] [--rounds 3] [--only survey] …
 
-What is compared is run in turns (A B A B …), so that whatever else the machine does meets both. The figures are medians; with
-each stands the spread from the least to the most. Only ratios mean something on another machine, and most limits are ratios.
-With --check the exit status is 1 where a limit is missed.
+What is compared is run in turns (A B A B …), so that whatever else the machine does meets both. The
+figures are medians; with each stands the spread from the least to the most. Only ratios mean
+something on another machine, and most limits are ratios. With --check the exit status is 1 where
+a limit is missed.
 
-On one machine the hosts take their CPU time from the controller. It is accounted apart: over emulated hosts by the connection
-plugin of the bench, which runs the real commands; over ssh by what sshd and its children used. Where only the controller
-matters, all hosts give the answer that the first gave.
+On one machine the hosts take their CPU time from the controller. It is accounted apart: over
+emulated hosts by the connection plugin of the bench, which runs the real commands; over ssh by what
+sshd and its children used. Where only the controller matters, all hosts give the answer that the
+first gave.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ class Table:
                 values = [getattr(cost, what) for cost in found]
                 of = median(costs[reference], what)
                 ratio = f"×{statistics.median(values) / of:.2f}" if of else ""
-                told = f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f}) {ratio:>6}"
+                spread = f"({min(values):.2f}–{max(values):.2f})"
+                told = f"{statistics.median(values):.2f} {spread} {ratio:>6}"
                 row += f"{told:>{width}}"
             if not all(cost.finished for cost in found):
                 row += "  not finished"
@@ -169,7 +172,7 @@ class Benches:
         )
 
     def scaling(self):
-        """What a member costs the controller in a small fleet and in a large one; what a worker keeps."""
+        """What a member costs the controller in fleets of two sizes; what a worker keeps."""
         few, many = max(1, self.options.pairs // 10), max(2, self.options.pairs // 2)
         small, large = (self.fleet(f"scaling{pairs}", 2 * pairs) for pairs in (few, many))
         costs = in_turns(
@@ -258,7 +261,8 @@ class Benches:
                 ),
             )
         self.table.costs(
-            f"{len(fleet.names)} hosts over ssh; {' and '.join(NOT_OURS)} run the same probe, from a file, over connections of their own",
+            f"{len(fleet.names)} hosts over ssh; {' and '.join(NOT_OURS)} run the same probe, from"
+            " a file, over connections of their own",
             costs,
             "ping",
         )
@@ -310,7 +314,7 @@ class Benches:
             self.table.limit(f"{what} of {hosts} hosts", statistics.median(found), 5, " s")
 
     def apply(self):
-        """uptrack_apply where there is nothing to do: its payload, and what it costs the host above its agent and an empty module."""
+        """uptrack_apply with nothing to do: its payload, and what it costs the host besides."""
         fleet = self.fleet("apply", self.options.apply_hosts, pending=0)
         ansible = ("ansible", "all", "-i", fleet.inventory, "-m")
         costs = in_turns(
@@ -341,8 +345,7 @@ class Benches:
         done = subprocess.run(
             [BUILD / "venv" / "bin" / "python", *map(str, words)],
             env=self.bench.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
         )

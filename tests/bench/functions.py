@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""CPU seconds of the plan, its lines, the record and the page of a fleet of pairs that are all behind: `functions.py HOSTS` prints JSON."""
+"""What is worked out in one go, of a fleet of pairs that are all behind: the plan, its lines, the
+record and the page. `functions.py HOSTS` prints their CPU seconds as JSON."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What the bench measures on: emulated hosts, an sshd before them, and commands whose cost is known."""
+"""What the bench measures on: emulated hosts, an sshd before them, commands and their cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command cost: seconds by the clock, CPU seconds here and there, bytes sent for each command, a worker's own memory."""
+    """What a command cost: seconds by the clock, CPU seconds here and there.
+
+    :param sent: bytes for each command of a host.
+    :param memory: bytes that a worker had for itself.
+    """
 
     wall: float
     controller: float
@@ -116,7 +120,8 @@ class Bench:
             said = output.read()
         if finished and process.returncode != status:
             raise Broken(
-                f"{' '.join(map(str, words))[:200]} ended with status {process.returncode}: {said[-2000:]}"
+                f"{' '.join(map(str, words))[:200]} ended with status {process.returncode}:"
+                f" {said[-2000:]}"
             )
         notes = [line.split() for line in self.books.read_text().splitlines()]
         host = sum(float(note[0]) for note in notes)
@@ -197,9 +202,7 @@ class Fleet:
         rows = json.loads((self.report / "record.json").read_text())["hosts"]
         patched = [row["name"] for row in rows if row["verdict"] == "current" and row["installed"]]
         if len(patched) != len(self.names):
-            raise Broken(
-                f"{len(patched)} of {len(self.names)} hosts were patched, by {self.report}/record.json."
-            )
+            raise Broken(f"{len(patched)} of {len(self.names)} hosts were patched, by the record.")
         self.check_kernels()
 
     def check_kernels(self):
@@ -209,7 +212,7 @@ class Fleet:
 
 
 class Sshd:
-    """One sshd before all hosts of a fleet: which host it is, the client says by UPTRACK_LAB_ROOT."""
+    """One sshd before all hosts of a fleet. Which host it is, the client says: UPTRACK_LAB_ROOT."""
 
     def __init__(self, fleet):
         folder = fleet.folder / "ssh"
@@ -226,7 +229,7 @@ class Sshd:
             f"AuthorizedKeysFile {folder}/key.pub\nStrictModes no\nUsePAM no\n"
             "PasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 500\nMaxSessions 500\n"
             "AcceptEnv UPTRACK_LAB_ROOT\n"
-            # Or bash, which takes itself for the first, reads what this machine's user has for a terminal.
+            # Or bash takes itself for the first and reads what the user has for a terminal.
             "SetEnv SHLVL=2\n"
         )
         self.config = folder / "ssh_config"
@@ -248,7 +251,8 @@ class Sshd:
                         "hosts": {name: {} for name in fleet.names},
                         "vars": {
                             "ansible_connection": "ssh",
-                            "ansible_ssh_args": f"-F {self.config} -o ControlMaster=auto -o ControlPersist=300",
+                            "ansible_ssh_args": f"-F {self.config} -o ControlMaster=auto"
+                            " -o ControlPersist=300",
                             "ansible_control_path_dir": str(folder),
                             "ansible_python_interpreter": "/usr/bin/python3",
                             "ansible_remote_tmp": str(folder / "tmp"),

@@ -328,7 +328,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
         group.name for h in order if h.role != "active" for group in group_of_host[h.name]
     )
     seen_builds = set(proven)
-    # Whatever is looked at for each wave is looked at for thousands of them: nothing here may walk over all hosts.
+    # There may be thousands of waves: nothing that is done for each may walk over all hosts.
     for _stage, together in groupby(
         order, lambda h: "leased" if h.leased else rank.get(h.stage, last)
     ):

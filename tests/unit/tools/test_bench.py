@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The bench tells the controller's cost from the hosts', measures in turns, and fails where a limit is missed."""
+"""The bench tells the controller's cost from the hosts', measures in turns, and has limits."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ def test_a_missed_limit_and_a_failure_end_with_1(modules, capsys):
 def test_the_hosts_cost_is_taken_from_the_whole(modules, tmp_path):
     _bench, machines = modules
     one = machines.Bench(tmp_path, tmp_path, forks=1, round_trip=0, patience=60)
-    work = "import os; open(os.environ['BENCH_BOOKS'], 'a').write('{} 1 {} 7 {}\\n'); sum(range(10**6))"
+    work = (
+        "import os; open(os.environ['BENCH_BOOKS'], 'a').write('{} 1 {} 7 {}\\n');"
+        " sum(range(10**6))"
+    )
     command = (sys.executable, "-c")
     alone = one.run(*command, work.format(0, 100, 5000000))
     cost = one.run(*command, work.format(1000, 200, 6000000))

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The rehearsal's connection with a round trip, and books of what the managed side costs, so that it can be told from the controller's."""
+"""The rehearsal's connection with a round trip, and books of what the managed side costs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ DOCUMENTATION = r"""
 name: bench
 short_description: Run tasks on an emulated host and note what they cost there
 description:
-  - As P(rebootless.ksplice.rehearsal#connection), after a round trip's time. What runs is real, so are its answers; its CPU time
-    is noted in a file, with the bytes that went over and the memory of the worker that sent them.
-  - With E(BENCH_REPLAY) the first answer to each kind of command is given to all hosts, so that only the controller works.
+  - As P(rebootless.ksplice.rehearsal#connection), after a round trip's time. What runs is real, so
+    are its answers; its CPU time is noted in a file, with the bytes that went over and the memory
+    of the worker that sent them.
+  - With E(BENCH_REPLAY) the first answer to each kind of command is given to all hosts, so that
+    only the controller works.
 author:
   - rebootless.ksplice contributors (@rebootless)
 extends_documentation_fragment:

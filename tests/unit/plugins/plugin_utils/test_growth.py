@@ -2,8 +2,9 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """One more host costs the same in a fleet of any size: the plan, its lines and the record.
 
-What is counted, and not timed, is Python's own steps, and every look at a host's name (a list that is searched, a set that
-is made anew), which Python's steps do not show. So a machine's load changes nothing, and little growth is enough to be seen.
+What is counted, and not timed, is Python's own steps, and every look at a host's name (a list that
+is searched, a set that is made anew), which Python's steps do not show. So a machine's load changes
+nothing, and little growth is enough to be seen.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def plan_of(hosts, max_parallel=2):
 
 def record_of(hosts, run):
     about = record.about("patch", "2026-11-01T00:00:00Z", "somebody", False, {})
-    # Nobody was taken in hand, one half since Ansible had given it up: each host is searched for wherever it may be.
+    # Nobody was taken in hand, half since Ansible had given it up: each is looked for everywhere.
     return record.record(
         hosts,
         list(hosts),
