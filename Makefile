@@ -9,7 +9,7 @@ PYTHON ?= $(or $(shell for p in python3 /usr/local/bin/python3 /usr/bin/python3;
 .DEFAULT_GOAL := help
 CHECKS = fire fleet integration units sanity lint build-install
 
-.PHONY: help env demo test test-all lint units build-install fleet fire test-fire integration sanity lab-up lab-down clean
+.PHONY: help env demo test test-all lint units build-install fleet fire test-fire integration sanity bench lab-up lab-down clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -39,6 +39,9 @@ test-fire:  ## the same played out: N=200 kills of the control node; SEED=… re
 
 lint units build-install fleet fire integration sanity:
 	@$(PYTHON) -B tests/tools/check.py $@
+
+bench: env  ## what a run costs, measured in turns beside others; CHECK=1 fails where a limit is missed, ARGS="--pairs 5 --hosts 50" is quick
+	@build/venv/bin/python -B tests/bench/bench.py $(if $(CHECK),--check) $(ARGS)
 
 lab-up:  ## real hosts in namespaces, and an inventory of them: make lab-up HOSTS="web1:ubuntu db1:ol9", or HOSTS=8 (root on Debian)
 	@$(PYTHON) -B extensions/lab/namespaces/namespaced_hosts.py up $(HOSTS)

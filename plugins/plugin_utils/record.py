@@ -63,22 +63,9 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     # Whatever a host's variables are: it has its row.
     variables_of = rollout.Once(variables_of)
     inside, outcomes = set(in_run), (state or {}).get("outcomes") or {}
-    wave_of = {
-        name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave
-    }
-    began = (state or {}).get("began") or []
+    course = _Course(run, bool(about["check"]), (state or {}).get("began") or [], given_up)
     hosts = [
-        _row(
-            name,
-            variables_of[name],
-            name in inside,
-            run,
-            outcomes.get(name),
-            wave_of.get(name),
-            bool(about["check"]),
-            began,
-            set(given_up),
-        )
+        _row(name, variables_of[name], name in inside, outcomes.get(name), course)
         for name in sorted(everyone, key=natural)
     ]
     for one in run.get("took_over") or ():
@@ -101,7 +88,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         "options": about["options"],
         "plan": {key: run.get(key) for key in ("hash", "waves", "canaries", "groups")},
         "hosts": hosts,
-        "events": _events(about, run, hosts, wave_of, outcomes),
+        "events": _events(about, run, hosts, course.wave_of, outcomes),
         "summary": {
             "hosts": len(hosts),
             "aliases": sum(bool(row["alias_of"]) for row in hosts),
@@ -112,6 +99,32 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
             "cves_open": len({cve for row in hosts for cve in row["cves_open"] or ()}),
         },
     }
+
+
+class _Course:
+    """The plan and what became of it, by host, since it is looked up for each of thousands.
+
+    :param began: the hosts of each batch that the role was handed.
+    """
+
+    def __init__(self, run, check, began, given_up):
+        self.run, self.check, self.batches = run, check, len(began)
+        self.wave_of = {
+            name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave
+        }
+        self.groups_of = _groups_of(run.get("groups") or {})
+        self.canaries = set(run.get("canaries") or ())
+        self.begun = {name for batch in began for name in batch}
+        self.given_up = set(given_up)
+
+
+def _groups_of(groups):
+    """The groups of a plan, host to their names in the plan's order."""
+    found = {}
+    for group, known in groups.items():
+        for name in known["members"]:
+            found.setdefault(name, []).append(group)
+    return found
 
 
 def _tell_aliases(rows, aliases):
@@ -134,7 +147,8 @@ def _tell_aliases(rows, aliases):
             )
 
 
-def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
+def _row(name, variables, in_run, outcome, course):
+    run, wave = course.run, course.wave_of.get(name)
     survey = rollout.survey_of(variables)
     kernel = survey["kernel"]
     row = {
@@ -143,14 +157,12 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
         "reason": survey["reason"]
         if in_run
         else "Not asked: outside this run (--limit, or its hosts).",
-        "groups": sorted(
-            group for group, known in (run.get("groups") or {}).items() if name in known["members"]
-        ),
+        "groups": sorted(course.groups_of.get(name, ())),
         "host_id": survey.get("host_id"),
         "role": ha_settings.role(variables),
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,
-        "canary": name in (run.get("canaries") or ()),
+        "canary": name in course.canaries,
         "kernel_booted": kernel["booted"],
         "kernel_before": kernel["effective"],
         "kernel_after": kernel["effective"],
@@ -174,7 +186,8 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
         "ended": None,
         # Whoever could not be looked at; and, where patching was the point, whoever still has something waiting.
         "attention": in_run
-        and survey["verdict"] in ("unreachable", "unknown") + (() if check or not run else WORK),
+        and survey["verdict"]
+        in ("unreachable", "unknown") + (() if course.check or not run else WORK),
     }
     if in_run and survey.get("lease"):
         row["reason"] += f" {_in_hand(survey['lease'])}"
@@ -195,8 +208,8 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
             row["reason"] = f"Not patched: there is no plan. {run['error']}"
         elif in_run and left and row["verdict"] in ("behind", "blocked"):
             row["reason"] = left
-        elif in_run and wave and not check:
-            row.update(reason=_never_reached(name, wave, began, given_up), canary=False)
+        elif in_run and wave and not course.check:
+            row.update(reason=_never_reached(name, wave, course), canary=False)
         return row
     row["canary"] = outcome.get("canary", False)
     if not outcome["taken"]:
@@ -245,18 +258,18 @@ def _row(name, variables, in_run, run, outcome, wave, check, began, given_up):
     return row
 
 
-def _never_reached(name, wave, began, given_up):
+def _never_reached(name, wave, course):
     """Why a host of the plan was never taken in hand, by which hosts the role was handed and which Ansible has given up."""
-    if name in given_up:
+    if name in course.given_up:
         return "Not patched: Ansible had given this host up, as a task on it failed or it could not be reached. The output of the run says which."
-    if wave > len(began):
+    if wave > course.batches:
         none = (
             ""
-            if began
+            if course.batches
             else " No wave was begun at all: Ansible found no host of the plan by its name, or was stopped."
         )
         return f"Not patched: the run ended before wave {wave}.{none}"
-    if any(name in batch for batch in began):
+    if name in course.begun:
         return f"Not patched: wave {wave} began and broke off before this host was taken in hand."
     return f"Not patched: Ansible began wave {wave} without this host, as it did not find it by its name. Rename the host, or report this."
 
@@ -357,11 +370,10 @@ def plan_lines(run):
         f"Note: {words}"
         for words in [*(run.get("contradictions") or ()), *(run.get("warnings") or ())]
     ]
-    canaries = set(run["canaries"])
+    canaries, groups_of = set(run["canaries"]), _groups_of(run["groups"])
 
     def told(name):
-        groups = [group for group, known in run["groups"].items() if name in known["members"]]
-        words = groups + [
+        words = groups_of.get(name, []) + [
             word
             for word in (run["planned_hosts"][name]["role"], "canary" if name in canaries else None)
             if word

@@ -111,10 +111,11 @@ def lonely(variables_of, everyone, known):
                 members.setdefault(group["name"], set()).add(_machine(host, variables_of[host]))
     if all(len(found) > 1 for found in members.values()):
         return []
+    asked = set(known)
     return [
         host
         for host in everyone
-        if host not in set(known)
+        if host not in asked
         and _may_look(variables_of[host])
         and discovered(variables_of[host]) is None
     ]
@@ -199,7 +200,7 @@ def _machine(host, variables):
 
 def contradictions(variables_of, everyone):
     """Where the inventory, which wins, and what runs on the hosts do not agree, as sentences."""
-    said, named = [], {}
+    said, named, partners = [], {}, {}
     for host in everyone:
         found, variables = discovered(variables_of[host]), variables_of[host]
         if not found:
@@ -230,9 +231,12 @@ def contradictions(variables_of, everyone):
                 set(names(host, variables)),
                 {group["name"] for group in found["groups"]},
             )
-    hosts = sorted(named)
-    for number, one in enumerate(hosts):
-        for other in hosts[number + 1 :]:
+            for group in set.union(*named[host]):
+                partners.setdefault(group, []).append(host)
+    for one in sorted(named):
+        # Whoever has no group in common with it cannot contradict it.
+        others = {other for group in set.union(*named[one]) for other in partners[group]}
+        for other in sorted(other for other in others if other > one):
             given = named[one][0] & named[other][0]
             found = named[one][1] & named[other][1]
             if found and not given:

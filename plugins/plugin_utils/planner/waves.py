@@ -24,7 +24,9 @@ import difflib
 import hashlib
 import json
 import re
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 ROLES = ("active", "standby")
 # What the survey may say of a host that has something to do.
@@ -182,8 +184,9 @@ def groups_of(hosts, named=None, max_unavailable=None):
             f"ksplice_ha_groups (rolling_groups) is {named!r}: give a "
             "mapping of groups to lists of hosts."
         )
-    names = [host.name for host in hosts]
+    names = {host.name: None for host in hosts}
     in_run = {host.name for host in hosts if host.in_run}
+    # Of each group a mapping, for its keys: a list would be searched once for each member.
     members = {}
     for host in hosts:
         for group in dict.fromkeys(host.groups):
@@ -192,7 +195,7 @@ def groups_of(hosts, named=None, max_unavailable=None):
                     f"Host {host.name} names the group {group} twice (ksplice_ha_group): "
                     "name it once."
                 )
-            members.setdefault(group, []).append(host.name)
+            members.setdefault(group, {})[host.name] = None
     for group, listed in (named or {}).items():
         if not isinstance(group, str) or not group:
             raise PlanError(
@@ -203,26 +206,26 @@ def groups_of(hosts, named=None, max_unavailable=None):
             name for name in listed if isinstance(name, str)
         ):
             # Of hosts outside of the run, whoever they are.
-            members.setdefault(group, []).extend(
-                name for name in listed if name in names and name not in members[group]
+            members.setdefault(group, {}).update(
+                (name, None) for name in listed if isinstance(name, str) and name in names
             )
             continue
         if isinstance(listed, str) or not isinstance(listed, (list, tuple)):
             raise PlanError(
                 f"Group {group} must be a list of hosts (ksplice_ha_groups), not {listed!r}."
             )
+        times = Counter(name for name in listed if isinstance(name, str))
         for name in listed:
-            if name not in names:
+            if not isinstance(name, str) or name not in names:
                 raise PlanError(
                     f"Group {group} names {name}, which is not in the inventory"
                     f"{_meant(name, names)}: correct ksplice_ha_groups, or add the host."
                 )
-            if list(listed).count(name) > 1:
+            if times[name] > 1:
                 raise PlanError(
                     f"Group {group} names {name} twice (ksplice_ha_groups): name it once."
                 )
-            if name not in members.setdefault(group, []):
-                members[group].append(name)
+            members.setdefault(group, {})[name] = None
     result = []
     for group, listed in members.items():
         if not in_run.intersection(listed):
@@ -354,19 +357,30 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
         waiting.values(),
         key=lambda h: (not h.leased, rank.get(h.stage, last), h.role == "active", natural(h.name)),
     )
+    # How many members of each group, of those that still wait, go before its active ones.
+    standby = Counter(
+        group.name for h in order if h.role != "active" for group in group_of_host[h.name]
+    )
     seen_builds = set(proven)
-    while order:
-        stage = rank.get(order[0].stage, last)
-        candidates = [h for h in order if h.leased] or [
-            h for h in order if rank.get(h.stage, last) == stage
-        ]
-        canaries = _canaries([h for h in candidates if h.build not in seen_builds], grouped)
-        wave = _wave(candidates, order, group_of_host, spare, canaries, max_parallel)
-        result.canaries.extend(h.name for h in wave if h.build not in seen_builds)
-        seen_builds.update(h.build for h in wave)
-        result.waves.append([h.name for h in wave])
-        taken = set(result.waves[-1])
-        order = [h for h in order if h.name not in taken]
+    # There may be thousands of waves: nothing that is done for each may walk over all hosts.
+    for _stage, together in groupby(
+        order, lambda h: "leased" if h.leased else rank.get(h.stage, last)
+    ):
+        # A plain dict would walk over the places of all who have left it.
+        candidates = OrderedDict((h.name, h) for h in together)
+        canaries = _canaries(
+            [h for h in candidates.values() if h.build not in seen_builds], grouped
+        )
+        while candidates:
+            wave = _wave(candidates.values(), standby, group_of_host, spare, canaries, max_parallel)
+            result.waves.append([h.name for h in wave])
+            result.canaries.extend(h.name for h in wave if h.build not in seen_builds)
+            for one in wave:
+                del candidates[one.name]
+                seen_builds.add(one.build)
+                canaries.pop(one.build, None)
+                if one.role != "active":
+                    standby.subtract(group.name for group in group_of_host[one.name])
     return result
 
 
@@ -380,15 +394,13 @@ def _canaries(hosts, grouped):
     return found
 
 
-def _wave(candidates, remaining, group_of_host, spare, canaries, max_parallel):
+def _wave(candidates, standby, group_of_host, spare, canaries, max_parallel):
     """The next wave: as many of the candidates, in their order, as the rules allow together.
 
+    :param standby: how many members of each group still go before its active ones.
     :param canaries: of each build that is not proven yet, the host that goes ahead.
     """
     wave, used = [], {}
-    standby = {
-        group.name for h in remaining if h.role != "active" for group in group_of_host[h.name]
-    }
 
     def fits(host, mind_roles=True):
         if canaries.get(host.build, host.name) != host.name:
@@ -396,7 +408,7 @@ def _wave(candidates, remaining, group_of_host, spare, canaries, max_parallel):
         for group in group_of_host[host.name]:
             if used.get(group.name, 0) >= spare[group.name]:
                 return False
-            if mind_roles and host.role == "active" and group.name in standby:
+            if mind_roles and host.role == "active" and standby[group.name]:
                 return False
         return True
 
