@@ -132,9 +132,7 @@ class ActionModule(ActionBase):
         settings = self._settings()
         sources = self.task_vars.get("ansible_inventory_sources") or []
         asked = dict(options, partial_groups=True) if play else options
-        checked = rollout.ready(
-            settings, self.everyone, hosts, dict(about, options=asked), sources
-        )
+        checked = rollout.ready(settings, self.everyone, hosts, dict(about, options=asked), sources)
         if "error" in checked:
             raise AnsibleActionFail(f"{checked['error']} No host was asked anything.")
         if self.params["directory"]:
@@ -257,7 +255,10 @@ class ActionModule(ActionBase):
         number = self.files.read("wave.json")
         part, hostvars = self.files.read(f"slice-{number}.json"), self.task_vars["hostvars"]
         chosen, outcomes = self.files.read(f"chosen-{number}.json"), {}
-        times = {"claimed": turns.iso(rollout.when(chosen["at"]).timestamp()), "now": turns.iso(time.time())}
+        times = {
+            "claimed": turns.iso(rollout.when(chosen["at"]).timestamp()),
+            "now": turns.iso(time.time()),
+        }
         for index, (name, choice) in enumerate(chosen["hosts"].items()):
             result, released, variables = None, {}, hostvars[name]
             if "token" in choice:
@@ -335,9 +336,7 @@ class ActionModule(ActionBase):
             given_up,
         )
         report.write(self.params["directory"], document, self.params["template"])
-        attention = {
-            row["name"]: row["reason"] for row in document["hosts"] if row["attention"]
-        }
+        attention = {row["name"]: row["reason"] for row in document["hosts"] if row["attention"]}
         self.files.write("attention.json", attention)
         page = os.path.join(os.path.abspath(self.params["directory"]), "report.html")
         done = {

@@ -256,4 +256,3 @@ def _answers(claimed, task_vars):
         if one["member"] in claimed["members"]:
             found[one["member"]] = None if one.get("unreachable_host") else one
     return found
-

@@ -250,9 +250,7 @@ def to_ask(variables_of, everyone, known):
         if name not in asked and survey_of(variables_of[name])["kernel"]["booted"]
     }
     return [
-        name
-        for name in ha_settings.lonely(variables_of, everyone, asked)
-        if name not in nothing
+        name for name in ha_settings.lonely(variables_of, everyone, asked) if name not in nothing
     ]
 
 
@@ -326,8 +324,9 @@ def left_behind(variables_of, everyone, in_run, options):
             known = [
                 group
                 for group in one["groups"]
-                if members.get(group["name"], {one["host"]} if one["groups"] == [group] else set())
-                .issuperset(group["members"])
+                if members.get(
+                    group["name"], {one["host"]} if one["groups"] == [group] else set()
+                ).issuperset(group["members"])
             ]
             believed = {member for group in known for member in group["members"]}
             if one["host"] in believed and name in believed and one["host"] in names:

@@ -257,7 +257,9 @@ def judge(claimed, answers, controller):
     """
     for member, answer in answers.items():
         if answer is not None and "granted" not in answer:
-            return _skipped("no_answer", f"{member} gave no answer about its leases: {answer['msg']}")
+            return _skipped(
+                "no_answer", f"{member} gave no answer about its leases: {answer['msg']}"
+            )
     refused = next((one for one in answers.values() if one and not one["granted"]), None)
     said = {member: answers.get(member) for member in claimed["members"]}
     why = (refused and refused["refusal"]) or leases.is_taken(
@@ -292,7 +294,9 @@ def _skipped(code, why):
 def order(claimed, known):
     """What the host is to do, see run.ORDER of the turn."""
     options, checks, proven = claimed["options"], claimed["checks"], claimed["proven"]
-    apply = {key: options[key] for key in ("pause", "lock_timeout", "timeout", "retries", "retry_delay")}
+    apply = {
+        key: options[key] for key in ("pause", "lock_timeout", "timeout", "retries", "retry_delay")
+    }
     if proven:
         # Exactly what the canary of its kernel build was given.
         apply.update(state="present", updates=proven["updates"], exact=True)
@@ -301,7 +305,9 @@ def order(claimed, known):
         "run": claimed["run"],
         "host": claimed["host"],
         "lease_seconds": claimed["seconds"],
-        "drains": [one["target"] for one in claimed["drains"] if one["delegate_to"] == claimed["host"]],
+        "drains": [
+            one["target"] for one in claimed["drains"] if one["delegate_to"] == claimed["host"]
+        ],
         "drain_when": "always" if options["drain_mode"] == "always" else "active",
         "drain_timeout": options["drain_timeout"],
         "apply": apply,
@@ -479,7 +485,8 @@ def _applied(applied, proven):
     has = (applied.get("after") or {}).get("updates") or []
     if proven and applied.get("verdict") == "behind" and set(proven["updates"]).issubset(has):
         deferred = [
-            {key: one.get(key) for key in ("id", "name", "age")} for one in applied.get("left") or ()
+            {key: one.get(key) for key in ("id", "name", "age")}
+            for one in applied.get("left") or ()
         ]
         return {
             "ok": True,
@@ -511,7 +518,9 @@ def _rolled_back(turn, applied, rolled_back, why):
             ),
         )
         return found
-    found["reason"] = f"Unhealthy after the update: {why}. What was installed was rolled back ({some(was)})."
+    found["reason"] = (
+        f"Unhealthy after the update: {why}. What was installed was rolled back ({some(was)})."
+    )
     if turn["state"] == "stuck" and not turn["not_restored"]:
         found["reason"] += " It is NOT healthy without it either."
     found.update(undone=rolled_back.get("removed") or was, installed=[], cves_fixed=[])

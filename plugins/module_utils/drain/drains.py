@@ -26,7 +26,11 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
     pacemaker as pacemaker_drain,
 )
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import Trouble
-from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups, keepalived, pacemaker
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import (
+    groups,
+    keepalived,
+    pacemaker,
+)
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import journal, ledger
 
 ADAPTERS = {
@@ -116,9 +120,7 @@ class Book:
         self._change(lambda marks: [one for one in marks if not _same(one, mark)])
 
     def _change(self, function):
-        self.journal.change(
-            lambda document: dict(document, drained=function(document["drained"]))
-        )
+        self.journal.change(lambda document: dict(document, drained=function(document["drained"])))
 
     def has(self, mark):
         return any(_same(one, mark) for one in self.read())

@@ -197,7 +197,6 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
     }
 
 
-
 def answer(params, _check_mode, root, _program):
     """As run, for the program that asks in one round trip."""
     try:

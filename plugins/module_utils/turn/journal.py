@@ -24,9 +24,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.ledger imp
     Broken,
 )
 
-ADVICE = (
-    "Nothing was changed. Look at the host, restore what is drained (ha_drain), and remove the file."
-)
+ADVICE = "Nothing was changed. Look at the host, restore what is drained (ha_drain), and remove the file."
 
 
 # Of a turn, what is large or may hold secrets.

@@ -126,9 +126,7 @@ def next_step(turn, event):
 
 
 def _begin(turn):
-    return (
-        (State.DRAINING, Deed.DRAIN) if turn["order"]["drains"] else (State.APPLYING, Deed.APPLY)
-    )
+    return (State.DRAINING, Deed.DRAIN) if turn["order"]["drains"] else (State.APPLYING, Deed.APPLY)
 
 
 def _applied(turn):

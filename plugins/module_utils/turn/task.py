@@ -108,9 +108,7 @@ def _begin(book, params, check_mode, root, program):
     if check_mode:
         # A lease that was only asked for in check mode is not there.
         return True
-    refusal = lease.may_work(
-        ledger.Ledger(root).read(), order["token"] or "none", ledger.now(root)
-    )
+    refusal = lease.may_work(ledger.Ledger(root).read(), order["token"] or "none", ledger.now(root))
     if refusal:
         raise Refused(refusal)
     book.change(lambda document: dict(document, turn=steps.begun(order, time.time())))

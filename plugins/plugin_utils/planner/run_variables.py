@@ -72,7 +72,10 @@ RUN = {
     "ksplice_verdict_timeout": "count",
 }
 CHOICES = {
-    "on_lost_controller": ("restore", "stay"),"drain": ("never", "active", "always"), "self_update": ("refuse", "warn", "allow")}
+    "on_lost_controller": ("restore", "stay"),
+    "drain": ("never", "active", "always"),
+    "self_update": ("refuse", "warn", "allow"),
+}
 # Variables of a host, checked by the planner.
 HOST = (
     "ksplice_ha_group",

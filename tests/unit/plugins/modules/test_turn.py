@@ -195,7 +195,9 @@ def test_what_is_begun_twice_is_begun_once(host):
     assert not ask(host, "begun", order=order(host))["changed"]
     assert "has not ended" in ask(host, "begun", order=order(host, token="t2"))["refusal"]
     work(host)
-    assert not ask(host, "begun", order=order(host))["changed"] and host.read("log").count("out") == 1
+    assert (
+        not ask(host, "begun", order=order(host))["changed"] and host.read("log").count("out") == 1
+    )
 
 
 def writes(host):
@@ -336,4 +338,3 @@ def test_every_state_has_a_way_on(state):
         taken += 1
         assert isinstance(following, steps.State) and (deed is None or deed in steps.Deed)
     assert taken or state is steps.State.RELEASED
-
