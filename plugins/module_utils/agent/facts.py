@@ -709,6 +709,15 @@ def _verdict(seen, max_age):
             "unknown",
             "The service could not be asked: the host has no uptrack-upgrade.",
         )
+    for name, document, key in (
+        ("status", seen.status, "Updates"),
+        ("results", seen.results, "Result"),
+    ):
+        if document and not isinstance(document.get(key), (dict, type(None))):
+            return (
+                "unknown",
+                f"The agent's file {name} cannot be believed: its {key} is not a mapping.",
+            )
     faults = seen.conf_faults()
     broken = faults and (
         f"The agent cannot read /etc/uptrack/uptrack.conf: line {faults[0].line} "
