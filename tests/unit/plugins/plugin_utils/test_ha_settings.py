@@ -359,7 +359,7 @@ def test_who_gives_no_answer_is_wrong_unless_it_is_known_to_be_lost():
     [
         (["192.0.2.9"], [], None),
         ([], ["192.0.2.9"], None),
-        ([], [], "held by nobody of a, b"),
+        ([], [], "held by none of a, b"),
         (["192.0.2.9"], ["192.0.2.9"], "held by a and b of a, b"),
     ],
 )
