@@ -9,6 +9,21 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import host_program, schema
 
 
+def believed(said, checked):
+    """What comes into this process of an answer: as C(checked) gives it, or C(failed) and C(msg).
+
+    Whoever owns a host may answer what he likes, and nothing behind this has to expect it.
+    """
+    try:
+        if not isinstance(said, dict):
+            raise schema.Misfit("The host's answer is not a mapping.")
+        if said.get("failed") and set(said) <= {"failed", "msg", "changed", "invocation"}:
+            return {"failed": True, "msg": schema.text(said.get("msg"), "its message")}
+        return checked(said)
+    except schema.Misfit as misfit:
+        return {"failed": True, "msg": str(misfit)}
+
+
 class HostAction(ActionBase):
     """A task whose work on the host is C(answer) of a module of module_utils.
 
@@ -61,14 +76,7 @@ class HostAction(ActionBase):
                 raise host_program.Unreachable(str(said.get("msg"))) from None
             if said.get("failed") and "module_stdout" in said:
                 said = {"failed": True, "msg": f"The host gave no answer ({unanswered})."}
-        try:
-            if not isinstance(said, dict):
-                raise schema.Misfit("The host's answer is not a mapping.")
-            if said.get("failed") and set(said) <= {"failed", "msg", "changed", "invocation"}:
-                return {"failed": True, "msg": schema.text(said.get("msg"), "its message")}
-            return self.checked(said)
-        except schema.Misfit as misfit:
-            return {"failed": True, "msg": str(misfit), "misfit": True}
+        return believed(said, self.checked)
 
     def _by_module(self, params, task_vars):
         return self._execute_module(

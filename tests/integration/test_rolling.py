@@ -125,7 +125,7 @@ def test_a_host_whose_groups_nobody_can_read_is_left_alone(fleet):
     assert run.status == 2 and sorted(started(one)) == ["s1"], run.output[-2000:]
     assert (
         "it is unknown of which" in one.rows()["p1"]["reason"]
-        and "ended with status 1" in one.rows()["p1"]["reason"]
+        and "exited with status 1" in one.rows()["p1"]["reason"]
     )
     (one.root("p1") / "etc/keepalived").mkdir()
     (one.root("p1") / "etc/keepalived/keepalived.conf").write_text("vrrp_instance x {\n")
@@ -200,7 +200,7 @@ def test_a_drain_that_fails_takes_back_what_it_began_and_the_host_is_not_patched
     row = one.rows()["p1"]
     assert (
         "could not be drained" in row["reason"]
-        and "ended with status 1" in row["reason"]
+        and "exited with status 1" in row["reason"]
         and row["attention"]
         and not row["still_drained"]
     )

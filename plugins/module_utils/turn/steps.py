@@ -266,6 +266,9 @@ def enter(turn, state, deed, now):
         new["ended"] = now
     if state is State.STUCK:
         new["was_stuck"] = True
+    elif state is State.RELEASED:
+        # Nothing carries it on any more, and in commands a password may stand.
+        new.update(order=None, before=None)
     return new
 
 

@@ -7,17 +7,21 @@ sentence.
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.action import ha_lease
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups as ha_groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease_task
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout, schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import host_action, schema
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 from extent import rounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from rolled import turn  # noqa: E402
 
 ENTRY = {
     "token": "t",
@@ -148,28 +152,21 @@ def test_facts_in_an_answer_about_leases_are_left_behind():
     """Ansible would give them to the host that the task is delegated from, where they win over the
     inventory.
     """
-    told = ha_lease.ActionModule._told(
-        json.dumps(
-            dict(LEASE, ansible_facts={"ksplice_ha_drain": [{"adapter": "custom"}]}, _ansible_x=1)
-        )
-    )
-    assert told["granted"] and set(told) == {
-        "granted",
-        "changed",
-        "refusal",
-        "leases",
-        "busy",
-        "waited",
-    }
-    for text in (
-        "{",
-        "5",
-        "[" * 100_000,
-        json.dumps(dict(LEASE, granted="yes")),
-        json.dumps(dict(LEASE, leases=[5])),
+    facts = {"ksplice_ha_drain": [{"adapter": "custom"}]}
+    told = host_action.believed(dict(LEASE, ansible_facts=facts, _ansible_x=1), schema.lease)
+    assert told["granted"] and not {"ansible_facts", "_ansible_x"} & set(told)
+    for wrong in (
+        5,
+        None,
+        [],
+        dict(LEASE, granted="yes"),
+        dict(LEASE, leases=[5]),
+        {"failed": True, "msg": ["x"]},
+        {"failed": True, "msg": "x" * 20_000},
+        {"failed": True, "granted": True},
     ):
-        told = ha_lease.ActionModule._told(text)
-        assert told["failed"] and told["msg"].endswith("Nobody knows what it has promised.")
+        told = host_action.believed(wrong, schema.lease)
+        assert told["failed"] and "ansible_facts" not in told and "granted" not in told, wrong
 
 
 def test_a_group_that_is_none_leaves_its_own_host_alone():
@@ -183,12 +180,12 @@ def test_a_group_that_is_none_leaves_its_own_host_alone():
     assert found["groups"] == [] and "groups[0] is not a mapping" in found["problems"][0]
 
 
-@pytest.mark.parametrize("seconds", [1e300, -1, "x", float("nan"), True])
-def test_an_odd_number_is_one_host_that_is_not_known(seconds):
-    told = rollout.applied({"rolling_apply": dict(APPLIED, seconds=seconds)}, "rolling_apply")
-    assert told["failed"] and "seconds is no number" in told["msg"] and "after" not in told
-    outcome = rollout._applied(told, "2026-11-22T03:00:00Z", "2026-11-22T03:01:00Z")
-    assert not outcome["ok"] and outcome["verdict"] == "unknown"
+@pytest.mark.parametrize("began", [1e300, -1, "x", float("nan"), True])
+def test_an_odd_number_is_one_host_that_is_not_known(began):
+    said = {"changed": True, "refusal": None, "alive": False, "turn": dict(turn(), began=began)}
+    told = host_action.believed(said, schema.turn)
+    assert told["failed"] and "turn" not in told
+    assert "began is no number" in told["msg"] or "began is not a number" in told["msg"]
 
 
 def test_an_address_that_nobody_asked_for():
