@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""ha_drain on the controller: in one round trip, and what role rolling drains elsewhere by a claim."""
+"""ha_drain on the controller: in one round trip, and what role rolling drains elsewhere by a
+claim.
+"""
 
 from __future__ import annotations
 

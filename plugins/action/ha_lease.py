@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""ha_lease on the controller: one question in one round trip, and what role rolling asks by a claim."""
+"""ha_lease on the controller: one question in one round trip, and what role rolling asks by a
+claim.
+"""
 
 from __future__ import annotations
 

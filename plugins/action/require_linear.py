@@ -18,7 +18,9 @@ class ActionModule(ActionBase):
             return dict(
                 result,
                 failed=True,
-                msg=f"The play uses the strategy {strategy}, with which hosts do not wait for each other, so that "
-                "two of a redundancy group could be in hand at once. Use strategy: linear (Ansible's default). No host was touched.",
+                msg=f"The play uses the strategy {strategy}, with which hosts do not wait "
+                "for each other, so that "
+                "two of a redundancy group could be in hand at once. Use strategy: linear "
+                "(Ansible's default). No host was touched.",
             )
         return dict(result, changed=False)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""rollout: the controller's half of a rollout, between the tasks of the hosts. Run once; asks no host anything.
+"""rollout: the controller's half of a rollout, between the tasks of the hosts. Run once; asks no
+host anything.
 
 What it knows lies in run_files: no variable holds it, so that nothing a host answers, and no play
 before this one, has a say in it.
@@ -49,7 +50,8 @@ ARGUMENTS = {
     "template": {"type": "path"},
     "stats": {"type": "bool", "default": True},
 }
-# What the first host of a play registered for all of them: hosts outside of the run that were asked.
+# What the first host of a play registered for all of them: hosts outside of the run that were
+# asked.
 OUTSIDE = "__rolling_outside"
 SURVEYS = {"run": "ksplice_survey", "play": "__rolling_survey"}
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""uptrack_config on the controller: runs the module, brings what it needs by the package modules of ansible.builtin, and runs it again.
+"""uptrack_config on the controller: runs the module, brings what it needs by the package modules
+of ansible.builtin, and runs it again.
 
-A host that has everything costs one run of the module. What fails half way is taken back, so that the host ends as it was.
+A host that has everything costs one run of the module. What fails half way is taken back, so that
+the host ends as it was.
 """
 
 from __future__ import annotations
@@ -61,13 +63,17 @@ class ActionModule(ActionBase):
                 for need in needs:
                     steps += self._bring(need, told)
                 if needs[-1]["what"] == "updates":
-                    # Nothing comes after it, and asked for the latest one the module would name it again and again.
+                    # Nothing comes after it, and asked for the latest one the module would name
+                    # it again and again.
                     told["packages"] = sorted(set(told["packages"]) | set(needs[-1]["packages"]))
                     break
             except (Failed, enrollment.Refused) as failed:
                 return dict(result, **self._failure({"failed": True, "msg": str(failed)}, steps))
         else:
-            words = f"After {PASSES} passes the host still lacks {_announced(needs[0])}: the packages do not bring what they should."
+            words = (
+                f"After {PASSES} passes the host still lacks {_announced(needs[0])}: the "
+                "packages do not bring what they should."
+            )
             return dict(result, **self._failure({"failed": True, "msg": words}, steps))
         for internal in ("loaded", "previous", "removed", "diff", "warnings"):
             told.pop(internal, None)
@@ -124,7 +130,9 @@ class ActionModule(ActionBase):
         )
 
     def _with_passwords(self, need):
-        """A need with the addresses that the task gave: in what a module answers, those that have a password in them are hidden."""
+        """A need with the addresses that the task gave: in what a module answers, those that have
+        a password in them are hidden.
+        """
         given = {
             "url": self._task.args.get("repository_url"),
             "key": self._task.args.get("repository_key"),
@@ -135,7 +143,7 @@ class ActionModule(ActionBase):
             else need
         )
 
-    # ---- what a need takes --------------------------------------------------------------------------------------------
+    # ---- what a need takes ----
 
     def _bring(self, need, told):
         """Bring one need; what was done comes back as clauses."""
@@ -200,7 +208,9 @@ class ActionModule(ActionBase):
         return [f"repository {enrollment.NAME} set up"]
 
     def _make_private(self, path, mode):
-        """Give a file its mode before there is a password in it; the modules that write it keep the mode that it has, and give a new one the usual."""
+        """Give a file its mode before there is a password in it; the modules that write it keep
+        the mode that it has, and give a new one the usual.
+        """
         if mode != "0644":
             self._step(
                 f"{path} could not be written",
@@ -220,7 +230,8 @@ class ActionModule(ActionBase):
         )
         if got.get("failed"):
             raise Failed(
-                f"The key of the repository could not be fetched from {redact.without_user(need['key'])}",
+                "The key of the repository could not be fetched from "
+                f"{redact.without_user(need['key'])}",
                 got,
             )
         return got.get("content", "")
@@ -234,7 +245,9 @@ class ActionModule(ActionBase):
         return self._switch(need, told, names)
 
     def _switch(self, need, told, names):
-        """Exchange the editions. Removing the old one would take its updates out of the kernel, so that the agent is disabled meanwhile."""
+        """Exchange the editions. Removing the old one would take its updates out of the kernel,
+        so that the agent is disabled meanwhile.
+        """
         was_disabled = told["disabled"]
         self._step(
             "uptrack.conf could not be kept",
@@ -265,7 +278,8 @@ class ActionModule(ActionBase):
             )
             if put.get("failed"):
                 raise Failed(
-                    f"The edition was exchanged, but {', '.join(missing)} has left the kernel and could not be put back",
+                    f"The edition was exchanged, but {', '.join(missing)} has left the "
+                    "kernel and could not be put back",
                     put,
                 )
             done.append(f"updates put back into the kernel: {', '.join(missing)}")
@@ -278,7 +292,8 @@ class ActionModule(ActionBase):
         seen = self._execute_module(module_name=FACTS, module_args={}, task_vars=self._vars)
         if seen.get("failed"):
             raise Failed(
-                "The edition was exchanged, but nobody could look whether the updates are in the kernel still",
+                "The edition was exchanged, but nobody could look whether the updates are in "
+                "the kernel still",
                 seen,
             )
         now = [
@@ -294,7 +309,10 @@ class ActionModule(ActionBase):
         return [f"package {need['packages'][0]} installed; nothing was put into the kernel by it"]
 
     def _bring_remove(self, need, told):
-        words = f"The updates are out of the kernel, but {', '.join(need['packages'])} could not be removed"
+        words = (
+            f"The updates are out of the kernel, but {', '.join(need['packages'])} could "
+            "not be removed"
+        )
         # Without repositories: one that is long gone must not keep its packages here.
         if need["old_yum"]:
             self._yum(words, "remove", "--disablerepo=*", *need["packages"])
@@ -324,7 +342,7 @@ class ActionModule(ActionBase):
         self._clean(need)
         return [f"repository {enrollment.NAME} taken away"]
 
-    # ---- how ----------------------------------------------------------------------------------------------------------
+    # ---- how ----
 
     @staticmethod
     def _manager(need):
@@ -358,14 +376,22 @@ class ActionModule(ActionBase):
         )
 
     def _agent_away(self, need, told):
-        """Without the package manager's repositories and caches, as one of them may be what failed."""
+        """Without the package manager's repositories and caches, as one of them may be what
+        failed.
+        """
         names = " ".join(
             shlex.quote(name) for name in enrollment.PACKAGES if name not in told["packages"]
         )
         if need["kind"] == "apt":
-            script = f'for p in {names}; do if dpkg -s "$p" >/dev/null 2>&1; then dpkg --purge --force-depends "$p" || exit 1; fi; done'
+            script = (
+                f'for p in {names}; do if dpkg -s "$p" >/dev/null 2>&1; then dpkg '
+                '--purge --force-depends "$p" || exit 1; fi; done'
+            )
         else:
-            script = f'for p in {names}; do if rpm -q "$p" >/dev/null 2>&1; then rpm -e --nodeps "$p" || exit 1; fi; done'
+            script = (
+                f'for p in {names}; do if rpm -q "$p" >/dev/null 2>&1; then rpm -e '
+                '--nodeps "$p" || exit 1; fi; done'
+            )
         traces = " ".join(
             pattern for pattern in enroll.TRACES if pattern not in told["previous"]["traces"]
         )
@@ -388,7 +414,9 @@ class ActionModule(ActionBase):
         self._clean(need)
 
     def _clean(self, need):
-        """Without what the package manager keeps of a repository that is gone. The patterns are for the shell, what is in them is not."""
+        """Without what the package manager keeps of a repository that is gone. The patterns are
+        for the shell, what is in them is not.
+        """
         patterns = " ".join(
             "*".join(shlex.quote(part) for part in pattern.split("*"))
             for pattern in enrollment.cached(need)
@@ -430,7 +458,9 @@ class ActionModule(ActionBase):
             raise Failed(what, self._last)
 
     def _call(self, module, /, **arguments):
-        """Run a module of ansible.builtin as a task would: through its action plugin where it has one."""
+        """Run a module of ansible.builtin as a task would: through its action plugin where it has
+        one.
+        """
         task = self._task.copy()
         task.args = arguments
         task.action = module

@@ -2,8 +2,10 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """uptrack_facts on the controller: sends the probe over the connection and reads its answer here.
 
-A module would start a Python on the host for the same answer, at about thirty times the cost there, and could not run on a
-host whose Python ansible-core no longer takes. Only an asynchronous task still goes through the module.
+A module would start a Python on the host for the same answer, at about thirty times the cost
+there, and could not run on a
+host whose Python ansible-core no longer takes. Only an asynchronous task still goes through the
+module.
 """
 
 from __future__ import annotations

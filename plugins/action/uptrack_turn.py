@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """uptrack_turn on the controller: begins a host's turn, and follows it until it is over or waits.
 
-The host carries its turn out by itself. What is asked of it here is one small program to begin with,
+The host carries its turn out by itself. What is asked of it here is one small program to begin
+with,
 and then a line of its journal, by a shell that waits for the next one.
 """
 

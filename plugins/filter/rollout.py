@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Filters of the collection: the wave planner, the steps of a rollout, and its record. All of them are pure."""
+"""Filters of the collection: the wave planner, the steps of a rollout, and its record. All of
+them are pure.
+"""
 
 from __future__ import annotations
 

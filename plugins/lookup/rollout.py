@@ -9,11 +9,13 @@ name: rollout
 author: rebootless.ksplice contributors (@rebootless)
 short_description: Which hosts the next play of a rollout works on
 description:
-  - For the C(hosts) and C(serial) of the plays of this collection's playbooks, which follow the plan of the run. Outside of such a run, as for a syntax
+  - For the C(hosts) and C(serial) of the plays of this collection's playbooks, which follow the
+    plan of the run. Outside of such a run, as for a syntax
     check, it gives a pattern that matches no host.
 options:
   _terms:
-    description: V(order) (the hosts in the order of their waves), V(sizes) (of the waves), V(left_behind) (hosts that a stopped run left claimed), V(left) (the
+    description: V(order) (the hosts in the order of their waves), V(sizes) (of the waves),
+      V(left_behind) (hosts that a stopped run left claimed), V(left) (the
       leases that it left),
       V(attention) (hosts that need attention), V(reasons) (why they do).
     type: list

@@ -5,10 +5,13 @@
 
 DOCUMENTATION = r"""
 module: ha_drain
-short_description: Take a host out of service for a while, and put back what was taken out and nothing else
+short_description: Take a host out of service for a while, and put back what was taken out and
+  nothing else
 description:
-  - Lets the partner take over from a host, by keepalived, pacemaker, haproxy, nginx or commands of your own, and puts the host back.
-  - Before anything is changed a mark is written on the disk of the host where the task runs (C(/var/lib/rebootless-ksplice/drained.json)). With
+  - Lets the partner take over from a host, by keepalived, pacemaker, haproxy, nginx or commands
+    of your own, and puts the host back.
+  - Before anything is changed a mark is written on the disk of the host where the task runs
+    (C(/var/lib/rebootless-ksplice/drained.json)). With
     O(state=undone) only what has a mark is put back. What a person took out of service stays out.
   - A drain that does not come about within O(timeout) puts back what it had begun and fails.
 extends_documentation_fragment:
@@ -22,12 +25,14 @@ attributes:
     details: A configuration with secrets in it may be what changes.
 options:
   state:
-    description: V(drained) takes out of service, V(undone) puts back, V(shown) tells what is out by a mark.
+    description: V(drained) takes out of service, V(undone) puts back, V(shown) tells what is out
+      by a mark.
     type: str
     choices: [drained, undone, shown]
     default: shown
   host:
-    description: The host that is taken out of service, by its name in the inventory. For haproxy and nginx the task runs on another one.
+    description: The host that is taken out of service, by its name in the inventory. For haproxy
+      and nginx the task runs on another one.
     type: str
   token:
     description: The attempt's own word. Only what it marked is put back.
@@ -38,7 +43,8 @@ options:
     default: false
   lease:
     description:
-      - The token of the lease that has the host of this task in hand, see M(rebootless.ksplice.ha_lease). Without that lease the task refuses; while it
+      - The token of the lease that has the host of this task in hand, see
+        M(rebootless.ksplice.ha_lease). Without that lease the task refuses; while it
         works nobody takes the lease over.
     type: str
   when:
@@ -47,7 +53,8 @@ options:
     choices: [active, always]
     default: active
   timeout:
-    description: Seconds to wait, for each target, for the partner to have taken over, or for the host to be back. Commands may take no longer either.
+    description: Seconds to wait, for each target, for the partner to have taken over, or for the
+      host to be back. Commands may take no longer either.
     type: int
     default: 60
   targets:
@@ -58,58 +65,73 @@ options:
     suboptions:
       adapter:
         description:
-          - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1, and what its checks would add is taken out, so that the
-            partner takes the addresses before this host lets them go. Where they do not move, as the partner says C(nopreempt), keepalived is restarted with
+          - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1,
+            and what its checks would add is taken out, so that the
+            partner takes the addresses before this host lets them go. Where they do not move, as
+            the partner says C(nopreempt), keepalived is restarted with
             the low priority.
-          - V(pacemaker) on the host itself puts its node into standby, and waits until another node runs all that ran there. Putting back waits for the
+          - V(pacemaker) on the host itself puts its node into standby, and waits until another
+            node runs all that ran there. Putting back waits for the
             cluster to come to rest.
-          - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API, and waits for its sessions to end. As haproxy has it, clients
+          - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API,
+            and waits for its sessions to end. As haproxy has it, clients
             whose cookie names the server go on getting to it.
-          - V(nginx) on the host where nginx runs marks a server of an upstream C(down), reloads, and waits for the old workers to end.
+          - V(nginx) on the host where nginx runs marks a server of an upstream C(down), reloads,
+            and waits for the old workers to end.
           - V(custom) runs commands.
-          - What would leave nobody in service is refused, as the last node out of standby and the last server that is up.
+          - What would leave nobody in service is refused, as the last node out of standby and the
+            last server that is up.
         type: str
         choices: [custom, haproxy, keepalived, nginx, pacemaker]
         required: true
       mode:
         description:
-          - For V(keepalived), how. V(priority) lowers the priority in its configuration, V(restart) restarts keepalived with it, V(auto) does so only where the
+          - For V(keepalived), how. V(priority) lowers the priority in its configuration,
+            V(restart) restarts keepalived with it, V(auto) does so only where the
             addresses have not moved within five advertisement intervals.
-          - V(track_file) writes a number into a file that keepalived tracks, and changes nothing of keepalived's own.
+          - V(track_file) writes a number into a file that keepalived tracks, and changes nothing
+            of keepalived's own.
         type: str
         choices: [auto, priority, restart, track_file]
       track_file:
-        description: For V(keepalived) with V(track_file), the name of the C(track_file) or C(vrrp_track_file). Each instance, or its sync group, tracks it.
+        description: For V(keepalived) with V(track_file), the name of the C(track_file) or
+          C(vrrp_track_file). Each instance, or its sync group, tracks it.
         type: str
       node:
         description: For V(pacemaker), the node's name in the cluster, by default its own.
         type: str
       socket:
-        description: For V(haproxy), the socket of the runtime API, by default C(/run/haproxy/admin.sock). It needs C(level admin).
+        description: For V(haproxy), the socket of the runtime API, by default
+          C(/run/haproxy/admin.sock). It needs C(level admin).
         type: path
       backend:
         description: For V(haproxy), the backend.
         type: str
       server:
-        description: For V(haproxy) the server's name in the backend, for V(nginx) its address as the upstream has it.
+        description: For V(haproxy) the server's name in the backend, for V(nginx) its address as
+          the upstream has it.
         type: str
       file:
-        description: For V(nginx), the file with the upstream block. Each server stands on a line of its own.
+        description: For V(nginx), the file with the upstream block. Each server stands on a line
+          of its own.
         type: path
       upstream:
         description: For V(nginx), the upstream's name.
         type: str
       drain:
-        description: For V(custom), the command that takes the host out of service. Commands run without a shell, and 0 is success.
+        description: For V(custom), the command that takes the host out of service. Commands run
+          without a shell, and 0 is success.
         type: str
       undo:
         description: For V(custom), the command that puts it back.
         type: str
       is_active:
-        description: For V(custom), ends with 0 when the host is in service. Without it, it always is.
+        description: For V(custom), ends with 0 when the host is in service. Without it, it always
+          is.
         type: str
       is_drained:
-        description: For V(custom), ends with 0 when the host is out of service. Without it nobody waits.
+        description: For V(custom), ends with 0 when the host is out of service. Without it nobody
+          waits.
         type: str
 notes:
   - Needs root on the host.
@@ -151,7 +173,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 done:
-  description: Whether everything is as O(state) says, for callers that do not want the task to fail.
+  description: Whether everything is as O(state) says, for callers that do not want the task to
+    fail.
   returned: always
   type: bool
 active:
@@ -159,12 +182,14 @@ active:
   returned: always
   type: bool
 drained:
-  description: What is out of service by a mark, each with C(what), C(adapter), C(host), C(token), C(age) (seconds).
+  description: What is out of service by a mark, each with C(what), C(adapter), C(host), C(token),
+    C(age) (seconds).
   returned: always
   type: list
   elements: dict
 left:
-  description: Sentences about what was out of service already without a mark, and stays so, and about what did not come back by itself, and why.
+  description: Sentences about what was out of service already without a mark, and stays so, and
+    about what did not come back by itself, and why.
   returned: always
   type: list
   elements: str

@@ -5,20 +5,32 @@
 
 DOCUMENTATION = r"""
 module: ha_facts
-short_description: Tell which redundancy groups a host is a member of, and whether it is active there
+short_description: Tell which redundancy groups a host is a member of, and whether it is active
+  there
 description:
-  - Reads the configuration that keepalived runs with, with all it includes, and the addresses that the host holds now, in the network namespace of
-    keepalived. Reads the state of a pacemaker cluster, also on its remote nodes and guests. Or asks a command of yours.
-  - Each member comes to the same name of their group alone. C(vrrp-51-192.0.2.10) is made of the virtual router's ID and its lowest address,
-    C(pacemaker-NAME-NODE) of the cluster's name and its first node. A VRRP instance without addresses has the lowest address of its unicast peers and
-    itself in its name, such as C(vrrp-53-192.0.2.11), or its network, such as C(vrrp-53-192.0.2.0/24).
-  - Who holds the address is active, whatever the configuration says of priorities and states. Where keepalived moves routes only, whoever has them is.
-    Where it moves nothing that could be seen, the role of the group is null, and the host counts as active.
-    An address on C(lo), as real servers of LVS-DR have it, counts only where keepalived puts it there itself.
-  - In a cluster the node is active that runs what runs on no other node, a clone of which all instances are on it among that.
-  - A keepalived in a container, one that speaks VRRP while its configuration defines no instance, one with an option that is not known, or VRRP of which
+  - Reads the configuration that keepalived runs with, with all it includes, and the addresses
+    that the host holds now, in the network namespace of
+    keepalived. Reads the state of a pacemaker cluster, also on its remote nodes and guests. Or
+    asks a command of yours.
+  - Each member comes to the same name of their group alone. C(vrrp-51-192.0.2.10) is made of the
+    virtual router's ID and its lowest address,
+    C(pacemaker-NAME-NODE) of the cluster's name and its first node. A VRRP instance without
+    addresses has the lowest address of its unicast peers and
+    itself in its name, such as C(vrrp-53-192.0.2.11), or its network, such as
+    C(vrrp-53-192.0.2.0/24).
+  - Who holds the address is active, whatever the configuration says of priorities and states.
+    Where keepalived moves routes only, whoever has them is.
+    Where it moves nothing that could be seen, the role of the group is null, and the host counts
+    as active.
+    An address on C(lo), as real servers of LVS-DR have it, counts only where keepalived puts it
+    there itself.
+  - In a cluster the node is active that runs what runs on no other node, a clone of which all
+    instances are on it among that.
+  - A keepalived in a container, one that speaks VRRP while its configuration defines no instance,
+    one with an option that is not known, or VRRP of which
     no keepalived is the speaker, could not be read, which is a problem.
-  - Changes nothing. What cannot be understood is in RV(ansible_facts.ha.problems) and is no failure of the task.
+  - Changes nothing. What cannot be understood is in RV(ansible_facts.ha.problems) and is no
+    failure of the task.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
@@ -32,7 +44,8 @@ options:
   command:
     description:
       - A command that is asked in place of keepalived and pacemaker. It runs without a shell.
-      - "It prints JSON, such as C({\"groups\": [{\"name\": \"billing-db\", \"role\": \"active\", \"addresses\": [\"192.0.2.10\"]}]}). C(role) is C(active) or
+      - "It prints JSON, such as C({\"groups\": [{\"name\": \"billing-db\", \"role\": \"active\",
+        \"addresses\": [\"192.0.2.10\"]}]}). C(role) is C(active) or
         C(standby), C(addresses) may be left out."
     type: str
   timeout:
@@ -40,7 +53,8 @@ options:
     type: int
     default: 30
 notes:
-  - Needs root where keepalived runs, and where its configuration or the cluster's state is for root only.
+  - Needs root where keepalived runs, and where its configuration or the cluster's state is for
+    root only.
 seealso:
   - module: rebootless.ksplice.ha_lease
   - module: rebootless.ksplice.ha_drain
@@ -72,14 +86,17 @@ ansible_facts:
       contains:
         groups:
           description: >-
-            Each with C(name), C(kind) (C(keepalived), C(pacemaker), C(command)), C(role), C(addresses), C(instances), C(peers) (of unicast
-            VRRP, without this host), C(size) (how many members it has at least, null where nobody can tell) and, for C(pacemaker), C(node) (this host's name
+            Each with C(name), C(kind) (C(keepalived), C(pacemaker), C(command)), C(role),
+            C(addresses), C(instances), C(peers) (of unicast
+            VRRP, without this host), C(size) (how many members it has at least, null where nobody
+            can tell) and, for C(pacemaker), C(node) (this host's name
             in the cluster). C(role) is null where nothing can be seen of it.
           type: list
           elements: dict
           returned: always
         role:
-          description: V(active) where the host is so in any group, or may be, else V(standby); null without a group.
+          description: V(active) where the host is so in any group, or may be, else V(standby);
+            null without a group.
           type: str
           returned: always
         problems:

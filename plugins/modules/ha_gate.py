@@ -5,10 +5,13 @@
 
 DOCUMENTATION = r"""
 module: ha_gate
-short_description: Look whether a host is well, by commands, URLs, ports and units, for as long as it takes to believe it
+short_description: Look whether a host is well, by commands, URLs, ports and units, for as long as
+  it takes to believe it
 description:
-  - Looks at all checks again and again, until all have been good for O(hold) seconds on end, or O(timeout) seconds have gone by without that.
-  - Role P(rebootless.ksplice.rolling#role) uses it before a host is taken in hand and before it goes back into service, see C(ksplice_ha_gates) there.
+  - Looks at all checks again and again, until all have been good for O(hold) seconds on end, or
+    O(timeout) seconds have gone by without that.
+  - Role P(rebootless.ksplice.rolling#role) uses it before a host is taken in hand and before it
+    goes back into service, see C(ksplice_ha_gates) there.
   - Changes nothing.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
@@ -47,7 +50,8 @@ options:
         type: str
         default: 127.0.0.1
       unit:
-        description: A unit of systemd that is active. Of keepalived, none of whose instances with one of O(addresses) is in FAULT.
+        description: A unit of systemd that is active. Of keepalived, none of whose instances with
+          one of O(addresses) is in FAULT.
         type: str
   addresses:
     description: Addresses of which to tell whether this host has them, in RV(holds).
@@ -55,7 +59,8 @@ options:
     elements: str
     default: []
   timeout:
-    description: Seconds within which the checks must become good, and that one command may take. With 0 they are looked at once.
+    description: Seconds within which the checks must become good, and that one command may take.
+      With 0 they are looked at once.
     type: int
     default: 30
   hold:
@@ -109,7 +114,6 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import check
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups as ha_groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived
 from ansible_collections.rebootless.ksplice.plugins.module_utils.quiet_module import QuietModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import ledger
 
 
 def main():

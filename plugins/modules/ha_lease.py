@@ -7,11 +7,15 @@ DOCUMENTATION = r"""
 module: ha_lease
 short_description: Ask one member of a redundancy group for its promise, and look at or end promises
 description:
-  - A lease is a promise that the members of a redundancy group keep on their own disks. As long as it stands, no other run takes as many
-    members in hand as would leave the group without service, and M(rebootless.ksplice.uptrack_apply) refuses on each of them.
-  - One task is one member. Role P(rebootless.ksplice.rolling#role) does the whole of it, over all members in the order of their names. By hand
+  - A lease is a promise that the members of a redundancy group keep on their own disks. As long
+    as it stands, no other run takes as many
+    members in hand as would leave the group without service, and
+    M(rebootless.ksplice.uptrack_apply) refuses on each of them.
+  - One task is one member. Role P(rebootless.ksplice.rolling#role) does the whole of it, over all
+    members in the order of their names. By hand
     O(state=shown) and O(state=broken) are for people.
-  - The promises are in C(/var/lib/rebootless-ksplice/leases.json) and outlive a boot. The file C(docs/leases.md) of the collection tells the protocol.
+  - The promises are in C(/var/lib/rebootless-ksplice/leases.json) and outlive a boot. The file
+    C(docs/leases.md) of the collection tells the protocol.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
@@ -24,18 +28,22 @@ attributes:
 options:
   state:
     description:
-      - V(taken) asks this member for its promise. A refusal is no failure of the task, see RV(granted).
+      - V(taken) asks this member for its promise. A refusal is no failure of the task, see
+        RV(granted).
       - V(renewed) keeps a lease alive, and writes down what is about to be done.
-      - V(released) ends a lease here, on the host in hand before all others. That host refuses where another run has taken the lease over. The promises
+      - V(released) ends a lease here, on the host in hand before all others. That host refuses
+        where another run has taken the lease over. The promises
         of the others are that run's then, and are left alone.
-      - V(adopted) takes over, on the host in hand itself, a lease that has become stale. V(ended) then clears the old token on the other members, and
+      - V(adopted) takes over, on the host in hand itself, a lease that has become stale. V(ended)
+        then clears the old token on the other members, and
         on its host where RV(unknown) says that the host does not have it.
       - V(shown) changes nothing. V(broken) ends what stands here by hand, and needs O(reason).
     type: str
     choices: [taken, renewed, released, adopted, ended, shown, broken]
     default: shown
   token:
-    description: The attempt's own word, a new one for each. With O(state=broken) the lease to end; without it all that stand here are ended.
+    description: The attempt's own word, a new one for each. With O(state=broken) the lease to
+      end; without it all that stand here are ended.
     type: str
   run:
     description: The run that asks, as people know it.
@@ -75,7 +83,8 @@ options:
     default: 600
   wait:
     description:
-      - With O(state=taken), seconds to ask again and again while the answer is a refusal. A lease that is or becomes stale ends the waiting, as it does not
+      - With O(state=taken), seconds to ask again and again while the answer is a refusal. A lease
+        that is or becomes stale ends the waiting, as it does not
         go by itself.
     type: int
     default: 0
@@ -84,7 +93,8 @@ options:
     type: str
     choices: [taken, draining, applying, verifying, putting_back]
   marks:
-    description: What the run changed on the host and has to put back, for whoever takes the lease over.
+    description: What the run changed on the host and has to put back, for whoever takes the lease
+      over.
     type: dict
     default: {}
   old_token:
@@ -125,8 +135,10 @@ refusal:
   type: str
 leases:
   description:
-    - What stands in the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this very host that is in hand), C(groups), C(reason), C(phase),
-      C(marks), C(took) (tokens of runs that it was taken over from), C(taken_at) and C(renewed_at) (UTC), C(age) (seconds since the last renewal),
+    - What stands in the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this
+      very host that is in hand), C(groups), C(reason), C(phase),
+      C(marks), C(took) (tokens of runs that it was taken over from), C(taken_at) and
+      C(renewed_at) (UTC), C(age) (seconds since the last renewal),
       C(seconds), C(stale).
   returned: always
   type: list

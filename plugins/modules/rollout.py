@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: rollout
 short_description: The controller's half of a rollout, between the tasks of its hosts
 description:
-  - A step of the playbooks of this collection and of role P(rebootless.ksplice.rolling#role), and of little use elsewhere. It plans, selects the hosts of
+  - A step of the playbooks of this collection and of role P(rebootless.ksplice.rolling#role), and
+    of little use elsewhere. It plans, selects the hosts of
     a wave that may be claimed, and records what came of them.
   - It runs on the controller alone and asks no host anything. Say C(run_once).
   - What it knows lies in Ansible's temporary folder of the run, in no variable and no fact.
@@ -22,14 +23,17 @@ attributes:
 options:
   state:
     description:
-      - V(ready) checks all that was asked for and needs no answer of a host, and begins a run. V(asked) lists the hosts outside of the run to ask for their
-        groups, V(left_behind) the leases that stopped runs left, V(taken_over) keeps what came of one. V(plan) plans the waves, V(select) claims hosts of the
+      - V(ready) checks all that was asked for and needs no answer of a host, and begins a run.
+        V(asked) lists the hosts outside of the run to ask for their
+        groups, V(left_behind) the leases that stopped runs left, V(taken_over) keeps what came of
+        one. V(plan) plans the waves, V(select) claims hosts of the
         next wave, V(record) keeps what came of it. V(report) writes the record.
     type: str
     choices: [ready, asked, left_behind, taken_over, plan, select, record, report]
     required: true
   scope:
-    description: Whether the plan is one of a whole run or of one play, or, for V(report), whichever was last.
+    description: Whether the plan is one of a whole run or of one play, or, for V(report),
+      whichever was last.
     type: str
     choices: [run, play, last]
     default: run
@@ -58,10 +62,12 @@ options:
     description: Where the record is written. With O(state=ready) the directory is made (mode 0750).
     type: path
   template:
-    description: With O(state=report), Jinja template of the page. Everything put into it is escaped.
+    description: With O(state=report), Jinja template of the page. Everything put into it is
+      escaped.
     type: path
   stats:
-    description: With O(state=report), whether to leave the summary as C(ksplice_summary) in the statistics of the run, where AWX finds it.
+    description: With O(state=report), whether to leave the summary as C(ksplice_summary) in the
+      statistics of the run, where AWX finds it.
     type: bool
     default: true
 author:

@@ -42,12 +42,14 @@ options:
     type: int
   groups:
     description:
-      - Also find out which redundancy groups the host is in, where something on it makes it a member of one, as
+      - Also find out which redundancy groups the host is in, where something on it makes it a
+        member of one, as
         M(rebootless.ksplice.ha_facts) does, with its facts.
     type: bool
     default: false
   ha_command:
-    description: With O(groups=true), the command that tells the groups, see O(rebootless.ksplice.ha_facts#module:command).
+    description: With O(groups=true), the command that tells the groups, see
+      O(rebootless.ksplice.ha_facts#module:command).
     type: str
   timeout:
     description:

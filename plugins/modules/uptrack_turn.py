@@ -7,10 +7,14 @@ DOCUMENTATION = r"""
 module: uptrack_turn
 short_description: Let a host take its turn in a rollout, and look at or resume one
 description:
-  - A turn is what a rollout does with one host. It is drained, its kernel patched and checked, and it is restored, or rolled back where it is not healthy.
-    The host does all of it by itself, in a process of its own, and ends it also where the control node dies or the connection is cut.
-  - The host's journal (C(/var/lib/rebootless-ksplice/journal.json)) has how far it is. It is written before each step and after it, so that whatever the
-    process is killed in, another carries the turn on. Where systemd runs the host, systemd restarts the process, also after a boot. Elsewhere a guardian
+  - A turn is what a rollout does with one host. It is drained, its kernel patched and checked,
+    and it is restored, or rolled back where it is not healthy.
+    The host does all of it by itself, in a process of its own, and ends it also where the control
+    node dies or the connection is cut.
+  - The host's journal (C(/var/lib/rebootless-ksplice/journal.json)) has how far it is. It is
+    written before each step and after it, so that whatever the
+    process is killed in, another carries the turn on. Where systemd runs the host, systemd
+    restarts the process, also after a boot. Elsewhere a guardian
     does, and cron after a boot.
   - Role P(rebootless.ksplice.rolling#role) uses it. By hand, O(state=shown) tells what goes on.
 extends_documentation_fragment:
@@ -25,8 +29,10 @@ attributes:
 options:
   state:
     description:
-      - V(begun) begins a turn under a lease of this host (M(rebootless.ksplice.ha_lease)), and waits until it is over, or waits for O(verdict).
-      - V(finished) hands in what the checks elsewhere say. V(resumed) takes over the stale lease of a run that stopped, and carries its turn to the end by
+      - V(begun) begins a turn under a lease of this host (M(rebootless.ksplice.ha_lease)), and
+        waits until it is over, or waits for O(verdict).
+      - V(finished) hands in what the checks elsewhere say. V(resumed) takes over the stale lease
+        of a run that stopped, and carries its turn to the end by
         the host's own checks. V(shown) changes nothing.
     type: str
     choices: [begun, finished, resumed, shown]
@@ -39,9 +45,12 @@ options:
     type: str
   order:
     description:
-      - With O(state=begun), what to do. C(token), C(run), C(host), C(drains) (as O(rebootless.ksplice.ha_drain#module:targets)), C(drain_when),
-        C(drain_timeout), C(apply) (arguments of M(rebootless.ksplice.uptrack_apply)), C(checks) (as O(rebootless.ksplice.ha_gate#module:checks)),
-        C(check_timeout), C(stable_for), C(addresses), C(remote_checks), C(verdict_timeout), C(on_lost_controller), C(keep_lease), C(lease_seconds).
+      - With O(state=begun), what to do. C(token), C(run), C(host), C(drains) (as
+        O(rebootless.ksplice.ha_drain#module:targets)), C(drain_when),
+        C(drain_timeout), C(apply) (arguments of M(rebootless.ksplice.uptrack_apply)), C(checks)
+        (as O(rebootless.ksplice.ha_gate#module:checks)),
+        C(check_timeout), C(stable_for), C(addresses), C(remote_checks), C(verdict_timeout),
+        C(on_lost_controller), C(keep_lease), C(lease_seconds).
     type: dict
   verdict:
     description: With O(state=finished), C(good) and, where it is not, C(reason).
@@ -56,7 +65,8 @@ options:
     description: With O(state=resumed), this host's name in the inventory.
     type: str
   seconds:
-    description: With O(state=resumed), seconds without a renewal after which the lease is stale again.
+    description: With O(state=resumed), seconds without a renewal after which the lease is stale
+      again.
     type: int
     default: 600
   reason:
@@ -89,10 +99,14 @@ EXAMPLES = r"""
 RETURN = r"""
 turn:
   description:
-    - The turn, null where there was none. C(state), C(reason) and C(reason_code) (of the first thing that went wrong), C(steps) (C(name), C(started),
-      C(ended) in seconds since 1970, C(result)), C(applied) (as M(rebootless.ksplice.uptrack_apply) returns it), C(drained), C(restored), C(checks),
-      C(holds), C(verdict), C(rolled_back), C(lost_controller), C(resumed) (how many times another process carried it on).
-    - The states are C(leased), C(draining), C(drained), C(applying), C(applied), C(checking), C(waiting), C(rolling_back), C(restoring), C(restored),
+    - The turn, null where there was none. C(state), C(reason) and C(reason_code) (of the first
+      thing that went wrong), C(steps) (C(name), C(started),
+      C(ended) in seconds since 1970, C(result)), C(applied) (as
+      M(rebootless.ksplice.uptrack_apply) returns it), C(drained), C(restored), C(checks),
+      C(holds), C(verdict), C(rolled_back), C(lost_controller), C(resumed) (how many times another
+      process carried it on).
+    - The states are C(leased), C(draining), C(drained), C(applying), C(applied), C(checking),
+      C(waiting), C(rolling_back), C(restoring), C(restored),
       C(released), C(stuck).
   returned: always
   type: dict

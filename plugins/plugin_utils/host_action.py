@@ -65,7 +65,9 @@ class HostAction(ActionBase):
         return self.ask(params, task_vars)
 
     def ask(self, params, task_vars):
-        """What the host answers, as far as it is as the module gives it; else C(failed) and C(msg)."""
+        """What the host answers, as far as it is as the module gives it; else C(failed) and
+        C(msg).
+        """
         try:
             said = host_program.ask(self, self.WORK, params, task_vars)
         except host_program.Unreachable:

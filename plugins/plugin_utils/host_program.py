@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Runs code of module_utils on a host in one round trip: one program, fed to Python on its standard input.
+"""Runs code of module_utils on a host in one round trip: one program, fed to Python on its
+standard input.
 
 A module costs a question ten times as much, on both sides: a folder, a zip file, and all that
 AnsibleModule brings. What is asked goes in on standard input as well, so that it stands in no list

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The run record: one plain document per run that says, host by host, what happened. Described in docs/record.md."""
+"""The run record: one plain document per run that says, host by host, what happened. Described in
+docs/record.md.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ SHARED = (
 
 
 def about(kind, started, who, check, options):
-    """What the record says of the run itself. The id is its time and eight random digits, so that no two runs share one."""
+    """What the record says of the run itself. The id is its time and eight random digits, so that
+    no two runs share one.
+    """
     ident = started.replace("-", "").replace(":", "") + "-" + uuid.uuid4().hex[:8]
     return {
         "id": ident,
@@ -57,8 +61,10 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     :param in_run: names of those the run could touch.
     :param run: the plan, as of rollout.start.
     :param state: the state of the rollout at its end, or an empty mapping if there was none.
-    :param about: C(id), C(started), C(ended) (UTC, ISO 8601), C(who), C(check), C(kind) and C(options).
-    :param given_up: hosts that Ansible asks no more, since a task on them failed or they could not be reached.
+    :param about: C(id), C(started), C(ended) (UTC, ISO 8601), C(who), C(check), C(kind) and
+        C(options).
+    :param given_up: hosts that Ansible asks no more, since a task on them failed or they could
+        not be reached.
     """
     # Whatever a host's variables are: it has its row.
     variables_of = rollout.Once(variables_of)
@@ -128,9 +134,11 @@ def _groups_of(groups):
 
 
 def _tell_aliases(rows, aliases):
-    """Give what is another name of a machine the row of the name that did the work: there is one truth of a machine.
+    """Give what is another name of a machine the row of the name that did the work: there is one
+    truth of a machine.
 
-    :param aliases: as the plan has them; None where there was none, and whoever answered as the same machine is one.
+    :param aliases: as the plan has them; None where there was none, and whoever answered as the
+        same machine is one.
     """
     if aliases is None:
         _hosts, aliases = machines(
@@ -143,7 +151,8 @@ def _tell_aliases(rows, aliases):
             row.update(
                 {key: by_name[row["alias_of"]][key] for key in ("verdict", *SHARED)},
                 attention=False,
-                reason=f"Another name of {row['alias_of']}: both have the same machine ID and boot ID. Its row tells what happened.",
+                reason=f"Another name of {row['alias_of']}: both have the same machine ID "
+                "and boot ID. Its row tells what happened.",
             )
 
 
@@ -184,7 +193,8 @@ def _row(name, variables, in_run, outcome, course):
         "checked_at": survey.get("checked_at"),
         "started": None,
         "ended": None,
-        # Whoever could not be looked at; and, where patching was the point, whoever still has something waiting.
+        # Whoever could not be looked at; and, where patching was the point, whoever still has
+        # something waiting.
         "attention": in_run
         and survey["verdict"]
         in ("unreachable", "unknown") + (() if course.check or not run else WORK),
@@ -199,7 +209,8 @@ def _row(name, variables, in_run, outcome, course):
         row.update(
             attention=True,
             still_drained=True,
-            reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has it in hand: look at it, and put it "
+            reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has "
+            "it in hand: look at it, and put it "
             f"back with ha_drain (state=undone host={name} any_token=true).",
         )
     left = (run.get("left") or {}).get(name)
@@ -259,19 +270,28 @@ def _row(name, variables, in_run, outcome, course):
 
 
 def _never_reached(name, wave, course):
-    """Why a host of the plan was never taken in hand, by which hosts the role was handed and which Ansible has given up."""
+    """Why a host of the plan was never taken in hand, by which hosts the role was handed and
+    which Ansible has given up.
+    """
     if name in course.given_up:
-        return "Not patched: Ansible had given this host up, as a task on it failed or it could not be reached. The output of the run says which."
+        return (
+            "Not patched: Ansible had given this host up, as a task on it failed or it "
+            "could not be reached. The output of the run says which."
+        )
     if wave > course.batches:
         none = (
             ""
             if course.batches
-            else " No wave was begun at all: Ansible found no host of the plan by its name, or was stopped."
+            else " No wave was begun at all: Ansible found no host of the plan by its name, "
+            "or was stopped."
         )
         return f"Not patched: the run ended before wave {wave}.{none}"
     if name in course.begun:
         return f"Not patched: wave {wave} began and broke off before this host was taken in hand."
-    return f"Not patched: Ansible began wave {wave} without this host, as it did not find it by its name. Rename the host, or report this."
+    return (
+        f"Not patched: Ansible began wave {wave} without this host, as it did not find it "
+        "by its name. Rename the host, or report this."
+    )
 
 
 def _in_hand(lease):
@@ -279,9 +299,15 @@ def _in_hand(lease):
     if lease["run"] is None:
         return lease["reason"]
     whom = "it" if lease["own"] else f"its partner {lease['host']}"
+    stale = (
+        ": it has stopped renewing its lease, and the host may be out of service"
+        if lease["stale"]
+        else ""
+    )
     return (
-        f"The run {lease['run']} has {whom} in hand ({lease['reason']}, {lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds "
-        f"before{': it has died or lost its way, and the host may be out of service' if lease['stale'] else ''}."
+        f"The run {lease['run']} has {whom} in hand ({lease['reason']}, "
+        f"{lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds "
+        f"before{stale}."
     )
 
 
@@ -333,11 +359,13 @@ def lines(document):
     result.append(f"{summary['hosts']} hosts: {counts}.")
     if document["run"]["kind"] == "rehearsal":
         result.append(
-            "This was a rehearsal: the hosts are emulated, and nothing of this happened to the hosts of the inventory."
+            "This was a rehearsal: the hosts are emulated, and nothing of this happened to "
+            "the hosts of the inventory."
         )
     if document["run"]["kind"] != "status":
         result.append(
-            f"Patched in this run: {summary['patched']}. CVEs fixed: {summary['cves_fixed']}, still open somewhere: {summary['cves_open']}."
+            f"Patched in this run: {summary['patched']}. CVEs fixed: "
+            f"{summary['cves_fixed']}, still open somewhere: {summary['cves_open']}."
         )
     for row in document["hosts"]:
         if (
@@ -355,7 +383,8 @@ def plan_lines(run):
     if run.get("error"):
         return [f"No plan: {run['error']} No host is patched."]
     result = [
-        f"Plan {run['hash']}. Hosts with work: {sum(map(len, run['waves']))}, waves: {len(run['waves'])}."
+        f"Plan {run['hash']}. Hosts with work: {sum(map(len, run['waves']))}, waves: "
+        f"{len(run['waves'])}."
     ]
     out = [
         name
@@ -364,7 +393,8 @@ def plan_lines(run):
     ]
     if len(out) > run["max_failures"] and run["waves"]:
         result.append(
-            f"No wave will start: {len(out)} hosts cannot be reached or checked, and max_failures allows {run['max_failures']}."
+            f"No wave will start: {len(out)} hosts cannot be reached or checked, and "
+            f"max_failures allows {run['max_failures']}."
         )
     result += [
         f"Note: {words}"
@@ -414,7 +444,9 @@ def page(document, template):
 
 
 def timeline(document, width=860, row_height=20):
-    """Where the bars of the picture stand: hosts that were in hand, ordered by group, as boxes from start to end."""
+    """Where the bars of the picture stand: hosts that were in hand, ordered by group, as boxes
+    from start to end.
+    """
     rows = [row for row in document["hosts"] if row["started"]]
     if not rows:
         return None

@@ -19,7 +19,8 @@ def make(directory):
     """
     with _Failure(directory):
         changed = not os.path.isdir(directory)
-        # The record tells which CVEs are open where: not for every user of the controller. A directory that is there keeps its mode.
+        # The record tells which CVEs are open where: not for every user of the controller. A
+        # directory that is there keeps its mode.
         os.makedirs(directory, mode=0o750, exist_ok=True)
         return changed
 

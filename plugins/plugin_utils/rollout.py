@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The course of a rollout: what the survey found, who may be taken in hand now, what came of it. Pure functions.
+"""The course of a rollout: what the survey found, who may be taken in hand now, what came of it.
+Pure functions.
 
-A host's variables come in as a mapping (Ansible's C(hostvars)), the state of the rollout is one plain mapping that the
+A host's variables come in as a mapping (Ansible's C(hostvars)), the state of the rollout is one
+plain mapping that the
 role keeps as a fact of the controller and passes back in:
 
 - C(waves), C(canaries), C(left), C(hash): the plan of this batch.
 - C(hosts): for each host of the batch what the planner knew of it.
-- C(hands): for the wave at work, host -> whether it is taken in hand, when, if not why, which updates it is to get, what was wrong before and after.
+- C(hands): for the wave at work, host -> whether it is taken in hand, when, if not why, which
+  updates it is to get, what was wrong before and after.
 - C(banned): kernel build -> why its updates are not to be applied any more by this run.
 - C(outcomes): host -> what came of it, over all batches so far.
 """
@@ -38,9 +41,11 @@ UNREACHABLE = "The host cannot be reached."
 
 
 class Once(dict):
-    """Hosts' variables, those of each host read once: Ansible puts them together anew at every look, which takes a millisecond.
+    """Hosts' variables, those of each host read once: Ansible puts them together anew at every
+    look, which takes a millisecond.
 
-    :param strict: names of the hosts of which every variable has to be sound. Of any other, one that cannot be filled in is as good as not there.
+    :param strict: names of the hosts of which every variable has to be sound. Of any other, one
+        that cannot be filled in is as good as not there.
     """
 
     def __init__(self, variables_of, strict=()):
@@ -108,7 +113,9 @@ def host(name, variables, in_run=True, groups=None):
 
 
 def survey_of(variables):
-    """The facts of uptrack_facts among a host's variables, with every key in its place whatever became of the survey."""
+    """The facts of uptrack_facts among a host's variables, with every key in its place whatever
+    became of the survey.
+    """
     empty = {
         "verdict": "unknown",
         "reason": "Nobody asked this host in this run.",
@@ -146,7 +153,8 @@ def survey_of(variables):
 
 
 def ready(variables_of, everyone, in_run, about, sources=()):
-    """What a run begins with, after a look at everything that was asked for and needs no answer of a host.
+    """What a run begins with, after a look at everything that was asked for and needs no answer
+    of a host.
 
     :param about: as of record.about; with C(options) as of start where the run is to plan.
     :param sources: of the inventory, as Ansible was given them.
@@ -169,7 +177,8 @@ def ready(variables_of, everyone, in_run, about, sources=()):
         for name in everyone:
             inventory.check_name(name, groups)
             _check_spelling(name, variables_of, in_run)
-        # Variables of a run may stand in the inventory as well as on the command line: the first host's are everybody's.
+        # Variables of a run may stand in the inventory as well as on the command line: the first
+        # host's are everybody's.
         run_options.check(variables_of[in_run[0]])
         _check_service([Host(name, "unknown") for name in in_run], variables_of, everyone)
         if about.get("options"):
@@ -189,7 +198,9 @@ def _check_spelling(name, variables_of, in_run):
 
 
 def _check_plan(variables_of, everyone, in_run, options):
-    """Complain of what no survey can mend, before there is one: stages, roles, and the groups that the inventory and the run name."""
+    """Complain of what no survey can mend, before there is one: stages, roles, and the groups
+    that the inventory and the run name.
+    """
     hosts, groups, _aliases, _by_hand = _known(variables_of, everyone, set(in_run), options)
     waves.check(hosts, _integer(options.get("max_parallel", 10)), options.get("stages") or ())
     waves.budget(options.get("max_failures", 0), len(in_run))
@@ -212,7 +223,8 @@ def start(variables_of, everyone, in_run, options):
     :param variables_of: mapping of host name to its variables.
     :param everyone: names of all hosts of the inventory.
     :param in_run: names of those the run may touch.
-    :param options: C(groups), C(max_parallel), C(max_failures), C(stages), C(partial_groups), C(check); as the variables of role rolling.
+    :param options: C(groups), C(max_parallel), C(max_failures), C(stages), C(partial_groups),
+        C(check); as the variables of role rolling.
     :returns: the plan as a mapping, with C(error) and no waves in it when it cannot be planned.
     """
     try:
@@ -227,7 +239,8 @@ def start(variables_of, everyone, in_run, options):
             max_failures=0,
             planned_hosts={},
         )
-    # For the play that follows the plan by Ansible's own serial. A pattern that matches nobody, where there is nothing to do.
+    # For the play that follows the plan by Ansible's own serial. A pattern that matches nobody,
+    # where there is nothing to do.
     going = [] if options.get("check") else run["waves"]
     return dict(
         run,
@@ -237,7 +250,8 @@ def start(variables_of, everyone, in_run, options):
 
 
 def to_ask(variables_of, everyone, known):
-    """The hosts outside of the run that have to be asked for their groups: where a discovered group has one member only as far as anybody has looked,
+    """The hosts outside of the run that have to be asked for their groups: where a discovered
+    group has one member only as far as anybody has looked,
     whoever else may be in it.
 
     :param known: the hosts of the run, which were asked where something on them makes groups.
@@ -255,7 +269,8 @@ def to_ask(variables_of, everyone, known):
 
 
 def batch(variables_of, everyone, in_batch, options, builds):
-    """The plan of one batch of a play of one's own, whatever its serial. Members outside the batch count as members of their groups.
+    """The plan of one batch of a play of one's own, whatever its serial. Members outside the
+    batch count as members of their groups.
 
     :param builds: kernel builds that are proven by an earlier batch of the play.
     :raises PlanError:
@@ -270,7 +285,8 @@ def batch(variables_of, everyone, in_batch, options, builds):
 
 
 def slices(run, variables_of, options):
-    """The plan cut into what each wave needs, see turns: so no wave costs more the more hosts there are.
+    """The plan cut into what each wave needs, see turns: so no wave costs more the more hosts
+    there are.
 
     :param run: the plan, as start or batch makes it.
     :param options: C(soak) (seconds).
@@ -302,10 +318,12 @@ def slices(run, variables_of, options):
 
 
 def left_behind(variables_of, everyone, in_run, options):
-    """The leases that stopped runs left, to be taken over before anything is planned: one for each token, with C(host) (which it claims), C(token),
+    """The leases that stopped runs left, to be taken over before anything is planned: one for
+    each token, with C(host) (which it claims), C(token),
     C(run), C(age), C(groups), C(took) and C(places) (hosts on which something may have drained it).
 
-    Believed is only what the plan knows: members of that very group, whatever a host says of others.
+    Believed is only what the plan knows: members of that very group, whatever a host says of
+    others.
     """
     variables_of = Once(variables_of, in_run)
     claimed = {}
@@ -370,7 +388,8 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
         partial_groups=bool(options.get("partial_groups")),
     )
     if not options.get("partial_groups"):
-        # The role of a host that is skipped may come with the group that nobody else is in, and so may its peer's.
+        # The role of a host that is skipped may come with the group that nobody else is in, and
+        # so may its peer's.
         half = [group for group in groups if lonely.keys() & set(group.members)]
         apart = {name for group in half for name in group.members}.union(lonely)
         waves.doubtful(
@@ -400,7 +419,8 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
     result["warnings"] = []
     if options.get("self_update", "warn") == "warn":
         result["warnings"] = [
-            f"{name} installs updates by itself ({', '.join(survey['self_update'])}): what it takes behind the rollout's back nobody has tried."
+            f"{name} installs updates by itself ({', '.join(survey['self_update'])}): what "
+            "it takes behind the rollout's back nobody has tried."
             for name, survey in surveys.items()
             if survey["self_update"]
         ]
@@ -408,7 +428,9 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
 
 
 def _known(variables_of, everyone, inside, options):
-    """Everybody of the inventory, with one name for each machine; their groups; the other names of machines."""
+    """Everybody of the inventory, with one name for each machine; their groups; the other names
+    of machines.
+    """
     hosts, unread, named = [], {}, options.get("groups") or {}
     for name in everyone:
         try:
@@ -424,10 +446,12 @@ def _known(variables_of, everyone, inside, options):
         group for group, members in named.items() if inside.intersection(members)
     )
     for name, error in unread.items():
-        # What a host outside of the run says stops nobody, unless it may be about a group of this run.
+        # What a host outside of the run says stops nobody, unless it may be about a group of this
+        # run.
         if any(group in str(variables_of[name].get("ksplice_ha_group")) for group in spoken_of):
             raise error
-    # What the inventory says wins, and so does what the run says: a machine that is named by it, by whichever of its names, is in no other group for what
+    # What the inventory says wins, and so does what the run says: a machine that is named by it,
+    # by whichever of its names, is in no other group for what
     # runs on it.
     own = {
         one.name
@@ -465,17 +489,21 @@ def _check_service(hosts, variables_of, everyone):
             for drain in ha_settings.drains(one.name, variables_of[one.name]):
                 if drain["delegate_to"] not in known:
                     raise PlanError(
-                        f"Host {one.name}: ksplice_ha_drain names {drain['delegate_to']} (delegate_to), which is not in the inventory: "
+                        f"Host {one.name}: ksplice_ha_drain names {drain['delegate_to']} "
+                        "(delegate_to), which is not in the inventory: "
                         "correct it, or add the host."
                     )
 
 
 def _behind_the_back(hosts, variables_of, options):
-    """With C(self_update=refuse), the hosts that would install updates without the rollout, with the reason why they are left alone."""
+    """With C(self_update=refuse), the hosts that would install updates without the rollout, with
+    the reason why they are left alone.
+    """
     if options.get("self_update") != "refuse":
         return {}
     return {
-        one.name: f"Left alone: it installs updates by itself ({', '.join(ways)}). Take that away (uptrack_config with autoinstall=false), "
+        one.name: f"Left alone: it installs updates by itself ({', '.join(ways)}). Take that "
+        "away (uptrack_config with autoinstall=false), "
         "or allow it with ksplice_self_update=allow."
         for one in hosts
         if one.in_run
@@ -498,7 +526,8 @@ def _spare(hosts, variables_of, named):
             for group in sorted(groups):
                 if limits.setdefault(group, _integer(limit)) != _integer(limit):
                     raise PlanError(
-                        f"Group {group} has two values of ksplice_ha_max_unavailable ({limits[group]} and {limit}, the latter "
+                        f"Group {group} has two values of ksplice_ha_max_unavailable "
+                        f"({limits[group]} and {limit}, the latter "
                         f"of host {one.name}): give all its members the same."
                     )
     # More than one only where every member says so.
@@ -515,7 +544,7 @@ def _spare(hosts, variables_of, named):
 
 
 def when(at):
-    """A time of the record (UTC, ISO 8601, with or without a fraction of a second) as a datetime."""
+    """A time of the record (UTC, ISO 8601, with a fraction of a second or not) as a datetime."""
     return datetime.strptime(
         at, "%Y-%m-%dT%H:%M:%S.%fZ" if "." in at else "%Y-%m-%dT%H:%M:%SZ"
     ).replace(tzinfo=timezone.utc)
@@ -527,7 +556,9 @@ def moment(at):
 
 
 def rehearsal_hosts(variables_of, everyone):
-    """What the rehearsal needs to know of each host: its own wishes, and the variables that steer a rollout."""
+    """What the rehearsal needs to know of each host: its own wishes, and the variables that steer
+    a rollout.
+    """
     variables_of = Once(variables_of)
     kept = ("ksplice_ha_group", "ksplice_ha_role", "ksplice_ha_max_unavailable", "ksplice_stage")
     return {
@@ -548,7 +579,8 @@ def _integer(value):
 
 
 def _one_line(text, otherwise):
-    # Newer releases of ansible-core put their own words in front of what a connection or module said.
+    # Newer releases of ansible-core put their own words in front of what a connection or module
+    # said.
     words = re.sub(
         r"^(Task failed: |Module failed: |Action failed: )+", "", " ".join(str(text or "").split())
     )

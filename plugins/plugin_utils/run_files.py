@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """What a run knows, between its tasks: in files of the controller's, and what its tasks registered.
 
-The files lie in the temporary folder that Ansible makes for each of its runs, for its own user only,
+The files lie in the temporary folder that Ansible makes for each of its runs, for its own user
+only,
 and removes at the end. No host gets at them, as it does at variables and facts; nothing templates
 them; and a worker reads its own host's part alone.
 """

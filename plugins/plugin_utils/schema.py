@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The border: what a host answered, checked before anything is decided by it.
 
-Whoever owns a managed host may answer what he likes. An answer that is not as the module gives it is refused, for that host
+Whoever owns a managed host may answer what he likes. An answer that is not as the module gives it
+is refused, for that host
 and with a sentence; of one that is, only what the module gives comes through. Pure.
 """
 
@@ -72,7 +73,8 @@ def _checked(module, shape, said):
         raise Misfit(f"The host's answer is not as {module} gives it: {misfit}.") from None
 
 
-# ---- shapes: functions of a value and of where it stands, which give the value back or complain ----
+# ---- shapes: functions of a value and of where it stands, which give the value back or complain
+# ----
 
 
 def text(value, where):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The controller's half of the hosts' turns: who of a wave is claimed, with which order, and what came of it. Pure.
+"""The controller's half of the hosts' turns: who of a wave is claimed, with which order, and what
+came of it. Pure.
 
 - A C(slice) is what the plan knows of one wave: C(number), C(hosts) (verdict, build, and the
   settings of each), C(groups) (members and max_unavailable of theirs).
 - The C(progress) is what has come of the waves so far: C(hosts) (claimed, ok, build of each),
-  C(proven) (kernel build to the host that proved its updates, and these), C(banned) (kernel build to
+  C(proven) (kernel build to the host that proved its updates, and these), C(banned) (kernel build
+  to
   why its updates are not applied any more), C(ended) (of the last wave).
 - A C(claim) is what a host's tasks go by: token, groups, members in the order in which they are
   asked, checks, drains.
@@ -202,7 +204,9 @@ def _limit(group):
 
 
 def notify(claimed):
-    """The handlers of role rolling that a claim needs, by when they run: before and after the turn."""
+    """The handlers of role rolling that a claim needs, by when they run: before and after the
+    turn.
+    """
     peers = len(claimed["members"])
     before = (["second lease"] if peers > 1 else []) + (["other leases"] if peers > 2 else [])
     after = []
@@ -415,7 +419,8 @@ def outcome(part, name, chosen, result, released, times):
             verdict="unreachable" if lost else "unknown",
             reason_code="unreachable" if lost else "no_answer",
             reason=(
-                "Lost during its turn, which it ends by itself: the next run reads what came of it. "
+                "Lost during its turn, which it ends by itself: the next run reads what came "
+                "of it. "
                 f"{why}"
             ),
         )
@@ -441,6 +446,8 @@ def of_turn(turn, proven=None):
     }
     for key in ("installed", "removed", "remaining", "cves_fixed", "cves_open", "before", "after"):
         found[key] = (applied or {}).get(key)
+    for key in ("installed", "removed", "cves_fixed"):
+        found[key] = found[key] or []
     found["failures"] = (applied or {}).get("failures") or []
     found["verdict"] = (applied or {}).get("verdict") or "unknown"
     code, why = turn["reason_code"], one_line(turn["reason"], "It gave no reason.")
@@ -531,7 +538,8 @@ def _rolled_back(turn, applied, rolled_back, why):
 
 
 def taken_over(left, results):
-    """What came of a lease that a stopped run left: C(host), C(what) (a sentence), C(released) and C(still_drained).
+    """What came of a lease that a stopped run left: C(host), C(what) (a sentence), C(released)
+    and C(still_drained).
 
     :param left: the lease, see rollout.left_behind.
     :param results: of the tasks of takeover.yml, by what they did.
@@ -554,7 +562,10 @@ def taken_over(left, results):
     if turn:
         why = of_turn(turn)["reason"]
         drained = turn["state"] == "stuck" and bool(turn["drained"])
-        what = f"{who}: its lease was taken over, and it was left as it is, because it is not healthy: {why}"
+        what = (
+            f"{who}: its lease was taken over, and it was left as it is, because it is "
+            f"not healthy: {why}"
+        )
         return dict(found, what=what, still_drained=drained)
     failed = [
         one_line(one.get("msg"), "The task returned no result.")
@@ -569,7 +580,7 @@ def taken_over(left, results):
 
 
 def address_trouble(claimed, turn, released):
-    """After the release: which address is not held by exactly one member, in a sentence, or None."""
+    """After the release: which address not exactly one member holds, in a clause, or None."""
     wanted = claimed["checks"]["addresses"]
     if not wanted or turn.get("holds") is None or turn["state"] == "stuck":
         return None

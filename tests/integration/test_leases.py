@@ -64,7 +64,9 @@ def test_a_rollout_takes_leases_and_leaves_none(pair):
 
 @pytest.mark.parametrize("limit", ["b1", again(None)])
 def test_another_run_has_the_partner_in_hand(pair, limit):
-    """Also where this run sees one half of the pair only: the lease reaches the members outside of it."""
+    """Also where this run sees one half of the pair only: the lease reaches the members outside
+    of it.
+    """
     lease(pair, "b2", ["b1", "b2"], 600)
     more = ["--limit", limit, "-e", "ksplice_partial_groups=true"] if limit else []
     run = pair.play("rebootless.ksplice.patch", *more)
@@ -169,7 +171,9 @@ def test_a_ledger_that_cannot_be_read(pair):
 
 @pytest.mark.thorough
 def test_two_rollouts_at_once(pair):
-    """From two controllers: never both of the pair, and in the end all is patched by one or the other, or told."""
+    """From two controllers: never both of the pair, and in the end all is patched by one or the
+    other, or told.
+    """
     import threading
 
     results = []

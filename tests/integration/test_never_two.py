@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Never two of a redundancy group at once, whatever the play and whoever drops out: judged by the agents' own logs."""
+"""Never two of a redundancy group at once, whatever the play and whoever drops out: judged by the
+agents' own logs.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,8 @@ def test_a_host_lost_in_the_middle_is_in_doubt_and_its_partner_is_left_alone(fle
     play[0]["pre_tasks"] = [
         {
             "name": "Pull the plug in a moment",
-            "ansible.builtin.shell": f"(sleep 2.5; touch {one.root('p1')}/unreachable) >/dev/null 2>&1 &",
+            "ansible.builtin.shell": f"(sleep 2.5; touch {one.root('p1')}/unreachable) "
+            ">/dev/null 2>&1 &",
             "delegate_to": "localhost",
             "when": "inventory_hostname == 'p1'",
             "changed_when": True,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What a rollout does beside patching: groups that nobody named, taking out of service, gates and undo, promotion, window, stop file, hosts that patch
+"""What a rollout does beside patching: groups that nobody named, taking out of service, gates and
+undo, promotion, window, stop file, hosts that patch
 themselves."""
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def started(fleet):
     }
 
 
-# ---- groups ------------------------------------------------------------------------------------------------------------
+# ---- groups ----
 
 
 @pytest.mark.parametrize("naive", [None, again({}), again({"serial": 1})])
@@ -168,7 +169,7 @@ def test_what_the_inventory_says_wins_and_a_contradiction_is_told(fleet):
         assert words in said and words in run.output
 
 
-# ---- out of service and back -------------------------------------------------------------------------------------------
+# ---- out of service and back ----
 
 
 @pytest.mark.parametrize("drain, wanted", [again("never", []), again("active", ["out", "back"])])
@@ -215,7 +216,9 @@ def test_a_drain_that_fails_takes_back_what_it_began_and_the_host_is_not_patched
 
 @pytest.mark.thorough
 def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(fleet):
-    """The host is current, and so is its partner; and a single host, in no group, whose run died too."""
+    """The host is current, and so is its partner; and a single host, in no group, whose run died
+    too.
+    """
     idle = {"ksplice_rehearsal": dict(UEK7, pending=0)}
     one = fleet(
         {"p1": dict(idle, ksplice_ha_group="p"), "p2": dict(idle, ksplice_ha_group="p"), "s1": idle}
@@ -272,7 +275,7 @@ def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(flee
     )
 
 
-# ---- gates and undo ----------------------------------------------------------------------------------------------------
+# ---- gates and undo ----
 
 
 def well_unless(name):
@@ -357,7 +360,7 @@ def test_gates_on_every_place_and_hosts_of_a_wave_without_any(fleet):
     assert trail.read_text().split() == ["host", "peers", "host", "controller"]
 
 
-# ---- promotion ---------------------------------------------------------------------------------------------------------
+# ---- promotion ----
 
 
 @pytest.mark.parametrize("promote", [True, again(False)])
@@ -376,7 +379,8 @@ def test_an_update_published_in_the_middle_does_not_slip_in(fleet, promote):
             "roles": ["rebootless.ksplice.rolling"],
             "pre_tasks": [
                 {
-                    "ansible.builtin.command": f"cp {one.directory}/published.json {one.root('h2')}/var/lib/uptrack-lab/scenario.json",
+                    "ansible.builtin.command": f"cp {one.directory}/published.json "
+                    f"{one.root('h2')}/var/lib/uptrack-lab/scenario.json",
                     "when": "inventory_hostname == 'h2'",
                     "changed_when": True,
                 }
@@ -407,7 +411,7 @@ def test_an_update_published_in_the_middle_does_not_slip_in(fleet, promote):
         assert one.kernel("h2") == sorted([*one.kernel("h1"), "brandnew"]) and row["deferred"] == []
 
 
-# ---- what is looked at before every wave -------------------------------------------------------------------------------
+# ---- what is looked at before every wave ----
 
 
 def test_a_stop_file_stops_before_the_next_wave(fleet):

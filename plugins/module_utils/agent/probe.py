@@ -339,7 +339,8 @@ tell() {
     }
     END {
       text["words"] = text["words"] said
-      count = split("effective status results upgrade_plan init_plan remove_plan packages cron lease words", name, " ")
+      count = split("effective status results upgrade_plan init_plan remove_plan packages " \
+                    "cron lease words", name, " ")
       for (i = 1; i <= count; i++) if (seen[name[i]] || name[i] == "words") {
         masked = mask(text[name[i]])
         if (is_state[name[i]] || name[i] == "words") gsub(hash, "(hidden)", masked)

@@ -84,7 +84,9 @@ class Book:
 
     @contextlib.contextmanager
     def locked(self, seconds, sleep=time.sleep):
-        """One process drains or restores at a time. Waiting for sessions to end needs no lock: a wave has many servers behind one balancer."""
+        """One process drains or restores at a time. Waiting for sessions to end needs no lock: a
+        wave has many servers behind one balancer.
+        """
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             lock = os.open(
@@ -131,7 +133,9 @@ def _same(one, other):
 
 
 def mistake(target):
-    """What is wrong with a target, in a sentence, or None. Pure, so that a rollout can look before it begins."""
+    """What is wrong with a target, in a sentence, or None. Pure, so that a rollout can look
+    before it begins.
+    """
     kind = ADAPTERS.get(str(target["adapter"]))
     if kind is None:
         return "there is no adapter {!r}; there are {}.".format(
@@ -170,7 +174,9 @@ def adapter(machine, target):
 
 
 def run(machine, params, check_mode=False, sleep=time.sleep, clock=time.monotonic):
-    """What a task of ha_drain does; its result comes back. C(failed) tells whether it failed, C(drained) what is out of service by a mark now."""
+    """What a task of ha_drain does; its result comes back. C(failed) tells whether it failed,
+    C(drained) what is out of service by a mark now.
+    """
     return Work(machine, params, check_mode, sleep, clock).run()
 
 
@@ -196,7 +202,8 @@ class Work:
                 return dict(self.result, drained=[_told(mark) for mark in self.book.read()])
             if state == "undone" and not self.token and not self.params["any_token"]:
                 raise Trouble(
-                    "With state=undone give the token of the attempt whose marks are to be put back, or any_token=true."
+                    "With state=undone give the token of the attempt whose marks are to be "
+                    "put back, or any_token=true."
                 )
             if self.params["lease"] and not self.check_mode:
                 # Whoever lost the lease can do nothing; and while this works, nobody takes it over.
@@ -252,15 +259,16 @@ class Work:
         return dict(self.result, drained=self._ours())
 
     def _due(self, target, state, left):
-        """Whether a target is to be drained, and the mark that it has already; what must not be is Trouble, what stays out is told to C(left)."""
+        """Whether a target is to be drained, and the mark that it has already; what must not be
+        is Trouble, what stays out is told to C(left).
+        """
         mark = next((mark for mark in self.book.read() if mark["key"] == target.key), None)
         if mark and mark["host"] != self.host:
             raise Trouble("{} is out of service for {} already.".format(target.key, mark["host"]))
         if mark and mark["token"] != self.token:
             raise Trouble(
-                "{} is out of service since a run that did not end ({}): put it back first, with state=undone and any_token=true.".format(
-                    target.key, mark["token"][:8]
-                )
+                "{} is out of service since a run that did not end ({}): put it back first, "
+                "with state=undone and any_token=true.".format(target.key, mark["token"][:8])
             )
         if mark:
             # A mark without a change is what remains of a task that was killed in between.
@@ -352,7 +360,8 @@ class Work:
             return dict(
                 result,
                 failed=True,
-                msg="{} Look at the host: ha_drain with state=undone tries again, as the next rollout does. What is gone "
+                msg="{} Look at the host: ha_drain with state=undone tries again, as the "
+                "next rollout does. What is gone "
                 "for good has a mark in {}, to be removed by hand.".format(
                     " ".join(wrong), self.book.path
                 ),
@@ -378,7 +387,9 @@ class Work:
         return None
 
     def _wait(self, lacks, end):
-        """None as soon as nothing is lacking, else what still is at the end. What gives no answer for a moment may do so in the next."""
+        """None as soon as nothing is lacking, else what still is at the end. What gives no answer
+        for a moment may do so in the next.
+        """
         while True:
             try:
                 lacking = lacks()

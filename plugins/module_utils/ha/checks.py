@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Gates: what must be true of a host before it is taken in hand, and again before it goes back into service."""
+"""Gates: what must be true of a host before it is taken in hand, and again before it goes back
+into service.
+"""
 
 import base64
 import re
@@ -91,14 +93,18 @@ def mistake(check):
         if not words:
             return "the command is blank"
         if commands.meant_for_a_shell(words):
-            return f"the command has {commands.meant_for_a_shell(words)}, which only a shell understands: write sh -c '…'"
+            return (
+                f"the command has {commands.meant_for_a_shell(words)}, which only a shell "
+                "understands: write sh -c '…'"
+            )
     return None
 
 
 def look(machine, check, seconds, addresses=()):
     """What is wrong with one check, or None; it takes no longer than so many seconds.
 
-    :param addresses: virtual ones. A keepalived that runs, and is in FAULT with one of them, would not take it.
+    :param addresses: virtual ones. A keepalived that runs, and is in FAULT with one of them,
+        would not take it.
     """
     if check.get("command"):
         rc, out, err = machine.within(seconds).run_command(shlex.split(check["command"]))
@@ -158,9 +164,11 @@ def _request(url):
 
 
 def run(machine, params, sleep=time.sleep, clock=time.monotonic):
-    """Look until every check has been good for C(hold) seconds on end, or C(timeout) seconds have gone by without that.
+    """Look until every check has been good for C(hold) seconds on end, or C(timeout) seconds have
+    gone by without that.
 
-    :returns: C(ok), C(checks) (C(name), C(ok), C(said)), C(holds) (which of the addresses this host has), C(seconds).
+    :returns: C(ok), C(checks) (C(name), C(ok), C(said)), C(holds) (which of the addresses this
+        host has), C(seconds).
     """
     look_over(params["checks"])
     begun = clock()

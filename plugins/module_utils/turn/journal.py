@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The journal of a host: the turn that goes on here, and what is out of service by our doing.
 
-C(/var/lib/rebootless-ksplice/journal.json) holds C(schema), C(turn) (as in steps) and C(drained), the
+C(/var/lib/rebootless-ksplice/journal.json) holds C(schema), C(turn) (as in steps) and C(drained),
+the
 saved state of each drain, also of those that were made here for other hosts, as on a balancer. Its
 first line is what may be shown, and all that leaves the host; the second has the rest, such as
 commands of the operator's, in which a password may stand. It is replaced whole, under
@@ -24,7 +25,10 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.ledger imp
     Broken,
 )
 
-ADVICE = "Nothing was changed. Look at the host, restore what is drained (ha_drain), and remove the file."
+ADVICE = (
+    "Nothing was changed. Look at the host, restore what is drained (ha_drain), and "
+    "remove the file."
+)
 
 
 # Of a turn, what is large or may hold secrets.

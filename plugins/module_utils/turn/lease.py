@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Leases: the promises that keep two members of a redundancy group from being in hand at once. Pure; files and clocks are in ledger.
+"""Leases: the promises that keep two members of a redundancy group from being in hand at once.
+Pure; files and clocks are in ledger.
 
-To take host X of a group in hand, a run asks every member of the group, X included, in the order of their names, and stops at the first that
-refuses. Each member keeps the promise in its own ledger and decides alone, by what stands there. Whoever acts on X looks into X's ledger
-first: a run whose lease is not there any more can do nothing. docs/leases.md has the whole of it for people.
+To take host X of a group in hand, a run asks every member of the group, X included, in the order
+of their names, and stops at the first that
+refuses. Each member keeps the promise in its own ledger and decides alone, by what stands there.
+Whoever acts on X looks into X's ledger
+first: a run whose lease is not there any more can do nothing. docs/leases.md has the whole of it
+for people.
 
-A ledger is C({"leases": [entry, …], "ended": [[token, when], …]}). An entry's keys: C(token) (new for every attempt), C(run), C(host) (which is
-X), C(own) (this ledger is X's), C(groups) (C(name), C(members), C(max_unavailable) each), C(reason), C(taken_at) and C(renewed_at) (wall clock),
-C(clock) and C(boot) (of the renewal), C(seconds) (until it is stale), C(phase), C(marks), and, where the lease was taken over, C(took) (the tokens that it
+A ledger is C({"leases": [entry, …], "ended": [[token, when], …]}). An entry's keys: C(token) (new
+for every attempt), C(run), C(host) (which is
+X), C(own) (this ledger is X's), C(groups) (C(name), C(members), C(max_unavailable) each),
+C(reason), C(taken_at) and C(renewed_at) (wall clock),
+C(clock) and C(boot) (of the renewal), C(seconds) (until it is stale), C(phase), C(marks), and,
+where the lease was taken over, C(took) (the tokens that it
 was known by before, by which the other members still keep the promise).
 
 C(now) is C({"wall": seconds, "clock": seconds since boot, "boot": the boot's ID}).
@@ -16,7 +23,8 @@ C(now) is C({"wall": seconds, "clock": seconds since boot, "boot": the boot's ID
 
 # What is about to be done with the host; set before it is done.
 PHASES = ("taken", "draining", "applying", "verifying", "putting_back")
-# Tokens that have ended are remembered so long (seconds), and so many of them at most: a message that comes late must not raise the dead.
+# Tokens that have ended are remembered so long (seconds), and so many of them at most: a message
+# that comes late must not raise the dead.
 REMEMBERED = 200
 
 
@@ -26,14 +34,18 @@ def empty():
 
 
 def age(entry, now):
-    """Seconds since the lease was renewed. Within one boot by the clock that nobody sets, since a wall clock may jump."""
+    """Seconds since the lease was renewed. Within one boot by the clock that nobody sets, since a
+    wall clock may jump.
+    """
     if entry["boot"] == now["boot"]:
         return max(0, now["clock"] - entry["clock"])
     return max(0, now["wall"] - entry["renewed_at"])
 
 
 def is_stale(entry, now):
-    """Whether nobody has renewed it in time. Stale is not free: the host may be half way through something."""
+    """Whether nobody has renewed it in time. Stale is not free: the host may be half way through
+    something.
+    """
     return age(entry, now) > entry["seconds"]
 
 
@@ -50,10 +62,12 @@ def own(ledger):
 def take(ledger, wish, now, busy):
     """One member's answer to a run that wants to take a host in hand.
 
-    :param wish: C(token), C(run), C(host), C(member) (the name of the member asked), C(groups), C(seconds), C(reason), C(unreachable) (names of members
+    :param wish: C(token), C(run), C(host), C(member) (the name of the member asked), C(groups),
+        C(seconds), C(reason), C(unreachable) (names of members
         that could not be asked).
     :param busy: whether somebody is at work on this member now, or its agent is.
-    :returns: the new ledger, and the answer: C(granted), C(refusal) (a sentence or None), C(changed).
+    :returns: the new ledger, and the answer: C(granted), C(refusal) (a sentence or None),
+        C(changed).
     """
     is_own = wish["member"] == wish["host"]
     if wish["token"] in [token for token, _at in ledger["ended"]]:
@@ -117,26 +131,35 @@ def _why(ledger, group, others, wish, now):
         return told(entry, now)
     missing = sorted(others.intersection(wish["unreachable"]))
     if missing:
-        return f"{', '.join(missing)} of the group {group['name']} cannot be reached, so that {wish['host']} has to stay in service."
-    return f"Somebody is at work on {wish['member']} of the group {group['name']}, or its agent is, so that {wish['host']} has to stay in service."
+        return (
+            f"{', '.join(missing)} of the group {group['name']} cannot be reached, so "
+            f"that {wish['host']} has to stay in service."
+        )
+    return (
+        f"Somebody is at work on {wish['member']} of the group {group['name']}, or its "
+        f"agent is, so that {wish['host']} has to stay in service."
+    )
 
 
 def told(entry, now):
     """A lease in a sentence for whoever is refused because of it."""
     words = (
-        f"The run {entry['run']} has {entry['host']} in hand ({entry['reason']}; {entry['phase'].replace('_', ' ')}; "
+        f"The run {entry['run']} has {entry['host']} in hand ({entry['reason']}; "
+        f"{entry['phase'].replace('_', ' ')}; "
         f"last heard of {int(age(entry, now))} seconds ago). Nothing was changed."
     )
     if is_stale(entry, now):
         return (
-            f"{words} The lease is stale: the run has died or lost its way. The next rollout takes it over once the whole group is found well; "
+            f"{words} The lease is stale: the run has died or lost its way. The next rollout "
+            "takes it over once the whole group is found well; "
             "ha_lease with state=broken and a reason ends it by hand."
         )
     return f"{words} Wait until it is done."
 
 
 def renew(ledger, token, now, phase=None, marks=None, seconds=None):
-    """Keep a lease alive, and write down what is about to be done. Refused where the lease is not there (any more).
+    """Keep a lease alive, and write down what is about to be done. Refused where the lease is not
+    there (any more).
 
     :returns: as take.
     """
@@ -144,7 +167,8 @@ def renew(ledger, token, now, phase=None, marks=None, seconds=None):
     if not entry:
         return _refused(
             ledger,
-            "The lease is not here any more: it was released, broken, or taken over by another run. Nothing was changed.",
+            "The lease is not here any more: it was released, broken, or taken over by "
+            "another run. Nothing was changed.",
         )
     new = dict(
         entry,
@@ -160,7 +184,8 @@ def renew(ledger, token, now, phase=None, marks=None, seconds=None):
 
 
 def end(ledger, token, now):
-    """End a token here: release, break, or what is left of one that was taken over. It is remembered whether it was here or not, so that a message that
+    """End a token here: release, break, or what is left of one that was taken over. It is
+    remembered whether it was here or not, so that a message that
     is still on its way cannot bring it back.
 
     :returns: as take.
@@ -180,7 +205,8 @@ def end(ledger, token, now):
 
 
 def release(ledger, token, now):
-    """End a token here, as the run that has it does. On the host in hand it is refused where another run took the lease over: the promises that the other
+    """End a token here, as the run that has it does. On the host in hand it is refused where
+    another run took the lease over: the promises that the other
     members keep by the old token are that run's now, and whoever is refused here leaves them alone.
 
     :returns: as take.
@@ -200,7 +226,8 @@ def taken_over(ledger, token):
 
 
 def clear(ledger, token, now):
-    """End what is left of a lease whose host does not know it (any more). On that host itself it is the fence against a message that is still on its
+    """End what is left of a lease whose host does not know it (any more). On that host itself it
+    is the fence against a message that is still on its
     way; asked of a host that the lease has in hand it is refused, as that one is to be adopted.
 
     :returns: as take.
@@ -212,11 +239,14 @@ def clear(ledger, token, now):
 
 
 def adopt(ledger, old, wish, now, busy):
-    """Take over, on the host itself, the stale lease that has it in hand: in one step the old token ends and the new one takes its place, so that the
-    host is in hand all the time. Phase and marks stay, as they tell what has to be put back. The other members go on keeping the promise by the token
+    """Take over, on the host itself, the stale lease that has it in hand: in one step the old
+    token ends and the new one takes its place, so that the
+    host is in hand all the time. Phase and marks stay, as they tell what has to be put back. The
+    other members go on keeping the promise by the token
     that it was given to, so that a lease is found by each token that it ever had.
 
-    :returns: as take, and C(adopted) (the old entry). A refusal has C(unknown), whether the lease is not here at all, so that it has to be cleared.
+    :returns: as take, and C(adopted) (the old entry). A refusal has C(unknown), whether the lease
+        is not here at all, so that it has to be cleared.
     """
     entry = find(ledger, old) or taken_over(ledger, old)
     if find(ledger, wish["token"]):
@@ -231,7 +261,8 @@ def adopt(ledger, old, wish, now, busy):
     if not entry or not entry["own"]:
         answer = _refused(
             ledger,
-            f"{wish['host']} is not in hand by the lease that was to be taken over. Nothing was changed.",
+            f"{wish['host']} is not in hand by the lease that was to be taken over. Nothing "
+            "was changed.",
         )[1]
         return ledger, dict(answer, unknown=True)
     if not is_stale(entry, now):
@@ -239,7 +270,8 @@ def adopt(ledger, old, wish, now, busy):
     if busy:
         return _refused(
             ledger,
-            f"Somebody is at work on {wish['host']}, or its agent is: wait until that ends. Nothing was changed.",
+            f"Somebody is at work on {wish['host']}, or its agent is: wait until that ends. "
+            "Nothing was changed.",
         )
     new = dict(
         entry,
@@ -264,7 +296,8 @@ def adopt(ledger, old, wish, now, busy):
 def may_work(ledger, token, now):
     """Whether somebody may work on this host now: None, or the sentence that refuses.
 
-    :param token: of the lease that has this host in hand, or None for whoever has none, such as a person's ad-hoc command.
+    :param token: of the lease that has this host in hand, or None for whoever has none, such as a
+        person's ad-hoc command.
     """
     if token:
         entry = find(ledger, token)
@@ -282,9 +315,11 @@ def may_work(ledger, token, now):
 
 
 def is_taken(wish, answers):
-    """The taker's own last look, over what all members said: whether the host is in hand, or why not (a sentence).
+    """The taker's own last look, over what all members said: whether the host is in hand, or why
+    not (a sentence).
 
-    :param answers: member to its answer, with C(leases) (of the member's ledger after the answer) and C(busy) (whether somebody is at work there, or its
+    :param answers: member to its answer, with C(leases) (of the member's ledger after the answer)
+        and C(busy) (whether somebody is at work there, or its
         agent is); None for a member that could not be asked.
     """
     for group in wish["groups"]:
@@ -299,7 +334,10 @@ def is_taken(wish, answers):
         if not said.get(wish["host"]):
             return f"{wish['host']} cannot be reached."
         if 2 * len(granted) <= len(group["members"]):
-            return f"Only {len(granted)} of the {len(group['members'])} members of the group {group['name']} could be asked, which is no majority."
+            return (
+                f"Only {len(granted)} of the {len(group['members'])} members of the group "
+                f"{group['name']} could be asked, which is no majority."
+            )
         others = {member for member, answer in said.items() if not answer or answer.get("busy")}
         for answer in said.values():
             others |= {
@@ -310,7 +348,8 @@ def is_taken(wish, answers):
         others.discard(wish["host"])
         if len(others) + 1 > group["max_unavailable"]:
             return (
-                f"{', '.join(sorted(others))} of the group {group['name']} is in hand, at work or cannot be reached, so that {wish['host']} has to stay "
+                f"{', '.join(sorted(others))} of the group {group['name']} is in hand, at "
+                f"work or cannot be reached, so that {wish['host']} has to stay "
                 "in service."
             )
     return None

@@ -33,7 +33,8 @@ ARGUMENTS = {
     "marks": {"type": "dict", "default": {}},
     "old_token": {"type": "str", "no_log": False},
     "reason": {"type": "str"},
-    # What rides on the question, so that it takes no other: pre-checks, and who holds the addresses.
+    # What rides on the question, so that it takes no other: pre-checks, and who holds the
+    # addresses.
     "checks": {"type": "list", "elements": "dict", "default": []},
     "check_timeout": {"type": "int", "default": 0},
     "addresses": {"type": "list", "elements": "str", "default": []},
@@ -64,7 +65,8 @@ def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
         }
     else:
         answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
-        # What stands in the way may go by itself. A lease that is stale does not: it has to be taken over.
+        # What stands in the way may go by itself. A lease that is stale does not: it has to be
+        # taken over.
         while (
             state == "taken"
             and not answer["granted"]

@@ -2,8 +2,10 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The ledger of a host on its disk, and the locks that go with it. What it means is in lease.
 
-C(/var/lib/rebootless-ksplice/leases.json) is changed under C(ledger.lock) only. It is not below C(/run), as a member that boots must not forget what
-it has promised. C(work.lock) is held by whoever is at work on the host for as long as it works; the kernel frees it when that process dies.
+C(/var/lib/rebootless-ksplice/leases.json) is changed under C(ledger.lock) only. It is not below
+C(/run), as a member that boots must not forget what
+it has promised. C(work.lock) is held by whoever is at work on the host for as long as it works;
+the kernel frees it when that process dies.
 """
 
 import contextlib
@@ -53,7 +55,8 @@ class Ledger:
             return lease.empty()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Broken(
-                f"{self.path} cannot be read ({error}), so that nobody knows what this host has promised. Nothing was changed. "
+                f"{self.path} cannot be read ({error}), so that nobody knows what this host "
+                "has promised. Nothing was changed. "
                 "Find out which run it was, see that its hosts are well, and remove the file."
             )
 
@@ -62,7 +65,9 @@ class Ledger:
 
     @contextlib.contextmanager
     def locked(self):
-        """Nobody else reads and writes meanwhile. It is held for moments only, so that everybody waits for it."""
+        """Nobody else reads and writes meanwhile. It is held for moments only, so that everybody
+        waits for it.
+        """
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             lock = os.open(
@@ -70,7 +75,8 @@ class Ledger:
             )
         except OSError as error:
             raise Broken(
-                f"{self.root}{DIRECTORY} cannot be written ({error.strerror}): run as root, and check space. Nothing was changed."
+                f"{self.root}{DIRECTORY} cannot be written ({error.strerror}): run as root, "
+                "and check space. Nothing was changed."
             )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -84,11 +90,14 @@ class Ledger:
             files.replace(self.path, json.dumps(ledger, sort_keys=True))
         except OSError as error:
             raise Broken(
-                f"{self.path} cannot be written ({error.strerror}): check space and permissions. It was left as it was."
+                f"{self.path} cannot be written ({error.strerror}): check space and "
+                "permissions. It was left as it was."
             )
 
     def change(self, function, check_mode=False):
-        """Let a function of lease answer: it gets the ledger, the time and whether somebody is at work; its answer comes back."""
+        """Let a function of lease answer: it gets the ledger, the time and whether somebody is at
+        work; its answer comes back.
+        """
         with self.locked():
             before = self.read()
             after, answer = function(before, now(self.root), self.busy())
@@ -109,11 +118,13 @@ class Ledger:
         return _is_locked(self.root + AGENT_LOCK)
 
     def begin_work(self, token, seconds=0, sleep=time.sleep, clock=time.monotonic, phase=None):
-        """Hold work.lock from here on, if one may work here; the open lock comes back, or the sentence that refuses.
+        """Hold work.lock from here on, if one may work here; the open lock comes back, or the
+        sentence that refuses.
 
         :param token: see lease.may_work.
         :param seconds: how long to wait for another that works.
-        :param phase: with a token, what is about to be done; it is written down, and the lease is renewed.
+        :param phase: with a token, what is about to be done; it is written down, and the lease is
+            renewed.
         """
         deadline = clock() + seconds
         while True:
@@ -137,7 +148,8 @@ class Ledger:
             if clock() >= deadline:
                 return (
                     None,
-                    "Another process of this collection is at work on this host: wait until that ends. Nothing was changed.",
+                    "Another process of this collection is at work on this host: wait until "
+                    "that ends. Nothing was changed.",
                 )
             sleep(1)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The process that carries a turn out: detached from whoever began it, and started anew when it dies.
+"""The process that carries a turn out: detached from whoever began it, and started anew when it
+dies.
 
 The program (all of this collection that it needs, as one text) lies beside the journal while a turn
 lasts. Where systemd runs the host, C(systemd-run) starts it, restarts it when it is killed, and a

@@ -13,7 +13,6 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
     steps,
 )
 
-
 ARGUMENTS = {
     "state": {
         "type": "str",

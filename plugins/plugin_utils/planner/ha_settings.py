@@ -472,7 +472,7 @@ def gate_result(gate, looks, members, lost):
                     bad[one["name"]] = (
                         f"{one['said']}, on {host if place != 'controller' else 'the controller'}"
                     )
-            for address in result["holds"]:
+            for address in result.get("holds") or ():
                 if address in holders:
                     holders[address].append(host)
     asked = {

@@ -120,7 +120,8 @@ ROLE = (
     "rolling_window",
 )
 OURS = ("ksplice_", "rolling_")
-# Those of them by which one host is treated unlike another; a group and a role it may have under each of its names.
+# Those of them by which one host is treated unlike another; a group and a role it may have under
+# each of its names.
 TREATMENT = (
     "ksplice_ha_addresses",
     "ksplice_ha_command",

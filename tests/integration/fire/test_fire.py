@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The fire test: rollouts over real keepalived pairs with clients on them, while everything that can go wrong does.
+"""The fire test: rollouts over real keepalived pairs with clients on them, while everything that
+can go wrong does.
 
-In every scenario: no moment with two members of a pair in hand, by the agents' own logs, and at every moment a member that serves. Failed requests of the
+In every scenario: no moment with two members of a pair in hand, by the agents' own logs, and at
+every moment a member that serves. Failed requests of the
 clients are counted and printed.
 """
 
@@ -25,7 +27,9 @@ FIRST, SECOND = 0, 1
 
 
 def some(*pairs):
-    """The pairs that a scenario is played over: all of these, or, in the short play, another one of them each day."""
+    """The pairs that a scenario is played over: all of these, or, in the short play, another one
+    of them each day.
+    """
     return pairs if ALL else (pairs[turn(len(pairs))],)
 
 
@@ -35,10 +39,12 @@ def members(chosen):
 
 @contextlib.contextmanager
 def fire(pairs, *names, wounded=(), seconds=0.3):
-    """Clients on some pairs; at the end the watcher has its say. What the clients saw is in the value's C(seen).
+    """Clients on some pairs; at the end the watcher has its say. What the clients saw is in the
+    value's C(seen).
 
     :param seconds: how long each update takes, so that two that should not meet would.
-    :param wounded: pairs of which the member that serves is lost, so that clients have to wait for VRRP to notice.
+    :param wounded: pairs of which the member that serves is lost, so that clients have to wait
+        for VRRP to notice.
     """
     chosen = {pair: PAIRS[pair] for pair in names}
     hosts = members(names)
@@ -60,7 +66,8 @@ def fire(pairs, *names, wounded=(), seconds=0.3):
             f"nobody of {pair} served in these seconds: {what.seen.unserved(both_members)}"
         )
         if pair in wounded:
-            # Three to four advertisement intervals, of a second at most; and what a busy machine takes.
+            # Three to four advertisement intervals, of a second at most; and what a busy machine
+            # takes.
             assert what.seen.longest_gap(pair) < 10, "nobody took the address over"
         else:
             # What a move of the address itself costs is said, with numbers, in docs/rolling.md.
@@ -124,7 +131,8 @@ def test_a_clean_run(pairs):
 
 
 class Operator(threading.Thread):
-    """Rolls over one pair from a control node that is killed at random moments, and starts it again each time, until it has died so many times and a run
+    """Rolls over one pair from a control node that is killed at random moments, and starts it
+    again each time, until it has died so many times and a run
     has ended."""
 
     def __init__(self, pairs, pair, number, kills, dice):
@@ -153,7 +161,8 @@ class Operator(threading.Thread):
                 control.kill()
                 self.moments.append(moment)
             else:
-                # It was done before its moment came: the moments are drawn from as long as a run takes here.
+                # It was done before its moment came: the moments are drawn from as long as a run
+                # takes here.
                 long = time.time() - control.begun
         for _try in range(4):
             control = self.pairs.start_control(
@@ -163,11 +172,14 @@ class Operator(threading.Thread):
             if control.status == 0:
                 return
         raise AssertionError(
-            f"pair {self.pair} never came to an end after kills at {self.moments}: {self.output[-3000:]}"
+            f"pair {self.pair} never came to an end after kills at {self.moments}: "
+            f"{self.output[-3000:]}"
         )
 
     def take_out(self):
-        """Take everything out again by hand, one after the other, so that there is something to roll."""
+        """Take everything out again by hand, one after the other, so that there is something to
+        roll.
+        """
         for name in PAIRS[self.pair]:
             until(
                 f"the agent of {name} is done",
@@ -240,7 +252,9 @@ def test_a_member_dies_while_its_partner_is_in_hand(pairs):
 
 
 def test_cables_are_cut(pairs):
-    """That of a host in hand, and (played out) in another pair that of the partner which serves meanwhile."""
+    """That of a host in hand, and (played out) in another pair that of the partner which serves
+    meanwhile.
+    """
     lost, kept = PAIRS["c"]
     serving = PAIRS["d"][SECOND]
     chosen = ("c", "d") if ALL else ("c",)
@@ -424,7 +438,8 @@ def test_the_gate_that_fails_after_the_apply(pairs):
             ksplice_ha_gates=[
                 {
                     "name": "the service is well",
-                    "command": f"sh -c '[ $(hostname) != {first} ] || [ ! -e /sys/module/ksplice_{bad} ]'",
+                    "command": f"sh -c '[ $(hostname) != {first} ] || [ ! -e "
+                    f"/sys/module/ksplice_{bad} ]'",
                     "timeout": 2,
                 }
             ],
@@ -463,7 +478,8 @@ def test_keepalived_that_does_not_come_back(pairs):
                 "sh",
                 "-c",
                 "mkdir -p /etc/systemd/system/keepalived.service.d; "
-                "printf '[Service]\\nExecStartPre=/bin/false\\n' >/etc/systemd/system/keepalived.service.d/broken.conf; "
+                "printf '[Service]\\nExecStartPre=/bin/false\\n' "
+                ">/etc/systemd/system/keepalived.service.d/broken.conf; "
                 "systemctl daemon-reload; systemctl stop keepalived",
             ],
         )
@@ -491,7 +507,8 @@ def test_keepalived_that_does_not_come_back(pairs):
         [
             "sh",
             "-c",
-            "rm /etc/systemd/system/keepalived.service.d/broken.conf; systemctl daemon-reload; systemctl reset-failed keepalived; :",
+            "rm /etc/systemd/system/keepalived.service.d/broken.conf; systemctl "
+            "daemon-reload; systemctl reset-failed keepalived; :",
         ],
     )
     time.sleep(7)

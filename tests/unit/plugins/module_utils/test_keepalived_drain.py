@@ -3,7 +3,6 @@
 """The drain of keepalived, on a host that is a folder: marks, files and refusals. What
 keepalived makes of it, the lab's pairs try (tests/integration/lab/test_drains.py)."""
 
-import json
 import os
 
 import pytest

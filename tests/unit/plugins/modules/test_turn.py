@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A turn on an emulated host: what comes of it, and what comes of it wherever its process is killed."""
+"""A turn on an emulated host: what comes of it, and what comes of it wherever its process is
+killed.
+"""
 
 import itertools
 import os
@@ -11,7 +13,6 @@ import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
     journal,
     lease_task,
-    ledger,
     process,
     run,
     steps,

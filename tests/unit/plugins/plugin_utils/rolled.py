@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Whole rollouts of pure functions: hosts as their surveys have them, turns as hosts answer them."""
+"""Whole rollouts of pure functions: hosts as their surveys have them, turns as they answer."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ def test_lines_name_every_host_that_is_not_current():
     )
 
 
-# ---- what a rollout makes of groups that were discovered --------------------------------------------------------------------------
+# ---- what a rollout makes of groups that were discovered ----
 
 
 def told(*groups, role="standby", problems=()):
