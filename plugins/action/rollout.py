@@ -16,6 +16,7 @@ import uuid
 from datetime import datetime, timezone
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     record,
@@ -126,7 +127,7 @@ class ActionModule(ActionBase):
 
     def _ready(self):
         """Check all that was asked for and needs no answer of a host, before any is asked."""
-        hosts, options = self.params["hosts"] or [], self.params["options"]
+        hosts, options = self.params["hosts"] or [], typed(self.params["options"])
         kind, play = self.params["kind"], self.params["scope"] == "play"
         if self.params["scope"] == "run":
             self.files.clear()
@@ -350,6 +351,42 @@ class ActionModule(ActionBase):
             stats = {"ksplice_summary": document["summary"]}
             done["ansible_stats"] = {"data": stats, "per_host": False, "aggregate": True}
         return done
+
+
+# What older releases of ansible-core hand over as text, once a template has made it.
+KINDS = {
+    "pause": float,
+    **dict.fromkeys(
+        (
+            "lock_timeout",
+            "timeout",
+            "retries",
+            "retry_delay",
+            "lease_seconds",
+            "lease_wait",
+            "drain_timeout",
+            "soak",
+            "wave_soak",
+            "verdict_timeout",
+        ),
+        int,
+    ),
+    **dict.fromkeys(("promote", "partial_groups"), boolean),
+}
+
+
+def typed(options):
+    """The options of role rolling, each of its kind.
+
+    :raises PlanError: in one sentence.
+    """
+    found = {}
+    for name, value in options.items():
+        try:
+            found[name] = KINDS[name](value) if name in KINDS else value
+        except (TypeError, ValueError):
+            raise PlanError(f"{name} is {value!r}: give a number, or true or false.") from None
+    return found
 
 
 def now(fraction=False):
