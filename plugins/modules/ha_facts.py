@@ -90,7 +90,7 @@ ansible_facts:
             C(addresses), C(instances), C(peers) (of unicast
             VRRP, without this host), C(size) (how many members it has at least, null where nobody
             can tell) and, for C(pacemaker), C(node) (this host's name
-            in the cluster). C(role) is null where nothing can be seen of it.
+            in the cluster; null elsewhere). C(role) is null where nothing can be seen of it.
           type: list
           elements: dict
           returned: always

@@ -100,6 +100,25 @@ options:
   old_token:
     description: With O(state=adopted), the stale lease.
     type: str
+  checks:
+    description: Checks of this member that ride on the question, as
+      O(rebootless.ksplice.ha_gate#module:checks). They are made once the lease is granted.
+    type: list
+    elements: dict
+    default: []
+  check_timeout:
+    description: Seconds within which O(checks) must become good.
+    type: int
+    default: 0
+  addresses:
+    description: Addresses of which to tell whether this member holds them, in RV(holds).
+    type: list
+    elements: str
+    default: []
+  held:
+    description: Those of O(addresses) that are expected here, for which it waits a few seconds.
+    type: list
+    elements: str
   reason:
     description: Why. It is told to whoever is refused.
     type: str
@@ -143,6 +162,16 @@ leases:
   returned: always
   type: list
   elements: dict
+checks:
+  description: What came of O(checks), as RV(rebootless.ksplice.ha_gate#module:checks).
+  returned: when asked for and granted
+  type: list
+  elements: dict
+holds:
+  description: Those of O(addresses) that this member holds.
+  returned: when asked for and granted
+  type: list
+  elements: str
 busy:
   description: Whether a process of this collection, or the agent, is at work on this host.
   returned: always

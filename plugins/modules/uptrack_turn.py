@@ -37,9 +37,6 @@ options:
     type: str
     choices: [begun, finished, resumed, shown]
     default: shown
-  claim:
-    description: Set by role P(rebootless.ksplice.rolling#role), which has all else by it.
-    type: str
   token:
     description: The token of the lease; with O(state=resumed) a new one.
     type: str

@@ -20,7 +20,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "extensions" / "lab" / "rehearsal"))
-import fleet as rehearsal
+import hosts as rehearsal
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 TICK = os.sysconf("SC_CLK_TCK")

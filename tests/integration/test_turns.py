@@ -34,7 +34,9 @@ def costs(run, name):
 
 @pytest.mark.every_core
 def test_what_a_turn_costs_its_hosts_and_the_controller(fleet):
-    """In one wave with each other; and a host of its own beside a pair costs nothing for the pair."""
+    """In one wave with each other; and a host of its own beside a pair costs nothing for the
+    pair.
+    """
     check = [{"name": "healthy", "command": "true"}]
     both = [*check, {"name": "peer", "command": "true", "run_on": "peers"}]
     both.append({"name": "here", "command": "true", "run_on": "controller"})
@@ -76,7 +78,8 @@ def test_what_a_turn_costs_its_hosts_and_the_controller(fleet):
 
 
 def test_a_plan_belongs_to_its_play(fleet):
-    """First single hosts by the playbook, then a pair by the role, all in one site.yml: the pair has
+    """First single hosts by the playbook, then a pair by the role, all in one site.yml: the pair
+    has
     a plan of its own, with leases and never both at once.
     """
     drain = [
@@ -118,7 +121,8 @@ def test_a_plan_belongs_to_its_play(fleet):
 
 
 def test_a_turn_outlives_its_control_node_and_its_lease_does_not_go_stale(fleet):
-    """The whole process group of the control node is killed while the host's agent works, for longer
+    """The whole process group of the control node is killed while the host's agent works, for
+    longer
     than a lease lasts: the host is patched and restored all the same, and nobody takes it over.
     """
     drain = [

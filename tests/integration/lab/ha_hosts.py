@@ -360,7 +360,7 @@ class HaLab(Lab):
     def marks(self, name):
         """The saved states of the drains on a host, in full: the second line of its journal."""
         path = "/var/lib/rebootless-ksplice/journal.json"
-        text = self.shell(name, f"tail -n 1 {path} 2>/dev/null")
+        text = self.shell(name, f"test ! -e {path} || tail -n 1 {path}")
         return json.loads(text)["drained"] if text.strip() else []
 
     def ha(self, host, module, *steps):

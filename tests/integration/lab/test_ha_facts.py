@@ -47,6 +47,7 @@ def test_the_members_of_a_pair_come_to_the_same_names(ha):
         "instances": ["web4", "web6"],
         "peers": ["10.77.0.3", "fd00:77::3"],
         "size": 2,
+        "node": None,
     }
     assert database == {
         "name": DATABASE,
@@ -56,6 +57,7 @@ def test_the_members_of_a_pair_come_to_the_same_names(ha):
         "instances": ["db"],
         "peers": [],
         "size": None,
+        "node": None,
     }
     assert found["k1"]["role"] == found["k2"]["role"] == "active"
 
@@ -332,6 +334,7 @@ def test_a_command(ha):
                 "instances": [],
                 "peers": [],
                 "size": None,
+                "node": None,
             },
             {
                 "name": "cache",
@@ -341,6 +344,7 @@ def test_a_command(ha):
                 "instances": [],
                 "peers": [],
                 "size": None,
+                "node": None,
             },
         ],
     }

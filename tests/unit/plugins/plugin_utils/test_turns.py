@@ -374,7 +374,7 @@ def answers(draw, kind):
     """A good answer of a kind with something else in one or two places."""
     found = copy.deepcopy(GOOD[kind])
     for _time in range(draw(st.integers(1, 2))):
-        path = draw(st.sampled_from([one for one in places(found)]))
+        path = draw(st.sampled_from(list(places(found))))
         if not path:
             return draw(JSON)
         inner = found
