@@ -99,6 +99,11 @@ class ActionModule(ActionBase):
         """Variables as the planner takes them: the settings, and what the hosts answered."""
         settings, hostvars = self.files.read("settings.json"), self.task_vars["hostvars"]
         survey, seen = SURVEYS[self.files.key.partition("-")[0]], self.files.read("seen.json") or {}
+        gone = [
+            (one["host"], one["run"])
+            for one in self.files.read("taken_over.json") or []
+            if one["released"]
+        ]
         outside = {}
         for one in (self.task_vars.get(OUTSIDE) or {}).get("results") or ():
             outside[one.get("item")] = one
@@ -107,7 +112,7 @@ class ActionModule(ActionBase):
             found[name] = dict(settings[name])
             answer = hostvars[name].get(survey) if name in self._in_run() else None
             if answer is not None:
-                found[name]["ksplice_survey"] = seen.get(name, answer)
+                found[name]["ksplice_survey"] = turns.cleared(seen.get(name, answer), gone)
                 if "ha" in (answer.get("ansible_facts") or {}):
                     found[name]["ksplice_ha_asked"] = answer
             if name in outside:

@@ -547,7 +547,7 @@ def taken_over(left, results):
     host, resumed = left["host"], results.get("resumed") or {}
     turn, who = resumed.get("turn"), f"{left['host']} was claimed by {left['run']}"
     who += f", which had not been heard of for {left['age']} seconds"
-    found = {"host": host, "released": False, "still_drained": False}
+    found = {"host": host, "run": left["run"], "released": False, "still_drained": False}
     if (results.get("released") or {}).get("granted"):
         what = f"{who}: its lease was taken over"
         if turn:
@@ -577,6 +577,19 @@ def taken_over(left, results):
         return dict(found, what=what, still_drained=True)
     why = one_line(resumed.get("refusal") or resumed.get("msg"), UNREACHABLE)
     return dict(found, what=f"{who}. It could not be taken over: {why}")
+
+
+def cleared(answer, gone):
+    """A survey without the lease that it saw, where that was taken over since: its other members saw
+    it, too, before it was cleared on them.
+
+    :param gone: host and run of each lease that is gone.
+    """
+    seen = (answer.get("ansible_facts") or {}).get("uptrack") or {}
+    lease = seen.get("lease")
+    if not lease or (lease["host"], lease["run"]) not in gone:
+        return answer
+    return dict(answer, ansible_facts={"uptrack": dict(seen, lease=None)})
 
 
 def address_trouble(claimed, turn, released):
