@@ -172,6 +172,7 @@ def _row(name, variables, in_run, outcome, course):
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,
         "canary": name in course.canaries,
+        "reason_code": None,
         "kernel_booted": kernel["booted"],
         "kernel_before": kernel["effective"],
         "kernel_after": kernel["effective"],
@@ -223,6 +224,7 @@ def _row(name, variables, in_run, outcome, course):
             row.update(reason=_never_reached(name, wave, course), canary=False)
         return row
     row["canary"] = outcome.get("canary", False)
+    row["reason_code"] = outcome.get("reason_code")
     if not outcome["taken"]:
         if row["verdict"] in ("behind", "blocked") or survey.get("lease"):
             row["reason"] = outcome["reason"]

@@ -277,10 +277,12 @@ def test_cables_are_cut(pairs):
     assert control.status == 2, control.output[-3000:]
     assert (
         rows[lost]["verdict"] == "unreachable"
-        and rows[lost]["still_drained"]
+        and rows[lost]["reason_code"] == "unreachable"
         and rows[lost]["attention"]
     ), rows[lost]
-    assert "STILL OUT OF SERVICE" in rows[lost]["reason"]
+    assert "which it ends by itself" in rows[lost]["reason"]
+    # It did so, behind the cable: patched, and nothing of it is drained any more.
+    assert pairs.patched([lost]) == [lost] and pairs.marks(lost) == []
     assert [lease["host"] for lease in pairs.leases(kept)] == [lost], (
         "its partner goes on protecting it"
     )
@@ -357,7 +359,7 @@ def test_a_command_by_hand_beside_a_rollout(pairs):
     """In a run that is clean otherwise: it is told, and changes nothing."""
     first, second = PAIRS["a"]
     words = {}
-    with fire(pairs, "a") as what:
+    with fire(pairs, "a", seconds=2) as what:
         control = pairs.start_control(
             1, "rebootless.ksplice.patch", *limit(first, second), ksplice_lease_seconds=60
         )
@@ -456,7 +458,8 @@ def test_the_gate_that_fails_after_the_apply(pairs):
     assert pairs.patched([second]) == [second]
     left = [name for name in PAIRS["b"] if name not in pairs.patched(PAIRS["b"])]
     assert left and all(
-        f"{first} was not well after what it was given" in run.rows[name]["reason"] for name in left
+        f"{first} was unhealthy after what it was given" in run.rows[name]["reason"]
+        for name in left
     ), "not applied again by this run"
     assert pairs.holders("a") == [first], "it is back in service"
     for name in hosts:
@@ -467,7 +470,7 @@ def test_keepalived_that_does_not_come_back(pairs):
     first, second = PAIRS["d"]
     others = ("c",) if ALL else ()
     hosts = members(("d", *others))
-    with fire(pairs, "d", *others):
+    with fire(pairs, "d", *others, seconds=2):
         control = pairs.start_control(
             1, "rebootless.ksplice.patch", *limit(*hosts), ksplice_drain_timeout=8
         )
