@@ -51,6 +51,9 @@ class ActionModule(HostAction):
             if claimed["token"] in REFUSED:
                 return dict(kept, changed=False, asked=False, token=None)
             params.update(self._question(claimed, member, task_vars))
+        elif self._keeps(claimed, task_vars):
+            # Whoever is still out of service keeps its lease, so that nobody claims its peer.
+            return dict(kept, changed=False, kept=True)
         else:
             params.update(self._release(claimed, member, task_vars))
         try:
@@ -82,6 +85,17 @@ class ActionModule(HostAction):
             wait=options["lease_wait"],
             reason=options["reason"],
         )
+
+    @staticmethod
+    def _keeps(claimed, task_vars):
+        """Whether the lease of a host stays, as it may be out of service still."""
+        token = claimed["token"]
+        found = run_files.results(task_vars, "finish", token) or run_files.results(
+            task_vars, "turn", token
+        )
+        restored = run_files.results(task_vars, "restored", token)
+        serves = bool(found) and turns.may_serve(found[-1])
+        return not serves or not all(one["done"] for one in restored)
 
     @staticmethod
     def _release(claimed, member, task_vars):

@@ -425,7 +425,11 @@ def outcome(part, name, chosen, result, released, times):
             ),
         )
     found.update(of_turn(turn, chosen["proven"]))
-    lost = [member for member, one in (released or {}).items() if not one or not one.get("granted")]
+    lost = [
+        member
+        for member, one in (released or {}).items()
+        if not one or not (one.get("granted") or one.get("kept"))
+    ]
     if lost:
         found["reason"] += (
             f" The lease on {', '.join(sorted(lost))} could not be released: it becomes stale, and "
