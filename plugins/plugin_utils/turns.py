@@ -584,8 +584,8 @@ def taken_over(left, results):
 
 
 def cleared(answer, gone):
-    """A survey without the lease that it saw, where that was taken over since: its other members saw
-    it, too, before it was cleared on them.
+    """A survey without the lease that it saw, where that was taken over since. The other members
+    saw it, too, before it was cleared on them.
 
     :param gone: host and run of each lease that is gone.
     """
