@@ -19,27 +19,11 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.host_action imp
 class ActionModule(HostAction):
     NAME = "ha_drain"
     WORK = "drain.drains"
-    ARGUMENTS = dict(drains.ARGUMENTS, claim={"type": "str"})
+    ARGUMENTS = drains.ARGUMENTS
+    REQUIRED_IF = drains.REQUIRED_IF
     checked = staticmethod(schema.drained)
 
-    def perform(self, params, task_vars):
-        claim = params.pop("claim")
-        if claim is None:
-            missing = [
-                name
-                for state, value, names in drains.REQUIRED_IF
-                if params["state"] == value
-                for name in names
-                if not params[name]
-            ]
-            if missing:
-                return {
-                    "failed": True,
-                    "msg": f"ha_drain with state={params['state']} needs {', '.join(missing)}. "
-                    "Nothing was changed.",
-                }
-            return self.ask(params, task_vars)
-        claimed = run_files.RunFiles.of(claim).read(claim)
+    def by_claim(self, claimed, params, task_vars):
         place, options = str(self._task.delegate_to), claimed["options"]
         kept = {"token": claimed["token"], "place": place}
         refused = self._refused(claimed, params["state"], task_vars)

@@ -17,20 +17,21 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import 
 class ActionModule(HostAction):
     NAME = "ha_gate"
     WORK = "ha.checks"
-    ARGUMENTS = dict(checks.ARGUMENTS, claim={"type": "str"})
+    ARGUMENTS = checks.ARGUMENTS
     checked = staticmethod(schema.gate)
 
     def perform(self, params, task_vars):
-        claim, fail = params.pop("claim"), params.pop("fail")
-        if claim is None:
-            return self._judged(self.ask(params, task_vars), fail)
-        claimed = run_files.RunFiles.of(claim).read(claim)
+        fail = params.pop("fail")
+        return self._judged(self.ask(params, task_vars), fail)
+
+    def by_claim(self, claimed, params, task_vars):
         peer = str(self._task.delegate_to)
         [begun] = run_files.results(task_vars, "turn", claimed["token"]) or [{}]
         kept = {"token": claimed["token"], "peer": peer, "changed": False}
         if not begun.get("turn"):
             return dict(kept, msg="there is no turn to check")
         wanted = claimed["checks"]
+        params.pop("fail")
         params.update(
             checks=ha_settings.checks(wanted, "peers", "after", begun["judged"]["known"]),
             addresses=wanted["addresses"],

@@ -23,28 +23,15 @@ REFUSED: set = set()
 class ActionModule(HostAction):
     NAME = "ha_lease"
     WORK = "turn.lease_task"
-    ARGUMENTS = dict(lease_task.ARGUMENTS, claim={"type": "str"})
-    REQUIRED_IF = [("state", "adopted", ["token", "old_token", "run", "host", "reason"])]
+    ARGUMENTS = lease_task.ARGUMENTS
+    REQUIRED_IF = lease_task.REQUIRED_IF
     checked = staticmethod(schema.lease)
 
     def perform(self, params, task_vars):
-        claim = params.pop("claim")
-        if claim is None:
-            missing = [
-                name
-                for state, value, names in lease_task.REQUIRED_IF
-                if params["state"] == value
-                for name in names
-                if params[name] is None
-            ]
-            if missing:
-                return {
-                    "failed": True,
-                    "msg": f"ha_lease with state={params['state']} needs {', '.join(missing)}. "
-                    "No ledger was read or changed.",
-                }
-            return _without_empty(self.ask(params, task_vars))
-        claimed = run_files.RunFiles.of(claim).read(claim)
+        answer = self.ask(params, task_vars)
+        return {key: one for key, one in answer.items() if one is not None or key == "refusal"}
+
+    def by_claim(self, claimed, params, task_vars):
         member = str(self._task.delegate_to or task_vars["inventory_hostname"])
         kept = {"token": claimed["token"], "member": member, "changed": True}
         if params["state"] == "taken":
@@ -110,7 +97,3 @@ class ActionModule(HostAction):
                 asked.update(addresses=addresses)
                 asked.update(held=rest if len(claimed["members"]) == 2 else None)
         return asked
-
-
-def _without_empty(answer):
-    return {key: value for key, value in answer.items() if value is not None or key == "refusal"}

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible_collections.rebootless.ksplice.plugins.module_utils import rollout_task
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     record,
     report,
@@ -28,29 +29,6 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import run_variables
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
-STATES = (
-    "ready",
-    "asked",
-    "left_behind",
-    "taken_over",
-    "plan",
-    "select",
-    "record",
-    "report",
-)
-ARGUMENTS = {
-    "state": {"type": "str", "choices": list(STATES), "required": True},
-    "scope": {"type": "str", "choices": ["run", "play", "last"], "default": "run"},
-    "kind": {"type": "str", "default": "patch"},
-    "hosts": {"type": "list", "elements": "str"},
-    "who": {"type": "str"},
-    "options": {"type": "dict", "default": {}},
-    "taken": {"type": "dict"},
-    "results": {"type": "dict"},
-    "directory": {"type": "path"},
-    "template": {"type": "path"},
-    "stats": {"type": "bool", "default": True},
-}
 # What the first host of a play registered for all of them: hosts outside of the run that were
 # asked.
 OUTSIDE = "__rolling_outside"
@@ -63,7 +41,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        _checked, self.params = self.validate_argument_spec(ARGUMENTS)
+        _checked, self.params = self.validate_argument_spec(rollout_task.ARGUMENTS)
         self.task_vars = task_vars
         self.everyone = task_vars["groups"]["all"]
         play = self._task.get_play()

@@ -45,21 +45,19 @@ printf '@journal %s\\n' "$l"
 class ActionModule(HostAction):
     NAME = "uptrack_turn"
     WORK = "turn.task"
-    ARGUMENTS = dict(task.ARGUMENTS, claim={"type": "str"})
-    # A claim has all of it.
-    REQUIRED_IF = [("state", "resumed", ["token", "old_token", "run", "host"])]
+    ARGUMENTS = task.ARGUMENTS
+    REQUIRED_IF = task.REQUIRED_IF
     checked = staticmethod(schema.turn)
 
     def perform(self, params, task_vars):
-        claim = params.pop("claim")
-        if claim is None:
-            result = self.ask(params, task_vars)
-            if params["state"] == "resumed":
-                return self._resumed(result, params["token"], task_vars)
-            if params["state"] == "begun" and result.get("turn"):
-                return self.follow(result, task_vars)
-            return result
-        claimed = run_files.RunFiles.of(claim).read(claim)
+        result = self.ask(params, task_vars)
+        if params["state"] == "resumed":
+            return self._resumed(result, params["token"], task_vars)
+        if params["state"] == "begun" and result.get("turn"):
+            return self.follow(result, task_vars)
+        return result
+
+    def by_claim(self, claimed, params, task_vars):
         try:
             if params["state"] == "begun":
                 return self.begin(claimed, task_vars)

@@ -97,38 +97,11 @@ summary:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rebootless.ksplice.plugins.module_utils import rollout_task
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "state": {
-                "type": "str",
-                "required": True,
-                "choices": [
-                    "ready",
-                    "asked",
-                    "left_behind",
-                    "taken_over",
-                    "plan",
-                    "select",
-                    "record",
-                    "report",
-                ],
-            },
-            "scope": {"type": "str", "choices": ["run", "play", "last"], "default": "run"},
-            "kind": {"type": "str", "default": "patch"},
-            "hosts": {"type": "list", "elements": "str"},
-            "who": {"type": "str"},
-            "options": {"type": "dict", "default": {}},
-            "taken": {"type": "dict"},
-            "results": {"type": "dict"},
-            "directory": {"type": "path"},
-            "template": {"type": "path"},
-            "stats": {"type": "bool", "default": True},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=rollout_task.ARGUMENTS, supports_check_mode=True)
     module.fail_json(
         msg="rollout runs on the controller: its action plugin was not found. Install the "
         "collection as a whole."

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import host_program, schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    host_program,
+    run_files,
+    schema,
+)
 
 
 def believed(said, checked):
@@ -44,9 +48,12 @@ class HostAction(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        validated = ArgumentSpecValidator(self.ARGUMENTS, required_if=self.REQUIRED_IF).validate(
-            self._task.args
-        )
+        arguments = dict(self._task.args)
+        # What role rolling asks for goes by the claim that it made of the host.
+        claim = arguments.pop("claim", None)
+        validated = ArgumentSpecValidator(
+            self.ARGUMENTS, required_if=[] if claim else self.REQUIRED_IF
+        ).validate(arguments)
         if validated.error_messages:
             words = "; ".join(message.rstrip(".") for message in validated.error_messages)
             return dict(
@@ -58,11 +65,19 @@ class HostAction(ActionBase):
             return self._execute_module(
                 f"rebootless.ksplice.{self.NAME}", task_vars=task_vars, wrap_async=True
             )
-        return dict(result, **self.perform(validated.validated_parameters, task_vars))
+        params = validated.validated_parameters
+        if claim is None:
+            return dict(result, **self.perform(params, task_vars))
+        claimed = run_files.RunFiles.of(claim).read(claim)
+        return dict(result, **self.by_claim(claimed, params, task_vars))
 
     def perform(self, params, task_vars):
         """The task with its arguments validated: the result."""
         return self.ask(params, task_vars)
+
+    def by_claim(self, claimed, params, task_vars):
+        """The task as role rolling has it: the result, with the token of the claim."""
+        raise NotImplementedError
 
     def ask(self, params, task_vars):
         """What the host answers, as far as it is as the module gives it; else C(failed) and

@@ -74,8 +74,8 @@ class Unanswered(Exception):
     """The host gave no answer that is one; the words say what it said instead."""
 
 
-class Unreachable(Unanswered):
-    """The host cannot be reached."""
+class Unreachable(Unanswered, AnsibleConnectionFailure):
+    """The host cannot be reached: to Ansible as well, where nobody catches it."""
 
 
 def sources(module):

@@ -21,58 +21,6 @@ class Misfit(ValueError):
     """The answer is not as the module gives it; the words say where."""
 
 
-def lease(said):
-    """An answer of ha_lease."""
-    return _checked("ha_lease", LEASE, said)
-
-
-def groups(said):
-    """An answer of ha_facts: its C(ha)."""
-    return _checked("ha_facts", HA, said)
-
-
-def applied(said):
-    """An answer of uptrack_apply that tells what is in the kernel afterwards."""
-    return _checked("uptrack_apply", APPLIED, said)
-
-
-def gate(said):
-    """An answer of ha_gate."""
-    return _checked("ha_gate", GATE, said)
-
-
-def turn(said):
-    """An answer of uptrack_turn."""
-    return _checked("uptrack_turn", TURN_ANSWER, said)
-
-
-def turn_shown(said):
-    """A turn as the first line of a host's journal has it."""
-    return _checked("the journal", TURN, said)
-
-
-def drained(said):
-    """An answer of ha_drain."""
-    return _checked("ha_drain", DRAIN, said)
-
-
-def survey(said):
-    """The facts of uptrack_facts."""
-    return _checked("uptrack_facts", FACTS, plain(said, "the answer"))
-
-
-def facts_of_groups(said):
-    """An answer of ha_facts as the round trip gives it."""
-    return _checked("ha_facts", mapping(changed=truth, ha=HA), said)
-
-
-def _checked(module, shape, said):
-    try:
-        return shape(said, "the answer")
-    except Misfit as misfit:
-        raise Misfit(f"The host's answer is not as {module} gives it: {misfit}.") from None
-
-
 # ---- shapes: functions of a value and of where it stands, which give the value back or complain
 # ----
 
@@ -243,24 +191,6 @@ FAILURE = mapping(
     modules=optional(IDS),
     advice=optional(text),
 )
-APPLIED = mapping(
-    installed=IDS,
-    removed=IDS,
-    remaining=optional(IDS),
-    cves_fixed=optional(IDS),
-    cves_open=optional(IDS),
-    before=optional(KERNEL),
-    after=KERNEL,
-    verdict=optional(one_of(*VERDICTS)),
-    reason=optional(text),
-    error_class=optional(text),
-    failures=optional(listed(FAILURE, 1000)),
-    left=optional(listed(UPDATE)),
-    seconds=optional(number(0, A_YEAR)),
-    msg=optional(text),
-    failed=optional(truth),
-    changed=optional(truth),
-)
 GATE = mapping(
     ok=truth,
     changed=optional(truth),
@@ -271,7 +201,7 @@ GATE = mapping(
 
 # Until the year 5138: what comes after it no calendar of Python's can tell.
 MOMENT = number(0, 1e11)
-KEPT = mapping(
+APPLIED = mapping(
     installed=optional(IDS),
     removed=optional(IDS),
     remaining=optional(IDS),
@@ -299,7 +229,7 @@ TURN = mapping(
     steps=listed(
         mapping(name=text, started=MOMENT, ended=optional(MOMENT), result=optional(text)), 1000
     ),
-    applied=optional(KEPT),
+    applied=optional(APPLIED),
     drained=listed(text, 1000),
     checks=optional(listed(CHECK, 1000)),
     holds=optional(listed(text, 1000)),
@@ -401,3 +331,28 @@ FACTS = also(
         )
     ),
 )
+
+
+# ---- answers, by whose they are: what comes in, or Misfit ----
+
+
+def _answer(module, shape):
+    def checked(said):
+        try:
+            return shape(said, "the answer")
+        except Misfit as misfit:
+            raise Misfit(f"The host's answer is not as {module} gives it: {misfit}.") from None
+
+    return checked
+
+
+lease = _answer("ha_lease", LEASE)
+gate = _answer("ha_gate", GATE)
+drained = _answer("ha_drain", DRAIN)
+turn = _answer("uptrack_turn", TURN_ANSWER)
+# The turn alone, as the first line of a host's journal has it.
+turn_shown = _answer("the journal", TURN)
+survey = _answer("uptrack_facts", lambda said, where: FACTS(plain(said, where), where))
+groups = _answer("ha_facts", HA)
+# As the round trip gives it.
+facts_of_groups = _answer("ha_facts", mapping(changed=truth, ha=HA))

@@ -56,25 +56,11 @@ GROUP = {
     "peers": [],
 }
 HA = {"groups": [GROUP], "role": "active", "problems": []}
-APPLIED = {
-    "installed": ["aaaa"],
-    "removed": [],
-    "remaining": [],
-    "cves_fixed": [],
-    "cves_open": [],
-    "before": {"effective": "1", "updates": []},
-    "after": {"effective": "2", "updates": ["aaaa"]},
-    "verdict": "current",
-    "reason": "x",
-    "error_class": None,
-    "failures": [{"id": "x", "processes": [{"name": "rsyslogd", "pid": 812}], "modules": []}],
-    "seconds": 2.5,
-}
 GATE = {"ok": True, "checks": [{"name": "x", "ok": True, "said": None}], "holds": ["192.0.2.1"]}
 SHAPES = [
     (schema.lease, LEASE),
     (schema.groups, HA),
-    (schema.applied, APPLIED),
+    (schema.turn, {"changed": True, "refusal": None, "alive": True, "turn": turn()}),
     (schema.gate, GATE),
 ]
 NASTY = st.recursive(
@@ -216,7 +202,7 @@ def test_what_the_module_really_answers_comes_through(make_host, params, scenari
     except apply.Refused as refused:
         result = dict(refused.result or {}, failed=True)
     if "after" in result:
-        told = schema.applied(json.loads(json.dumps(result)))
+        told = turn(result)["applied"]
         assert all(
             told[key] == result[key]
             for key in (

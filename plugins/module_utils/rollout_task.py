@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The arguments of a task of rollout. All of it runs on the controller, in the action plugin."""
+
+STATES = (
+    "ready",
+    "asked",
+    "left_behind",
+    "taken_over",
+    "plan",
+    "select",
+    "record",
+    "report",
+)
+ARGUMENTS = {
+    "state": {"type": "str", "choices": list(STATES), "required": True},
+    "scope": {"type": "str", "choices": ["run", "play", "last"], "default": "run"},
+    "kind": {"type": "str", "default": "patch"},
+    "hosts": {"type": "list", "elements": "str"},
+    "who": {"type": "str"},
+    "options": {"type": "dict", "default": {}},
+    "taken": {"type": "dict"},
+    "results": {"type": "dict"},
+    "directory": {"type": "path"},
+    "template": {"type": "path"},
+    "stats": {"type": "bool", "default": True},
+}
