@@ -63,5 +63,4 @@ class FilterModule:
             "run_record_page": record.page,
             "rehearsal_hosts": rollout.rehearsal_hosts,
             "rollout_everybody": everybody,
-            "rollout_patterns": inventory.patterns,
         }

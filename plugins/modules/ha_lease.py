@@ -92,11 +92,6 @@ options:
     description: What is about to be done with the host.
     type: str
     choices: [taken, draining, applying, verifying, putting_back]
-  marks:
-    description: What the run changed on the host and has to put back, for whoever takes the lease
-      over.
-    type: dict
-    default: {}
   old_token:
     description: With O(state=adopted), the stale lease.
     type: str
@@ -156,7 +151,7 @@ leases:
   description:
     - What stands in the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this
       very host that is in hand), C(groups), C(reason), C(phase),
-      C(marks), C(took) (tokens of runs that it was taken over from), C(taken_at) and
+      C(took) (tokens of runs that it was taken over from), C(taken_at) and
       C(renewed_at) (UTC), C(age) (seconds since the last renewal),
       C(seconds), C(stale).
   returned: always
@@ -185,7 +180,7 @@ unknown:
   returned: always
   type: bool
 adopted:
-  description: The lease that was taken over, with its marks.
+  description: The lease that was taken over.
   returned: with O(state=adopted), when granted
   type: dict
 """

@@ -99,11 +99,6 @@ def sources(module):
     return found
 
 
-def detached(module):
-    """The text of a program that carries a turn on, with the sources of a module."""
-    return HARNESS.replace("@SOURCES@", repr(json.dumps(sources(module)))) + DETACHED
-
-
 def command(interpreter=""):
     """The shell command that runs what comes on its standard input."""
     pythons = [shlex.quote(interpreter)] if interpreter else PYTHONS

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from ansible.errors import AnsibleError
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import (
@@ -589,7 +589,3 @@ def _one_line(text, otherwise):
 
 def _some(names):
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _later(at, seconds):
-    return moment(when(at) + timedelta(seconds=seconds))

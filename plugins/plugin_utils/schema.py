@@ -31,13 +31,6 @@ def text(value, where):
     return value
 
 
-def notes(value, where):
-    """What whoever renews a lease writes into it; nothing here reads it."""
-    if not isinstance(value, dict):
-        raise Misfit(f"{where} is not a mapping")
-    return value
-
-
 def truth(value, where):
     if not isinstance(value, bool):
         raise Misfit(f"{where} is not true or false")
@@ -139,7 +132,6 @@ ENTRY = mapping(
     groups=listed(GROUP),
     reason=text,
     phase=text,
-    marks=optional(notes),
     seconds=number(0, A_YEAR),
     took=listed(text),
     taken_at=optional(text),

@@ -14,7 +14,7 @@ A ledger is C({"leases": [entry, …], "ended": [[token, when], …]}). An entry
 for every attempt), C(run), C(host) (which is
 X), C(own) (this ledger is X's), C(groups) (C(name), C(members), C(max_unavailable) each),
 C(reason), C(taken_at) and C(renewed_at) (wall clock),
-C(clock) and C(boot) (of the renewal), C(seconds) (until it is stale), C(phase), C(marks), and,
+C(clock) and C(boot) (of the renewal), C(seconds) (until it is stale), C(phase), and,
 where the lease was taken over, C(took) (the tokens that it
 was known by before, by which the other members still keep the promise).
 
@@ -103,7 +103,6 @@ def take(ledger, wish, now, busy):
         "boot": now["boot"],
         "seconds": wish["seconds"],
         "phase": "taken",
-        "marks": {},
     }
     return dict(ledger, leases=ledger["leases"] + [entry]), {
         "granted": True,
@@ -157,7 +156,7 @@ def told(entry, now):
     return f"{words} Wait until it is done."
 
 
-def renew(ledger, token, now, phase=None, marks=None, seconds=None):
+def renew(ledger, token, now, phase=None, seconds=None):
     """Keep a lease alive, and write down what is about to be done. Refused where the lease is not
     there (any more).
 
@@ -177,7 +176,6 @@ def renew(ledger, token, now, phase=None, marks=None, seconds=None):
         boot=now["boot"],
         phase=phase or entry["phase"],
         seconds=seconds or entry["seconds"],
-        marks=dict(entry["marks"], **(marks or {})),
     )
     leases = [new if one is entry else one for one in ledger["leases"]]
     return dict(ledger, leases=leases), {"granted": True, "refusal": None, "changed": True}
@@ -241,7 +239,7 @@ def clear(ledger, token, now):
 def adopt(ledger, old, wish, now, busy):
     """Take over, on the host itself, the stale lease that has it in hand: in one step the old
     token ends and the new one takes its place, so that the
-    host is in hand all the time. Phase and marks stay, as they tell what has to be put back. The
+    host is in hand all the time. The phase stays, as it says how far the other run was. The
     other members go on keeping the promise by the token
     that it was given to, so that a lease is found by each token that it ever had.
 

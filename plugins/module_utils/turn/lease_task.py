@@ -30,7 +30,6 @@ ARGUMENTS = {
     "seconds": {"type": "int", "default": 600},
     "wait": {"type": "int", "default": 0},
     "phase": {"type": "str", "choices": list(lease.PHASES)},
-    "marks": {"type": "dict", "default": {}},
     "old_token": {"type": "str", "no_log": False},
     "reason": {"type": "str"},
     # What rides on the question, so that it takes no other: pre-checks, and who holds the
@@ -126,9 +125,7 @@ def _ask(params, found, now, busy):
     if state == "taken":
         return lease.take(found, params, now, busy)
     if state == "renewed":
-        return lease.renew(
-            found, params["token"], now, params["phase"], params["marks"], params["seconds"]
-        )
+        return lease.renew(found, params["token"], now, params["phase"], params["seconds"])
     if state == "adopted":
         return lease.adopt(found, params["old_token"], params, now, busy)
     if state == "ended":
@@ -156,7 +153,6 @@ def _told(answer, now, busy):
                     "groups",
                     "reason",
                     "phase",
-                    "marks",
                     "seconds",
                 )
             },

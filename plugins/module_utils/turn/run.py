@@ -409,8 +409,3 @@ class Turn:
         if answer["refusal"]:
             return Event.FAILED, {"said": f"failed: {answer['refusal']}"}
         return Event.DONE, {"said": "released"}
-
-
-def state_of(turn):
-    """The state of a turn, or None of none."""
-    return State(turn["state"]).value if turn else None

@@ -67,13 +67,6 @@ def may_be_member(variables, survey):
     )
 
 
-def worth_discovering(variables, survey):
-    """Whether something on this host may make it a member of a group that has not been discovered
-    yet.
-    """
-    return may_be_member(variables, survey) and discovered(variables) is None
-
-
 def names(name, variables):
     """The groups of a host: what the inventory says, or else what was discovered."""
     value = variables.get("ksplice_ha_group")

@@ -47,7 +47,6 @@ class Host:
     :param verdict: see uptrack_facts, or C(unreachable).
     :param build: what an update belongs to: release, version and architecture of the booted kernel.
     :param in_run: whether the run may touch it; the others only count as members of their groups.
-    :param leased: whether a run, perhaps a dead one, has already claimed it or a peer of it.
     :param canary: whether it is to go ahead of its kernel build.
     :param host_id: which machine it is, see uptrack_facts; None where unknown.
     :param settings: what the inventory says of how this host is to be treated, in a form that can
@@ -62,7 +61,6 @@ class Host:
     stage: str | None = None
     reason: str = ""
     in_run: bool = True
-    leased: bool = False
     canary: bool = False
     host_id: str | None = None
     settings: tuple = ()
@@ -72,7 +70,7 @@ class Host:
         """Whether there is something to do: updates that wait, or a lease to be taken over, without
         which a drained host might stay out of service.
         """
-        return self.verdict in WORK or (self.leased and self.verdict == "current")
+        return self.verdict in WORK
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def machines(hosts):
                     f"has different values for the two ({', '.join(differ)}). Set the same for "
                     "both, or for one only."
                 )
-                merged = replace(merged, verdict="left", leased=False, reason=why)
+                merged = replace(merged, verdict="left", reason=why)
             first[merged.name] = merged
             aliases.update((one.name, merged.name) for one in known[1:])
 
@@ -159,7 +157,6 @@ def machines(hosts):
                 one,
                 groups=(),
                 role=None,
-                leased=False,
                 verdict="left",
                 reason=f"Another name of {aliases[one.name]}: both have "
                 "the same machine ID and boot ID.",
@@ -355,7 +352,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
     grouped = {name for name, known in group_of_host.items() if known}
     order = sorted(
         waiting.values(),
-        key=lambda h: (not h.leased, rank.get(h.stage, last), h.role == "active", natural(h.name)),
+        key=lambda h: (rank.get(h.stage, last), h.role == "active", natural(h.name)),
     )
     # How many members of each group, of those that still wait, go before its active ones.
     standby = Counter(
@@ -363,9 +360,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
     )
     seen_builds = set(proven)
     # There may be thousands of waves: nothing that is done for each may walk over all hosts.
-    for _stage, together in groupby(
-        order, lambda h: "leased" if h.leased else rank.get(h.stage, last)
-    ):
+    for _stage, together in groupby(order, lambda h: rank.get(h.stage, last)):
         # A plain dict would walk over the places of all who have left it.
         candidates = OrderedDict((h.name, h) for h in together)
         canaries = _canaries(

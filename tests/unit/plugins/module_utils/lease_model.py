@@ -190,7 +190,6 @@ class Model:
                     "boot": "before" if before else "now",
                     "seconds": SECONDS,
                     "phase": phase,
-                    "marks": {},
                     "took": list(took),
                 }
                 for token, host, own, wall, clock, before, phase, took in leases

@@ -491,8 +491,8 @@ def test_no_majority_no_lease():
     assert "cannot be reached" in lease.is_taken(wish(host="c", groups=groups), answers)
 
 
-def test_a_stale_lease_is_adopted_with_its_marks_and_not_before():
-    ledger = lease.renew(taken(), "t", now(), "draining", {"keepalived": "active"})[0]
+def test_a_stale_lease_is_adopted_with_its_phase_and_not_before():
+    ledger = lease.renew(taken(), "t", now(), "draining")[0]
     early = lease.adopt(ledger, "t", wish(token="u", run="morning"), now(1030, 130), False)[1]
     assert not early["granted"] and "Wait until it is done" in early["refusal"]
     at_work = lease.adopt(ledger, "t", wish(token="u"), now(1100, 200), True)[1]
@@ -500,12 +500,7 @@ def test_a_stale_lease_is_adopted_with_its_marks_and_not_before():
     after, answer = lease.adopt(ledger, "t", wish(token="u", run="morning"), now(1100, 200), False)
     assert answer["granted"] and answer["adopted"]["run"] == "night"
     entry = lease.own(after)
-    assert (entry["token"], entry["run"], entry["phase"], entry["marks"]) == (
-        "u",
-        "morning",
-        "draining",
-        {"keepalived": "active"},
-    )
+    assert (entry["token"], entry["run"], entry["phase"]) == ("u", "morning", "draining")
     assert (
         lease.may_work(after, "t", now(1100, 200))
         and lease.may_work(after, "u", now(1100, 200)) is None

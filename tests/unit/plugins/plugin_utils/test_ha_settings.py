@@ -74,7 +74,7 @@ def test_who_is_not_to_be_looked_at_has_nothing_discovered(off):
         and ha_settings.names("a", variables) == ()
         and ha_settings.role(variables) is None
     )
-    assert not ha_settings.worth_discovering(
+    assert not ha_settings.may_be_member(
         {"ksplice_ha_discover": off}, {"redundancy": ["keepalived"]}
     )
     assert ha_settings.lonely(
@@ -90,12 +90,10 @@ def test_who_is_not_to_be_looked_at_has_nothing_discovered(off):
         ({}, {}, False),
         ({"ksplice_ha_command": "/bin/ha"}, {}, True),
         ({"ksplice_ha_discover": True}, {"redundancy": ["corosync"]}, True),
-        (found(group()), {"redundancy": ["keepalived"]}, False),
-        (found(role=None), {"redundancy": ["keepalived"]}, False),
     ],
 )
-def test_who_is_worth_a_look(variables, survey, worth):
-    assert ha_settings.worth_discovering(variables, survey) is worth
+def test_who_may_be_a_member(variables, survey, worth):
+    assert ha_settings.may_be_member(variables, survey) is worth
 
 
 def test_who_has_to_be_asked_because_a_partner_is_missing():

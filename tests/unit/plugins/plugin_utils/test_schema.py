@@ -31,7 +31,6 @@ ENTRY = {
     "groups": [{"name": "p", "members": ["a", "b"], "max_unavailable": 1}],
     "reason": "x",
     "phase": "taken",
-    "marks": {},
     "seconds": 600,
     "took": [],
     "taken_at": None,
