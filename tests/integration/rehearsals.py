@@ -163,7 +163,7 @@ class Rehearsal:
         assert done.returncode == 0, done.stdout
         return self
 
-    def play(self, playbook, *more, **variables):
+    def play(self, playbook, *more, env=None, **variables):
         """A playbook of the collection, by name, or a play as data, over the emulated hosts."""
         extra = dict(
             dict(
@@ -180,7 +180,14 @@ class Rehearsal:
             path.write_text(yaml.safe_dump(playbook, sort_keys=False))
             playbook = path
         return self.command(
-            "ansible-playbook", playbook, "-i", self.emulated, "-e", json.dumps(extra), *more
+            "ansible-playbook",
+            playbook,
+            "-i",
+            self.emulated,
+            "-e",
+            json.dumps(extra),
+            *more,
+            env=env,
         )
 
     def record(self):
