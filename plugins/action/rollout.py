@@ -9,7 +9,6 @@ before this one, has a say in it.
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 import uuid
@@ -391,11 +390,22 @@ def plain(value):
     return str(value)
 
 
+class _NoFacts(dict):
+    """A fact cache in which nobody has any: as older and newer releases of ansible-core ask it."""
+
+    def get(self, key, *default):
+        if default:
+            return default[0]
+        raise KeyError(key)
+
+
 def _without_facts(hostvars, name, kind):
     """A host's variables without its facts, where these have some of our names."""
     try:
-        manager = copy.copy(hostvars._variable_manager)
-        manager._fact_cache = {}
+        whole = hostvars._variable_manager
+        # Not by copy(), for which a manager leaves half of itself behind.
+        manager = object.__new__(type(whole))
+        manager.__dict__.update(whole.__dict__, _fact_cache=_NoFacts())
         host = hostvars._inventory.get_host(name)
         raw = manager.get_vars(host=host, include_hostvars=False)
         more = {} if kind.__init__.__code__.co_argcount == 3 else {"host": name}

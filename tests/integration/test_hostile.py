@@ -51,7 +51,9 @@ def test_each_lie_is_its_own_hosts_trouble_and_nobody_elses(fleet):
     # As an earlier run may have left it, when the host answered some module with these facts.
     cached = {"ksplice_ha_gates": gates, "ksplice_ha_group": "nobody", "ksplice_canary": True}
     for name in ("a1", "solo"):
+        # As ansible-core has it up to 2.18, and from 2.19 on.
         (cache / name).write_text(json.dumps(cached))
+        (cache / f"s1_{name}").write_text(json.dumps({"__payload__": json.dumps(cached)}))
     run = one.play(
         "rebootless.ksplice.patch",
         ksplice_max_failures=5,
@@ -62,6 +64,7 @@ def test_each_lie_is_its_own_hosts_trouble_and_nobody_elses(fleet):
             "ANSIBLE_INJECT_FACT_VARS": "true",
         },
     )
+    assert (one.report / "record.json").exists(), run.output[-3000:]
     rows = one.rows()
     assert not any(mark.exists() for mark in marks), run.output[-3000:]
     assert "127.0.0.66" not in "".join(line for line in run.output.splitlines() if "->" in line), (
