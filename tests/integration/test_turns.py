@@ -9,15 +9,72 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 BEHIND = {"kernel": "ol9-uek7", "pending": 12}  # all there are: its kernel is empty
+OTHER = {"kernel": "ol8-uek6", "pending": 12}
 
 
 def host(**variables):
     return dict({"ksplice_rehearsal": BEHIND}, **variables)
+
+
+def in_background(one, **variables):
+    """A control node that rolls over some hosts, in a process group of its own."""
+    extra = dict(
+        ksplice_report_directory=str(one.report),
+        ksplice_retries=0,
+        ksplice_lease_wait=0,
+        **variables,
+    )
+    return subprocess.Popen(
+        [
+            "ansible-playbook",
+            "rebootless.ksplice.patch",
+            "-i",
+            str(one.emulated),
+            "-e",
+            json.dumps(extra),
+        ],
+        env=dict(os.environ, ANSIBLE_NOCOLOR="1", PWD=str(one.directory)),
+        cwd=one.directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def kill(control):
+    """Kill a control node with all that it started: its workers have sessions of their own."""
+    found, left = [], [control.pid]
+    while left:
+        pid = left.pop()
+        found.append(pid)
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            left += [int(word) for word in path.read_text().split()]
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    control.wait()
+
+
+def wait_for(wanted, seconds=120):
+    end = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
+
+
+def turn(one, name):
+    """A host's turn, as its journal shows it."""
+    path = one.root(name) / "var/lib/rebootless-ksplice/journal.json"
+    return json.loads(path.read_text().splitlines()[0])["turn"]
 
 
 def costs(run, name):
@@ -138,43 +195,17 @@ def test_a_turn_outlives_its_control_node_and_its_lease_does_not_go_stale(fleet)
         inventory["all"]["hosts"][name].update(ksplice_ha_group="pair")
     inventory["all"]["hosts"]["a1"].update(ksplice_ha_drain=drain, ksplice_canary=True)
     one.emulated.write_text(json.dumps(inventory))
-    environment = dict(os.environ, ANSIBLE_NOCOLOR="1", PWD=str(one.directory))
-    extra = {
-        "ksplice_report_directory": str(one.report),
-        "ksplice_retries": 0,
-        "rolling_lease_seconds": 2,
-        "ksplice_lease_wait": 0,
-    }
-    words = ["ansible-playbook", "rebootless.ksplice.patch", "-i", str(one.emulated)]
-    control = subprocess.Popen(
-        [*words, "-e", json.dumps(extra)],
-        env=environment,
-        cwd=one.directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    control = in_background(one, rolling_lease_seconds=2)
     out = one.root("a1") / "out"
-    end = time.monotonic() + 120
-    while not out.exists() and time.monotonic() < end:
-        time.sleep(0.1)
-    os.killpg(control.pid, signal.SIGKILL)
-    control.wait()
+    wait_for(out.exists)
+    kill(control)
     assert out.exists() and not one.kernel("a1")
     time.sleep(2.5)
     # Its own lease lasts as long as the turn; a second run leaves it alone.
     book = json.loads((one.root("a1") / "var/lib/rebootless-ksplice/leases.json").read_text())
     assert [entry["own"] for entry in book["leases"]] == [True]
-    end = time.monotonic() + 120
-    journal = one.root("a1") / "var/lib/rebootless-ksplice/journal.json"
-
-    def state():
-        return json.loads(journal.read_text().splitlines()[0])["turn"]["state"]
-
-    while state() != "released" and time.monotonic() < end:
-        time.sleep(0.1)
-    assert state() == "released" and not out.exists() and one.kernel("a1")
+    wait_for(lambda: turn(one, "a1")["state"] == "released")
+    assert not out.exists() and one.kernel("a1")
     # What is left is the lease of its peer, which the next run clears before it plans.
     run = one.play("rebootless.ksplice.patch", rolling_lease_seconds=2)
     assert run.status == 0, run.output[-3000:]
@@ -189,3 +220,63 @@ def test_a_misspelt_option_of_the_role_is_refused_before_any_host_is_asked(fleet
         run = one.play(play, **{wrong: "never"})
         assert run.status == 2 and "did you mean rolling_" in run.output, run.output[-2000:]
         assert "No host was asked anything." in run.output and not one.kernel("a1")
+
+
+def workers(one, name):
+    """The processes that carry a host's turn: the one at work, and its guardian."""
+    program = f"{one.root(name)}/var/lib/rebootless-ksplice/turn.py"
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        if program in words:
+            found["guard" if "guard" in words else "work"] = int(path.parent.name)
+    return found
+
+
+def test_killed_or_booted_another_process_carries_the_turn_on(fleet):
+    """One host's process is killed, and its guardian starts another. On the other host both are
+    killed, and the control node: there a boot starts it, by what it left for cron.
+    """
+    drain = [
+        {
+            "adapter": "custom",
+            "drain": "sh -c 'touch $UPTRACK_LAB_ROOT/out; sleep 5'",
+            "undo": "sh -c 'rm $UPTRACK_LAB_ROOT/out'",
+        }
+    ]
+    names = ("k1", "k2")
+    one = fleet({"k1": host(), "k2": {"ksplice_rehearsal": OTHER}}).make()
+    inventory = yaml.safe_load(one.emulated.read_text())
+    for name in names:
+        inventory["all"]["hosts"][name].update(ksplice_ha_drain=drain)
+    one.emulated.write_text(json.dumps(inventory))
+    control = in_background(one, rolling_lease_seconds=4)
+    wait_for(lambda: all((one.root(name) / "out").exists() for name in names))
+    kill(control)
+    os.kill(workers(one, "k1")["work"], signal.SIGKILL)
+    for role in ("guard", "work"):
+        os.kill(workers(one, "k2")[role], signal.SIGKILL)
+    # Cut off before anything was patched: restored, and its lease says so to the next run.
+    wait_for(lambda: turn(one, "k1")["state"] == "restored")
+    assert turn(one, "k1")["reason_code"] == "interrupted" and not (one.root("k1") / "out").exists()
+    assert turn(one, "k2")["state"] == "draining" and (one.root("k2") / "out").exists()
+    cron = one.root("k2") / "etc/cron.d/rebootless-ksplice"
+    [line] = [text for text in cron.read_text().splitlines() if text.startswith("@reboot root ")]
+    command = line.replace("@reboot root ", "").replace(" /var/", f" {one.root('k2')}/var/")
+    subprocess.run(
+        command.split(), env=dict(os.environ, UPTRACK_LAB_ROOT=str(one.root("k2"))), check=True
+    )
+    assert turn(one, "k2")["state"] == "restored" and not (one.root("k2") / "out").exists()
+    for name in names:
+        left = [one.root(name) / "var/lib/rebootless-ksplice/turn.py", cron]
+        assert not any(path.exists() for path in left) and not workers(one, name)
+    time.sleep(4.5)
+    run = one.play("rebootless.ksplice.patch", rolling_lease_seconds=4)
+    assert run.status == 0, run.output[-3000:]
+    for name in names:
+        assert f"{name} was claimed by" in run.output and one.kernel(name), run.output
+        book = one.root(name) / "var/lib/rebootless-ksplice/leases.json"
+        assert json.loads(book.read_text())["leases"] == []
