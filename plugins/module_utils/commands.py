@@ -4,6 +4,7 @@
 
 import shutil
 import subprocess
+import tempfile
 import time
 
 # Where ip and crm_mon are, also for a user who became root without root's PATH.
@@ -39,16 +40,25 @@ def limited(words, seconds):
     )
 
 
-def run(words, **_more):
-    """As AnsibleModule.run_command, for a process that no module is: C((rc, stdout, stderr))."""
-    try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-    except OSError as error:
-        return error.errno or 127, "", f"{words[0]} cannot be run ({error.strerror})"
-    out, err = (text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr))
-    return done.returncode, out, err
+def run(words, env=None, **_more):
+    """As AnsibleModule.run_command, for a process that no module is: C((rc, stdout, stderr)).
+
+    :param env: the whole environment, by default that of this process.
+    """
+    # By files: what a command leaves running would keep a pipe open for as long as it lives.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            # There is no AnsibleModule here whose run_command could be called.
+            rc = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env
+            ).wait()
+        except OSError as error:
+            return error.errno or 127, "", f"{words[0]} cannot be run ({error.strerror})"
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read().decode("utf-8", "surrogateescape"))
+    return rc, said[0], said[1]
 
 
 def with_timeout(run_command, seconds, clock=time.monotonic):

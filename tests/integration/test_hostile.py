@@ -13,8 +13,8 @@ BEHIND = {"kernel": "ol9-uek7", "pending": 12}  # all there are: its kernel is e
 OTHER = {"kernel": "ol8-uek6", "pending": 12}
 
 
-def host(kernel=OTHER, **variables):
-    return dict({"ksplice_rehearsal": kernel}, **variables)
+def host(kernel=None, **variables):
+    return dict({"ksplice_rehearsal": kernel or OTHER}, **variables)
 
 
 def test_each_lie_is_its_own_hosts_trouble_and_nobody_elses(fleet):

@@ -13,11 +13,10 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils import files
+from ansible_collections.rebootless.ksplice.plugins.module_utils import commands, files
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import ledger
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.run import Turn
 
@@ -47,15 +46,11 @@ def _by_systemd():
     if not shutil.which("systemd-run"):
         return False
     # What is left of an earlier one that failed keeps the name.
-    subprocess.call(
-        ["systemctl", "reset-failed", UNIT + ".service"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    commands.run(["systemctl", "reset-failed", UNIT + ".service"])
     words = ["systemd-run", "--quiet", f"--unit={UNIT}"]
     for setting in ("Restart=on-failure", "RestartSec=1", "Description=Ksplice turn of this host"):
         words += ["-p", setting]
-    return subprocess.call(words + [sys.executable, "-I", PROGRAM], stdin=subprocess.DEVNULL) == 0
+    return commands.run(words + [sys.executable, "-I", PROGRAM])[0] == 0
 
 
 def _by_fork(root):
@@ -120,7 +115,7 @@ def main(arguments):
             os.environ["PATH"] += ":" + folder
     if arguments == ["guard"]:
         for _start in range(STARTS):
-            if subprocess.call([sys.executable, "-I", root + PROGRAM]) == 0:
+            if commands.run([sys.executable, "-I", root + PROGRAM])[0] == 0:
                 return
             time.sleep(1)
         return

@@ -10,6 +10,7 @@ import signal
 import time
 
 import pytest
+from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
     journal,
     lease_task,
@@ -339,3 +340,10 @@ def test_every_state_has_a_way_on(state):
         taken += 1
         assert isinstance(following, steps.State) and (deed is None or deed in steps.Deed)
     assert taken or state is steps.State.RELEASED
+
+
+def test_a_command_that_leaves_something_running_is_not_waited_for():
+    began = time.monotonic()
+    rc, out, err = commands.run(["sh", "-c", "echo said; echo wrong >&2; sleep 60 & exit 3"])
+    assert (rc, out, err) == (3, "said\n", "wrong\n") and time.monotonic() - began < 30
+    assert commands.run(["/nowhere/at/all"])[0]
