@@ -20,7 +20,7 @@ class ActionModule(ActionBase):
                 failed=True,
                 msg=f"The play uses the strategy {strategy}, with which hosts do not wait "
                 "for each other, so that "
-                "two of a redundancy group could be in hand at once. Use strategy: linear "
+                "two of a redundancy group could be claimed at once. Use strategy: linear "
                 "(Ansible's default). No host was touched.",
             )
         return dict(result, changed=False)

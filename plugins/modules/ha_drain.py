@@ -43,7 +43,7 @@ options:
     default: false
   lease:
     description:
-      - The token of the lease that has the host of this task in hand, see
+      - The token of the lease that has claimed the host of this task, see
         M(rebootless.ksplice.ha_lease). Without that lease the task refuses; while it
         works nobody takes the lease over.
     type: str

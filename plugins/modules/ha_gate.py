@@ -10,7 +10,7 @@ short_description: Look whether a host is well, by commands, URLs, ports and uni
 description:
   - Looks at all checks again and again, until all have been good for O(hold) seconds on end, or
     O(timeout) seconds have gone by without that.
-  - Role P(rebootless.ksplice.rolling#role) uses it before a host is taken in hand and before it
+  - Role P(rebootless.ksplice.rolling#role) uses it before a host is claimed and before it
     goes back into service, see C(ksplice_ha_gates) there.
   - Changes nothing.
 extends_documentation_fragment:

@@ -9,7 +9,7 @@ short_description: Ask one member of a redundancy group for its promise, and loo
 description:
   - A lease is a promise that the members of a redundancy group keep on their own disks. As long
     as it stands, no other run takes as many
-    members in hand as would leave the group without service, and
+    members claimed as would leave the group without service, and
     M(rebootless.ksplice.uptrack_apply) refuses on each of them.
   - One task is one member. Role P(rebootless.ksplice.rolling#role) does the whole of it, over all
     members in the order of their names. By hand
@@ -31,10 +31,10 @@ options:
       - V(taken) asks this member for its promise. A refusal is no failure of the task, see
         RV(granted).
       - V(renewed) keeps a lease alive, and writes down what is about to be done.
-      - V(released) ends a lease here, on the host in hand before all others. That host refuses
+      - V(released) ends a lease here, on the claimed host before all others. That host refuses
         where another run has taken the lease over. The promises
         of the others are that run's then, and are left alone.
-      - V(adopted) takes over, on the host in hand itself, a lease that has become stale. V(ended)
+      - V(adopted) takes over, on the claimed host itself, a lease that has become stale. V(ended)
         then clears the old token on the other members, and
         on its host where RV(unknown) says that the host does not have it.
       - V(shown) changes nothing. V(broken) ends what stands here by hand, and needs O(reason).
@@ -49,7 +49,7 @@ options:
     description: The run that asks, as people know it.
     type: str
   host:
-    description: The host that is to be taken in hand, by its name in the inventory.
+    description: The host that is to be claimed, by its name in the inventory.
     type: str
   member:
     description: The host that this task runs on, by its name in the inventory.
@@ -126,7 +126,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Who has this host, or a partner of it, in hand
+- name: Who has claimed this host, or a peer of it
   rebootless.ksplice.ha_lease:
   become: true
   register: lease
@@ -150,7 +150,7 @@ refusal:
 leases:
   description:
     - What stands in the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this
-      very host that is in hand), C(groups), C(reason), C(phase),
+      very host that is claimed), C(groups), C(reason), C(phase),
       C(took) (tokens of runs that it was taken over from), C(taken_at) and
       C(renewed_at) (UTC), C(age) (seconds since the last renewal),
       C(seconds), C(stale).

@@ -211,8 +211,8 @@ def _row(name, variables, in_run, outcome, course):
             attention=True,
             still_drained=True,
             reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has "
-            "it in hand: look at it, and put it "
-            f"back with ha_drain (state=undone host={name} any_token=true).",
+            "claimed it: look at it, and restore it "
+            f"with ha_drain (state=undone host={name} any_token=true).",
         )
     left = (run.get("left") or {}).get(name)
     if outcome is None:
@@ -272,7 +272,7 @@ def _row(name, variables, in_run, outcome, course):
 
 
 def _never_reached(name, wave, course):
-    """Why a host of the plan was never taken in hand, by which hosts the role was handed and
+    """Why a host of the plan was never claimed, by which hosts the role was handed and
     which Ansible has given up.
     """
     if name in course.given_up:
@@ -289,7 +289,7 @@ def _never_reached(name, wave, course):
         )
         return f"Not patched: the run ended before wave {wave}.{none}"
     if name in course.begun:
-        return f"Not patched: wave {wave} began and broke off before this host was taken in hand."
+        return f"Not patched: wave {wave} began and broke off before this host was claimed."
     return (
         f"Not patched: Ansible began wave {wave} without this host, as it did not find it "
         "by its name. Rename the host, or report this."
@@ -307,7 +307,7 @@ def _in_hand(lease):
         else ""
     )
     return (
-        f"The run {lease['run']} has {whom} in hand ({lease['reason']}, "
+        f"The run {lease['run']} has claimed {whom} ({lease['reason']}, "
         f"{lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds "
         f"before{stale}."
     )
@@ -333,7 +333,7 @@ def _events(about, run, hosts, wave_of, outcomes):
                 {
                     "at": row["started"],
                     "host": row["name"],
-                    "what": f"Taken in hand in wave {wave_of.get(row['name'], '-')}.",
+                    "what": f"Claimed in wave {wave_of.get(row['name'], '-')}.",
                 }
             )
             events.append({"at": row["ended"], "host": row["name"], "what": row["reason"]})
@@ -446,7 +446,7 @@ def page(document, template):
 
 
 def timeline(document, width=860, row_height=20):
-    """Where the bars of the picture stand: hosts that were in hand, ordered by group, as boxes
+    """Where the bars of the picture stand: hosts that were claimed, ordered by group, as boxes
     from start to end.
     """
     rows = [row for row in document["hosts"] if row["started"]]

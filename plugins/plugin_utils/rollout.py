@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The course of a rollout: what the survey found, who may be taken in hand now, what came of it.
+"""The course of a rollout: what the survey found, who may be claimed now, what came of it.
 Pure functions.
 
 A host's variables come in as a mapping (Ansible's C(hostvars)), the state of the rollout is one
@@ -9,7 +9,7 @@ role keeps as a fact of the controller and passes back in:
 
 - C(waves), C(canaries), C(left), C(hash): the plan of this batch.
 - C(hosts): for each host of the batch what the planner knew of it.
-- C(hands): for the wave at work, host -> whether it is taken in hand, when, if not why, which
+- C(hands): for the wave at work, host -> whether it is claimed, when, if not why, which
   updates it is to get, what was wrong before and after.
 - C(banned): kernel build -> why its updates are not to be applied any more by this run.
 - C(outcomes): host -> what came of it, over all batches so far.
@@ -497,12 +497,12 @@ def _check_service(hosts, variables_of, everyone):
 
 def _behind_the_back(hosts, variables_of, options):
     """With C(self_update=refuse), the hosts that would install updates without the rollout, with
-    the reason why they are left alone.
+    the reason why they are skipped.
     """
     if options.get("self_update") != "refuse":
         return {}
     return {
-        one.name: f"Left alone: it installs updates by itself ({', '.join(ways)}). Take that "
+        one.name: f"Skipped: it installs updates by itself ({', '.join(ways)}). Take that "
         "away (uptrack_config with autoinstall=false), "
         "or allow it with ksplice_self_update=allow."
         for one in hosts

@@ -241,7 +241,7 @@ class Rehearsal:
             assert spans, f"none of {members} was patched: there is nothing to see"
             spans.sort()
             for (_start, end, one), (start, _end, other) in zip(spans, spans[1:]):
-                assert end <= start, f"{one} and {other} were in hand at once: {spans}"
+                assert end <= start, f"{one} and {other} were claimed at once: {spans}"
 
     def change(self, host, **keys):
         emulated_host.change_scenario(str(self.root(host)), **keys)

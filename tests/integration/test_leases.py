@@ -30,7 +30,7 @@ def ledger(fleet, host):
 
 
 def lease(fleet, host, members, seconds, token="t1"):
-    """Somebody else's run takes a host in hand, as far as the members named."""
+    """Somebody else's run claims a host, as far as the members named."""
     tasks = [
         {
             "rebootless.ksplice.ha_lease": {
@@ -74,7 +74,7 @@ def test_another_run_has_the_partner_in_hand(pair, limit):
     assert pair.kernel("b1") == [] and pair.kernel("b2") == []
     row = pair.rows()["b1"]
     assert (
-        "The run somebody has b2 in hand (patching by night" in row["reason"]
+        "The run somebody has claimed b2 (patching by night" in row["reason"]
         and row["verdict"] == "behind"
     )
     assert bool(pair.kernel("alone")) is (limit is None)
@@ -91,7 +91,7 @@ def test_a_command_by_hand_beside_a_run(pair):
         )
         assert (
             run.status != 0
-            and "The run somebody has b2 in hand" in run.output
+            and "The run somebody has claimed b2" in run.output
             and "Nothing was changed" in run.output
         )
         assert pair.kernel(name) == []
@@ -129,7 +129,7 @@ def test_what_a_dead_run_left_is_taken_over(pair, members):
     time.sleep(2.5)
     run = pair.play("rebootless.ksplice.patch")
     assert run.status == 0, run.output[-3000:]
-    assert "was in hand of somebody" in run.output and "its lease was taken over" in run.output
+    assert "was claimed by somebody" in run.output and "its lease was taken over" in run.output
     assert all(pair.kernel(name) for name in pair.names)
     for name in ("b1", "b2"):
         assert ledger(pair, name)["leases"] == [] and "t1" in [

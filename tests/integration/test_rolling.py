@@ -256,7 +256,7 @@ def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(flee
     assert run.status == 0 and one.record()["summary"]["attention"] == ["p1", "p2", "s1"], (
         "a survey tells it, too"
     )
-    assert "The run one that died has it in hand" in one.rows()["p1"]["reason"]
+    assert "The run one that died has claimed it" in one.rows()["p1"]["reason"]
     run = one.play("rebootless.ksplice.patch", ksplice_ha_drain=[DRAIN])
     assert run.status == 0, run.output[-3000:]
     for host in ("p1", "s1"):
@@ -269,7 +269,7 @@ def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(flee
             == []
         )
     said = " ".join(event["what"] for event in one.record()["events"])
-    assert said.count("was in hand of one that died") >= 2 and "put back into service" in said
+    assert said.count("was claimed by one that died") >= 2 and "restored" in said
     assert one.rows()["p1"]["verdict"] == "current" and not any(
         row["attention"] for row in one.rows().values()
     )
@@ -476,7 +476,7 @@ def test_a_host_that_installs_by_itself(fleet, wish, patched):
     assert (run.status == 2) is not patched
     if not patched:
         assert (
-            "Left alone: it installs updates by itself (cron with autoinstall)"
+            "Skipped: it installs updates by itself (cron with autoinstall)"
             in one.rows()["h1"]["reason"]
         )
 

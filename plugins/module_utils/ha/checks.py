@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Gates: what must be true of a host before it is taken in hand, and again before it goes back
+"""Gates: what must be true of a host before it is claimed, and again before it goes back
 into service.
 """
 

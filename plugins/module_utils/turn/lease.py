@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Leases: the promises that keep two members of a redundancy group from being in hand at once.
+"""Leases: the promises that keep two members of a redundancy group from being claimed at once.
 Pure; files and clocks are in ledger.
 
-To take host X of a group in hand, a run asks every member of the group, X included, in the order
+To claim host X of a group, a run asks every member of the group, X included, in the order
 of their names, and stops at the first that
 refuses. Each member keeps the promise in its own ledger and decides alone, by what stands there.
 Whoever acts on X looks into X's ledger
@@ -55,12 +55,12 @@ def find(ledger, token):
 
 
 def own(ledger):
-    """The entry that has this very host in hand, or None."""
+    """The entry that has claimed this very host, or None."""
     return next((entry for entry in ledger["leases"] if entry["own"]), None)
 
 
 def take(ledger, wish, now, busy):
-    """One member's answer to a run that wants to take a host in hand.
+    """One member's answer to a run that wants to claim a host.
 
     :param wish: C(token), C(run), C(host), C(member) (the name of the member asked), C(groups),
         C(seconds), C(reason), C(unreachable) (names of members
@@ -112,7 +112,7 @@ def take(ledger, wish, now, busy):
 
 
 def in_hand(ledger, group):
-    """The hosts of a group that are in hand by this ledger, stale leases included."""
+    """The hosts of a group that are claimed by this ledger, stale leases included."""
     return {
         entry["host"]
         for entry in ledger["leases"]
@@ -143,7 +143,7 @@ def _why(ledger, group, others, wish, now):
 def told(entry, now):
     """A lease in a sentence for whoever is refused because of it."""
     words = (
-        f"The run {entry['run']} has {entry['host']} in hand ({entry['reason']}; "
+        f"The run {entry['run']} has claimed {entry['host']} ({entry['reason']}; "
         f"{entry['phase'].replace('_', ' ')}; "
         f"last heard of {int(age(entry, now))} seconds ago). Nothing was changed."
     )
@@ -203,7 +203,7 @@ def end(ledger, token, now):
 
 
 def release(ledger, token, now):
-    """End a token here, as the run that has it does. On the host in hand it is refused where
+    """End a token here, as the run that has it does. On the claimed host it is refused where
     another run took the lease over: the promises that the other
     members keep by the old token are that run's now, and whoever is refused here leaves them alone.
 
@@ -216,7 +216,7 @@ def release(ledger, token, now):
 
 
 def taken_over(ledger, token):
-    """The entry that has this very host in hand and was known by this token before, or None."""
+    """The entry that has claimed this very host and was known by this token before, or None."""
     return next(
         (entry for entry in ledger["leases"] if entry["own"] and token in entry.get("took", ())),
         None,
@@ -226,7 +226,7 @@ def taken_over(ledger, token):
 def clear(ledger, token, now):
     """End what is left of a lease whose host does not know it (any more). On that host itself it
     is the fence against a message that is still on its
-    way; asked of a host that the lease has in hand it is refused, as that one is to be adopted.
+    way; asked of the host that it has claimed it is refused, as that one is to be adopted.
 
     :returns: as take.
     """
@@ -237,9 +237,9 @@ def clear(ledger, token, now):
 
 
 def adopt(ledger, old, wish, now, busy):
-    """Take over, on the host itself, the stale lease that has it in hand: in one step the old
+    """Take over, on the host itself, the stale lease that has claimed it: in one step the old
     token ends and the new one takes its place, so that the
-    host is in hand all the time. The phase stays, as it says how far the other run was. The
+    host is claimed all the time. The phase stays, as it says how far the other run was. The
     other members go on keeping the promise by the token
     that it was given to, so that a lease is found by each token that it ever had.
 
@@ -259,7 +259,7 @@ def adopt(ledger, old, wish, now, busy):
     if not entry or not entry["own"]:
         answer = _refused(
             ledger,
-            f"{wish['host']} is not in hand by the lease that was to be taken over. Nothing "
+            f"{wish['host']} is not claimed by the lease that was to be taken over. Nothing "
             "was changed.",
         )[1]
         return ledger, dict(answer, unknown=True)
@@ -294,7 +294,7 @@ def adopt(ledger, old, wish, now, busy):
 def may_work(ledger, token, now):
     """Whether somebody may work on this host now: None, or the sentence that refuses.
 
-    :param token: of the lease that has this host in hand, or None for whoever has none, such as a
+    :param token: of the lease that has claimed this host, or None for whoever has none, such as a
         person's ad-hoc command.
     """
     if token:
@@ -313,7 +313,7 @@ def may_work(ledger, token, now):
 
 
 def is_taken(wish, answers):
-    """The taker's own last look, over what all members said: whether the host is in hand, or why
+    """The taker's own last look, over what all members said: whether the host is claimed, or why
     not (a sentence).
 
     :param answers: member to its answer, with C(leases) (of the member's ledger after the answer)
@@ -346,7 +346,7 @@ def is_taken(wish, answers):
         others.discard(wish["host"])
         if len(others) + 1 > group["max_unavailable"]:
             return (
-                f"{', '.join(sorted(others))} of the group {group['name']} is in hand, at "
+                f"{', '.join(sorted(others))} of the group {group['name']} is claimed, at "
                 f"work or cannot be reached, so that {wish['host']} has to stay "
                 "in service."
             )

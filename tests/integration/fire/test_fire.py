@@ -59,7 +59,7 @@ def fire(pairs, *names, wounded=(), seconds=0.3):
         what.seen = clients.end()
         print(what.seen.summary(chosen))
     both = watcher.together(pairs.spans(), PAIRS)
-    assert not both, f"two members of a pair were in hand at once: {both}"
+    assert not both, f"two members of a pair were claimed at once: {both}"
     for pair, both_members in chosen.items():
         assert what.seen.rate(pair) >= 20, "the clients ask too seldom to see anything"
         assert not what.seen.unserved(both_members), (
@@ -143,7 +143,8 @@ class Operator(threading.Thread):
     def run(self):
         try:
             self.roll()
-        except BaseException as trouble:  # noqa: B036: it is raised again where the test can see it
+        except BaseException as trouble:
+            # It is raised again where the test can see it.
             self.trouble = trouble
 
     def roll(self):
@@ -252,7 +253,7 @@ def test_a_member_dies_while_its_partner_is_in_hand(pairs):
 
 
 def test_cables_are_cut(pairs):
-    """That of a host in hand, and (played out) in another pair that of the partner which serves
+    """That of a claimed host, and (played out) in another pair that of the partner which serves
     meanwhile.
     """
     lost, kept = PAIRS["c"]
@@ -389,7 +390,7 @@ def test_a_command_by_hand_beside_a_rollout(pairs):
     assert control.status == 0, control.output[-3000:]
     for name, in_it in ((first, second), (second, first)):
         assert (
-            f"has {in_it} in hand (patching" in words[name]
+            f"has claimed {in_it} (patching" in words[name]
             and "seconds ago" in words[name]
             and control.record["run"]["id"] in words[name]
         ), words[name]
@@ -504,7 +505,7 @@ def test_keepalived_that_does_not_come_back(pairs):
     refused = pairs.start_control(
         2, [{"hosts": second, "gather_facts": False, "tasks": by_hand}]
     ).wait()
-    assert refused.status == 2 and f"has {first} in hand" in refused.output
+    assert refused.status == 2 and f"has claimed {first}" in refused.output
     # Somebody mends it; the next rollout takes over and puts it back.
     pairs.run(
         first,

@@ -821,7 +821,7 @@ class Model:
         )
 
     def recovers(self, world, host):
-        """Whether, once everybody has gone and time has passed, a new run gets the host in hand
+        """Whether, once everybody has gone and time has passed, a new run gets the claimed host
         without mishap. A run clears one stale lease out of the way and then another; the next
         night's clears what is left.
         """

@@ -512,7 +512,7 @@ def test_the_run_whose_lease_was_taken_over_leaves_the_promises_of_the_others_al
     ledger = lease.adopt(taken(), "t", wish(token="u", run="morning"), later, False)[0]
     after, answer = lease.release(ledger, "t", later)
     assert (
-        not answer["granted"] and "morning has a in hand" in answer["refusal"] and after == ledger
+        not answer["granted"] and "morning has claimed a" in answer["refusal"] and after == ledger
     )
     assert not lease.clear(ledger, "t", later)[1]["granted"]
     # That run dies too: the lease is found by each token that it had.

@@ -84,7 +84,7 @@ def test_the_partner_is_refused_in_words(tmp_path):
     refused = take(tmp_path, "t2", host="b", member="b", run="colleague")
     assert not refused["granted"] and not refused["changed"]
     for part in (
-        "The run night has a in hand",
+        "The run night has claimed a",
         "patching",
         "seconds ago",
         "Nothing was changed",
@@ -210,12 +210,12 @@ def test_the_agents_own_run_counts_too(tmp_path):
 
 
 def test_an_ad_hoc_command_is_refused_beside_a_rollout(make_host):
-    """On the host in hand and on its partner alike; the kernel stays as it was."""
+    """On the claimed host and on its partner alike; the kernel stays as it was."""
     for member in ("a", "b"):
         host = make_host()
         take(host.root, "t1", host="a", member=member)
         with pytest.raises(
-            apply.Refused, match="The run night has a in hand .*Nothing was changed"
+            apply.Refused, match="The run night has claimed a .*Nothing was changed"
         ) as refused:
             host.apply()
         assert (
@@ -277,7 +277,7 @@ def test_a_run_whose_lease_was_taken_over_cannot_end_it(make_host):
     refused = task(host.root, "released", token="t1")
     assert (
         not refused["granted"]
-        and "morning has a in hand" in refused["refusal"]
+        and "morning has claimed a" in refused["refusal"]
         and [one["token"] for one in refused["leases"]] == ["t2"]
     )
     assert not task(host.root, "ended", token="t1")["granted"]

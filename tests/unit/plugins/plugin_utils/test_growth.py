@@ -128,7 +128,7 @@ def plan_of(hosts, max_parallel=2):
 
 def record_of(hosts, run):
     about = record.about("patch", "2026-11-01T00:00:00Z", "somebody", False, {})
-    # Nobody was taken in hand, half since Ansible had given it up: each is looked for everywhere.
+    # Nobody was claimed, half since Ansible had given it up: each is looked for everywhere.
     return record.record(
         hosts,
         list(hosts),

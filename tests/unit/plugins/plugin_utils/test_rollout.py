@@ -610,7 +610,7 @@ def test_without_a_plan_plan_and_record_say_why():
     [
         ([], [], "the run ended before wave 1. No wave was begun at all"),
         ([["b"]], ["a"], "Ansible had given this host up"),
-        ([["a", "b"]], [], "broke off before this host was taken in hand"),
+        ([["a", "b"]], [], "broke off before this host was claimed"),
         ([["b"]], [], "did not find it by its name"),
     ],
 )
