@@ -15,9 +15,11 @@ import uuid
 from datetime import datetime, timezone
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.rebootless.ksplice.plugins.module_utils import rollout_task
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     record,
     report,
@@ -31,7 +33,6 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves i
 # What the first host of a play registered for all of them: hosts outside of the run that were
 # asked.
 OUTSIDE = "__rolling_outside"
-SURVEYS = {"run": "ksplice_survey", "play": "__rolling_survey"}
 
 
 class ActionModule(ActionBase):
@@ -44,14 +45,9 @@ class ActionModule(ActionBase):
         self.task_vars = task_vars
         self.everyone = task_vars["groups"]["all"]
         play = self._task.get_play()
-        last, key = run_files.RunFiles("last"), "run"
-        if self.params["scope"] == "play":
-            key = f"play-{play._uuid}"
-        elif self.params["scope"] == "last":
-            key = last.read("key.json", "run")
-        self.files = run_files.RunFiles(key)
+        self.files = run_files.RunFiles.of_scope(self.params["scope"], play)
         if self.params["state"] == "ready":
-            last.write("key.json", key)
+            run_files.RunFiles("last").write("key.json", self.files.key)
         try:
             done = getattr(self, f"_{self.params['state']}")()
         except PlanError as error:
@@ -74,8 +70,7 @@ class ActionModule(ActionBase):
 
     def _known(self):
         """Variables as the planner takes them: the settings, and what the hosts answered."""
-        settings, hostvars = self.files.read("settings.json"), self.task_vars["hostvars"]
-        survey, seen = SURVEYS[self.files.key.partition("-")[0]], self.files.read("seen.json") or {}
+        settings, seen = self.files.read("settings.json"), self.files.read("seen.json") or {}
         gone = [
             (one["host"], one["run"])
             for one in self.files.read("taken_over.json") or []
@@ -84,10 +79,10 @@ class ActionModule(ActionBase):
         outside = {}
         for one in (self.task_vars.get(OUTSIDE) or {}).get("results") or ():
             outside[one.get("item")] = one
-        found = {}
+        found, in_run = {}, set(self._in_run())
         for name in self.everyone:
             found[name] = dict(settings[name])
-            answer = hostvars[name].get(survey) if name in self._in_run() else None
+            answer = self.files.survey(name) if name in in_run else None
             if answer is not None:
                 found[name]["ksplice_survey"] = turns.cleared(seen.get(name, answer), gone)
                 if "ha" in (answer.get("ansible_facts") or {}):
@@ -132,6 +127,8 @@ class ActionModule(ActionBase):
                 if one.get(key) is not None
             }
         self.files.write("settings.json", kept)
+        self.files.write("survey.json", _survey(self.params["survey"], kept, hosts))
+        self.files.forget_surveys(hosts)
         earlier = self.files.read("run.json") or {}
         batches = [*earlier.get("batches", ()), hosts]
         self.files.write("run.json", {"about": about, "in_run": hosts, "batches": batches})
@@ -143,10 +140,11 @@ class ActionModule(ActionBase):
 
     def _left_behind(self):
         """The leases that stopped runs left, to be taken over before anything is planned."""
-        options = self.files.read("run.json")["about"]["options"]
+        about = self.files.read("run.json")["about"]
+        options = about["options"]
         left = rollout.left_behind(self._known(), self.everyone, self._in_run(), options)
         for one in left:
-            one["new_token"] = uuid.uuid4().hex[:16]
+            one.update(new_token=uuid.uuid4().hex[:16], new_run=options["run"] or about["id"])
         self.files.write("left_behind.json", left)
         return {"left": left, "hosts": [one["host"] for one in left]}
 
@@ -333,6 +331,22 @@ class ActionModule(ActionBase):
             stats = {"ksplice_summary": document["summary"]}
             done["ansible_stats"] = {"data": stats, "per_host": False, "aggregate": True}
         return done
+
+
+def _survey(options, settings, hosts):
+    """What the survey asks: of all hosts, and of those that have settings of their own."""
+    validated = ArgumentSpecValidator(facts.ARGUMENTS).validate(options)
+    if validated.error_messages:
+        raise PlanError("; ".join(validated.error_messages))
+    options, own = validated.validated_parameters, {}
+    if options["groups"]:
+        for name in hosts:
+            discover = settings[name].get("ksplice_ha_discover", True)
+            one = {"groups": boolean(discover, strict=False)}
+            one["ha_command"] = settings[name].get("ksplice_ha_command") or None
+            if one != {"groups": True, "ha_command": None}:
+                own[name] = one
+    return {"options": options, "hosts": own}
 
 
 # What older releases of ansible-core hand over as text, once a template has made it.

@@ -10,9 +10,14 @@ module.
 
 from __future__ import annotations
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts, probe
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import host_program, schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    host_program,
+    run_files,
+    schema,
+)
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.host_action import HostAction
 
 
@@ -21,6 +26,24 @@ class ActionModule(HostAction):
     WORK = "ha.groups"
     ARGUMENTS = facts.ARGUMENTS
     checked = staticmethod(schema.facts_of_groups)
+
+    def run(self, tmp=None, task_vars=None):
+        scope = self._task.args.get("scope")
+        if scope is None:
+            return super().run(tmp, task_vars)
+        # The survey of a rollout: what it asks was settled before any host was asked. A template
+        # in the task would cost each of the hosts as much as the task itself.
+        files = run_files.RunFiles.of_scope(scope, self._task.get_play())
+        name, asked = task_vars["inventory_hostname"], files.read("survey.json")
+        params = {key: spec.get("default") for key, spec in self.ARGUMENTS.items()}
+        params.update(asked["options"], **asked["hosts"].get(name, {}))
+        try:
+            result = self.perform(params, task_vars)
+        except AnsibleConnectionFailure as error:
+            files.write_survey(name, {"unreachable": True, "msg": str(error)})
+            raise
+        files.write_survey(name, result)
+        return result
 
     def perform(self, params, task_vars):
         answer = self._low_level_execute_command(probe.script(*facts.refresh(params)))

@@ -19,6 +19,7 @@ ARGUMENTS = {
     "hosts": {"type": "list", "elements": "str"},
     "who": {"type": "str"},
     "options": {"type": "dict", "default": {}},
+    "survey": {"type": "dict", "default": {}},
     "taken": {"type": "dict"},
     "results": {"type": "dict"},
     "directory": {"type": "path"},

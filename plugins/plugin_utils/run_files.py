@@ -10,6 +10,8 @@ them; and a worker reads its own host's part alone.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import re
@@ -57,6 +59,27 @@ class RunFiles:
         """Those that a file belongs to, by the file's whole name."""
         return cls(name.partition("/")[0])
 
+    @classmethod
+    def of_scope(cls, scope, play):
+        """Those of the run, of the play at work, or of whichever of the two began last."""
+        if scope == "play":
+            return cls(f"play-{play._uuid}")
+        return cls(cls("last").read("key.json", "run") if scope == "last" else "run")
+
+    def write_survey(self, host, answer):
+        """Keep what a host answered to the survey."""
+        self.write(_survey_of(host), answer)
+
+    def survey(self, host):
+        """What a host answered, or None where it was not asked in this run."""
+        return self.read(_survey_of(host))
+
+    def forget_surveys(self, hosts):
+        """Ask these hosts anew: what they answered before does not count any more."""
+        for host in hosts:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.folder, _survey_of(host)))
+
     def clear(self):
         """Nothing of an earlier run stays."""
         if os.path.isdir(self.folder):
@@ -80,3 +103,8 @@ class RunFiles:
                 return json.load(file)
         except FileNotFoundError:
             return otherwise
+
+
+def _survey_of(host):
+    # A host may be called anything, and a file may not.
+    return f"survey-{hashlib.sha256(host.encode()).hexdigest()[:32]}.json"

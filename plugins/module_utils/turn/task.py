@@ -59,7 +59,7 @@ def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.mono
         end = clock() + params["wait"]
         while True:
             turn = book.read()["turn"]
-            if not changed or check_mode or at_rest(turn) or clock() >= end:
+            if not changed or check_mode or turn is None or at_rest(turn) or clock() >= end:
                 alive = ledger.Ledger(root).at_work()
                 shown = _foretold(params, root) if check_mode and changed else journal.shown(turn)
                 result = {"changed": changed, "refusal": None, "turn": shown, "alive": alive}
