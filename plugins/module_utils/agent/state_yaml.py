@@ -71,6 +71,14 @@ _PLAIN_END = re.compile(r"[\t\n\u2028\u2029]|:(?=[ \t\n\u2028\u2029]|\Z)| #")
 _FLOW_PLAIN_END = re.compile(r"[\t\n\u2028\u2029,?\[\]{}]|:(?=[ \t\n\u2028\u2029,\[\]{}]|\Z)| #")
 _HEADER = re.compile(r"[|>](?:([1-9])([+-]?)|([+-])([1-9]?))?(?=[ \t\n\u2028\u2029]|\Z)")
 
+# What the agent mostly writes, each in one match: a key, an entry of one line, and what stands in
+# brackets. Whatever is not as plain as this is read sign by sign.
+_TEXT = r"(?:'([^'\t\n\u2028\u2029]*)'|([A-Za-z0-9](?:[A-Za-z0-9_./+~() -]*[A-Za-z0-9_./+~()-])?))"
+_KEY = re.compile(r"([A-Za-z](?:[A-Za-z0-9_ ]*[A-Za-z0-9_])?):(?=[ \n])")
+_ENTRY = re.compile(_KEY.pattern + " " + _TEXT + r"\n( *)(?=[^ #\t\n\u2028\u2029]|\Z)")
+_PAIR = re.compile(_KEY.pattern + " " + _TEXT + r"(?:(,) |,\n( +)|(?=\}))")
+_ITEM = re.compile(_TEXT + r"(?:(,) |,\n( +)|(?=\]))")
+
 
 class _Wrong(ValueError):
     """What stands at this place does not fit."""
@@ -227,6 +235,53 @@ class _Reader:
             self.skip_lines()
             return
 
+    # ---- what the agent mostly writes ----
+
+    def plain_key(self):
+        """Go over a plain key and its colon; None where there is none such here."""
+        found = _KEY.match(self.text, self.at)
+        if not found or found.group(1) in _NULLS:
+            return None
+        self.at = found.end()
+        return found.group(1)
+
+    def plain_entry(self, column):
+        """Go over an entry of one line to the next; None where there is none such here."""
+        found = _ENTRY.match(self.text, self.at)
+        if not found or len(found.group(4)) > column or found.group(1) in _NULLS:
+            return None
+        self.at = found.end()
+        self.line_start = self.at - len(found.group(4))
+        return found.group(1), _text_of(found.group(2), found.group(3))
+
+    def plain_collection(self, parent, depth):
+        """Go over a flow collection of plain text; None where there is none such here."""
+        at, line_start, values = self.at + 1, self.line_start, 1
+        is_mapping = self.text[self.at] == "{"
+        result, pattern, steps = ({}, _PAIR, 3) if is_mapping else ([], _ITEM, 2)
+        while True:
+            found = pattern.match(self.text, at)
+            if not found:
+                return None
+            *key, quoted, plain, more, indent = found.groups()
+            if is_mapping:
+                if key[0] in _NULLS:
+                    return None
+                result[key[0]] = _text_of(quoted, plain)
+            else:
+                result.append(_text_of(quoted, plain))
+            at, values = found.end(), values + steps
+            if indent:
+                line_start = at - len(indent)
+                if len(indent) <= parent:
+                    return None
+            elif not more:
+                break
+        if self.values + values > _MOST_VALUES or depth + 1 > _MOST_DEPTH:
+            return None
+        self.at, self.line_start, self.values = at + 1, line_start, self.values + values
+        return result
+
     # ---- block style ----
 
     def document(self):
@@ -245,6 +300,8 @@ class _Reader:
         """
         self.count(depth)
         start, column, line = self.at, self.column(), self.line_start
+        if _KEY.match(self.text, start):
+            return self.mapping(column, depth)
         tag, anchor = self.properties()
         if (tag or anchor) and self.at_break():
             self.skip_lines()
@@ -321,6 +378,10 @@ class _Reader:
         ):
             self.count(depth)
             start, known = self.at, False
+            entry = self.plain_entry(column)
+            if entry:
+                result[entry[0]] = entry[1]
+                continue
             try:
                 explicit = self.peek() == "?" and self.is_space(1)
                 key = (
@@ -352,6 +413,9 @@ class _Reader:
     def key(self, column, depth):
         """A key with its colon."""
         start, line = self.at, self.line_start
+        plain = self.plain_key()
+        if plain:
+            return plain
         tag, anchor = self.properties()
         value = self.inline(column, depth + 1, first_line_only=True)
         if self.line_start != line or not self.is_key():
@@ -607,6 +671,9 @@ class _Reader:
                 raise _Wrong(self.at, "is in a bracket that is never closed")
 
     def flow_collection(self, parent, depth):
+        plain = self.plain_collection(parent, depth)
+        if plain is not None:
+            return plain
         self.count(depth)
         start, is_mapping = self.at, self.peek() == "{"
         closing = "}" if is_mapping else "]"
@@ -689,6 +756,11 @@ class _Reader:
 
 class _Plain(str):
     """A plain scalar, which may stand for null."""
+
+
+def _text_of(quoted, plain):
+    """The value of a scalar, one way or the other; null is a plain word."""
+    return quoted if plain is None else None if plain in _NULLS else plain
 
 
 def _without_blanks(text, sign):
