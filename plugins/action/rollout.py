@@ -9,6 +9,7 @@ before this one, has a say in it.
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 import uuid
@@ -18,6 +19,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.vars.hostvars import HostVarsVars
 from ansible_collections.rebootless.ksplice.plugins.module_utils import rollout_task
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
@@ -30,6 +32,8 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import run_variables
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
+# How an ansible-core has one host's variables: from 2.19 on it wants the host's name.
+OF_ONE_HOST = inspect.signature(HostVarsVars.__init__).parameters
 # What the first host of a play registered for all of them: hosts outside of the run that were
 # asked.
 OUTSIDE = "__rolling_outside"
@@ -61,11 +65,13 @@ class ActionModule(ActionBase):
         and not from facts, which a host may have answered."""
         hostvars, found = self.task_vars["hostvars"], {}
         for name in self.everyone:
-            one = hostvars[name]
-            facts = hostvars.raw_get(name).get("ansible_facts") or {}
+            raw = hostvars.raw_get(name)
+            facts = raw.get("ansible_facts") or {}
             if any(str(key).startswith(run_variables.OURS) for key in facts):
-                one = _without_facts(hostvars, name, type(one))
-            found[name] = one
+                raw = _without_facts(hostvars, name)
+            # What hostvars[name] gives, which would collect them all once more.
+            more = {"host": name} if "host" in OF_ONE_HOST else {}
+            found[name] = HostVarsVars(raw, loader=hostvars._loader, **more)
         return found
 
     def _known(self):
@@ -413,7 +419,7 @@ class _NoFacts(dict):
         raise KeyError(key)
 
 
-def _without_facts(hostvars, name, kind):
+def _without_facts(hostvars, name):
     """A host's variables without its facts, where these have some of our names."""
     try:
         whole = hostvars._variable_manager
@@ -421,9 +427,7 @@ def _without_facts(hostvars, name, kind):
         manager = object.__new__(type(whole))
         manager.__dict__.update(whole.__dict__, _fact_cache=_NoFacts())
         host = hostvars._inventory.get_host(name)
-        raw = manager.get_vars(host=host, include_hostvars=False)
-        more = {} if kind.__init__.__code__.co_argcount == 3 else {"host": name}
-        return kind(raw, loader=hostvars._loader, **more)
+        return manager.get_vars(host=host, include_hostvars=False)
     except (AttributeError, TypeError):
         raise PlanError(
             f"Host {name} has facts with names of ours (such as from a fact cache), and this "

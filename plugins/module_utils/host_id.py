@@ -8,6 +8,9 @@ import re
 MACHINE_ID = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
+MACHINE = re.compile(r"[0-9a-f]{32}\Z")
+BOOT = re.compile(r"[0-9a-f-]{36}\Z")
+
 
 def host_id(machine_id, boot_id):
     """Sixteen hexadecimal digits that two names of one running machine share, and no others.
@@ -18,7 +21,7 @@ def host_id(machine_id, boot_id):
     :returns: None where either is not as systemd and the kernel write them.
     """
     machine_id, boot_id = machine_id.strip(), boot_id.strip()
-    if not re.match(r"[0-9a-f]{32}\Z", machine_id) or not re.match(r"[0-9a-f-]{36}\Z", boot_id):
+    if not MACHINE.match(machine_id) or not BOOT.match(boot_id):
         return None
     return hashlib.sha256(f"{machine_id} {boot_id}".encode()).hexdigest()[:16]
 

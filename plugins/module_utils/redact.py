@@ -11,6 +11,8 @@ import shlex
 from ansible_collections.rebootless.ksplice.plugins.module_utils.enroll import conf
 
 MASK = conf.MASK
+_SCHEME = re.compile(r"^[A-Za-z0-9+.-]*://")
+_WORD = re.compile(r"\S+")
 # Cut out of every text, shorter ones would take words apart that mean something. Those stand in
 # URLs, of which everything before the host goes.
 SHORTEST = 4
@@ -31,7 +33,7 @@ def of_configuration(text):
 
 def of_proxy(url):
     """The user with the password, and the password alone, of a proxy's URL."""
-    who = re.sub(r"^[A-Za-z0-9+.-]*://", "", url or "").rpartition("@")[0]
+    who = _SCHEME.sub("", url or "").rpartition("@")[0]
     return [part for part in (who, who.partition(":")[2]) if part]
 
 
@@ -105,4 +107,4 @@ def mask(text, secrets):
         secret = "".join(secret.split())
         if len(secret) >= SHORTEST:
             text = re.sub(r"\s*".join(map(re.escape, secret)), MASK, text)
-    return re.sub(r"\S+", lambda word: without_user(word.group(0), f"{MASK}@"), text)
+    return _WORD.sub(lambda word: without_user(word.group(0), f"{MASK}@"), text)

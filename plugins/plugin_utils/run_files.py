@@ -91,7 +91,7 @@ class RunFiles:
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.folder)
         with open(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file)
+            file.write(json.dumps(value))
         os.replace(temporary, os.path.join(self.folder, name))
         return f"{self.key}/{name}"
 

@@ -49,6 +49,16 @@ FILES = (
     ("packages", "packages.yml"),
 )
 PROVEN, LIKELY = "proven", "likely"
+# Compiled here, where a controller's workers find them done: each of them lives for one host.
+_CRON_TIME = re.compile(r"[\d*]")
+_NUMBER_OR_WORD = re.compile(r"[0-9]+|[A-Za-z]+")
+_PACKAGE = re.compile(r"^(\d+\.\d+\.\d+-\d+)\.")
+_FLAVOUR = re.compile(r"^\d+\.\d+\.\d+-\d+(-\w+)\Z")
+_SECONDS = re.compile(r"^\d{1,12}(\.\d*)?$")
+_DATE = re.compile(
+    r"^(\d{4})-(\d\d?)-(\d\d?)(?:[Tt "
+    r"]+(\d\d?):(\d\d):(\d\d)(\.\d*)?)?\s*(?:Z|([-+])(\d\d?):?(\d\d)?)?$"
+)
 # Seconds within which one run of the agent writes all its files.
 ONE_RUN = 2
 
@@ -850,7 +860,7 @@ def _self_update(seen):
     if (
         seen.config
         and seen.config["autoinstall"]
-        and any(re.match(r"\d|\*", line.strip()) for line in seen.answer.get("cron", ()))
+        and any(_CRON_TIME.match(line.strip()) for line in seen.answer.get("cron", ()))
     ):
         ways.append("cron with autoinstall")
     elif seen.config and seen.config["autoinstall"]:
@@ -874,7 +884,7 @@ def _says_yes(line):
         ),
         None,
     )
-    return bool(re.match(r"[\d*]", line)) and command is not None and "-y" in words[command:]
+    return bool(_CRON_TIME.match(line)) and command is not None and "-y" in words[command:]
 
 
 def newest(releases):
@@ -887,7 +897,7 @@ def newest(releases):
         # Digits by their number, without making one of them: there may be any number of them.
         parts = [
             part.lstrip("0") if part.isdigit() else part
-            for part in re.findall(r"[0-9]+|[A-Za-z]+", release)
+            for part in _NUMBER_OR_WORD.findall(release)
         ]
         return [(0, 0, part) if part.isalpha() else (1, len(part), part) for part in parts]
 
@@ -945,10 +955,7 @@ def _release(short, booted, machine):
     if booted.endswith("." + machine):
         return short if short.endswith("." + machine) else f"{short}.{machine}"
     # Ubuntu: the package 5.15.0-119.129 is the release 5.15.0-119-generic.
-    package, flavour = (
-        re.match(r"^(\d+\.\d+\.\d+-\d+)\.", short),
-        re.match(r"^\d+\.\d+\.\d+-\d+(-\w+)\Z", booted),
-    )
+    package, flavour = _PACKAGE.match(short), _FLAVOUR.match(booted)
     return package.group(1) + flavour.group(1) if package and flavour else None
 
 
@@ -999,13 +1006,9 @@ def _moment(value):
     """A time of the agent's files in seconds since 1970: a number, or a date and time in UTC."""
     if not isinstance(value, str) or len(value) > 60:
         return None
-    if re.match(r"^\d{1,12}(\.\d*)?$", value):
+    if _SECONDS.match(value):
         return float(value)
-    match = re.match(
-        r"^(\d{4})-(\d\d?)-(\d\d?)(?:[Tt "
-        r"]+(\d\d?):(\d\d):(\d\d)(\.\d*)?)?\s*(?:Z|([-+])(\d\d?):?(\d\d)?)?$",
-        value,
-    )
+    match = _DATE.match(value)
     if not match:
         return None
     try:
