@@ -224,22 +224,31 @@ class Benches:
             ]
             pyinfra.write_text(f"hosts = {hosts!r}\n")
 
-            def over_ssh(*words):
+            def over_ssh(*words, pipelining=False):
                 def run():
                     before = sshd.cpu()
-                    cost = self.bench.run(*words)
+                    cost = self.bench.run(*words, ANSIBLE_PIPELINING=str(pipelining))
                     host = sshd.cpu() - before
                     return Cost(cost.wall, cost.controller, host, finished=cost.finished)
 
                 return run
 
-            ansible = ("ansible", "all", "-i", sshd.inventory, "-m")
+            def play(module, **options):
+                path = fleet.folder / f"{module}.yml"
+                tasks = [{module: {}}]
+                path.write_text(
+                    json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}])
+                )
+                return over_ssh("ansible-playbook", "-i", sshd.inventory, path, **options)
+
             # Connections are kept; the first costs what all of them have in common.
-            over_ssh(*ansible, "ansible.builtin.raw", "-a", "true")()
+            play("ansible.builtin.ping")()
             costs = in_turns(
                 self.options.rounds,
-                ping=over_ssh(*ansible, "ansible.builtin.ping"),
-                survey=over_ssh(*ansible, "rebootless.ksplice.uptrack_facts"),
+                ping=play("ansible.builtin.ping"),
+                survey=play("rebootless.ksplice.uptrack_facts"),
+                pipelined_ping=play("ansible.builtin.ping", pipelining=True),
+                pipelined_survey=play("rebootless.ksplice.uptrack_facts", pipelining=True),
                 clustershell=over_ssh(
                     tools / "clush",
                     "-q",
@@ -261,7 +270,8 @@ class Benches:
                 ),
             )
         self.table.costs(
-            f"{len(fleet.names)} hosts over ssh; {' and '.join(NOT_OURS)} run the same probe, from"
+            f"{len(fleet.names)} hosts over ssh as Ansible is set up by default, and with"
+            f" pipelining; {' and '.join(NOT_OURS)} run the same probe, from"
             " a file, over connections of their own",
             costs,
             "ping",

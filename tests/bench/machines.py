@@ -83,13 +83,14 @@ class Bench:
             "if __name__ == '__main__':\n    AnsibleModule(argument_spec={}).exit_json()\n"
         )
 
-    def run(self, *words, replay=False, status=0):
+    def run(self, *words, replay=False, status=0, **variables):
         """Run a command to its end, or until patience ends.
 
         :param replay: let only the controller work.
         :param status: the exit status without which it did not do its work.
+        :param variables: of its environment.
         """
-        environment = dict(self.environment)
+        environment = dict(self.environment, **variables)
         if replay:
             shutil.rmtree(self.replay, ignore_errors=True)
             self.replay.mkdir()
