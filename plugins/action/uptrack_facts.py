@@ -46,7 +46,8 @@ class ActionModule(HostAction):
         return result
 
     def perform(self, params, task_vars):
-        answer = self._low_level_execute_command(probe.script(*facts.refresh(params)))
+        script = host_program.exported(self, probe.script(*facts.refresh(params)))
+        answer = self._low_level_execute_command(script)
         seen = facts.facts(answer["stdout"], params["max_age"])
         if answer["rc"] and seen["agent"]["installed"] is None:
             # The shell, or what gives it root, would not: its own words say more than ours.

@@ -289,47 +289,22 @@ stdout:
   type: str
 """
 
-import platform
-import time
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.apply import (
-    ARGUMENTS,
-    Agent,
-    Refused,
-    apply,
-)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply_task
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.apply import ARGUMENTS, Agent
 
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    started = time.monotonic()
-    try:
-        result = apply(
-            Agent(module.run_command),
-            module.params,
-            module.check_mode,
-            host=platform.node(),
-            sleep=time.sleep,
-            clock=time.monotonic,
-        )
-    except Refused as refused:
-        module.fail_json(**dict(refused.result, msg=str(refused), error_class=refused.error_class))
-    result["seconds"] = round(time.monotonic() - started, 3)
+    result = apply_task.perform(module.params, module.check_mode, Agent(module.run_command))
     for warning in result.pop("warnings", ()):
         module.warn(warning)
-    if module._diff:
-        result["diff"] = {
-            "before": lines(result["before"]["updates"]),
-            "after": lines(result["after"]["updates"]),
-        }
+    diff = apply_task.diff(result)
+    if module._diff and diff:
+        result["diff"] = diff
     if result.pop("failed"):
         module.fail_json(**result)
     module.exit_json(**result)
-
-
-def lines(updates):
-    return "".join(f"{ident}\n" for ident in updates)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ class HostAction(ActionBase):
     WORK = ""  # the module of module_utils
     ARGUMENTS: dict = {}
     REQUIRED_IF: list = []
+    # Whether the work may not be done a second time where the first gave no answer.
+    ONCE = False
     # Makes of an answer what may come into this process.
     checked = staticmethod(schema.text)
 
@@ -88,6 +90,9 @@ class HostAction(ActionBase):
         except host_program.Unreachable:
             raise
         except host_program.Unanswered as unanswered:
+            if self.ONCE and unanswered.begun:
+                words = f"The host began and gave no answer ({unanswered}): what it did is unknown."
+                return {"failed": True, "msg": f"{words} Survey it (uptrack_facts)."}
             said = self._by_module(params, task_vars)
             if said.get("unreachable"):
                 raise host_program.Unreachable(str(said.get("msg"))) from None

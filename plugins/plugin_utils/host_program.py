@@ -31,6 +31,7 @@ IMPORT = re.compile(
 # Enterprise Linux 8 and later keep the system's own Python there, whatever else is installed.
 PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python", "python3")
 MARK = "@rebootless "
+BEGUN = "@rebootless-begun"
 # The modules are found by their own names, and compiled when they are first asked for.
 HARNESS = """\
 import base64, importlib.machinery, json, os, sys
@@ -53,6 +54,7 @@ sys.meta_path.insert(0, Finder)
 ASK = """\
 from {module} import answer
 asked = json.loads(base64.b64decode(sys.stdin.buffer.readline()).decode("utf-8"))
+print("{begun}", flush=True)
 program = {harness!r}.replace("@SOURCES@", repr(json.dumps(SOURCES))) + {detached!r}
 try:
     said = answer(asked["params"], asked["check"], os.environ.get("UPTRACK_LAB_ROOT", ""), program)
@@ -71,7 +73,12 @@ FIRST = (
 
 
 class Unanswered(Exception):
-    """The host gave no answer that is one; the words say what it said instead."""
+    """The host gave no answer that is one; the words say what it said instead.
+
+    C(begun) is whether the program began its work.
+    """
+
+    begun = False
 
 
 class Unreachable(Unanswered, AnsibleConnectionFailure):
@@ -116,7 +123,7 @@ def packed(module):
     except OSError:
         pass
     text = HARNESS.replace("@SOURCES@", repr(json.dumps(sources(module)))) + ASK.format(
-        module=f"{OURS}.{module}", mark=MARK, harness=HARNESS, detached=DETACHED
+        module=f"{OURS}.{module}", mark=MARK, begun=BEGUN, harness=HARNESS, detached=DETACHED
     )
     line = base64.b64encode(zlib.compress(text.encode(), 9)) + b"\n"
     with contextlib.suppress(OSError):
@@ -145,7 +152,7 @@ def ask(action, module, params, task_vars):
     given = sent(module, params, action._task.check_mode)
     try:
         said = action._low_level_execute_command(
-            command(interpreter(action, task_vars)), in_data=given
+            exported(action, command(interpreter(action, task_vars))), in_data=given
         )
     except AnsibleConnectionFailure as error:
         raise Unreachable(" ".join(str(error).split())) from None
@@ -154,9 +161,21 @@ def ask(action, module, params, task_vars):
             try:
                 return json.loads(line[len(MARK) :])
             except (ValueError, RecursionError):
-                raise Unanswered("its answer is not JSON") from None
+                raise _unanswered("its answer is not JSON", said) from None
     words = " ".join((said["stderr"] or said["stdout"]).split())[-300:]
-    raise Unanswered(f"status {said['rc']}: {words}")
+    raise _unanswered(f"status {said['rc']}: {words}", said)
+
+
+def _unanswered(words, said):
+    unanswered = Unanswered(words)
+    unanswered.begun = BEGUN in said["stdout"]
+    return unanswered
+
+
+def exported(action, script):
+    """The shell script with the task's C(environment)."""
+    variables = action._compute_environment_string()
+    return f"export {variables}; {script}" if variables else script
 
 
 def interpreter(action, task_vars):

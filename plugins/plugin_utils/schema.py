@@ -28,7 +28,8 @@ class Misfit(ValueError):
 def text(value, where):
     if not isinstance(value, str) or len(value) > LONGEST:
         raise Misfit(f"{where} is no text of at most {LONGEST} characters")
-    return value
+    # Half a character, as JSON can tell it, can be written to no file.
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
 def truth(value, where):
@@ -209,6 +210,33 @@ APPLIED = mapping(
     msg=optional(text),
     failed=optional(truth),
 )
+# Of uptrack_apply by itself; what the agent printed is cut.
+APPLY = also(
+    changed=truth,
+    failed=optional(truth),
+    **{
+        key: optional(of_key)
+        for key, of_key in dict(
+            msg=text,
+            installed=IDS,
+            removed=IDS,
+            took_along=IDS,
+            remaining=IDS,
+            cves_fixed=IDS,
+            cves_open=IDS,
+            warnings=IDS,
+            before=KERNEL,
+            after=KERNEL,
+            verdict=one_of(*VERDICTS),
+            reason=text,
+            error_class=text,
+            failures=listed(FAILURE, 1000),
+            attempts=number(0, MOST),
+            rc=number(-1000, 100_000),
+            seconds=number(0, A_YEAR),
+        ).items()
+    },
+)
 TURN = mapping(
     token=text,
     run=text,
@@ -342,6 +370,17 @@ lease = _answer("ha_lease", LEASE)
 gate = _answer("ha_gate", GATE)
 drained = _answer("ha_drain", DRAIN)
 turn = _answer("uptrack_turn", TURN_ANSWER)
+
+
+def _applied(said, where):
+    printed = said.get("stdout") if isinstance(said, dict) else None
+    if isinstance(printed, str) and len(printed) > LONGEST:
+        said = dict(said, stdout="…" + printed[1 - LONGEST :])
+    given = set(said) if isinstance(said, dict) else ()
+    return {key: one for key, one in APPLY(plain(said, where), where).items() if key in given}
+
+
+applied = _answer("uptrack_apply", _applied)
 # The turn alone, as the first line of a host's journal has it.
 turn_shown = _answer("the journal", TURN)
 survey = _answer("uptrack_facts", lambda said, where: FACTS(plain(said, where), where))
