@@ -197,7 +197,7 @@ class ActionModule(ActionBase):
         if options["wave_soak"] and progress["ended"]:
             time.sleep(options["wave_soak"])
         stop_file = options["stop_file"]
-        lost = set(self.task_vars["ansible_play_hosts_all"]).difference(
+        given_up = set(self.task_vars["ansible_play_hosts_all"]).difference(
             self.task_vars["ansible_play_hosts"]
         )
         at = now(fraction=True)
@@ -205,7 +205,7 @@ class ActionModule(ActionBase):
             part,
             progress,
             at,
-            lost,
+            given_up,
             {
                 "stop_file": stop_file,
                 "stop": bool(stop_file) and os.path.exists(stop_file),
@@ -391,7 +391,7 @@ def plain(value):
 
 
 class _NoFacts(dict):
-    """A fact cache in which nobody has any: as older and newer releases of ansible-core ask it."""
+    """A fact cache in which no host has any: as older and newer releases of ansible-core ask it."""
 
     def get(self, key, *default):
         if default:

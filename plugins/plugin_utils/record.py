@@ -59,7 +59,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     :param variables_of: mapping of host name to its variables.
     :param everyone: names of all hosts of the inventory: each gets exactly one row and verdict.
     :param in_run: names of those the run could touch.
-    :param run: the plan, as of rollout.start.
+    :param run: the plan, see rollout.start.
     :param state: the state of the rollout at its end, or an empty mapping if there was none.
     :param about: C(id), C(started), C(ended) (UTC, ISO 8601), C(who), C(check), C(kind) and
         C(options).
@@ -75,7 +75,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         for name in sorted(everyone, key=natural)
     ]
     for one in run.get("took_over") or ():
-        # It was not let go: a person has to look.
+        # It was not released: it needs attention.
         if one["host"] in inside and not one["released"]:
             row = next(row for row in hosts if row["name"] == one["host"])
             row.update(
@@ -165,7 +165,7 @@ def _row(name, variables, in_run, outcome, course):
         "verdict": survey["verdict"],
         "reason": survey["reason"]
         if in_run
-        else "Not asked: outside this run (--limit, or its hosts).",
+        else "Not surveyed: outside this run (--limit, or its hosts).",
         "groups": sorted(course.groups_of.get(name, ())),
         "host_id": survey.get("host_id"),
         "role": ha_settings.role(variables),
@@ -185,7 +185,7 @@ def _row(name, variables, in_run, outcome, course):
         "cves_fixed": [],
         "cves_open": survey["cves"]["open"],
         "deferred": [],
-        "undone": [],
+        "rolled_back": [],
         "drained": [],
         "still_drained": False,
         "failures": [],
@@ -194,25 +194,25 @@ def _row(name, variables, in_run, outcome, course):
         "checked_at": survey.get("checked_at"),
         "started": None,
         "ended": None,
-        # Whoever could not be looked at; and, where patching was the point, whoever still has
-        # something waiting.
+        # Hosts that could not be surveyed and, where patching was the point, hosts that still have
+        # updates pending.
         "attention": in_run
         and survey["verdict"]
         in ("unreachable", "unknown") + (() if course.check or not run else WORK),
     }
     if in_run and survey.get("lease"):
-        row["reason"] += f" {_in_hand(survey['lease'])}"
+        row["reason"] += f" {_claimed(survey['lease'])}"
         # One that is not stale may well be a rollout at work.
         row["attention"] |= survey["lease"]["stale"] is not False
-    out = [mark["what"] for mark in survey.get("drained") or () if mark["host"] == name]
+    out = [saved["what"] for saved in survey.get("drained") or () if saved["host"] == name]
     if in_run and out and not survey.get("lease"):
-        # Somebody ended its lease by hand, and nobody will come and put it back.
+        # Its lease was ended by hand, and no run will restore it.
         row.update(
             attention=True,
             still_drained=True,
             reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has "
             "claimed it: look at it, and restore it "
-            f"with ha_drain (state=undone host={name} any_token=true).",
+            f"with ha_drain (state=restored host={name} force=true).",
         )
     left = (run.get("left") or {}).get(name)
     if outcome is None:
@@ -225,7 +225,7 @@ def _row(name, variables, in_run, outcome, course):
         return row
     row["canary"] = outcome.get("canary", False)
     row["reason_code"] = outcome.get("reason_code")
-    if not outcome["taken"]:
+    if not outcome["claimed"]:
         if row["verdict"] in ("behind", "blocked") or survey.get("lease"):
             row["reason"] = outcome["reason"]
         row["attention"] |= bool(survey.get("lease")) or not outcome["ok"]
@@ -256,7 +256,7 @@ def _row(name, variables, in_run, outcome, course):
         attention=not outcome["ok"],
         failures=outcome.get("failures") or [],
     )
-    row.update({key: outcome.get(key) or [] for key in ("deferred", "undone")})
+    row.update({key: outcome.get(key) or [] for key in ("deferred", "rolled_back")})
     if after:
         row.update(
             kernel_before=before.get("effective"),
@@ -266,7 +266,7 @@ def _row(name, variables, in_run, outcome, course):
         for key in ("installed", "removed", "remaining", "cves_fixed"):
             row[key] = outcome[key]
     else:
-        # Nobody could look after the change was started: what is in the kernel is in doubt.
+        # It could not be inspected after the change was started: what the kernel has is unknown.
         row.update(kernel_after=None, remaining=None, cves_open=None)
     return row
 
@@ -296,11 +296,11 @@ def _never_reached(name, wave, course):
     )
 
 
-def _in_hand(lease):
+def _claimed(lease):
     """A lease that the survey found on a host, in a sentence."""
     if lease["run"] is None:
         return lease["reason"]
-    whom = "it" if lease["own"] else f"its partner {lease['host']}"
+    whom = "it" if lease["own"] else f"its peer {lease['host']}"
     stale = (
         ": it has stopped renewing its lease, and the host may be out of service"
         if lease["stale"]
@@ -404,7 +404,7 @@ def plan_lines(run):
     ]
     canaries, groups_of = set(run["canaries"]), _groups_of(run["groups"])
 
-    def told(name):
+    def described(name):
         words = groups_of.get(name, []) + [
             word
             for word in (run["planned_hosts"][name]["role"], "canary" if name in canaries else None)
@@ -413,7 +413,7 @@ def plan_lines(run):
         return f"{name} ({', '.join(words)})" if words else name
 
     for number, wave in enumerate(run["waves"], 1):
-        result.append(f"Wave {number}: " + ", ".join(map(told, wave)))
+        result.append(f"Wave {number}: " + ", ".join(map(described, wave)))
     for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0])):
         if run["planned_hosts"][name]["verdict"] != "current":
             result.append(f"In no wave: {name}. {why}")

@@ -59,7 +59,7 @@ class Once(dict):
 
 
 class Lenient(Mapping):
-    """The variables of a host that stops nobody."""
+    """The variables of a host that stops no other."""
 
     def __init__(self, variables):
         self.variables = variables
@@ -118,7 +118,7 @@ def survey_of(variables):
     """
     empty = {
         "verdict": "unknown",
-        "reason": "Nobody asked this host in this run.",
+        "reason": "This host was not surveyed in this run.",
         "kernel": {
             "booted": None,
             "version": None,
@@ -156,7 +156,7 @@ def ready(variables_of, everyone, in_run, about, sources=()):
     """What a run begins with, after a look at everything that was asked for and needs no answer
     of a host.
 
-    :param about: as of record.about; with C(options) as of start where the run is to plan.
+    :param about: see record.about; with C(options), see start, where the run is to plan.
     :param sources: of the inventory, as Ansible was given them.
     :returns: C(about), or C(error) with a sentence.
     """
@@ -172,7 +172,7 @@ def ready(variables_of, everyone, in_run, about, sources=()):
             raise PlanError(wrong)
         if not in_run:
             raise PlanError(
-                "There is no host to work on: ksplice_hosts fits none of the inventory."
+                "There is no host to work on: ksplice_hosts matches no host of the inventory."
             )
         for name in everyone:
             inventory.check_name(name, groups)
@@ -239,7 +239,7 @@ def start(variables_of, everyone, in_run, options):
             max_failures=0,
             planned_hosts={},
         )
-    # For the play that follows the plan by Ansible's own serial. A pattern that matches nobody,
+    # For the play that follows the plan by Ansible's own serial. A pattern that matches no host,
     # where there is nothing to do.
     going = [] if options.get("check") else run["waves"]
     return dict(
@@ -304,7 +304,9 @@ def slices(run, variables_of, options):
                 "verdict": known["verdict"],
                 "build": known["build"],
                 "drains": ha_settings.drains(name, variables_of[name]),
-                "checks": ha_settings.gates(name, variables_of[name], options.get("soak") or 0),
+                "checks": ha_settings.wanted_checks(
+                    name, variables_of[name], options.get("soak") or 0
+                ),
             }
         groups = {group for name in wave for group in of_host.get(name, ())}
         found.append(
@@ -388,7 +390,7 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
         partial_groups=bool(options.get("partial_groups")),
     )
     if not options.get("partial_groups"):
-        # The role of a host that is skipped may come with the group that nobody else is in, and
+        # The role of a host that is skipped may come with the group that has no other member, and
         # so may its peer's.
         half = [group for group in groups if lonely.keys() & set(group.members)]
         apart = {name for group in half for name in group.members}.union(lonely)
@@ -416,11 +418,13 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
     result["contradictions"] = ha_settings.contradictions(
         variables_of, [name for name in everyone if name not in aliases]
     )
-    result["warnings"] = []
+    result["warnings"] = ha_settings.renamed(
+        [one.name for one in hosts if one.in_run], variables_of
+    )
     if options.get("self_update", "warn") == "warn":
-        result["warnings"] = [
+        result["warnings"] += [
             f"{name} installs updates by itself ({', '.join(survey['self_update'])}): what "
-            "it takes behind the rollout's back nobody has tried."
+            "it installs outside of the rollout was not tried on a canary."
             for name, survey in surveys.items()
             if survey["self_update"]
         ]
@@ -446,7 +450,7 @@ def _known(variables_of, everyone, inside, options):
         group for group, members in named.items() if inside.intersection(members)
     )
     for name, error in unread.items():
-        # What a host outside of the run says stops nobody, unless it may be about a group of this
+        # A host outside of the run stops no other, unless it may be about a group of this
         # run.
         if any(group in str(variables_of[name].get("ksplice_ha_group")) for group in spoken_of):
             raise error
@@ -485,7 +489,7 @@ def _check_service(hosts, variables_of, everyone):
     known = set(everyone)
     for one in hosts:
         if one.in_run:
-            ha_settings.gates(one.name, variables_of[one.name])
+            ha_settings.wanted_checks(one.name, variables_of[one.name])
             for drain in ha_settings.drains(one.name, variables_of[one.name]):
                 if drain["delegate_to"] not in known:
                     raise PlanError(

@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The border: what a host answered, checked before anything is decided by it.
 
-Whoever owns a managed host may answer what he likes. An answer that is not as the module gives it
-is refused, for that host
-and with a sentence; of one that is, only what the module gives comes through. Pure.
+The owner of a managed host may answer anything. An answer that is not as the module gives it is
+refused, for that host and with a sentence; of one that is, only what the module gives comes
+through. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST, MOST, A_YEAR = 10_000, 10_000, 366 * 86400
 
 
 class Misfit(ValueError):
-    """The answer is not as the module gives it; the words say where."""
+    """The answer is not as the module gives it; the text says where."""
 
 
 # ---- shapes: functions of a value and of where it stands, which give the value back or complain
@@ -27,7 +27,7 @@ class Misfit(ValueError):
 
 def text(value, where):
     if not isinstance(value, str) or len(value) > LONGEST:
-        raise Misfit(f"{where} is no text of at most {LONGEST} characters")
+        raise Misfit(f"{where} is not a string of at most {LONGEST} characters")
     return value
 
 
@@ -44,7 +44,7 @@ def number(low, high):
             or not isinstance(value, (int, float))
             or not low <= value <= high
         ):
-            raise Misfit(f"{where} is no number from {low} to {high}")
+            raise Misfit(f"{where} is not a number from {low} to {high}")
         return value
 
     return shape
@@ -82,7 +82,7 @@ def also(**inner):
 def one_of(*words):
     def shape(value, where):
         if not isinstance(value, (str, type(None))) or value not in words:
-            raise Misfit(f"{where} is none of {', '.join(map(str, words))}")
+            raise Misfit(f"{where} is not one of {', '.join(map(str, words))}")
         return value
 
     return shape
@@ -92,7 +92,7 @@ def address(value, where):
     try:
         return str(ipaddress.ip_address(text(value, where)))
     except ValueError:
-        raise Misfit(f"{where} is no IP address") from None
+        raise Misfit(f"{where} is not an IP address") from None
 
 
 def optional(inner):
@@ -105,7 +105,7 @@ def optional(inner):
 def listed(inner, most=MOST):
     def shape(value, where):
         if not isinstance(value, (list, tuple)) or len(value) > most:
-            raise Misfit(f"{where} is no list of at most {most} things")
+            raise Misfit(f"{where} is not a list of at most {most} entries")
         return [inner(one, f"{where}[{number}]") for number, one in enumerate(value)]
 
     return shape
@@ -134,7 +134,7 @@ ENTRY = mapping(
     phase=text,
     seconds=number(0, A_YEAR),
     took=listed(text),
-    taken_at=optional(text),
+    acquired_at=optional(text),
     renewed_at=optional(text),
     age=number(0, 1000 * A_YEAR),
     stale=truth,
@@ -183,7 +183,7 @@ FAILURE = mapping(
     modules=optional(IDS),
     advice=optional(text),
 )
-GATE = mapping(
+HA_CHECK = mapping(
     ok=truth,
     changed=optional(truth),
     seconds=optional(number(0, A_YEAR)),
@@ -339,7 +339,7 @@ def _answer(module, shape):
 
 
 lease = _answer("ha_lease", LEASE)
-gate = _answer("ha_gate", GATE)
+ha_check = _answer("ha_check", HA_CHECK)
 drained = _answer("ha_drain", DRAIN)
 turn = _answer("uptrack_turn", TURN_ANSWER)
 # The turn alone, as the first line of a host's journal has it.

@@ -41,7 +41,7 @@ def refused(one, run, words):
         again({"ksplice_max_age": "1d"}, "ksplice_max_age is '1d': give a number of seconds"),
         again({"ksplice_retry_delay": "soon"}, "ksplice_retry_delay is 'soon'"),
         again({"ksplice_max_paralel": 3}, "did you mean ksplice_max_parallel"),
-        ({"ksplice_hosts": "nobody"}, "ksplice_hosts fits none of the inventory"),
+        ({"ksplice_hosts": "nobody"}, "ksplice_hosts matches no host of the inventory"),
         again(
             {"ksplice_hosts": "p1:s1", "ksplice_canary": "perhaps"},
             "ksplice_canary is 'perhaps': give true or false",
@@ -72,7 +72,7 @@ def test_a_plan_that_makes_no_sense(fleet, variables, words):
         again(["-i", "broken.yml"], "The inventory has no hosts"),
         (["-i", "some", "-i", "broken.yml"], "broken.yml could not be parsed"),
         again(["-i", "some", "-i", "missing"], "missing does not exist"),
-        again(["-i", "some", "-e", "ksplice_hosts=nobody"], "fits none of the inventory"),
+        again(["-i", "some", "-e", "ksplice_hosts=nobody"], "matches no host of the inventory"),
     ],
 )
 @pytest.mark.every_core
@@ -174,7 +174,7 @@ def test_a_scenario_with_a_mistake(fleet, wish, words):
 
 
 @pytest.mark.thorough
-def test_a_directory_that_holds_something_else_is_left_alone(fleet):
+def test_a_directory_that_holds_something_else_is_skipped(fleet):
     one = fleet(HOSTS)
     one.made.mkdir()
     (one.made / "precious").write_text("mine")

@@ -195,7 +195,7 @@ def _lease(answer):
             "age": age,
             "seconds": first["seconds"],
             "stale": age > first["seconds"],
-            # What a run needs that takes over: every lease here that nobody renews any more.
+            # What a run needs that takes over: every lease here that is renewed no more.
             "left": [
                 {
                     "token": one["token"],

@@ -100,10 +100,10 @@ class Adapter:
     def plan(self, before, _token):
         return dict(before)
 
-    def drain(self, _mark):
+    def drain(self, _saved):
         self._set("drain")
 
-    def lacks(self, _mark):
+    def lacks(self, _saved):
         if not self.servers()[self.server]["draining"]:
             return "haproxy does not drain it"
         lines = self.ask("show stat").splitlines()
@@ -121,7 +121,7 @@ class Adapter:
                 )
         return "haproxy's statistics do not report its sessions"
 
-    def undo(self, _mark):
+    def restore(self, _saved):
         found = self.servers()[self.server]
         if found["draining"]:
             # `ready` would end maintenance as well; but these two exclude each other.
@@ -132,7 +132,7 @@ class Adapter:
             )
         return None
 
-    def lacks_back(self, _mark):
+    def lacks_restored(self, _saved):
         mine = self.servers()[self.server]
         return (
             "haproxy still drains it"

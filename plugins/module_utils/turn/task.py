@@ -38,7 +38,7 @@ REQUIRED_IF = [
 
 
 class Refused(Exception):
-    """Nothing was changed; the words say why."""
+    """Nothing was changed; the text says why."""
 
 
 def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.monotonic):

@@ -34,7 +34,7 @@ WORK = ("behind", "blocked")
 
 
 class PlanError(ValueError):
-    """The wishes or the inventory make no sense; the text says which, and what to do.
+    """The options or the inventory are not valid; the text says why, and what to do.
 
     Nothing was planned.
     """
