@@ -9,8 +9,6 @@ role keeps as a fact of the controller and passes back in:
 
 - C(waves), C(canaries), C(left), C(hash): the plan of this batch.
 - C(hosts): for each host of the batch what the planner knew of it.
-- C(hands): for the wave at work, host -> whether it is claimed, when, if not why, which
-  updates it is to get, what was wrong before and after.
 - C(banned): kernel build -> why its updates are not to be applied any more by this run.
 - C(outcomes): host -> what came of it, over all batches so far.
 """

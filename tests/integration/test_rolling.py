@@ -65,7 +65,7 @@ def test_a_group_that_nobody_named_is_discovered_and_its_standby_goes_first(flee
             and one.rows()["p1"]["groups"] == ["g"]
             and one.rows()["p1"]["role"] == "active"
         )
-        assert run.host_tasks("idle") == ["Ask every host how its kernel stands"], (
+        assert run.host_tasks("idle") == ["Survey every host"], (
             "a host without work is not asked for its groups"
         )
     assert run.status == 0, run.output[-3000:]

@@ -244,7 +244,7 @@ class Pairs(real_hosts.Lab):
     # ---- faults, and the way back ----------------------------------------------------------------
 
     def reset(self, names=tuple(HOSTS), seconds=0.3):
-        """Where everything began: nothing in the kernels, no lease, no saved state, the first of each
+        """Where it all began: nothing in the kernels, no lease, no saved state, the first of each
         pair active.
         """
         addresses = {name: what["address"] for name, what in self.hosts().items()}
