@@ -114,19 +114,19 @@ class ActionModule(ActionBase):
                 undo()
             except Failed as wrong:
                 left.append(f"{words} ({wrong})")
-        words = str(told.get("msg", "The module failed.")).replace(" Nothing was changed.", "")
+        why = str(told.get("msg", "The module failed."))
         if left:
             return dict(
                 failed,
                 changed=True,
                 steps=steps,
-                msg=f"{words} This could not be taken back: {'; '.join(left)}.",
+                msg=f"{why} What had been done before could not be undone: {'; '.join(left)}.",
             )
         return dict(
             failed,
             changed=False,
             steps=[],
-            msg=f"{words} What had been brought in before was taken back: {'; '.join(steps)}.",
+            msg=f"{why} What had been done before was taken back: {'; '.join(steps)}.",
         )
 
     def _with_passwords(self, need):

@@ -92,7 +92,7 @@ class ActionModule(HostAction):
         if result.get("failed") or result.get("refusal"):
             why = result.get("refusal") or result["msg"]
             self._tell(claimed, why)
-            return dict(said, msg=why, changed_nothing=bool(result.get("refusal")))
+            return dict(said, msg=why, changed_nothing=bool(result.get("changed_nothing")))
         said.update(self.follow(result, task_vars, claimed))
         return self._released(dict(said, changed=True), claimed, task_vars)
 

@@ -91,6 +91,10 @@ ok:
   description: Whether every check passed.
   returned: always
   type: bool
+changed_nothing:
+  description: Always true, since it changes nothing.
+  returned: always
+  type: bool
 checks:
   description: Each with C(name), C(ok) and C(said) (what was wrong at the last attempt, or null).
   returned: always
@@ -121,7 +125,7 @@ def main():
     try:
         result = ha_checks.run(machine, module.params)
     except (ha_checks.Wrong, keepalived.Unreadable) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), changed_nothing=True)
     bad = ["{} ({})".format(one["name"], one["said"]) for one in result["checks"] if not one["ok"]]
     if bad and module.params["fail"]:
         module.fail_json(

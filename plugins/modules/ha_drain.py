@@ -178,6 +178,11 @@ done:
     fail.
   returned: always
   type: bool
+changed_nothing:
+  description: Whether nothing was changed (in check mode, would be), also where the task failed.
+    False where a drain that failed has been restored.
+  returned: always
+  type: bool
 active:
   description: With O(state=drained), whether the host was in service before.
   returned: always

@@ -146,6 +146,10 @@ refusal:
   description: Why it is not, in a sentence that names the run and the host it protects, or null.
   returned: always
   type: str
+changed_nothing:
+  description: Whether the ledger is as it was.
+  returned: always
+  type: bool
 leases:
   description:
     - The content of the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this
@@ -201,7 +205,7 @@ def main():
             module.params, module.check_mode, os.environ.get("UPTRACK_LAB_ROOT", "")
         )
     except ledger.Broken as broken:
-        module.fail_json(msg=str(broken))
+        module.fail_json(msg=str(broken), changed_nothing=True)
     module.exit_json(**result)
 
 

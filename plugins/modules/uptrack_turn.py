@@ -108,9 +108,14 @@ turn:
   returned: always
   type: dict
 refusal:
-  description: Why nothing was done, in a sentence, or null.
+  description: Why the host refused, in a sentence, or null.
   returned: always
   type: str
+changed_nothing:
+  description: Whether nothing was changed on the host. False beside RV(refusal) where the lease
+    was taken over, or a verdict kept, before the refusal.
+  returned: always
+  type: bool
 alive:
   description: Whether a process of this collection is at work on the host.
   returned: always

@@ -81,6 +81,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
             row.update(
                 attention=True,
                 still_drained=row["still_drained"] or one["still_drained"],
+                reason_code="not_taken_over",
                 reason=f"{row['reason']} {one['what']}",
             )
     _tell_aliases(hosts, run.get("aliases"))
@@ -151,6 +152,7 @@ def _tell_aliases(rows, aliases):
             row.update(
                 {key: by_name[row["alias_of"]][key] for key in ("verdict", *SHARED)},
                 attention=False,
+                reason_code="alias",
                 reason=f"Another name of {row['alias_of']}: both have the same machine ID "
                 "and boot ID. Its row tells what happened.",
             )
@@ -172,7 +174,9 @@ def _row(name, variables, in_run, outcome, course):
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,
         "canary": name in course.canaries,
-        "reason_code": None,
+        "reason_code": (survey.get("reason_code") or survey["verdict"])
+        if in_run
+        else "outside_run",
         "kernel_booted": kernel["booted"],
         "kernel_before": kernel["effective"],
         "kernel_after": kernel["effective"],
@@ -210,6 +214,7 @@ def _row(name, variables, in_run, outcome, course):
         row.update(
             attention=True,
             still_drained=True,
+            reason_code="drained_without_lease",
             reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has "
             "claimed it: look at it, and restore it "
             f"with ha_drain (state=restored host={name} force=true).",
@@ -218,21 +223,24 @@ def _row(name, variables, in_run, outcome, course):
     if outcome is None:
         if in_run and run.get("error") and row["verdict"] in WORK:
             row["reason"] = f"Not patched: there is no plan. {run['error']}"
+            row["reason_code"] = "no_plan"
         elif in_run and left and row["verdict"] in ("behind", "blocked"):
-            row["reason"] = left
+            row["reason"], row["reason_code"] = left, run["left_codes"][name]
         elif in_run and wave and not course.check:
-            row.update(reason=_never_reached(name, wave, course), canary=False)
+            code, why = _never_reached(name, wave, course)
+            row.update(reason=why, reason_code=code, canary=False)
         return row
     row["canary"] = outcome.get("canary", False)
-    row["reason_code"] = outcome.get("reason_code")
     if not outcome["claimed"]:
         if row["verdict"] in ("behind", "blocked") or survey.get("lease"):
-            row["reason"] = outcome["reason"]
+            row.update(reason=outcome["reason"], reason_code=outcome["reason_code"])
         row["attention"] |= bool(survey.get("lease")) or not outcome["ok"]
         row["still_drained"] = outcome.get("still_drained", False)
         return row
     row.update(
-        still_drained=outcome.get("still_drained", False), drained=outcome.get("drained") or []
+        still_drained=outcome.get("still_drained", False),
+        drained=outcome.get("drained") or [],
+        reason_code=outcome["reason_code"],
     )
     if outcome.get("seen"):
         # Nothing was done to its kernel: what is known is from the last look.
@@ -272,11 +280,11 @@ def _row(name, variables, in_run, outcome, course):
 
 
 def _never_reached(name, wave, course):
-    """Why a host of the plan was never claimed, by which hosts the role was handed and
-    which Ansible has given up.
+    """Why a host of the plan was never claimed, as a code and a sentence, by which hosts the
+    role was handed and which Ansible has given up.
     """
     if name in course.given_up:
-        return (
+        return "given_up", (
             "Not patched: Ansible had given this host up, as a task on it failed or it "
             "could not be reached. The output of the run says which."
         )
@@ -287,10 +295,13 @@ def _never_reached(name, wave, course):
             else " No wave was begun at all: Ansible found no host of the plan by its name, "
             "or was stopped."
         )
-        return f"Not patched: the run ended before wave {wave}.{none}"
+        return "not_begun", f"Not patched: the run ended before wave {wave}.{none}"
     if name in course.begun:
-        return f"Not patched: wave {wave} began and broke off before this host was claimed."
-    return (
+        return (
+            "broken_off",
+            f"Not patched: wave {wave} began and broke off before this host was claimed.",
+        )
+    return "not_found", (
         f"Not patched: Ansible began wave {wave} without this host, as it did not find it "
         "by its name. Rename the host, or report this."
     )

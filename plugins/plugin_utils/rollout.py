@@ -95,6 +95,7 @@ def host(name, variables, in_run=True, groups=None):
         name=name,
         verdict=survey["verdict"],
         reason=survey["reason"],
+        reason_code=survey.get("reason_code") or survey["verdict"],
         build=build,
         groups=ha_settings.names(name, variables) if groups is None else groups,
         role=ha_settings.role(variables),
@@ -117,6 +118,7 @@ def survey_of(variables):
     empty = {
         "verdict": "unknown",
         "reason": "This host was not surveyed in this run.",
+        "reason_code": "not_surveyed",
         "kernel": {
             "booted": None,
             "version": None,
@@ -139,13 +141,18 @@ def survey_of(variables):
             continue
         if result.get("unreachable"):
             return dict(
-                empty, verdict="unreachable", reason=_one_line(result.get("msg"), UNREACHABLE)
+                empty,
+                verdict="unreachable",
+                reason_code="unreachable",
+                reason=_one_line(result.get("msg"), UNREACHABLE),
             )
         seen = (result.get("ansible_facts") or {}).get("uptrack")
         if isinstance(seen, dict) and "verdict" in seen:
             return seen
         return dict(
-            empty, reason="The survey failed: " + _one_line(result.get("msg"), "it gave no reason.")
+            empty,
+            reason_code="survey_failed",
+            reason="The survey failed: " + _one_line(result.get("msg"), "it gave no reason."),
         )
     return empty
 
@@ -371,10 +378,16 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
         **ha_settings.alone(unnamed, variables_of),
         **ha_settings.unread(unnamed, variables_of, surveys),
     }
-    alone = {**lonely, **_behind_the_back(hosts, variables_of, options)}
+    behind = _behind_the_back(hosts, variables_of, options)
+    alone = {**lonely, **behind}
     _check_service(hosts, variables_of, everyone)
     hosts = [
-        replace(one, verdict="left", reason=alone[one.name])
+        replace(
+            one,
+            verdict="left",
+            reason=alone[one.name],
+            reason_code="self_update" if one.name in behind else "group_unknown",
+        )
         if one.name in alone and one.verdict in waves.WORK
         else one
         for one in hosts

@@ -11,7 +11,11 @@ from __future__ import annotations
 
 import ipaddress
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import (
+    REASON_CODES,
+    VERDICTS,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import steps
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.steps import State
 
 LONGEST, MOST, A_YEAR = 10_000, 10_000, 366 * 86400
@@ -143,6 +147,7 @@ CHECK = mapping(name=text, ok=truth, said=optional(text))
 LEASE = mapping(
     granted=truth,
     changed=truth,
+    changed_nothing=optional(truth),
     refusal=optional(text),
     leases=listed(ENTRY),
     busy=truth,
@@ -186,6 +191,7 @@ FAILURE = mapping(
 HA_CHECK = mapping(
     ok=truth,
     changed=optional(truth),
+    changed_nothing=optional(truth),
     seconds=optional(number(0, A_YEAR)),
     checks=listed(CHECK),
     holds=listed(text),
@@ -215,7 +221,7 @@ TURN = mapping(
     host=text,
     state=one_of(*(state.value for state in State)),
     reason=optional(text),
-    reason_code=optional(text),
+    reason_code=optional(one_of(*steps.REASON_CODES)),
     began=MOMENT,
     ended=optional(MOMENT),
     steps=listed(
@@ -247,6 +253,7 @@ TURN = mapping(
 )
 TURN_ANSWER = mapping(
     changed=truth,
+    changed_nothing=optional(truth),
     refusal=optional(text),
     turn=optional(TURN),
     alive=optional(truth),
@@ -255,6 +262,7 @@ TURN_ANSWER = mapping(
 )
 DRAIN = mapping(
     changed=truth,
+    changed_nothing=optional(truth),
     failed=optional(truth),
     done=truth,
     msg=optional(text),
@@ -269,6 +277,7 @@ KNOWN = also(id=text, name=optional(text), cves=listed(text))
 FACTS = also(
     verdict=one_of(*VERDICTS),
     reason=text,
+    reason_code=optional(one_of(*REASON_CODES)),
     kernel=also(
         booted=optional(text),
         version=optional(text),
@@ -316,7 +325,7 @@ FACTS = also(
             run=text,
             state=text,
             reason=optional(text),
-            reason_code=optional(text),
+            reason_code=optional(one_of(*steps.REASON_CODES)),
             began=optional(text),
             ended=optional(text),
             lost_controller=truth,

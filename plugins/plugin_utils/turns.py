@@ -21,18 +21,32 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease as leases
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import steps
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import (
     ha_settings,
     waves,
     window,
 )
 
-# Every code that an outcome may have. Decisions go by these, and never by sentences.
+# Every code that a row of the record may have. Decisions go by these, and never by sentences.
+# docs/record.md describes them.
 REASON_CODES = (
-    "patched",
-    "current",
-    "deferred",
+    # Of the survey: its verdicts among them.
+    *facts.REASON_CODES,
+    "not_surveyed",
+    "survey_failed",
+    "outside_run",
+    "alias",
+    # Of the plan.
+    "no_plan",
+    "group_unknown",
+    "peer_unreachable",
+    "peer_unknown",
+    "self_update",
+    "settings_differ",
+    # Of a host that was not claimed.
     "max_failures",
     "closed",
     "banned",
@@ -42,19 +56,23 @@ REASON_CODES = (
     "lease_refused",
     "lease_stale",
     "pre_check_failed",
-    "not_drained",
-    "apply_failed",
+    "refused",
+    "given_up",
+    "not_begun",
+    "broken_off",
+    "not_found",
+    # Of its turn.
+    *steps.REASON_CODES,
+    "patched",
+    "deferred",
     "rolled_back",
     "stuck",
     "not_restored",
-    "interrupted",
-    "lease_lost",
-    "lost_controller",
     "address",
-    "unreachable",
     "no_answer",
-    "refused",
-    "error",
+    # Of what an earlier run left.
+    "not_taken_over",
+    "drained_without_lease",
 )
 UNREACHABLE = "The host cannot be reached."
 
@@ -291,7 +309,6 @@ def judge(claimed, answers, controller):
 
 
 def _skipped(code, why):
-    why = re.sub(r" ?Nothing was changed\.", "", why).strip()
     return {"reason": f"Skipped: {why}", "reason_code": code, "known": []}
 
 
@@ -510,9 +527,10 @@ def _applied(applied, proven):
                 f"{some([one['id'] for one in deferred])}, which came later."
             ),
         }
+    verdict = applied.get("verdict") or "unknown"
     return {
-        "ok": applied.get("verdict") == "current",
-        "reason_code": "patched" if applied.get("installed") else "current",
+        "ok": verdict == "current",
+        "reason_code": "patched" if verdict == "current" and applied.get("installed") else verdict,
         "reason": one_line(applied.get("reason"), "The agent gave no reason."),
     }
 

@@ -19,6 +19,15 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import files
 class Trouble(Exception):
     """It cannot be done; the text says why."""
 
+    # Whether the text also says what was changed.
+    complete = False
+
+
+class Refused(Trouble):
+    """Trouble whose text says that nothing was changed."""
+
+    complete = True
+
 
 def systemctl(machine, verb, unit):
     """The status and the output of a command of systemd."""

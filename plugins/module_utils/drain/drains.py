@@ -25,7 +25,10 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import ng
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
     pacemaker as pacemaker_drain,
 )
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import (
+    Refused,
+    Trouble,
+)
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import (
     groups,
     keepalived,
@@ -178,10 +181,13 @@ def adapter(machine, target):
 
 
 def run(machine, params, check_mode=False, sleep=time.sleep, clock=time.monotonic):
-    """What a task of ha_drain does; its result comes back. C(failed) tells whether it failed,
-    C(drained) what has a saved state now.
+    """What a task of ha_drain does; its result is returned. C(failed) says whether it failed,
+    C(drained) what has a saved state now, C(changed_nothing) whether nothing was done.
     """
-    return Work(machine, params, check_mode, sleep, clock).run()
+    work = Work(machine, params, check_mode, sleep, clock)
+    result = work.run()
+    result.setdefault("changed_nothing", not work.result["changed"])
+    return result
 
 
 class Work:
@@ -216,14 +222,16 @@ class Work:
                     self.params["lease"], 10, phase=phase
                 )
                 if refusal:
-                    raise Trouble(refusal)
+                    raise Refused(refusal)
             return self._drain() if state == "drained" else self._restore(self.params["force"])
         except STUMBLES as trouble:
             text = str(trouble).rstrip(".") + "."
+            complete = getattr(trouble, "complete", False) or self.result["changed"]
             return dict(
                 self.result,
                 failed=True,
-                msg=text if "Nothing was changed" in text else text + " Nothing was changed.",
+                msg=text if complete else text + " Nothing was changed.",
+                changed_nothing=not self.result["changed"],
             )
         finally:
             if lock is not None:
@@ -327,7 +335,13 @@ class Work:
             for saved in self.states.read()
             if saved["host"] == self.host and saved["token"] == self.token
         ]:
-            return dict(self.result, failed=True, changed=False, msg=why + " Nothing was changed.")
+            return dict(
+                self.result,
+                failed=True,
+                changed=False,
+                msg=why + " Nothing was changed.",
+                changed_nothing=True,
+            )
         restored = self._restore(False)
         return dict(
             restored,

@@ -197,6 +197,7 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
     checks = [dict(one, ok=one["said"] is None) for one in found]
     return {
         "ok": all(one["ok"] for one in checks),
+        "changed_nothing": True,
         "checks": checks,
         "seconds": round(clock() - begun, 1),
         "holds": [one for one in params["addresses"] if keepalived.address(one) in held],
@@ -208,4 +209,4 @@ def answer(params, _check_mode, root, _program):
     try:
         return dict(run(groups.Machine(commands.run, root), params), changed=False)
     except (Wrong, keepalived.Unreadable) as error:
-        return {"failed": True, "msg": str(error)}
+        return {"failed": True, "msg": str(error), "changed_nothing": True}

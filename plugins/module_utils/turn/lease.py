@@ -27,6 +27,8 @@ PHASES = ("acquired", "draining", "applying", "verifying", "restoring")
 # Tokens that have ended are remembered so long (seconds), and so many of them at most: a message
 # that comes late must not raise the dead.
 REMEMBERED = 200
+# What a refusal says to people; code goes by changed_nothing.
+NOTHING = "Nothing was changed."
 
 
 def empty():
@@ -147,7 +149,7 @@ def describe(entry, now):
     text = (
         f"The run {entry['run']} has claimed {entry['host']} ({entry['reason']}; "
         f"{entry['phase'].replace('_', ' ')}; "
-        f"last heard of {int(age(entry, now))} seconds ago). Nothing was changed."
+        f"last heard of {int(age(entry, now))} seconds ago)."
     )
     if is_stale(entry, now):
         return (
@@ -305,13 +307,13 @@ def may_work(ledger, token, now):
         if entry and entry["own"]:
             return None
         mine = own(ledger)
-        return "This run has no lease on the host any more: " + (
-            describe(mine, now)
+        return "This run has no lease on the host any more" + (
+            f". {NOTHING} {describe(mine, now)}"
             if mine
-            else "it was released, broken, or taken over. Nothing was changed."
+            else f": it was released, broken, or taken over. {NOTHING}"
         )
     if ledger["leases"]:
-        return describe(ledger["leases"][0], now)
+        return f"{NOTHING} {describe(ledger['leases'][0], now)}"
     return None
 
 

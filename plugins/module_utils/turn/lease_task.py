@@ -113,7 +113,7 @@ def answer(params, check_mode, root, _program):
     try:
         return run(params, check_mode, root)
     except ledger.Broken as broken:
-        return {"failed": True, "msg": str(broken)}
+        return {"failed": True, "msg": str(broken), "changed_nothing": True}
 
 
 def _any_stale(answer, now):
@@ -165,6 +165,7 @@ def _shown(answer, now, busy):
 
     result = dict(
         answer,
+        changed_nothing=not answer["changed"],
         unknown=answer.get("unknown", False),
         leases=[shown(entry) for entry in answer["leases"]],
         busy=busy,

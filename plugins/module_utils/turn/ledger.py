@@ -26,6 +26,9 @@ AGENT_LOCK = "/var/lib/uptrack/lock"
 class Broken(Exception):
     """The ledger cannot be read or written; the text says why. It never counts as empty."""
 
+    # The text says what was changed.
+    complete = True
+
 
 class Ledger:
     """The ledger of this host.

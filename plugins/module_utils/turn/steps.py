@@ -57,6 +57,17 @@ class Event(str, Enum):
     NO_VERDICT = "no_verdict"
 
 
+# Why a turn did not go as it was to go.
+REASON_CODES = (
+    "unhealthy",
+    "not_drained",
+    "apply_failed",
+    "interrupted",
+    "lease_lost",
+    "lost_controller",
+    "journal",
+    "error",
+)
 # Nothing follows by itself.
 AT_REST = (State.RELEASED, State.STUCK)
 # Deeds that change the host, for which the lease must still be there.

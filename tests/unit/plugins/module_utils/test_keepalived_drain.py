@@ -457,3 +457,25 @@ def test_a_line_of_ours_that_was_changed_is_told_and_the_mark_stays(host):
     restored = host.task("restored")
     assert restored["failed"] and f"{PATH} line " in restored["msg"]
     assert "changed by somebody else since" in restored["msg"] and restored["drained"]
+
+
+# ---- whatever the adapter ----
+
+
+def test_a_state_that_was_saved_under_a_former_name_is_restored(host):
+    """By the version of the collection that is on the control node now."""
+    target = {"adapter": "custom", "drain": "out", "undo": "back"}
+    saved = {"active": True, "drained": False, "key": "custom out", "host": "a", "token": "t"}
+    host.set_saved([dict(saved, at=1.0, target=target, done=True)])
+    result = host.task("restored", targets=[])
+    assert not result["failed"] and host.saved() == [] and "back" in host.said
+
+
+def test_a_failure_says_whether_anything_was_changed(host):
+    before = host.task("drained", target={"adapter": "keepalived", "mode": "nonsense"})
+    assert before["failed"] and before["changed_nothing"]
+    assert host.task("restored")["changed_nothing"]
+    done = host.task("drained")
+    assert not done["failed"] and not done["changed_nothing"]
+    other = host.task("drained", token="t2")
+    assert other["failed"] and other["changed_nothing"] and host.saved()
