@@ -105,7 +105,7 @@ ansible_facts:
           elements: str
           returned: always
         host_id:
-          description: Which machine this is, as M(rebootless.ksplice.uptrack_facts) tells it.
+          description: Which machine this is, see M(rebootless.ksplice.uptrack_facts).
           type: str
           returned: always
 """

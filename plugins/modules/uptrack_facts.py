@@ -48,7 +48,7 @@ options:
     type: bool
     default: false
   ha_command:
-    description: With O(groups=true), the command that tells the groups, see
+    description: With O(groups=true), the command that reports the groups, see
       O(rebootless.ksplice.ha_facts#module:command).
     type: str
   timeout:

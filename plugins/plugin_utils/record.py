@@ -154,7 +154,7 @@ def _tell_aliases(rows, aliases):
                 attention=False,
                 reason_code="alias",
                 reason=f"Another name of {row['alias_of']}: both have the same machine ID "
-                "and boot ID. Its row tells what happened.",
+                "and boot ID. Its row has the outcome.",
             )
 
 
@@ -216,7 +216,7 @@ def _row(name, variables, in_run, outcome, course):
             still_drained=True,
             reason_code="drained_without_lease",
             reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has "
-            "claimed it: look at it, and restore it "
+            "claimed it: check it, and restore it "
             f"with ha_drain (state=restored host={name} force=true).",
         )
     left = (run.get("left") or {}).get(name)

@@ -570,7 +570,7 @@ def taken_over(left, results):
     """
     host, resumed = left["host"], results.get("resumed") or {}
     turn, who = resumed.get("turn"), f"{left['host']} was claimed by {left['run']}"
-    who += f", which had not been heard of for {left['age']} seconds"
+    who += f", which had not renewed its lease for {left['age']} seconds"
     found = {"host": host, "run": left["run"], "released": False, "still_drained": False}
     if (results.get("released") or {}).get("granted"):
         what = f"{who}: its lease was taken over"

@@ -170,7 +170,7 @@ def test_a_scenario_with_a_mistake(fleet, wish, words):
 
 
 @pytest.mark.thorough
-def test_a_directory_that_holds_something_else_is_skipped(fleet):
+def test_a_directory_that_holds_something_else_is_left_alone(fleet):
     one = fleet(HOSTS)
     one.made.mkdir()
     (one.made / "precious").write_text("mine")

@@ -268,7 +268,7 @@ class Work:
                 lacking = str(trouble)
             if lacking:
                 return self._failed(
-                    "{} was not taken out of service: {}.".format(target.key, lacking.rstrip("."))
+                    "{} was not drained: {}.".format(target.key, lacking.rstrip("."))
                 )
         return dict(self.result, drained=self._ours())
 

@@ -128,7 +128,7 @@ class Adapter:
             self._set("ready")
         elif found["out"]:
             return (
-                f"{self.key} was meanwhile put into maintenance by somebody else, and was left so."
+                f"{self.key} was put into maintenance by another party meanwhile, and was left so."
             )
         return None
 

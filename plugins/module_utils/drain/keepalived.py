@@ -154,7 +154,7 @@ class Adapter:
             source, self._statements(source), saved["token"], self._statements
         ) != _tuples(saved["files"]):
             raise Trouble(
-                "keepalived's configuration was changed by somebody else since this drain began, "
+                "keepalived's configuration was changed by another party since this drain began, "
                 "and was left as it is"
             )
         self._write(
@@ -276,7 +276,7 @@ class Adapter:
             if now == track["after"]:
                 self._write_number(track["file"], track["after"], track["before"])
             elif now != track["before"]:
-                self.stays = "{} was meanwhile rewritten by somebody else, and was left so.".format(
+                self.stays = "{} was meanwhile rewritten by another party, and was left so.".format(
                     track["file"]
                 )
         for path, changes in saved.get("files", {}).items():

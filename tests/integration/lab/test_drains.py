@@ -260,7 +260,7 @@ def test_nobody_takes_over(vrrps):
             for more in ({"mode": "priority"}, {}, {"mode": "track_file", "track_file": "load"})
         ],
     )
-    still = "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: "
+    still = "keepalived was not drained: after 12 s it still holds 10.77.60.60: "
     failed(
         by_priority,
         still + "Its instances announce the priority 1, and the peer does not take over",
@@ -467,7 +467,7 @@ def test_a_move_that_does_not_come_about_is_taken_back(cluster):
     result = cluster.drain("p1", NODE, timeout=4)
     failed(
         result,
-        "pacemaker was not taken out of service: after 4 s no other node runs db. What this "
+        "pacemaker was not drained: after 4 s no other node runs db. What this "
         "attempt had begun was restored.",
     )
     assert cluster.standby("p1") == "off" and result["drained"] == [] and cluster.saved("p1") == []
@@ -676,8 +676,8 @@ def test_maintenance_that_somebody_began_meanwhile_is_theirs(balancer):
     restored = balancer.restore("lb", of="web-a")
     assert restored["left"] == [
         (
-            "haproxy /run/haproxy/admin.sock web/a was meanwhile put into maintenance "
-            "by somebody else, and was left so."
+            "haproxy /run/haproxy/admin.sock web/a was put into maintenance "
+            "by another party meanwhile, and was left so."
         )
     ]
     assert restored["drained"] == [] and balancer.admin_state("a") == 1
@@ -856,7 +856,7 @@ def test_a_configuration_that_nginx_refuses_is_put_back(balancer):
     result = balancer.drain("lb", POOL_A, of="web-a", timeout=5)
     failed(
         result,
-        f"nginx {FILE} pool 127.0.0.1:8081 was not taken out of service: `nginx -t -q` failed, "
+        f"nginx {FILE} pool 127.0.0.1:8081 was not drained: `nginx -t -q` failed, "
         f"{FILE} is as it was: ",
     )
     assert 'unknown directive "nonsense"' in result["msg"] and result["msg"].endswith(
@@ -968,7 +968,7 @@ def test_own_commands_that_do_not_do(own):
     ):
         failed(
             result,
-            f"{custom(words['drain'])} was not taken out of service: {begin} What this attempt "
+            f"{custom(words['drain'])} was not drained: {begin} What this attempt "
             "had begun was restored.",
         )
         assert "hunter2" not in json.dumps(
@@ -1036,7 +1036,7 @@ def test_the_second_of_two_fails_and_the_first_comes_back(own):
     )
     failed(
         fails,
-        custom("false") + " was not taken out of service: The command false exited with status 1",
+        custom("false") + " was not drained: The command false exited with status 1",
     )
     # What is refused is so before the first is touched.
     failed(refused, "haproxy's runtime API at /run/haproxy/admin.sock does not answer")

@@ -157,7 +157,7 @@ def test_a_configuration_that_somebody_wrote_anew_meanwhile(host):
     refused = host.task("drained", when="always")
     assert (
         refused["failed"]
-        and "was changed by somebody else since this drain began" in refused["msg"]
+        and "was changed by another party since this drain began" in refused["msg"]
         and host.text() == theirs
     )
     # Putting back takes out our own lines and no others, also of a file that is gone.
@@ -332,7 +332,7 @@ def test_a_tracked_file_that_somebody_wrote_meanwhile_is_theirs(host):
     host.task("drained", **BY_FILE)
     host.write("7\n", "/run/load")
     assert host.task("restored")["left"] == [
-        "/run/load was meanwhile rewritten by somebody else, and was left so."
+        "/run/load was meanwhile rewritten by another party, and was left so."
     ]
     assert host.text("/run/load") == "7\n" and host.saved() == []
 
