@@ -34,12 +34,12 @@ class ActionModule(HostAction):
     def by_claim(self, claimed, params, task_vars):
         member = str(self._task.delegate_to or task_vars["inventory_hostname"])
         kept = {"token": claimed["token"], "member": member, "changed": True}
-        if params["state"] == "taken":
+        if params["state"] == "acquired":
             if claimed["token"] in REFUSED:
                 return dict(kept, changed=False, asked=False, token=None)
             params.update(self._question(claimed, member, task_vars))
         elif self._keeps(claimed, task_vars):
-            # Whoever is still out of service keeps its lease, so that nobody claims its peer.
+            # A host that is still out of service keeps its lease, so that no run claims its peer.
             return dict(kept, changed=False, kept=True)
         else:
             params.update(self._release(claimed, member, task_vars))
@@ -92,7 +92,7 @@ class ActionModule(HostAction):
             holds = (turn.get("turn") or {}).get("holds")
             addresses = claimed["checks"]["addresses"]
             if holds is not None and addresses:
-                # Who is no pair's other half may hold none of the rest.
+                # In a larger group each member need not hold all of the rest.
                 rest = [one for one in addresses if one not in holds]
                 asked.update(addresses=addresses)
                 asked.update(held=rest if len(claimed["members"]) == 2 else None)

@@ -21,6 +21,6 @@ class ActionModule(ActionBase):
                 msg=f"The play uses the strategy {strategy}, with which hosts do not wait "
                 "for each other, so that "
                 "two of a redundancy group could be claimed at once. Use strategy: linear "
-                "(Ansible's default). No host was touched.",
+                "(Ansible's default). No host was changed.",
             )
         return dict(result, changed=False)

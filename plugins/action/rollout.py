@@ -201,7 +201,7 @@ class ActionModule(ActionBase):
         if options["wave_soak"] and progress["ended"]:
             time.sleep(options["wave_soak"])
         stop_file = options["stop_file"]
-        lost = set(self.task_vars["ansible_play_hosts_all"]).difference(
+        given_up = set(self.task_vars["ansible_play_hosts_all"]).difference(
             self.task_vars["ansible_play_hosts"]
         )
         at = now(fraction=True)
@@ -209,7 +209,7 @@ class ActionModule(ActionBase):
             part,
             progress,
             at,
-            lost,
+            given_up,
             {
                 "stop_file": stop_file,
                 "stop": bool(stop_file) and os.path.exists(stop_file),
@@ -411,7 +411,7 @@ def plain(value):
 
 
 class _NoFacts(dict):
-    """A fact cache in which nobody has any: as older and newer releases of ansible-core ask it."""
+    """A fact cache in which no host has any: as older and newer releases of ansible-core ask it."""
 
     def get(self, key, *default):
         if default:

@@ -114,19 +114,19 @@ class ActionModule(ActionBase):
                 undo()
             except Failed as wrong:
                 left.append(f"{words} ({wrong})")
-        words = str(told.get("msg", "The module failed.")).replace(" Nothing was changed.", "")
+        why = str(told.get("msg", "The module failed."))
         if left:
             return dict(
                 failed,
                 changed=True,
                 steps=steps,
-                msg=f"{words} This could not be taken back: {'; '.join(left)}.",
+                msg=f"{why} What had been done before could not be undone: {'; '.join(left)}.",
             )
         return dict(
             failed,
             changed=False,
             steps=[],
-            msg=f"{words} What had been brought in before was taken back: {'; '.join(steps)}.",
+            msg=f"{why} What had been done before was taken back: {'; '.join(steps)}.",
         )
 
     def _with_passwords(self, need):
@@ -279,10 +279,10 @@ class ActionModule(ActionBase):
             if put.get("failed"):
                 raise Failed(
                     f"The edition was exchanged, but {', '.join(missing)} has left the "
-                    "kernel and could not be put back",
+                    "kernel and could not be restored",
                     put,
                 )
-            done.append(f"updates put back into the kernel: {', '.join(missing)}")
+            done.append(f"updates restored to the kernel: {', '.join(missing)}")
         return done
 
     def _missing(self, loaded):
@@ -292,7 +292,7 @@ class ActionModule(ActionBase):
         seen = self._execute_module(module_name=FACTS, module_args={}, task_vars=self._vars)
         if seen.get("failed"):
             raise Failed(
-                "The edition was exchanged, but nobody could look whether the updates are in "
+                "The edition was exchanged, but it could not be verified that the updates are in "
                 "the kernel still",
                 seen,
             )

@@ -92,7 +92,7 @@ class ActionModule(HostAction):
         if result.get("failed") or result.get("refusal"):
             why = result.get("refusal") or result["msg"]
             self._tell(claimed, why)
-            return dict(said, msg=why, changed_nothing=bool(result.get("refusal")))
+            return dict(said, msg=why, changed_nothing=bool(result.get("changed_nothing")))
         said.update(self.follow(result, task_vars, claimed))
         return self._released(dict(said, changed=True), claimed, task_vars)
 
@@ -142,7 +142,7 @@ class ActionModule(HostAction):
         wanted = ha_settings.checks(claimed["checks"], "controller", moment, known)
         if not wanted or self._task.check_mode and moment == "after":
             return None
-        stable_for = claimed["checks"]["hold"]["controller"] if moment == "after" else 0
+        stable_for = claimed["checks"]["stable_for"]["controller"] if moment == "after" else 0
         machine = groups.Machine(commands.run, "")
         try:
             return checks.run(
@@ -151,7 +151,7 @@ class ActionModule(HostAction):
                     "checks": wanted,
                     "addresses": [],
                     "timeout": claimed["checks"]["timeout"],
-                    "hold": stable_for,
+                    "stable_for": stable_for,
                 },
             )
         except checks.Wrong as wrong:
@@ -201,7 +201,9 @@ class ActionModule(HostAction):
             return 3600
         options, known = claimed["options"], claimed["checks"]
         agent = options["timeout"] * (options["retries"] + 2) + options["lock_timeout"]
-        return agent + options["drain_timeout"] + known["timeout"] + max(known["hold"].values())
+        return (
+            agent + options["drain_timeout"] + known["timeout"] + max(known["stable_for"].values())
+        )
 
     def _keep_going(self, turn, task_vars):
         """Have a process started anew that died with whoever guarded it."""

@@ -29,7 +29,7 @@ def plan_waves(
 
 
 def everybody(groups, sources=(), limit=None):
-    """The pattern of a playbook's first play: as of inventory.everybody."""
+    """The pattern of a playbook's first play: see inventory.everybody."""
     try:
         return inventory.everybody(groups, sources, limit)
     except waves.PlanError as error:

@@ -5,7 +5,7 @@
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rebootless.ksplice.plugins.module_utils import redact
 
-COMMANDS = ("command", "drain", "undo", "is_active", "is_drained")
+COMMANDS = ("command", "drain", "restore", "is_active", "is_drained")
 
 
 class QuietModule(AnsibleModule):
@@ -33,7 +33,7 @@ def shown(value, key=None):
         return [shown(inner, key) for inner in value]
     if isinstance(value, str):
         return (
-            redact.told(value)
+            redact.program(value)
             if key in COMMANDS
             else redact.address(value)
             if key == "url"

@@ -37,16 +37,16 @@ def of_proxy(url):
     return [part for part in (who, who.partition(":")[2]) if part]
 
 
-def told(command):
-    """A command of the operator's for people: its arguments may hold a password, and what is
-    printed ends up in records.
+def program(command):
+    """The program of an operator's command, for people: its arguments may hold a password, and
+    what is printed ends up in records.
     """
     words = command.split()
     # A first word with an equals sign is a variable, which only a shell would set.
     return "…" if words and "=" in words[0] else f"{words[0]} …" if len(words) > 1 else command
 
 
-def said(command, words):
+def output(command, words):
     """What a command of the operator's printed, on one line: without the arguments that it was
     given, of which one may be a password.
     """

@@ -5,15 +5,14 @@
 
 DOCUMENTATION = r"""
 module: ha_drain
-short_description: Take a host out of service for a while, and put back what was taken out and
-  nothing else
+short_description: Drain a host for a while, and restore what was drained and nothing else
 description:
-  - Lets the partner take over from a host, by keepalived, pacemaker, haproxy, nginx or commands
-    of your own, and puts the host back.
-  - Before anything is changed a mark is written on the disk of the host where the task runs
-    (C(/var/lib/rebootless-ksplice/drained.json)). With
-    O(state=undone) only what has a mark is put back. What a person took out of service stays out.
-  - A drain that does not come about within O(timeout) puts back what it had begun and fails.
+  - Lets the peer take over from a host, by keepalived, pacemaker, haproxy, nginx or commands
+    of your own, and restores the host.
+  - Before anything is changed its state is saved in the journal of the host where the task runs
+    (C(/var/lib/rebootless-ksplice/journal.json)). With O(state=restored) only what has a saved
+    state is restored. What a person drained stays drained.
+  - A drain that is not complete within O(timeout) restores what it had begun and fails.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
@@ -25,27 +24,28 @@ attributes:
     details: A configuration with secrets in it may be what changes.
 options:
   state:
-    description: V(drained) takes out of service, V(undone) puts back, V(shown) tells what is out
-      by a mark.
+    description: V(drained) takes out of service, V(restored) puts into service again, V(shown)
+      lists what has a saved state.
     type: str
-    choices: [drained, undone, shown]
+    choices: [drained, restored, shown]
     default: shown
   host:
-    description: The host that is taken out of service, by its name in the inventory. For haproxy
+    description: The host that is drained, by its name in the inventory. For haproxy
       and nginx the task runs on another one.
     type: str
   token:
-    description: The attempt's own word. Only what it marked is put back.
+    description: The attempt's own identifier. Only what has a state saved under it is restored.
     type: str
-  any_token:
-    description: Put back what any attempt marked for O(host), such as one whose controller died.
+  force:
+    description: Restore whatever any attempt drained for O(host), such as one whose controller
+      died.
     type: bool
     default: false
   lease:
     description:
       - The token of the lease that has claimed the host of this task, see
         M(rebootless.ksplice.ha_lease). Without that lease the task refuses; while it
-        works nobody takes the lease over.
+        works no run takes the lease over.
     type: str
   when:
     description: V(active) drains only what is in service here at the moment, V(always) in any case.
@@ -53,8 +53,8 @@ options:
     choices: [active, always]
     default: active
   timeout:
-    description: Seconds to wait, for each target, for the partner to have taken over, or for the
-      host to be back. Commands may take no longer either.
+    description: Seconds to wait, for each target, for the peer to have taken over, or for the
+      host to be restored. Commands may take no longer either.
     type: int
     default: 60
   targets:
@@ -66,12 +66,12 @@ options:
       adapter:
         description:
           - V(keepalived) on the host itself. The priority of every VRRP instance goes down to 1,
-            and what its checks would add is taken out, so that the
-            partner takes the addresses before this host lets them go. Where they do not move, as
-            the partner says C(nopreempt), keepalived is restarted with
+            and what its checks would add is removed, so that the
+            peer takes the addresses before this host releases them. Where they do not move, as
+            the peer says C(nopreempt), keepalived is restarted with
             the low priority.
           - V(pacemaker) on the host itself puts its node into standby, and waits until another
-            node runs all that ran there. Putting back waits for the
+            node runs all that ran there. Restoring waits for the
             cluster to come to rest.
           - V(haproxy) on the host where haproxy runs sets a server to drain by the runtime API,
             and waits for its sessions to end. As haproxy has it, clients
@@ -79,8 +79,8 @@ options:
           - V(nginx) on the host where nginx runs marks a server of an upstream C(down), reloads,
             and waits for the old workers to end.
           - V(custom) runs commands.
-          - What would leave nobody in service is refused, as the last node out of standby and the
-            last server that is up.
+          - What would leave no member in service is refused, such as the last node out of standby
+            and the last server that is up.
         type: str
         choices: [custom, haproxy, keepalived, nginx, pacemaker]
         required: true
@@ -122,28 +122,29 @@ options:
         description: For V(custom), the command that takes the host out of service. Commands run
           without a shell, and 0 is success.
         type: str
-      undo:
-        description: For V(custom), the command that puts it back.
+      restore:
+        description: For V(custom), the command that restores it. C(undo), its former name, still
+          works in C(ksplice_ha_drain).
         type: str
       is_active:
         description: For V(custom), ends with 0 when the host is in service. Without it, it always
           is.
         type: str
       is_drained:
-        description: For V(custom), ends with 0 when the host is out of service. Without it nobody
-          waits.
+        description: For V(custom), ends with 0 when the host is out of service. Without it the
+          task does not wait.
         type: str
 notes:
   - Needs root on the host.
 seealso:
   - module: rebootless.ksplice.ha_lease
-  - module: rebootless.ksplice.ha_gate
+  - module: rebootless.ksplice.ha_check
 author:
   - rebootless.ksplice contributors (@rebootless)
 """
 
 EXAMPLES = r"""
-- name: Let the partner take the virtual address
+- name: Let the peer take the virtual address
   rebootless.ksplice.ha_drain:
     state: drained
     host: "{{ inventory_hostname }}"
@@ -152,7 +153,7 @@ EXAMPLES = r"""
       - adapter: keepalived
   become: true
 
-- name: Let the partner take the virtual address, without a change of keepalived's own files
+- name: Let the peer take the virtual address, without a change of keepalived's own files
   rebootless.ksplice.ha_drain:
     state: drained
     host: "{{ inventory_hostname }}"
@@ -163,9 +164,9 @@ EXAMPLES = r"""
         track_file: maintenance
   become: true
 
-- name: Put back what that task took out
+- name: Restore what that task drained
   rebootless.ksplice.ha_drain:
-    state: undone
+    state: restored
     host: "{{ inventory_hostname }}"
     token: maintenance-of-tuesday
   become: true
@@ -177,19 +178,24 @@ done:
     fail.
   returned: always
   type: bool
+changed_nothing:
+  description: Whether nothing was changed (in check mode, would be), also where the task failed.
+    False where a drain that failed has been restored.
+  returned: always
+  type: bool
 active:
   description: With O(state=drained), whether the host was in service before.
   returned: always
   type: bool
 drained:
-  description: What is out of service by a mark, each with C(what), C(adapter), C(host), C(token),
+  description: What has a saved state, each with C(what), C(adapter), C(host), C(token),
     C(age) (seconds).
   returned: always
   type: list
   elements: dict
 left:
-  description: Sentences about what was out of service already without a mark, and stays so, and
-    about what did not come back by itself, and why.
+  description: Sentences about what was out of service already without a saved state, and stays so,
+    and about what need not come back by itself, and why.
   returned: always
   type: list
   elements: str

@@ -88,8 +88,8 @@ ansible_facts:
           description: >-
             Each with C(name), C(kind) (C(keepalived), C(pacemaker), C(command)), C(role),
             C(addresses), C(instances), C(peers) (of unicast
-            VRRP, without this host), C(size) (how many members it has at least, null where nobody
-            can tell) and, for C(pacemaker), C(node) (this host's name
+            VRRP, without this host), C(size) (how many members it has at least, null where that is
+            unknown) and, for C(pacemaker), C(node) (this host's name
             in the cluster; null elsewhere). C(role) is null where nothing can be seen of it.
           type: list
           elements: dict
@@ -105,7 +105,7 @@ ansible_facts:
           elements: str
           returned: always
         host_id:
-          description: Which machine this is, as M(rebootless.ksplice.uptrack_facts) tells it.
+          description: Which machine this is, see M(rebootless.ksplice.uptrack_facts).
           type: str
           returned: always
 """

@@ -5,17 +5,17 @@
 
 DOCUMENTATION = r"""
 module: ha_lease
-short_description: Ask one member of a redundancy group for its promise, and look at or end promises
+short_description: Request a lease from one member of a redundancy group, and show or end leases
 description:
-  - A lease is a promise that the members of a redundancy group keep on their own disks. As long
-    as it stands, no other run takes as many
-    members claimed as would leave the group without service, and
+  - A lease on a host is granted by the members of its redundancy group, each of which keeps it on
+    its own disk. As long as it stands, no other run can claim as many members as would leave the
+    group without service, and
     M(rebootless.ksplice.uptrack_apply) refuses on each of them.
   - One task is one member. Role P(rebootless.ksplice.rolling#role) does the whole of it, over all
     members in the order of their names. By hand
     O(state=shown) and O(state=broken) are for people.
-  - The promises are in C(/var/lib/rebootless-ksplice/leases.json) and outlive a boot. The file
-    C(docs/leases.md) of the collection tells the protocol.
+  - The leases are in C(/var/lib/rebootless-ksplice/leases.json) and outlive a boot. The file
+    C(docs/leases.md) of the collection describes the protocol.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
@@ -28,25 +28,25 @@ attributes:
 options:
   state:
     description:
-      - V(taken) asks this member for its promise. A refusal is no failure of the task, see
+      - V(acquired) asks this member to grant the lease. A refusal does not fail the task, see
         RV(granted).
       - V(renewed) keeps a lease alive, and writes down what is about to be done.
       - V(released) ends a lease here, on the claimed host before all others. That host refuses
-        where another run has taken the lease over. The promises
-        of the others are that run's then, and are left alone.
+        where another run has taken the lease over. The leases
+        on the others belong to that run then, and are not released.
       - V(adopted) takes over, on the claimed host itself, a lease that has become stale. V(ended)
         then clears the old token on the other members, and
         on its host where RV(unknown) says that the host does not have it.
       - V(shown) changes nothing. V(broken) ends what stands here by hand, and needs O(reason).
     type: str
-    choices: [taken, renewed, released, adopted, ended, shown, broken]
+    choices: [acquired, renewed, released, adopted, ended, shown, broken]
     default: shown
   token:
-    description: The attempt's own word, a new one for each. With O(state=broken) the lease to
+    description: The attempt's own identifier, a new one for each. With O(state=broken) the lease to
       end; without it all that stand here are ended.
     type: str
   run:
-    description: The run that asks, as people know it.
+    description: The run that asks, by the name that people know.
     type: str
   host:
     description: The host that is to be claimed, by its name in the inventory.
@@ -83,30 +83,29 @@ options:
     default: 600
   wait:
     description:
-      - With O(state=taken), seconds to ask again and again while the answer is a refusal. A lease
-        that is or becomes stale ends the waiting, as it does not
-        go by itself.
+      - With O(state=acquired), seconds to keep asking while the answer is a refusal. A lease that
+        is or becomes stale ends the waiting, as it does not end by itself.
     type: int
     default: 0
   phase:
     description: What is about to be done with the host.
     type: str
-    choices: [taken, draining, applying, verifying, putting_back]
+    choices: [acquired, draining, applying, verifying, restoring]
   old_token:
     description: With O(state=adopted), the stale lease.
     type: str
   checks:
-    description: Checks of this member that ride on the question, as
-      O(rebootless.ksplice.ha_gate#module:checks). They are made once the lease is granted.
+    description: Checks of this member that the question carries, see
+      O(rebootless.ksplice.ha_check#module:checks). They are made once the lease is granted.
     type: list
     elements: dict
     default: []
   check_timeout:
-    description: Seconds within which O(checks) must become good.
+    description: Seconds within which O(checks) must pass.
     type: int
     default: 0
   addresses:
-    description: Addresses of which to tell whether this member holds them, in RV(holds).
+    description: Addresses for which RV(holds) says whether this member holds them.
     type: list
     elements: str
     default: []
@@ -115,7 +114,7 @@ options:
     type: list
     elements: str
   reason:
-    description: Why. It is told to whoever is refused.
+    description: Why. A run that is refused is given it.
     type: str
 notes:
   - Needs root on the host.
@@ -140,25 +139,29 @@ EXAMPLES = r"""
 
 RETURN = r"""
 granted:
-  description: Whether the promise is made, renewed or ended.
+  description: Whether the lease was granted, renewed or ended.
   returned: always
   type: bool
 refusal:
   description: Why it is not, in a sentence that names the run and the host it protects, or null.
   returned: always
   type: str
+changed_nothing:
+  description: Whether the ledger is as it was.
+  returned: always
+  type: bool
 leases:
   description:
-    - What stands in the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this
+    - The content of the ledger afterwards. C(token), C(run), C(host), C(own) (whether it is this
       very host that is claimed), C(groups), C(reason), C(phase),
-      C(took) (tokens of runs that it was taken over from), C(taken_at) and
+      C(took) (tokens of runs that it was taken over from), C(acquired_at) and
       C(renewed_at) (UTC), C(age) (seconds since the last renewal),
       C(seconds), C(stale).
   returned: always
   type: list
   elements: dict
 checks:
-  description: What came of O(checks), as RV(rebootless.ksplice.ha_gate#module:checks).
+  description: The results of O(checks), see RV(rebootless.ksplice.ha_check#module:checks).
   returned: when asked for and granted
   type: list
   elements: dict
@@ -202,7 +205,7 @@ def main():
             module.params, module.check_mode, os.environ.get("UPTRACK_LAB_ROOT", "")
         )
     except ledger.Broken as broken:
-        module.fail_json(msg=str(broken))
+        module.fail_json(msg=str(broken), changed_nothing=True)
     module.exit_json(**result)
 
 

@@ -283,6 +283,11 @@ seconds:
   description: How long the module worked on the host.
   returned: when the host could be surveyed
   type: float
+changed_nothing:
+  description: Whether the kernel is as it was (in check mode, would be), also where the task was
+    refused or failed.
+  returned: always
+  type: bool
 stdout:
   description: The agent's output, without secrets.
   returned: on failure

@@ -48,7 +48,7 @@ options:
     type: bool
     default: false
   ha_command:
-    description: With O(groups=true), the command that tells the groups, see
+    description: With O(groups=true), the command that reports the groups, see
       O(rebootless.ksplice.ha_facts#module:command).
     type: str
   timeout:
@@ -121,6 +121,13 @@ ansible_facts:
           type: str
           returned: always
           sample: 3 updates pending.
+        reason_code:
+          description: >-
+            The reason as a code: the verdict, or C(no_root) (nothing can be read without root) or
+            C(no_sysfs) (a container or chroot has no kernel of its own).
+          type: str
+          returned: always
+          sample: behind
         agent:
           description: The agent on the host.
           type: dict

@@ -16,14 +16,14 @@ description:
     process is killed in, another carries the turn on. Where systemd runs the host, systemd
     restarts the process, also after a boot. Elsewhere a guardian
     does, and cron after a boot.
-  - Role P(rebootless.ksplice.rolling#role) uses it. By hand, O(state=shown) tells what goes on.
+  - Role P(rebootless.ksplice.rolling#role) uses it. By hand, O(state=shown) reports its state.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.attributes.action_group
 attributes:
   check_mode:
     support: full
-    details: The agent foretells what it would do. Nothing is begun.
+    details: The agent predicts what it would do. Nothing is begun.
   diff_mode:
     support: none
 options:
@@ -31,8 +31,8 @@ options:
     description:
       - V(begun) begins a turn under a lease of this host (M(rebootless.ksplice.ha_lease)), and
         waits until it is over, or waits for O(verdict).
-      - V(finished) hands in what the checks elsewhere say. V(resumed) takes over the stale lease
-        of a run that stopped, and carries its turn to the end by
+      - V(finished) hands in the result of the checks elsewhere. V(resumed) takes over the stale
+        lease of a run that stopped, and carries its turn to the end by
         the host's own checks. V(shown) changes nothing.
     type: str
     choices: [begun, finished, resumed, shown]
@@ -42,10 +42,10 @@ options:
     type: str
   order:
     description:
-      - With O(state=begun), what to do. C(token), C(run), C(host), C(drains) (as
+      - With O(state=begun), what to do. C(token), C(run), C(host), C(drains) (see
         O(rebootless.ksplice.ha_drain#module:targets)), C(drain_when),
         C(drain_timeout), C(apply) (arguments of M(rebootless.ksplice.uptrack_apply)), C(checks)
-        (as O(rebootless.ksplice.ha_gate#module:checks)),
+        (see O(rebootless.ksplice.ha_check#module:checks)),
         C(check_timeout), C(stable_for), C(addresses), C(remote_checks), C(verdict_timeout),
         C(on_lost_controller), C(keep_lease), C(lease_seconds).
     type: dict
@@ -67,7 +67,7 @@ options:
     type: int
     default: 600
   reason:
-    description: With O(state=resumed), why, for whoever is refused because of the lease.
+    description: With O(state=resumed), why, for runs that are refused because of the lease.
     type: str
   wait:
     description: Seconds within which the host answers at once, if its turn is over by then.
@@ -108,9 +108,14 @@ turn:
   returned: always
   type: dict
 refusal:
-  description: Why nothing was done, in a sentence, or null.
+  description: Why the host refused, in a sentence, or null.
   returned: always
   type: str
+changed_nothing:
+  description: Whether nothing was changed on the host. False beside RV(refusal) where the lease
+    was taken over, or a verdict kept, before the refusal.
+  returned: always
+  type: bool
 alive:
   description: Whether a process of this collection is at work on the host.
   returned: always

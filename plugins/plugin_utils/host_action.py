@@ -14,18 +14,29 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
 
 
 def believed(said, checked):
-    """What comes into this process of an answer: as C(checked) gives it, or C(failed) and C(msg).
+    """What comes into this process of an answer: as C(checked) gives it, or C(failed), C(msg) and
+    C(changed_nothing).
 
-    Whoever owns a host may answer what he likes, and nothing behind this has to expect it.
+    The owner of a host may answer anything, and nothing behind this has to expect it.
     """
     try:
         if not isinstance(said, dict):
             raise schema.Misfit("The host's answer is not a mapping.")
-        if said.get("failed") and set(said) <= {"failed", "msg", "changed", "invocation"}:
-            return {"failed": True, "msg": schema.text(said.get("msg"), "its message")}
+        if said.get("failed") and set(said) <= {
+            "failed",
+            "msg",
+            "changed",
+            "changed_nothing",
+            "invocation",
+        }:
+            return {
+                "failed": True,
+                "msg": schema.text(said.get("msg"), "its message"),
+                "changed_nothing": said.get("changed_nothing") is True,
+            }
         return checked(said)
     except schema.Misfit as misfit:
-        return {"failed": True, "msg": str(misfit)}
+        return {"failed": True, "msg": str(misfit), "changed_nothing": False}
 
 
 class HostAction(ActionBase):
@@ -61,6 +72,7 @@ class HostAction(ActionBase):
             return dict(
                 result,
                 failed=True,
+                changed_nothing=True,
                 msg=f"{self.NAME} cannot take these arguments: {words}. The host was not asked.",
             )
         if self._task.async_val:
@@ -92,7 +104,8 @@ class HostAction(ActionBase):
         except host_program.Unanswered as unanswered:
             if self.ONCE and unanswered.begun:
                 words = f"The host began and gave no answer ({unanswered}): what it did is unknown."
-                return {"failed": True, "msg": f"{words} Survey it (uptrack_facts)."}
+                words += " Survey it (uptrack_facts)."
+                return {"failed": True, "msg": words, "changed_nothing": False}
             said = self._by_module(params, task_vars)
             if said.get("unreachable"):
                 raise host_program.Unreachable(str(said.get("msg"))) from None

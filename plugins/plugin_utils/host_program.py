@@ -82,7 +82,7 @@ class Unanswered(Exception):
 
 
 class Unreachable(Unanswered, AnsibleConnectionFailure):
-    """The host cannot be reached: to Ansible as well, where nobody catches it."""
+    """The host cannot be reached: to Ansible as well, where it is not caught."""
 
 
 def sources(module):

@@ -59,7 +59,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     :param variables_of: mapping of host name to its variables.
     :param everyone: names of all hosts of the inventory: each gets exactly one row and verdict.
     :param in_run: names of those the run could touch.
-    :param run: the plan, as of rollout.start.
+    :param run: the plan, see rollout.start.
     :param state: the state of the rollout at its end, or an empty mapping if there was none.
     :param about: C(id), C(started), C(ended) (UTC, ISO 8601), C(who), C(check), C(kind) and
         C(options).
@@ -75,12 +75,13 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         for name in sorted(everyone, key=natural)
     ]
     for one in run.get("took_over") or ():
-        # It was not let go: a person has to look.
+        # It was not released: it needs attention.
         if one["host"] in inside and not one["released"]:
             row = next(row for row in hosts if row["name"] == one["host"])
             row.update(
                 attention=True,
                 still_drained=row["still_drained"] or one["still_drained"],
+                reason_code="not_taken_over",
                 reason=f"{row['reason']} {one['what']}",
             )
     _tell_aliases(hosts, run.get("aliases"))
@@ -151,8 +152,9 @@ def _tell_aliases(rows, aliases):
             row.update(
                 {key: by_name[row["alias_of"]][key] for key in ("verdict", *SHARED)},
                 attention=False,
+                reason_code="alias",
                 reason=f"Another name of {row['alias_of']}: both have the same machine ID "
-                "and boot ID. Its row tells what happened.",
+                "and boot ID. Its row has the outcome.",
             )
 
 
@@ -165,14 +167,16 @@ def _row(name, variables, in_run, outcome, course):
         "verdict": survey["verdict"],
         "reason": survey["reason"]
         if in_run
-        else "Not asked: outside this run (--limit, or its hosts).",
+        else "Not surveyed: outside this run (--limit, or its hosts).",
         "groups": sorted(course.groups_of.get(name, ())),
         "host_id": survey.get("host_id"),
         "role": ha_settings.role(variables),
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,
         "canary": name in course.canaries,
-        "reason_code": None,
+        "reason_code": (survey.get("reason_code") or survey["verdict"])
+        if in_run
+        else "outside_run",
         "kernel_booted": kernel["booted"],
         "kernel_before": kernel["effective"],
         "kernel_after": kernel["effective"],
@@ -185,7 +189,7 @@ def _row(name, variables, in_run, outcome, course):
         "cves_fixed": [],
         "cves_open": survey["cves"]["open"],
         "deferred": [],
-        "undone": [],
+        "rolled_back": [],
         "drained": [],
         "still_drained": False,
         "failures": [],
@@ -194,45 +198,49 @@ def _row(name, variables, in_run, outcome, course):
         "checked_at": survey.get("checked_at"),
         "started": None,
         "ended": None,
-        # Whoever could not be looked at; and, where patching was the point, whoever still has
-        # something waiting.
+        # Hosts that could not be surveyed and, where patching was the point, hosts that still have
+        # updates pending.
         "attention": in_run
         and survey["verdict"]
         in ("unreachable", "unknown") + (() if course.check or not run else WORK),
     }
     if in_run and survey.get("lease"):
-        row["reason"] += f" {_in_hand(survey['lease'])}"
+        row["reason"] += f" {_claimed(survey['lease'])}"
         # One that is not stale may well be a rollout at work.
         row["attention"] |= survey["lease"]["stale"] is not False
-    out = [mark["what"] for mark in survey.get("drained") or () if mark["host"] == name]
+    out = [saved["what"] for saved in survey.get("drained") or () if saved["host"] == name]
     if in_run and out and not survey.get("lease"):
-        # Somebody ended its lease by hand, and nobody will come and put it back.
+        # Its lease was ended by hand, and no run will restore it.
         row.update(
             attention=True,
             still_drained=True,
+            reason_code="drained_without_lease",
             reason=f"{row['reason']} It is out of service ({', '.join(out)}), and no run has "
-            "claimed it: look at it, and restore it "
-            f"with ha_drain (state=undone host={name} any_token=true).",
+            "claimed it: check it, and restore it "
+            f"with ha_drain (state=restored host={name} force=true).",
         )
     left = (run.get("left") or {}).get(name)
     if outcome is None:
         if in_run and run.get("error") and row["verdict"] in WORK:
             row["reason"] = f"Not patched: there is no plan. {run['error']}"
+            row["reason_code"] = "no_plan"
         elif in_run and left and row["verdict"] in ("behind", "blocked"):
-            row["reason"] = left
+            row["reason"], row["reason_code"] = left, run["left_codes"][name]
         elif in_run and wave and not course.check:
-            row.update(reason=_never_reached(name, wave, course), canary=False)
+            code, why = _never_reached(name, wave, course)
+            row.update(reason=why, reason_code=code, canary=False)
         return row
     row["canary"] = outcome.get("canary", False)
-    row["reason_code"] = outcome.get("reason_code")
-    if not outcome["taken"]:
+    if not outcome["claimed"]:
         if row["verdict"] in ("behind", "blocked") or survey.get("lease"):
-            row["reason"] = outcome["reason"]
+            row.update(reason=outcome["reason"], reason_code=outcome["reason_code"])
         row["attention"] |= bool(survey.get("lease")) or not outcome["ok"]
         row["still_drained"] = outcome.get("still_drained", False)
         return row
     row.update(
-        still_drained=outcome.get("still_drained", False), drained=outcome.get("drained") or []
+        still_drained=outcome.get("still_drained", False),
+        drained=outcome.get("drained") or [],
+        reason_code=outcome["reason_code"],
     )
     if outcome.get("seen"):
         # Nothing was done to its kernel: what is known is from the last look.
@@ -256,7 +264,7 @@ def _row(name, variables, in_run, outcome, course):
         attention=not outcome["ok"],
         failures=outcome.get("failures") or [],
     )
-    row.update({key: outcome.get(key) or [] for key in ("deferred", "undone")})
+    row.update({key: outcome.get(key) or [] for key in ("deferred", "rolled_back")})
     if after:
         row.update(
             kernel_before=before.get("effective"),
@@ -266,17 +274,17 @@ def _row(name, variables, in_run, outcome, course):
         for key in ("installed", "removed", "remaining", "cves_fixed"):
             row[key] = outcome[key]
     else:
-        # Nobody could look after the change was started: what is in the kernel is in doubt.
+        # It could not be inspected after the change was started: what the kernel has is unknown.
         row.update(kernel_after=None, remaining=None, cves_open=None)
     return row
 
 
 def _never_reached(name, wave, course):
-    """Why a host of the plan was never claimed, by which hosts the role was handed and
-    which Ansible has given up.
+    """Why a host of the plan was never claimed, as a code and a sentence, by which hosts the
+    role was handed and which Ansible has given up.
     """
     if name in course.given_up:
-        return (
+        return "given_up", (
             "Not patched: Ansible had given this host up, as a task on it failed or it "
             "could not be reached. The output of the run says which."
         )
@@ -287,20 +295,23 @@ def _never_reached(name, wave, course):
             else " No wave was begun at all: Ansible found no host of the plan by its name, "
             "or was stopped."
         )
-        return f"Not patched: the run ended before wave {wave}.{none}"
+        return "not_begun", f"Not patched: the run ended before wave {wave}.{none}"
     if name in course.begun:
-        return f"Not patched: wave {wave} began and broke off before this host was claimed."
-    return (
+        return (
+            "broken_off",
+            f"Not patched: wave {wave} began and broke off before this host was claimed.",
+        )
+    return "not_found", (
         f"Not patched: Ansible began wave {wave} without this host, as it did not find it "
         "by its name. Rename the host, or report this."
     )
 
 
-def _in_hand(lease):
+def _claimed(lease):
     """A lease that the survey found on a host, in a sentence."""
     if lease["run"] is None:
         return lease["reason"]
-    whom = "it" if lease["own"] else f"its partner {lease['host']}"
+    whom = "it" if lease["own"] else f"its peer {lease['host']}"
     stale = (
         ": it has stopped renewing its lease, and the host may be out of service"
         if lease["stale"]
@@ -404,7 +415,7 @@ def plan_lines(run):
     ]
     canaries, groups_of = set(run["canaries"]), _groups_of(run["groups"])
 
-    def told(name):
+    def described(name):
         words = groups_of.get(name, []) + [
             word
             for word in (run["planned_hosts"][name]["role"], "canary" if name in canaries else None)
@@ -413,7 +424,7 @@ def plan_lines(run):
         return f"{name} ({', '.join(words)})" if words else name
 
     for number, wave in enumerate(run["waves"], 1):
-        result.append(f"Wave {number}: " + ", ".join(map(told, wave)))
+        result.append(f"Wave {number}: " + ", ".join(map(described, wave)))
     for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0])):
         if run["planned_hosts"][name]["verdict"] != "current":
             result.append(f"In no wave: {name}. {why}")

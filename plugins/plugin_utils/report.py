@@ -58,7 +58,7 @@ class _Failure:
 
 
 def _replace(directory, name, text):
-    """Write a file that nobody ever sees half of."""
+    """Write a file that is never visible half written."""
     descriptor, path = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
     try:
         # What a host said in no known encoding must not cost the others their record.

@@ -9,8 +9,6 @@ role keeps as a fact of the controller and passes back in:
 
 - C(waves), C(canaries), C(left), C(hash): the plan of this batch.
 - C(hosts): for each host of the batch what the planner knew of it.
-- C(hands): for the wave at work, host -> whether it is claimed, when, if not why, which
-  updates it is to get, what was wrong before and after.
 - C(banned): kernel build -> why its updates are not to be applied any more by this run.
 - C(outcomes): host -> what came of it, over all batches so far.
 """
@@ -59,7 +57,7 @@ class Once(dict):
 
 
 class Lenient(Mapping):
-    """The variables of a host that stops nobody."""
+    """The variables of a host that stops no other."""
 
     def __init__(self, variables):
         self.variables = variables
@@ -97,6 +95,7 @@ def host(name, variables, in_run=True, groups=None):
         name=name,
         verdict=survey["verdict"],
         reason=survey["reason"],
+        reason_code=survey.get("reason_code") or survey["verdict"],
         build=build,
         groups=ha_settings.names(name, variables) if groups is None else groups,
         role=ha_settings.role(variables),
@@ -118,7 +117,8 @@ def survey_of(variables):
     """
     empty = {
         "verdict": "unknown",
-        "reason": "Nobody asked this host in this run.",
+        "reason": "This host was not surveyed in this run.",
+        "reason_code": "not_surveyed",
         "kernel": {
             "booted": None,
             "version": None,
@@ -141,13 +141,18 @@ def survey_of(variables):
             continue
         if result.get("unreachable"):
             return dict(
-                empty, verdict="unreachable", reason=_one_line(result.get("msg"), UNREACHABLE)
+                empty,
+                verdict="unreachable",
+                reason_code="unreachable",
+                reason=_one_line(result.get("msg"), UNREACHABLE),
             )
         seen = (result.get("ansible_facts") or {}).get("uptrack")
         if isinstance(seen, dict) and "verdict" in seen:
             return seen
         return dict(
-            empty, reason="The survey failed: " + _one_line(result.get("msg"), "it gave no reason.")
+            empty,
+            reason_code="survey_failed",
+            reason="The survey failed: " + _one_line(result.get("msg"), "it gave no reason."),
         )
     return empty
 
@@ -156,7 +161,7 @@ def ready(variables_of, everyone, in_run, about, sources=()):
     """What a run begins with, after a look at everything that was asked for and needs no answer
     of a host.
 
-    :param about: as of record.about; with C(options) as of start where the run is to plan.
+    :param about: see record.about; with C(options), see start, where the run is to plan.
     :param sources: of the inventory, as Ansible was given them.
     :returns: C(about), or C(error) with a sentence.
     """
@@ -172,7 +177,7 @@ def ready(variables_of, everyone, in_run, about, sources=()):
             raise PlanError(wrong)
         if not in_run:
             raise PlanError(
-                "There is no host to work on: ksplice_hosts fits none of the inventory."
+                "There is no host to work on: ksplice_hosts matches no host of the inventory."
             )
         for name in everyone:
             inventory.check_name(name, groups)
@@ -239,7 +244,7 @@ def start(variables_of, everyone, in_run, options):
             max_failures=0,
             planned_hosts={},
         )
-    # For the play that follows the plan by Ansible's own serial. A pattern that matches nobody,
+    # For the play that follows the plan by Ansible's own serial. A pattern that matches no host,
     # where there is nothing to do.
     going = [] if options.get("check") else run["waves"]
     return dict(
@@ -304,7 +309,9 @@ def slices(run, variables_of, options):
                 "verdict": known["verdict"],
                 "build": known["build"],
                 "drains": ha_settings.drains(name, variables_of[name]),
-                "checks": ha_settings.gates(name, variables_of[name], options.get("soak") or 0),
+                "checks": ha_settings.wanted_checks(
+                    name, variables_of[name], options.get("soak") or 0
+                ),
             }
         groups = {group for name in wave for group in of_host.get(name, ())}
         found.append(
@@ -371,10 +378,16 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
         **ha_settings.alone(unnamed, variables_of),
         **ha_settings.unread(unnamed, variables_of, surveys),
     }
-    alone = {**lonely, **_behind_the_back(hosts, variables_of, options)}
+    behind = _behind_the_back(hosts, variables_of, options)
+    alone = {**lonely, **behind}
     _check_service(hosts, variables_of, everyone)
     hosts = [
-        replace(one, verdict="left", reason=alone[one.name])
+        replace(
+            one,
+            verdict="left",
+            reason=alone[one.name],
+            reason_code="self_update" if one.name in behind else "group_unknown",
+        )
         if one.name in alone and one.verdict in waves.WORK
         else one
         for one in hosts
@@ -388,7 +401,7 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
         partial_groups=bool(options.get("partial_groups")),
     )
     if not options.get("partial_groups"):
-        # The role of a host that is skipped may come with the group that nobody else is in, and
+        # The role of a host that is skipped may come with the group that has no other member, and
         # so may its peer's.
         half = [group for group in groups if lonely.keys() & set(group.members)]
         apart = {name for group in half for name in group.members}.union(lonely)
@@ -416,11 +429,13 @@ def _plan(variables_of, everyone, in_run, options, builds=()):
     result["contradictions"] = ha_settings.contradictions(
         variables_of, [name for name in everyone if name not in aliases]
     )
-    result["warnings"] = []
+    result["warnings"] = ha_settings.renamed(
+        [one.name for one in hosts if one.in_run], variables_of
+    )
     if options.get("self_update", "warn") == "warn":
-        result["warnings"] = [
+        result["warnings"] += [
             f"{name} installs updates by itself ({', '.join(survey['self_update'])}): what "
-            "it takes behind the rollout's back nobody has tried."
+            "it installs outside of the rollout was not tried on a canary."
             for name, survey in surveys.items()
             if survey["self_update"]
         ]
@@ -446,7 +461,7 @@ def _known(variables_of, everyone, inside, options):
         group for group, members in named.items() if inside.intersection(members)
     )
     for name, error in unread.items():
-        # What a host outside of the run says stops nobody, unless it may be about a group of this
+        # A host outside of the run stops no other, unless it may be about a group of this
         # run.
         if any(group in str(variables_of[name].get("ksplice_ha_group")) for group in spoken_of):
             raise error
@@ -485,7 +500,7 @@ def _check_service(hosts, variables_of, everyone):
     known = set(everyone)
     for one in hosts:
         if one.in_run:
-            ha_settings.gates(one.name, variables_of[one.name])
+            ha_settings.wanted_checks(one.name, variables_of[one.name])
             for drain in ha_settings.drains(one.name, variables_of[one.name]):
                 if drain["delegate_to"] not in known:
                     raise PlanError(

@@ -20,7 +20,7 @@ import tempfile
 from ansible import constants as C
 
 # What role rolling registers, by what it is. Each result carries the token of its claim, so that
-# what an earlier claim left is nobody's answer. tests/unit/roles ties these names to the role's.
+# what an earlier claim left is not an answer. tests/unit/roles ties these names to the role's.
 REGISTERED = {
     "leases": ("__rolling_lease", "__rolling_lease_second", "__rolling_lease_others"),
     "balancers": ("__rolling_balancer", "__rolling_balancer_others"),

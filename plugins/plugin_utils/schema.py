@@ -2,23 +2,27 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """The border: what a host answered, checked before anything is decided by it.
 
-Whoever owns a managed host may answer what he likes. An answer that is not as the module gives it
-is refused, for that host
-and with a sentence; of one that is, only what the module gives comes through. Pure.
+The owner of a managed host may answer anything. An answer that is not as the module gives it is
+refused, for that host and with a sentence; of one that is, only what the module gives comes
+through. Pure.
 """
 
 from __future__ import annotations
 
 import ipaddress
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import (
+    REASON_CODES,
+    VERDICTS,
+)
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import steps
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.steps import State
 
 LONGEST, MOST, A_YEAR = 10_000, 10_000, 366 * 86400
 
 
 class Misfit(ValueError):
-    """The answer is not as the module gives it; the words say where."""
+    """The answer is not as the module gives it; the text says where."""
 
 
 # ---- shapes: functions of a value and of where it stands, which give the value back or complain
@@ -27,7 +31,7 @@ class Misfit(ValueError):
 
 def text(value, where):
     if not isinstance(value, str) or len(value) > LONGEST:
-        raise Misfit(f"{where} is no text of at most {LONGEST} characters")
+        raise Misfit(f"{where} is not a string of at most {LONGEST} characters")
     # Half a character, as JSON can tell it, can be written to no file.
     return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
@@ -45,7 +49,7 @@ def number(low, high):
             or not isinstance(value, (int, float))
             or not low <= value <= high
         ):
-            raise Misfit(f"{where} is no number from {low} to {high}")
+            raise Misfit(f"{where} is not a number from {low} to {high}")
         return value
 
     return shape
@@ -83,7 +87,7 @@ def also(**inner):
 def one_of(*words):
     def shape(value, where):
         if not isinstance(value, (str, type(None))) or value not in words:
-            raise Misfit(f"{where} is none of {', '.join(map(str, words))}")
+            raise Misfit(f"{where} is not one of {', '.join(map(str, words))}")
         return value
 
     return shape
@@ -93,7 +97,7 @@ def address(value, where):
     try:
         return str(ipaddress.ip_address(text(value, where)))
     except ValueError:
-        raise Misfit(f"{where} is no IP address") from None
+        raise Misfit(f"{where} is not an IP address") from None
 
 
 def optional(inner):
@@ -106,7 +110,7 @@ def optional(inner):
 def listed(inner, most=MOST):
     def shape(value, where):
         if not isinstance(value, (list, tuple)) or len(value) > most:
-            raise Misfit(f"{where} is no list of at most {most} things")
+            raise Misfit(f"{where} is not a list of at most {most} entries")
         return [inner(one, f"{where}[{number}]") for number, one in enumerate(value)]
 
     return shape
@@ -135,7 +139,7 @@ ENTRY = mapping(
     phase=text,
     seconds=number(0, A_YEAR),
     took=listed(text),
-    taken_at=optional(text),
+    acquired_at=optional(text),
     renewed_at=optional(text),
     age=number(0, 1000 * A_YEAR),
     stale=truth,
@@ -144,6 +148,7 @@ CHECK = mapping(name=text, ok=truth, said=optional(text))
 LEASE = mapping(
     granted=truth,
     changed=truth,
+    changed_nothing=optional(truth),
     refusal=optional(text),
     leases=listed(ENTRY),
     busy=truth,
@@ -184,9 +189,10 @@ FAILURE = mapping(
     modules=optional(IDS),
     advice=optional(text),
 )
-GATE = mapping(
+HA_CHECK = mapping(
     ok=truth,
     changed=optional(truth),
+    changed_nothing=optional(truth),
     seconds=optional(number(0, A_YEAR)),
     checks=listed(CHECK),
     holds=listed(text),
@@ -213,6 +219,7 @@ APPLIED = mapping(
 # Of uptrack_apply by itself; what the agent printed is cut.
 APPLY = also(
     changed=truth,
+    changed_nothing=optional(truth),
     failed=optional(truth),
     **{
         key: optional(of_key)
@@ -243,7 +250,7 @@ TURN = mapping(
     host=text,
     state=one_of(*(state.value for state in State)),
     reason=optional(text),
-    reason_code=optional(text),
+    reason_code=optional(one_of(*steps.REASON_CODES)),
     began=MOMENT,
     ended=optional(MOMENT),
     steps=listed(
@@ -275,6 +282,7 @@ TURN = mapping(
 )
 TURN_ANSWER = mapping(
     changed=truth,
+    changed_nothing=optional(truth),
     refusal=optional(text),
     turn=optional(TURN),
     alive=optional(truth),
@@ -283,6 +291,7 @@ TURN_ANSWER = mapping(
 )
 DRAIN = mapping(
     changed=truth,
+    changed_nothing=optional(truth),
     failed=optional(truth),
     done=truth,
     msg=optional(text),
@@ -297,6 +306,7 @@ KNOWN = also(id=text, name=optional(text), cves=listed(text))
 FACTS = also(
     verdict=one_of(*VERDICTS),
     reason=text,
+    reason_code=optional(one_of(*REASON_CODES)),
     kernel=also(
         booted=optional(text),
         version=optional(text),
@@ -344,7 +354,7 @@ FACTS = also(
             run=text,
             state=text,
             reason=optional(text),
-            reason_code=optional(text),
+            reason_code=optional(one_of(*steps.REASON_CODES)),
             began=optional(text),
             ended=optional(text),
             lost_controller=truth,
@@ -367,7 +377,7 @@ def _answer(module, shape):
 
 
 lease = _answer("ha_lease", LEASE)
-gate = _answer("ha_gate", GATE)
+ha_check = _answer("ha_check", HA_CHECK)
 drained = _answer("ha_drain", DRAIN)
 turn = _answer("uptrack_turn", TURN_ANSWER)
 

@@ -21,18 +21,32 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease as leases
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import steps
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import (
     ha_settings,
     waves,
     window,
 )
 
-# Whatever an outcome may say. Everything else goes by these words, and never by sentences.
+# Every code that a row of the record may have. Decisions go by these, and never by sentences.
+# docs/record.md describes them.
 REASON_CODES = (
-    "patched",
-    "current",
-    "deferred",
+    # Of the survey: its verdicts among them.
+    *facts.REASON_CODES,
+    "not_surveyed",
+    "survey_failed",
+    "outside_run",
+    "alias",
+    # Of the plan.
+    "no_plan",
+    "group_unknown",
+    "peer_unreachable",
+    "peer_unknown",
+    "self_update",
+    "settings_differ",
+    # Of a host that was not claimed.
     "max_failures",
     "closed",
     "banned",
@@ -42,19 +56,23 @@ REASON_CODES = (
     "lease_refused",
     "lease_stale",
     "pre_check_failed",
-    "not_drained",
-    "apply_failed",
+    "refused",
+    "given_up",
+    "not_begun",
+    "broken_off",
+    "not_found",
+    # Of its turn.
+    *steps.REASON_CODES,
+    "patched",
+    "deferred",
     "rolled_back",
     "stuck",
     "not_restored",
-    "interrupted",
-    "lease_lost",
-    "lost_controller",
     "address",
-    "unreachable",
     "no_answer",
-    "refused",
-    "error",
+    # Of what an earlier run left.
+    "not_taken_over",
+    "drained_without_lease",
 )
 UNREACHABLE = "The host cannot be reached."
 
@@ -65,7 +83,7 @@ def begun():
 
 
 def planned(progress, plan):
-    """The progress once a plan is made: whoever could not be asked counts as without success."""
+    """The progress once a plan is made: a host that could not be surveyed is without success."""
     hosts = dict(progress["hosts"])
     for name in plan["left"]:
         known = plan["planned_hosts"][name]
@@ -77,17 +95,17 @@ def planned(progress, plan):
 # ---- before the leases ----
 
 
-def select(part, progress, now, lost=(), conditions=None):
+def select(part, progress, now, unreachable=(), conditions=None):
     """Who of a wave is claimed: host to C(reason) and C(reason_code), both None where it is.
 
     :param part: slice of the plan.
     :param now: time in UTC, ISO 8601.
-    :param lost: hosts that Ansible has given up.
+    :param unreachable: hosts that Ansible has given up.
     :param conditions: see window.closed, and C(promote), C(max_failures).
     """
     conditions = conditions or {}
     failures = sorted(
-        set(lost).union(name for name, one in progress["hosts"].items() if not one["ok"]),
+        set(unreachable).union(name for name, one in progress["hosts"].items() if not one["ok"]),
         key=waves.natural,
     )
     closed = window.closed(conditions, now)
@@ -124,7 +142,7 @@ def select(part, progress, now, lost=(), conditions=None):
                 "one that was skipped. Run again."
             )
         else:
-            reason = _unavailable(part, progress, name, set(lost), claimed)
+            reason = _unavailable(part, progress, name, set(unreachable), claimed)
             code = reason and "peer_failed"
         if reason is None:
             claimed.append(name)
@@ -137,7 +155,7 @@ def select(part, progress, now, lost=(), conditions=None):
     return chosen
 
 
-def _unavailable(part, progress, name, lost, claimed):
+def _unavailable(part, progress, name, unreachable, claimed):
     """Why a host has to stay in service for the sake of its groups, or None.
 
     :param claimed: hosts of the same wave that are claimed already.
@@ -150,8 +168,8 @@ def _unavailable(part, progress, name, lost, claimed):
             result = progress["hosts"].get(peer)
             if peer == name:
                 continue
-            if peer in lost:
-                out[peer] = "was lost in this run"
+            if peer in unreachable:
+                out[peer] = "failed or became unreachable in this run"
             elif result and result["claimed"] and not result["ok"]:
                 out[peer] = "was not patched with success"
             elif peer in claimed:
@@ -173,7 +191,7 @@ def claim(part, name, chosen, token, run, options):
         for group_name, group in sorted(part["groups"].items())
         if name in group["members"]
     ]
-    # Whoever is in no group keeps a lease of its own: by it the turn on the host knows its run, and
+    # A host in no group keeps a lease of its own: by it the turn on the host knows its run, and
     # a later run what this one left if it dies.
     groups = groups or [{"name": name, "members": [name], "max_unavailable": 1}]
     members = sorted({member for group in groups for member in group["members"]})
@@ -236,7 +254,7 @@ def remote_checks(claimed):
 
 
 def pre_checks(claimed, member):
-    """What rides on the question for a lease to a member: checks, addresses."""
+    """What the question for a lease to a member carries: checks, addresses."""
     place = "host" if member == claimed["host"] else "peers"
     checks = claimed["checks"]
     return {
@@ -266,7 +284,7 @@ def judge(claimed, answers, controller):
             )
     refused = next((one for one in answers.values() if one and not one["granted"]), None)
     said = {member: answers.get(member) for member in claimed["members"]}
-    why = (refused and refused["refusal"]) or leases.is_taken(
+    why = (refused and refused["refusal"]) or leases.is_acquired(
         {"host": claimed["host"], "groups": claimed["groups"]}, said
     )
     if why:
@@ -274,16 +292,16 @@ def judge(claimed, answers, controller):
             entry["stale"] for answer in said.values() for entry in (answer or {}).get("leases", ())
         )
         return _skipped("lease_stale" if stale else "lease_refused", why)
-    looks = {"host": [], "peers": [], "controller": []}
+    results = {"host": [], "peers": [], "controller": []}
     for member, answer in said.items():
         if answer and answer.get("checks") is not None:
             place = "host" if member == claimed["host"] else "peers"
-            looks[place].append((member, answer))
+            results[place].append((member, answer))
     if controller is not None:
-        looks["controller"].append((claimed["host"], controller))
-    bad = ha_settings.gate_result(claimed["checks"], looks, claimed["members"], [])
+        results["controller"].append((claimed["host"], controller))
+    bad = ha_settings.failed_checks(claimed["checks"], results, claimed["members"], [])
     known = sorted(bad)
-    allowed = claimed["checks"]["baseline"]
+    allowed = claimed["checks"]["allow_preexisting"]
     bad = {title: why for title, why in bad.items() if title not in allowed}
     if bad:
         return _skipped("pre_check_failed", f"pre-checks failed: {described(bad)}.")
@@ -291,7 +309,6 @@ def judge(claimed, answers, controller):
 
 
 def _skipped(code, why):
-    why = re.sub(r" ?Nothing was changed\.", "", why).strip()
     return {"reason": f"Skipped: {why}", "reason_code": code, "known": []}
 
 
@@ -318,7 +335,7 @@ def order(claimed, known):
         "checks": ha_settings.checks(checks, "host", "after", known),
         "addresses": checks["addresses"],
         "check_timeout": checks["timeout"],
-        "stable_for": checks["hold"]["host"],
+        "stable_for": checks["stable_for"]["host"],
         "remote_checks": remote_checks(claimed),
         "verdict_timeout": options["verdict_timeout"],
         "on_lost_controller": options["on_lost_controller"],
@@ -335,18 +352,18 @@ def verdict(claimed, known, turn, peers, controller):
     :param peers: a list of (member, its answer as ha_check's).
     """
     checks = claimed["checks"]
-    looks = {"host": [], "peers": peers, "controller": []}
+    results = {"host": [], "peers": peers, "controller": []}
     if turn.get("holds") is not None:
-        looks["host"].append((claimed["host"], {"checks": [], "holds": turn["holds"]}))
+        results["host"].append((claimed["host"], {"checks": [], "holds": turn["holds"]}))
     if controller is not None:
-        looks["controller"].append((claimed["host"], controller))
-    # A peer that has died since is its own trouble, and no fault of the update.
-    lost = [member for member, answer in peers if answer.get("lost")]
-    bad = ha_settings.gate_result(checks, looks, claimed["members"], lost)
+        results["controller"].append((claimed["host"], controller))
+    # A peer that has died since is not the update's fault.
+    gone = [member for member, answer in peers if answer.get("unreachable_host")]
+    bad = ha_settings.failed_checks(checks, results, claimed["members"], gone)
     bad = {
         title: why
         for title, why in bad.items()
-        if not (title in checks["baseline"] and title in known)
+        if not (title in checks["allow_preexisting"] and title in known)
     }
     return {"good": not bad, "reason": described(bad) if bad else None}
 
@@ -373,7 +390,7 @@ def outcome(part, name, chosen, result, released, times):
     host = part["hosts"][name]
     found = {
         "build": host["build"],
-        "taken": False,
+        "claimed": False,
         "ok": True,
         "canary": False,
         "reason": chosen["reason"],
@@ -387,17 +404,19 @@ def outcome(part, name, chosen, result, released, times):
     }
     if chosen["reason"]:
         return found
-    # Without a result Ansible ran its tasks no further, and the host is as far as nobody knows.
+    # Without a result Ansible ran its tasks no further, and how far the host is, is unknown.
     result = result or {}
     judged = result.get("judged")
     if judged and judged["reason"]:
         found.update(reason=judged["reason"], reason_code=judged["reason_code"])
         if judged["reason_code"] == "not_drained":
-            # Whose balancer would not drain it is a trouble of its own, and not its peers' turn.
-            found.update(taken=True, ok=False, seen=True, verdict=None)
+            # A host that its balancer did not drain is not safe to go on without: its peers wait.
+            found.update(claimed=True, ok=False, seen=True, verdict=None)
             found.update(started=times["claimed"], ended=times["now"])
         return found
-    found.update(taken=True, canary=chosen["canary"], started=times["claimed"], ended=times["now"])
+    found.update(
+        claimed=True, canary=chosen["canary"], started=times["claimed"], ended=times["now"]
+    )
     turn = result.get("turn")
     if turn is None:
         untouched = bool(result.get("changed_nothing"))
@@ -405,34 +424,34 @@ def outcome(part, name, chosen, result, released, times):
         if untouched:
             return dict(
                 found,
-                taken=False,
+                claimed=False,
                 ok=False,
                 reason_code="refused",
-                reason=f"Not patched, nothing was touched: {why}",
+                reason=f"Not patched, nothing was changed: {why}",
                 started=None,
                 ended=None,
             )
-        lost = bool(result.get("unreachable_host"))
+        gone = bool(result.get("unreachable_host"))
         return dict(
             found,
             ok=False,
-            verdict="unreachable" if lost else "unknown",
-            reason_code="unreachable" if lost else "no_answer",
+            verdict="unreachable" if gone else "unknown",
+            reason_code="unreachable" if gone else "no_answer",
             reason=(
-                "Lost during its turn, which it ends by itself: the next run reads what came "
-                "of it. "
+                "It became unreachable, or gave no answer, during its turn, which it ends by "
+                "itself: the next run reads the result. "
                 f"{why}"
             ),
         )
     found.update(of_turn(turn, chosen["proven"]))
-    lost = [
+    kept = [
         member
         for member, one in (released or {}).items()
         if not one or not (one.get("granted") or one.get("kept"))
     ]
-    if lost:
+    if kept:
         found["reason"] += (
-            f" The lease on {', '.join(sorted(lost))} could not be released: it becomes stale, and "
+            f" The lease on {', '.join(sorted(kept))} could not be released: it becomes stale, and "
             "the next run takes it over."
         )
     return found
@@ -461,7 +480,7 @@ def of_turn(turn, proven=None):
         found.update(ok=False, verdict=None, seen=True, reason_code=code or "interrupted")
         before = {
             "not_drained": "Not patched, as it could not be drained",
-            "lease_lost": "Not patched, nothing was touched",
+            "lease_lost": "Not patched, nothing was changed",
         }.get(code, "Not patched")
         found["reason"] = f"{before}: {why}"
     else:
@@ -469,7 +488,7 @@ def of_turn(turn, proven=None):
         if code == "interrupted" and not found["ok"]:
             found.update(reason_code=code, reason=f"{why} {found['reason']}")
     if turn["lost_controller"] and found["ok"]:
-        found["reason"] += " The controller was not heard of: it was restored by its own checks."
+        found["reason"] += " The controller gave no verdict: it was restored by its own checks."
     if turn["state"] == "stuck":
         stays = turn["not_restored"] or why
         found.update(
@@ -504,13 +523,14 @@ def _applied(applied, proven):
             "deferred": deferred,
             "reason_code": "deferred",
             "reason": (
-                f"It has exactly what {proven['host']} was given. Left for another run: "
+                f"It has exactly what {proven['host']} was given. Deferred to another run: "
                 f"{some([one['id'] for one in deferred])}, which came later."
             ),
         }
+    verdict = applied.get("verdict") or "unknown"
     return {
-        "ok": applied.get("verdict") == "current",
-        "reason_code": "patched" if applied.get("installed") else "current",
+        "ok": verdict == "current",
+        "reason_code": "patched" if verdict == "current" and applied.get("installed") else verdict,
         "reason": one_line(applied.get("reason"), "The agent gave no reason."),
     }
 
@@ -518,7 +538,7 @@ def _applied(applied, proven):
 def _rolled_back(turn, applied, rolled_back, why):
     """What became of a host that was unhealthy after the update."""
     was = (applied or {}).get("installed") or []
-    found = {"ok": False, "gate": why, "reason_code": "rolled_back"}
+    found = {"ok": False, "unhealthy": why, "reason_code": "rolled_back"}
     if not rolled_back["ok"]:
         said = one_line(rolled_back.get("msg"), "The agent gave no reason.")
         found.update(
@@ -534,7 +554,7 @@ def _rolled_back(turn, applied, rolled_back, why):
     )
     if turn["state"] == "stuck" and not turn["not_restored"]:
         found["reason"] += " It is NOT healthy without it either."
-    found.update(undone=rolled_back.get("removed") or was, installed=[], cves_fixed=[])
+    found.update(rolled_back=rolled_back.get("removed") or was, installed=[], cves_fixed=[])
     for key in ("after", "verdict", "remaining", "cves_open"):
         if rolled_back.get(key) is not None:
             found[key] = rolled_back[key]
@@ -550,7 +570,7 @@ def taken_over(left, results):
     """
     host, resumed = left["host"], results.get("resumed") or {}
     turn, who = resumed.get("turn"), f"{left['host']} was claimed by {left['run']}"
-    who += f", which had not been heard of for {left['age']} seconds"
+    who += f", which had not renewed its lease for {left['age']} seconds"
     found = {"host": host, "run": left["run"], "released": False, "still_drained": False}
     if (results.get("released") or {}).get("granted"):
         what = f"{who}: its lease was taken over"
@@ -621,17 +641,19 @@ def note(progress, part, outcomes, now):
     hosts, proven = dict(progress["hosts"]), dict(progress["proven"])
     banned = dict(progress["banned"])
     for name, one in outcomes.items():
-        hosts[name] = {"claimed": one["taken"], "ok": one["ok"], "build": one["build"]}
+        hosts[name] = {"claimed": one["claimed"], "ok": one["ok"], "build": one["build"]}
         updates = (one.get("after") or {}).get("updates")
-        if one["taken"] and one["ok"] and updates and one["build"] not in proven:
+        if one["claimed"] and one["ok"] and updates and one["build"] not in proven:
             proven[one["build"]] = {"host": name, "updates": updates}
-        if one.get("gate"):
-            banned[one["build"]] = f"{name} was unhealthy after what it was given ({one['gate']})."
-    ended = now if any(one["taken"] for one in outcomes.values()) else progress["ended"]
+        if one.get("unhealthy"):
+            banned[one["build"]] = (
+                f"{name} was unhealthy after what it was given ({one['unhealthy']})."
+            )
+    ended = now if any(one["claimed"] for one in outcomes.values()) else progress["ended"]
     return {"hosts": hosts, "proven": proven, "banned": banned, "ended": ended}
 
 
-# ---- words ----
+# ---- texts ----
 
 
 def described(bad):

@@ -36,7 +36,7 @@ NOT_OURS = ("clustershell", "pyinfra")
 
 
 def naive(*plays):
-    """Plays of one shell task, which patches the hosts of a group and promises nobody anything."""
+    """Plays of one shell task, which patches the hosts of a group and asks for no lease."""
     return [
         dict(play, gather_facts=False, tasks=[{"ansible.builtin.shell": AGENT}]) for play in plays
     ]
@@ -149,7 +149,7 @@ class Benches:
         return cost
 
     def rollout(self):
-        """A rollout of pairs, beside plays of one task that promise nothing."""
+        """A rollout of pairs, beside plays of one task that ask for no lease."""
         pairs = self.options.pairs
         fleet = self.fleet("rollout", 2 * pairs)
         costs = in_turns(

@@ -49,7 +49,7 @@ def test_each_lie_is_its_own_hosts_trouble_and_nobody_elses(fleet):
     cache.mkdir()
     gates = [{"run_on": "controller", "command": "touch /tmp/hostile-controller"}]
     # As an earlier run may have left it, when the host answered some module with these facts.
-    cached = {"ksplice_ha_gates": gates, "ksplice_ha_group": "nobody", "ksplice_canary": True}
+    cached = {"ksplice_ha_checks": gates, "ksplice_ha_group": "nobody", "ksplice_canary": True}
     for name in ("a1", "solo"):
         # As ansible-core has it up to 2.18, and from 2.19 on.
         (cache / name).write_text(json.dumps(cached))
@@ -77,7 +77,7 @@ def test_each_lie_is_its_own_hosts_trouble_and_nobody_elses(fleet):
     assert rows["a1"]["groups"] == ["pair"]
     # Each of the others is told, with what was odd about its answer.
     assert rows["number"]["verdict"] == "unknown" and rows["number"]["attention"]
-    assert "began is no number" in rows["number"]["reason"], rows["number"]["reason"]
+    assert "began is not a number" in rows["number"]["reason"], rows["number"]["reason"]
     assert rows["quote"]["verdict"] == "unknown" and not one.kernel("quote")
     assert "groups[0]" in rows["group"]["reason"] and not one.kernel("group")
     assert run.status == 2

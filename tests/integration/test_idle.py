@@ -28,7 +28,7 @@ def test_an_idle_host_is_one_host_task_and_no_run_of_the_agent(fleet, playbook):
     run = one.play(f"rebootless.ksplice.{playbook}")
     assert run.status == 0, run.output
     for name in names:
-        assert run.host_tasks(name) == ["Ask every host how its kernel stands"], name
+        assert run.host_tasks(name) == ["Survey every host"], name
         assert one.agent_runs(name) == runs[name]
     # All that the controller does beside it, whatever the number of hosts; two of these are for
     # groups that nobody named.
@@ -52,7 +52,7 @@ def test_a_host_with_work_has_few_tasks_and_idle_ones_beside_it_still_one(fleet)
     one.make()
     run = one.play("rebootless.ksplice.patch")
     assert run.status == 0, run.output
-    assert run.host_tasks("i1") == run.host_tasks("i2") == ["Ask every host how its kernel stands"]
+    assert run.host_tasks("i1") == run.host_tasks("i2") == ["Survey every host"]
     # The lease is what costs: asking each member and giving back, with what Ansible books for files
     # that are included and steps that are not needed.
     assert len(run.host_tasks("p1")) <= 30, run.host_tasks("p1")

@@ -34,7 +34,7 @@ def lease(fleet, host, members, seconds, token="t1"):
     tasks = [
         {
             "rebootless.ksplice.ha_lease": {
-                "state": "taken",
+                "state": "acquired",
                 "token": token,
                 "run": "somebody",
                 "host": host,
@@ -57,13 +57,13 @@ def test_a_rollout_takes_leases_and_leaves_none(pair):
     for name in ("b1", "b2"):
         book = ledger(pair, name)
         assert book["leases"] == [] and len(book["ended"]) == 2, (
-            "each of the two was promised by both, once"
+            "both granted the lease of each, once"
         )
     assert not (pair.root("alone") / "var/lib/rebootless-ksplice/leases.json").exists()
 
 
 @pytest.mark.parametrize("limit", ["b1", again(None)])
-def test_another_run_has_the_partner_in_hand(pair, limit):
+def test_another_run_has_claimed_the_peer(pair, limit):
     """Also where this run sees one half of the pair only: the lease reaches the members outside
     of it.
     """
@@ -164,7 +164,7 @@ def test_a_ledger_that_cannot_be_read(pair):
         and pair.kernel("alone")
     )
     assert (
-        "nobody knows what this host has promised" in pair.rows()["b1"]["reason"]
+        "unknown which leases this host has granted" in pair.rows()["b1"]["reason"]
         and path.read_text() == "{"
     )
 

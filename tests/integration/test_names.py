@@ -56,7 +56,7 @@ def test_every_name_is_patched_and_a_machine_once(fleet):
     run = one.play("rebootless.ksplice.patch", "--limit", "all:!far")
     assert run.status == 0, run.output
     rows = one.rows()
-    assert rows.pop("far")["reason"].startswith("Not asked: outside this run")
+    assert rows.pop("far")["reason"].startswith("Not surveyed: outside this run")
     assert set(rows) == {*hosts, "an alias"}
     assert {name: row["verdict"] for name, row in rows.items()} == dict.fromkeys(rows, "current")
     assert all(rows[name]["wave"] and rows[name]["installed"] for name in hosts if name != "..")

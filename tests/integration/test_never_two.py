@@ -87,25 +87,23 @@ def test_a_strategy_without_lockstep_is_refused(fleet, strategy):
         again(1, "p1", {}),
         again(1, "p2", {}),
         again(2, "p2", {}),
-        # With these Ansible goes on to the partner: what the role says must hold, or the play ends.
+        # With these Ansible goes on to the peer: what the role says must hold, or the play ends.
         (1, "p1", {"any_errors_fatal": True}),
         again(2, "p1", {"max_fail_percentage": 0}),
     ],
 )
-def test_the_partner_of_an_unreachable_host_is_left_alone_in_a_naive_play(
-    fleet, serial, dead, keywords
-):
+def test_the_peer_of_an_unreachable_host_is_skipped_in_a_naive_play(fleet, serial, dead, keywords):
     one = fleet({**pair("p", "p1", "p2"), **alone("s1")})
     one.make()
     (one.root(dead) / "unreachable").touch()
-    partner = "p2" if dead == "p1" else "p1"
+    peer = "p2" if dead == "p1" else "p1"
     run = one.play(naive(serial, **keywords), rolling_max_failures=1)
-    assert one.patched_when(partner) == [], run.output
+    assert one.patched_when(peer) == [], run.output
     if not keywords:
         assert one.patched_when("s1"), run.output
 
 
-def test_the_partner_of_an_unreachable_host_is_left_alone_and_the_budget_counts_it(fleet):
+def test_the_peer_of_an_unreachable_host_is_skipped_and_the_budget_counts_it(fleet):
     hosts = {**pair("p", "p1", "p2"), **alone("s1", "s2", "s3")}
     hosts["p1"]["ksplice_rehearsal"]["unreachable"] = True
     hosts["p2"] = dict(hosts["p2"], ksplice_rehearsal={"kernel": "ol9-uek7", "pending": 3})
@@ -130,7 +128,7 @@ def test_the_partner_of_an_unreachable_host_is_left_alone_and_the_budget_counts_
 
 
 @pytest.mark.thorough
-def test_a_host_lost_in_the_middle_is_in_doubt_and_its_partner_is_left_alone(fleet):
+def test_a_host_lost_in_the_middle_is_in_doubt_and_its_peer_is_skipped(fleet):
     one = fleet({**pair("p", "p1", "p2"), **alone("s1", **UEK6)})
     one.make()
     # Lost while the agent works: the update takes long, and the host goes away meanwhile.

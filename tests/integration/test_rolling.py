@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What a rollout does beside patching: groups that nobody named, taking out of service, gates and
-undo, promotion, window, stop file, hosts that patch
+"""What a rollout does beside patching: groups that nobody named, taking out of service, checks and
+rollback, promotion, window, stop file, hosts that patch
 themselves."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COMMAND = "sh -c 'cat $UPTRACK_LAB_ROOT/ha.json'"
 DRAIN = {
     "adapter": "custom",
     "drain": "sh -c 'touch $UPTRACK_LAB_ROOT/out; echo out >>$UPTRACK_LAB_ROOT/trace'",
-    "undo": "sh -c 'rm $UPTRACK_LAB_ROOT/out; echo back >>$UPTRACK_LAB_ROOT/trace'",
+    "restore": "sh -c 'rm $UPTRACK_LAB_ROOT/out; echo back >>$UPTRACK_LAB_ROOT/trace'",
     "is_drained": "sh -c 'test -e $UPTRACK_LAB_ROOT/out'",
 }
 
@@ -65,7 +65,7 @@ def test_a_group_that_nobody_named_is_discovered_and_its_standby_goes_first(flee
             and one.rows()["p1"]["groups"] == ["g"]
             and one.rows()["p1"]["role"] == "active"
         )
-        assert run.host_tasks("idle") == ["Ask every host how its kernel stands"], (
+        assert run.host_tasks("idle") == ["Survey every host"], (
             "a host without work is not asked for its groups"
         )
     assert run.status == 0, run.output[-3000:]
@@ -77,7 +77,7 @@ def test_a_group_that_nobody_named_is_discovered_and_its_standby_goes_first(flee
 
 
 @pytest.mark.thorough
-def test_a_partner_without_work_or_outside_the_run_is_found_and_keeps_its_promise(fleet):
+def test_a_peer_without_work_or_outside_the_run_is_found_and_grants_its_lease(fleet):
     one = fleet(
         {**alone("p1"), "p2": {"ksplice_rehearsal": dict(UEK7, pending=0)}, **alone("q1", "q2")}
     ).make()
@@ -101,11 +101,11 @@ def test_a_partner_without_work_or_outside_the_run_is_found_and_keeps_its_promis
         ended = json.loads((one.root(name) / "var/lib/rebootless-ksplice/leases.json").read_text())[
             "ended"
         ]
-        assert len(ended) == 1, "the partner was asked for its promise"
+        assert len(ended) == 1, "the peer was asked for its lease"
 
 
 @pytest.mark.thorough
-def test_a_member_whose_partner_nobody_knows_is_left_alone(fleet):
+def test_a_member_whose_peer_nobody_knows_is_skipped(fleet):
     """Such as one host of each pair in a slice of an inventory."""
     one = fleet(alone("p1", "s1")).make()
     tell(one, p1=("g", "active"))
@@ -119,7 +119,7 @@ def test_a_member_whose_partner_nobody_knows_is_left_alone(fleet):
     )
 
 
-def test_a_host_whose_groups_nobody_can_read_is_left_alone(fleet):
+def test_a_host_whose_groups_nobody_can_read_is_skipped(fleet):
     one = fleet(alone("p1", "s1")).make()
     (one.root("s1") / "ha.json").write_text('{"groups": []}')
     run = one.play("rebootless.ksplice.patch", ksplice_ha_command=COMMAND)
@@ -135,7 +135,7 @@ def test_a_host_whose_groups_nobody_can_read_is_left_alone(fleet):
 
 
 @pytest.mark.thorough
-def test_half_a_named_group_in_the_inventory_is_left_alone_even_when_told(fleet):
+def test_half_a_named_group_in_the_inventory_is_skipped_even_when_told(fleet):
     one = fleet({**pair("g", "p1"), **alone("s1")}).make()
     run = one.play("rebootless.ksplice.patch")
     assert run.status == 2 and "Group g has one member only, p1" in run.output and not started(one)
@@ -194,7 +194,7 @@ def test_a_drain_that_fails_takes_back_what_it_began_and_the_host_is_not_patched
     ).make()
     drains = [
         dict(DRAIN),
-        {"adapter": "custom", "delegate_to": "lb", "drain": "false", "undo": "true"},
+        {"adapter": "custom", "delegate_to": "lb", "drain": "false", "restore": "true"},
     ]
     run = one.play("rebootless.ksplice.patch", ksplice_ha_drain=drains, ksplice_max_failures=3)
     assert run.status == 2 and not started(one)
@@ -216,7 +216,7 @@ def test_a_drain_that_fails_takes_back_what_it_began_and_the_host_is_not_patched
 
 @pytest.mark.thorough
 def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(fleet):
-    """The host is current, and so is its partner; and a single host, in no group, whose run died
+    """The host is current, and so is its peer; and a single host, in no group, whose run died
     too.
     """
     idle = {"ksplice_rehearsal": dict(UEK7, pending=0)}
@@ -228,7 +228,7 @@ def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(flee
         tasks = [
             {
                 "rebootless.ksplice.ha_lease": {
-                    "state": "taken",
+                    "state": "acquired",
                     "token": f"dead-{host}",
                     "run": "one that died",
                     "host": host,
@@ -275,7 +275,7 @@ def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(flee
     )
 
 
-# ---- gates and undo ----
+# ---- checks and rollback ----
 
 
 def well_unless(name):
@@ -297,7 +297,7 @@ def test_a_host_that_is_not_well_afterwards_gets_its_kernel_back(fleet):
     ).make()
     run = one.play(
         "rebootless.ksplice.patch",
-        ksplice_ha_gates=[well_unless("h2")],
+        ksplice_ha_checks=[well_unless("h2")],
         ksplice_max_failures=3,
         ksplice_max_parallel=1,
         ksplice_ha_drain=[DRAIN],
@@ -307,7 +307,7 @@ def test_a_host_that_is_not_well_afterwards_gets_its_kernel_back(fleet):
     assert (
         row["verdict"] == "behind"
         and row["installed"] == []
-        and len(row["undone"]) == 12
+        and len(row["rolled_back"]) == 12
         and "the service is well" in row["reason"]
     ), row
     assert (
@@ -321,26 +321,28 @@ def test_a_host_that_is_not_well_afterwards_gets_its_kernel_back(fleet):
 
 
 @pytest.mark.thorough
-def test_a_host_that_is_not_well_before_is_left_alone_unless_it_is_part_of_the_baseline(fleet):
+def test_a_host_that_is_not_well_before_is_skipped_unless_it_is_part_of_the_baseline(fleet):
     bad = {"name": "always bad", "command": "false", "timeout": 1}
     one = fleet(alone("h1")).make()
-    run = one.play("rebootless.ksplice.patch", ksplice_ha_gates=[bad])
+    run = one.play("rebootless.ksplice.patch", ksplice_ha_checks=[bad])
     assert (
         run.status == 2
         and not started(one)
         and "not all was well before anything was done: always bad" in one.rows()["h1"]["reason"]
     )
-    run = one.play("rebootless.ksplice.patch", ksplice_ha_gates=[dict(bad, baseline=True)])
+    run = one.play(
+        "rebootless.ksplice.patch", ksplice_ha_checks=[dict(bad, allow_preexisting=True)]
+    )
     assert run.status == 0 and started(one), run.output[-2000:]
 
 
 @pytest.mark.every_core
-def test_gates_on_every_place_and_hosts_of_a_wave_without_any(fleet):
+def test_checks_on_every_place_and_hosts_of_a_wave_without_any(fleet):
     one = fleet({**pair("p", "p1", "p2"), **alone("h1", kernel="ol8-uek6")}).make()
     inventory = json.loads(one.emulated.read_text())
     trail = one.directory / "trail"
     places = (("host", "both"), ("peers", "before"), ("controller", "after"))
-    inventory["all"]["hosts"]["p1"]["ksplice_ha_gates"] = [
+    inventory["all"]["hosts"]["p1"]["ksplice_ha_checks"] = [
         {
             "name": place,
             "run_on": place,
@@ -498,26 +500,26 @@ def test_a_host_that_installs_by_itself(fleet, wish, patched):
         again(
             {
                 "ksplice_ha_drain": [
-                    {"adapter": "custom", "drain": "a", "undo": "b", "delegate_to": "nobody"}
+                    {"adapter": "custom", "drain": "a", "restore": "b", "delegate_to": "nobody"}
                 ]
             },
             "names nobody (delegate_to), which is not in the inventory",
         ),
-        again({"ksplice_ha_gates": [{"comand": "true"}]}, "ksplice_ha_gates has comand"),
+        again({"ksplice_ha_checks": [{"comand": "true"}]}, "ksplice_ha_checks has comand"),
         (
-            {"ksplice_ha_gates": [{"command": "true", "on": "peers"}]},
-            "ksplice_ha_gates has the key `on`, which YAML reads as true: write run_on",
+            {"ksplice_ha_checks": [{"command": "true", "on": "peers"}]},
+            "ksplice_ha_checks has the key `on`, which YAML reads as true: write run_on",
         ),
         again(
             {"ksplice_ha_drain": [{"adapter": "keepalived", "on": "lb"}]},
             "ksplice_ha_drain has the key `on`, which YAML reads as true: write delegate_to",
         ),
         again(
-            {"ksplice_ha_gates": [{"command": "true", "run_on": "moon"}]},
-            "ksplice_ha_gates has run_on: moon",
+            {"ksplice_ha_checks": [{"command": "true", "run_on": "moon"}]},
+            "ksplice_ha_checks has run_on: moon",
         ),
-        again({"ksplice_ha_gates": [{"name": "nothing to look at"}]}, "ksplice_ha_gates"),
-        again({"ksplice_ha_gates": [{"command": "true", "timeout": "soon"}]}, "ksplice_ha_gates"),
+        again({"ksplice_ha_checks": [{"name": "nothing to look at"}]}, "ksplice_ha_checks"),
+        again({"ksplice_ha_checks": [{"command": "true", "timeout": "soon"}]}, "ksplice_ha_checks"),
     ],
 )
 def test_bad_wishes_are_one_sentence_and_touch_nobody(fleet, variables, words):
@@ -531,7 +533,7 @@ def test_bad_wishes_are_one_sentence_and_touch_nobody(fleet, variables, words):
     "name, value",
     [
         ("ksplice_ha_drain", [DRAIN]),
-        again("ksplice_ha_gates", [{"command": "false"}]),
+        again("ksplice_ha_checks", [{"command": "false"}]),
         again("ksplice_ha_command", "false"),
     ],
 )

@@ -237,7 +237,7 @@ def test_no_password_in_what_is_told_of_checks_drains_and_commands(fleet, syslog
         "ksplice_ha_command": f"{facts} --token hunter22-facts",
         "ksplice_rehearsal": {"kernel": "ol9-uek7", "pending": 1},
     }
-    # The partner has nothing to do: it is looked at only.
+    # The peer has nothing to do: it is looked at only.
     one = fleet(
         {"a": pair, "b": dict(pair, ksplice_rehearsal={"kernel": "ol9-uek7", "pending": 0})}
     ).make()
@@ -247,17 +247,26 @@ def test_no_password_in_what_is_told_of_checks_drains_and_commands(fleet, syslog
             {
                 "adapter": "custom",
                 "drain": "sh -c 'echo $0 >>$UPTRACK_LAB_ROOT/trace' hunter22-drain",
-                "undo": "sh -c 'echo $0 >>$UPTRACK_LAB_ROOT/trace' hunter22-back",
+                "restore": "sh -c 'echo $0 >>$UPTRACK_LAB_ROOT/trace' hunter22-back",
             }
         ],
-        "ksplice_ha_gates": [
+        "ksplice_ha_checks": [
             {"command": "sh -c 'true' hunter22-check", "timeout": 1},
-            {"url": "http://u:p@hunter22-url@127.0.0.1:9/", "baseline": True, "timeout": 1},
-            {"url": "http://u2:x@127.0.0.1:9/", "run_on": "peers", "baseline": True, "timeout": 1},
+            {
+                "url": "http://u:p@hunter22-url@127.0.0.1:9/",
+                "allow_preexisting": True,
+                "timeout": 1,
+            },
+            {
+                "url": "http://u2:x@127.0.0.1:9/",
+                "run_on": "peers",
+                "allow_preexisting": True,
+                "timeout": 1,
+            },
             {
                 "command": "sh -c 'echo no $0; false' hunter22-told",
                 "run_on": "controller",
-                "baseline": True,
+                "allow_preexisting": True,
                 "timeout": 1,
             },
         ],

@@ -97,17 +97,17 @@ def test_what_a_turn_costs_its_hosts_and_the_controller(fleet):
     check = [{"name": "healthy", "command": "true"}]
     both = [*check, {"name": "peer", "command": "true", "run_on": "peers"}]
     both.append({"name": "here", "command": "true", "run_on": "controller"})
-    drain = [{"adapter": "custom", "drain": "true", "undo": "true"}]
+    drain = [{"adapter": "custom", "drain": "true", "restore": "true"}]
     one = fleet(
         {
             "solo0": host(),
             "solo1": host(),
-            "a1": host(ksplice_ha_group="a", ksplice_ha_gates=check, ksplice_ha_drain=drain),
-            "a2": host(ksplice_ha_group="a", ksplice_ha_gates=check, ksplice_ha_drain=drain),
-            "b1": host(ksplice_ha_group="b", ksplice_ha_gates=both, ksplice_ha_drain=drain),
+            "a1": host(ksplice_ha_group="a", ksplice_ha_checks=check, ksplice_ha_drain=drain),
+            "a2": host(ksplice_ha_group="a", ksplice_ha_checks=check, ksplice_ha_drain=drain),
+            "b1": host(ksplice_ha_group="b", ksplice_ha_checks=both, ksplice_ha_drain=drain),
             "b2": host(
                 ksplice_ha_group="b",
-                ksplice_ha_gates=both,
+                ksplice_ha_checks=both,
                 ksplice_ha_drain=[*drain, dict(drain[0], delegate_to="lb")],
             ),
             "lb": {"ksplice_rehearsal": dict(BEHIND, pending=0)},
@@ -143,7 +143,7 @@ def test_a_plan_belongs_to_its_play(fleet):
         {
             "adapter": "custom",
             "drain": "sh -c 'echo \"$(date +%s.%N) out\" >>$UPTRACK_LAB_ROOT/trace'",
-            "undo": "sh -c 'echo \"$(date +%s.%N) back\" >>$UPTRACK_LAB_ROOT/trace'",
+            "restore": "sh -c 'echo \"$(date +%s.%N) back\" >>$UPTRACK_LAB_ROOT/trace'",
         }
     ]
     one = fleet({"solo": host(), "a1": host(), "b1": host()}).make()
@@ -186,7 +186,7 @@ def test_a_turn_outlives_its_control_node_and_its_lease_does_not_go_stale(fleet)
         {
             "adapter": "custom",
             "drain": "sh -c 'touch $UPTRACK_LAB_ROOT/out; sleep 4'",
-            "undo": "sh -c 'rm $UPTRACK_LAB_ROOT/out'",
+            "restore": "sh -c 'rm $UPTRACK_LAB_ROOT/out'",
         }
     ]
     one = fleet({"a1": host(), "b1": host()}).make()
@@ -244,7 +244,7 @@ def test_killed_or_booted_another_process_carries_the_turn_on(fleet):
         {
             "adapter": "custom",
             "drain": "sh -c 'touch $UPTRACK_LAB_ROOT/out; sleep 5'",
-            "undo": "sh -c 'rm $UPTRACK_LAB_ROOT/out'",
+            "restore": "sh -c 'rm $UPTRACK_LAB_ROOT/out'",
         }
     ]
     names = ("k1", "k2")

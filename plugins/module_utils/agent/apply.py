@@ -47,7 +47,7 @@ class Refused(Exception):
         super().__init__(msg)
         self.error_class = error_class
         # The module's result, as far as the host was inspected.
-        self.result = {"changed": False}
+        self.result = {"changed": False, "changed_nothing": True}
 
 
 class Agent:
@@ -95,7 +95,11 @@ class Agent:
                 )
                 words = redact.mask(out + err, self.secrets)
                 if rc in commands.ENDED and time.monotonic() - begun >= self.timeout:
-                    words = f"{words.rstrip()}\n{output.ENDED} {self.timeout} s.\n"
+                    rc = output.TimedOut(rc)
+                    words = (
+                        f"{words.rstrip()}\nIt was terminated because it did not finish within "
+                        f"{self.timeout} s.\n"
+                    )
                 return rc, words
         raise Refused(f"There is no {command} on this host: install the agent first.")
 
@@ -174,9 +178,9 @@ def check_host(before):
         verdict == "unknown" and before["updates"]["installed"] is None
     ):
         raise Refused(f"{reason} Nothing was changed.")
-    if verdict == "unsupported" and reason.startswith("There is no /sys/module"):
+    if before["reason_code"] == facts.NO_SYSFS:
         raise Refused(f"{reason} Nothing was changed.", "unsupported")
-    if verdict == "unknown" and reason.startswith("Without root"):
+    if before["reason_code"] == facts.NO_ROOT:
         raise Refused(f"{reason} Nothing was changed.")
 
 
@@ -414,7 +418,7 @@ def _persist(agent, params, host, sleep, clock, work, answer):
         problem = output.problem(rc, words)
         if problem is None or problem.error_class != "transient" or (rc == 12 and answer == "-n"):
             return rc, words, attempts
-        if problem.what == output.LOCKED.what:
+        if problem is output.LOCKED:
             wait = min(delay(1, 5, host), patience - clock())
             if wait <= 0:
                 return rc, words, attempts
@@ -466,6 +470,7 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
     problem = output.problem(rc, words)
     result = {
         "changed": bool(installed or removed),
+        "changed_nothing": not installed and not removed,
         "failed": False,
         "before": {"effective": before["kernel"]["effective"], "updates": had},
         "after": {"effective": after["kernel"]["effective"], "updates": has},
@@ -480,7 +485,7 @@ def outcome(before, after, work=None, rc=0, words="", attempts=0, params=None):
         ],
         "cves_open": _open(before, after, removed),
         "attempts": attempts,
-        "rc": rc,
+        "rc": int(rc),
         "error_class": None,
         "verdict": after["verdict"],
         "reason": after["reason"],

@@ -34,6 +34,9 @@ VERDICTS = (
     "absent",
     "unreachable",
 )
+# Why a verdict is what it is, where the verdict alone does not say enough to go by.
+NO_ROOT, NO_SYSFS = "no_root", "no_sysfs"
+REASON_CODES = (*VERDICTS, NO_ROOT, NO_SYSFS)
 DAY = 86400
 # Seconds that a check may lie in the future before the host's clock is not believed.
 CLOCK_SKEW = 300
@@ -109,6 +112,7 @@ def facts(text, max_age=DAY):
     return {
         "verdict": verdict,
         "reason": reason,
+        "reason_code": _reason_code(seen, verdict),
         "agent": {
             "installed": seen.agent,
             "enhanced": "ksplice" in seen.commands,
@@ -148,6 +152,7 @@ def nothing(verdict, reason):
     return {
         "verdict": verdict,
         "reason": reason,
+        "reason_code": verdict,
         "agent": {"installed": None, "enhanced": None, "disabled": None, "last_run": None},
         "kernel": {
             "booted": None,
@@ -205,7 +210,7 @@ def _lease(answer):
             "age": age,
             "seconds": first["seconds"],
             "stale": age > first["seconds"],
-            # What a run needs that takes over: every lease here that nobody renews any more.
+            # What a run needs that takes over: every lease here that is renewed no more.
             "left": [
                 {
                     "token": one["token"],
@@ -674,6 +679,12 @@ class _Seen:
         return _release(short, self.release, self.machine), None, short
 
 
+def _reason_code(seen, verdict):
+    if seen.agent and not seen.has_sysfs:
+        return NO_SYSFS
+    return NO_ROOT if seen.agent and not seen.root else verdict
+
+
 def _verdict(seen, max_age):
     """The verdict and a sentence that says why."""
     if not seen.agent:
@@ -701,7 +712,7 @@ def _verdict(seen, max_age):
         )
     if "ended" in seen.answer:
         seconds = _integer(seen.one("ended"))
-        hung = output.problem(1, f"{output.ENDED} {seconds} s.")
+        hung = output.TIMED_OUT
         return (
             "unknown",
             f"The agent did not finish within {seconds} s and was terminated. {hung.advice}",

@@ -135,19 +135,19 @@ LOCKED = Problem(
     "another run of the agent holds its lock",
     "Wait for it to end (its own cron job, perhaps) and run again. Never delete the lock file.",
 )
-# What stands behind the words of a command that was ended, see C(bounded.ended).
-ENDED = "It was terminated because it did not finish within"
+TIMED_OUT = Problem(
+    "host",
+    "the agent did not finish in time and was terminated",
+    "Find out on the host what it was waiting for (the network, a disk, another process), then run "
+    "again; a longer timeout helps only if it was making progress.",
+)
+
+
+class TimedOut(int):
+    """The exit status of a command that was terminated because it did not finish in time."""
+
+
 _ANCHORS = (
-    (
-        ENDED,
-        Problem(
-            "host",
-            "the agent did not finish in time and was terminated",
-            "Find out on the host what it was waiting for (the network, a disk, "
-            "another process), then run again; a longer timeout helps only if it was "
-            "making progress.",
-        ),
-    ),
     # Only the meanings that the exit status 1 leaves open, or that say more than the status does.
     ("It appears that another Uptrack process is currently running on this", LOCKED),
     (
@@ -239,7 +239,9 @@ def problem(status, text):
     """
     if status == 0:
         return None
-    if status < 0 and ENDED not in text:
+    if isinstance(status, TimedOut):
+        return TIMED_OUT
+    if status < 0:
         return Problem(
             "transient",
             f"the agent was killed by signal {-status}",

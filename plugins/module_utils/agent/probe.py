@@ -11,7 +11,7 @@ Secrets stay on the host: C(awk) reads the access key and the credentials of the
 uptrack.conf for one purpose, to cut them out of everything it prints (the agent repeats the proxy's
 URL in its errors, reference 1.12). The agent's log, which its results hold after a failure, and
 what it says of the machine never leave the host: the access key is in both, even in base64. Of
-every file a bounded part is read, and nothing that is no plain file.
+every file a bounded part is read, and nothing that is not a plain file.
 
 The answer is a sequence of lines C(@tag text); a text of several lines is several lines with the
 same tag. A line that does not start with C(@) (a login banner, say) is no answer and is ignored.

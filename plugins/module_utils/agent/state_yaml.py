@@ -477,7 +477,7 @@ class _Reader:
                     "utf-8", "replace"
                 )
             except (binascii.Error, ValueError):
-                raise _Wrong(at, "is no base64")
+                raise _Wrong(at, "is not base64")
         if anchor is not None:
             self.anchors[anchor] = value
         return value

@@ -7,10 +7,10 @@ import zlib
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import Trouble
-from ansible_collections.rebootless.ksplice.plugins.module_utils.redact import said, told
+from ansible_collections.rebootless.ksplice.plugins.module_utils.redact import output, program
 
-OPTIONS = {"drain": (), "undo": (), "is_active": (), "is_drained": ()}
-REQUIRED = ("drain", "undo")
+OPTIONS = {"drain": (), "restore": (), "is_active": (), "is_drained": ()}
+REQUIRED = ("drain", "restore")
 
 
 def mistake(given):
@@ -47,7 +47,7 @@ class Adapter:
             # No answer is neither yes nor no.
             raise Trouble(
                 "The command {} gave no answer ({}).".format(
-                    told(self.options[name]),
+                    program(self.options[name]),
                     "it took too long" if rc == 124 else "it cannot be run",
                 )
             )
@@ -63,25 +63,26 @@ class Adapter:
         rc, out, err = self.machine.run_command(shlex.split(command))
         if rc:
             raise Trouble(
-                f"The command {told(command)} exited with status {rc}: {said(command, err or out)}"
+                f"The command {program(command)} exited with status {rc}: "
+                f"{output(command, err or out)}"
             )
 
-    def drain(self, _mark):
+    def drain(self, _saved):
         self._do(self.options["drain"])
 
-    def lacks(self, _mark):
+    def lacks(self, _saved):
         return (
             None
             if self._ask("is_drained", True)
-            else "{} does not say so".format(told(self.options["is_drained"]))
+            else "{} does not say so".format(program(self.options["is_drained"]))
         )
 
-    def undo(self, _mark):
-        self._do(self.options["undo"])
+    def restore(self, _saved):
+        self._do(self.options["restore"])
 
-    def lacks_back(self, _mark):
+    def lacks_restored(self, _saved):
         return (
-            "{} says it is drained still".format(told(self.options["is_drained"]))
+            "{} says it is drained still".format(program(self.options["is_drained"]))
             if self._ask("is_drained", False)
             else None
         )

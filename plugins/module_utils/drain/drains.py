@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""What was taken out of service on or through this host, and the steps to do and undo it.
+"""What was taken out of service on or through this host, and the steps to drain and restore it.
 
 The journal has the saved state of each drain, written before anything is changed and removed after
 it is restored. Only what has a saved state is restored: what a person drained stays drained.
@@ -25,7 +25,10 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import ng
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
     pacemaker as pacemaker_drain,
 )
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import Trouble
+from ansible_collections.rebootless.ksplice.plugins.module_utils.drain.common import (
+    Refused,
+    Trouble,
+)
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import (
     groups,
     keepalived,
@@ -41,10 +44,10 @@ ADAPTERS = {
     "custom": command_drain,
 }
 ARGUMENTS = {
-    "state": {"type": "str", "choices": ["drained", "undone", "shown"], "default": "shown"},
+    "state": {"type": "str", "choices": ["drained", "restored", "shown"], "default": "shown"},
     "host": {"type": "str"},
     "token": {"type": "str", "no_log": False},
-    "any_token": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
     "lease": {"type": "str", "no_log": False},
     "when": {"type": "str", "choices": ["active", "always"], "default": "active"},
     "timeout": {"type": "int", "default": 60},
@@ -63,18 +66,20 @@ ARGUMENTS = {
             "file": {"type": "path"},
             "upstream": {"type": "str"},
             "drain": {"type": "str"},
-            "undo": {"type": "str"},
+            "restore": {"type": "str"},
             "is_active": {"type": "str"},
             "is_drained": {"type": "str"},
         },
     },
 }
-# What an adapter may stumble over on a host; each says in words what it was.
+# Former names of options, which an inventory or an older journal may have.
+FORMER = {"undo": "restore"}
+# What an adapter may stumble over on a host; the text of each says what it was.
 STUMBLES = (Trouble, keepalived.Unreadable, pacemaker.Unreadable, ledger.Broken, OSError)
-REQUIRED_IF = [("state", "drained", ["host", "token", "targets"]), ("state", "undone", ["host"])]
+REQUIRED_IF = [("state", "drained", ["host", "token", "targets"]), ("state", "restored", ["host"])]
 
 
-class Book:
+class SavedStates:
     """The saved states of drains, in this host's journal."""
 
     def __init__(self, root=""):
@@ -104,7 +109,7 @@ class Book:
                 except OSError:
                     if not left:
                         raise Trouble(
-                            f"Another process drains or puts back on this host since {seconds} s."
+                            f"Another process has been draining or restoring here for {seconds} s."
                         )
                     sleep(1)
             yield
@@ -114,18 +119,18 @@ class Book:
     def read(self):
         return self.journal.read()["drained"]
 
-    def put(self, mark):
+    def put(self, saved):
         """Keep a saved state, in place of the one of the same drain; it is on the disk then."""
-        self._change(lambda marks: [one for one in marks if not _same(one, mark)] + [mark])
+        self._change(lambda states: [one for one in states if not _same(one, saved)] + [saved])
 
-    def remove(self, mark):
-        self._change(lambda marks: [one for one in marks if not _same(one, mark)])
+    def remove(self, saved):
+        self._change(lambda states: [one for one in states if not _same(one, saved)])
 
     def _change(self, function):
         self.journal.change(lambda document: dict(document, drained=function(document["drained"])))
 
-    def has(self, mark):
-        return any(_same(one, mark) for one in self.read())
+    def has(self, saved):
+        return any(_same(one, saved) for one in self.read())
 
 
 def _same(one, other):
@@ -148,7 +153,7 @@ def mistake(target):
                 target["adapter"], name, ", ".join(sorted(kind.OPTIONS))
             )
         if not isinstance(value, str):
-            return f"{name} is {value!r}: give a text, in quotes where YAML reads something else."
+            return f"{name} is {value!r}: give a string, in quotes where YAML reads something else."
         if kind.OPTIONS[name] and value not in kind.OPTIONS[name]:
             return "{} is {!r}, and not one of {}.".format(
                 name, value, ", ".join(kind.OPTIONS[name])
@@ -161,7 +166,9 @@ def mistake(target):
 
 def _given(target):
     return {
-        name: value for name, value in target.items() if name != "adapter" and value is not None
+        FORMER.get(name, name): value
+        for name, value in target.items()
+        if name != "adapter" and value is not None
     }
 
 
@@ -174,10 +181,13 @@ def adapter(machine, target):
 
 
 def run(machine, params, check_mode=False, sleep=time.sleep, clock=time.monotonic):
-    """What a task of ha_drain does; its result comes back. C(failed) tells whether it failed,
-    C(drained) what is out of service by a mark now.
+    """What a task of ha_drain does; its result is returned. C(failed) says whether it failed,
+    C(drained) what has a saved state now, C(changed_nothing) whether nothing was done.
     """
-    return Work(machine, params, check_mode, sleep, clock).run()
+    work = Work(machine, params, check_mode, sleep, clock)
+    result = work.run()
+    result.setdefault("changed_nothing", not work.result["changed"])
+    return result
 
 
 class Work:
@@ -191,7 +201,7 @@ class Work:
             sleep,
             clock,
         )
-        self.book = Book(machine.root)
+        self.states = SavedStates(machine.root)
         self.host, self.token, self.seconds = params["host"], params["token"], params["timeout"]
         self.result = {"changed": False, "failed": False, "drained": [], "active": None, "left": []}
 
@@ -199,27 +209,29 @@ class Work:
         state, lock = self.params["state"], None
         try:
             if state == "shown":
-                return dict(self.result, drained=[_told(mark) for mark in self.book.read()])
-            if state == "undone" and not self.token and not self.params["any_token"]:
+                return dict(self.result, drained=[_shown(saved) for saved in self.states.read()])
+            if state == "restored" and not self.token and not self.params["force"]:
                 raise Trouble(
-                    "With state=undone give the token of the attempt whose marks are to be "
-                    "put back, or any_token=true."
+                    "With state=restored give the token of the attempt that is to be restored, "
+                    "or force=true."
                 )
             if self.params["lease"] and not self.check_mode:
                 # Whoever lost the lease can do nothing; and while this works, nobody takes it over.
-                phase = "draining" if state == "drained" else "putting_back"
+                phase = "draining" if state == "drained" else "restoring"
                 lock, refusal = ledger.Ledger(self.machine.root).begin_work(
                     self.params["lease"], 10, phase=phase
                 )
                 if refusal:
-                    raise Trouble(refusal)
-            return self._drain() if state == "drained" else self._undo(self.params["any_token"])
+                    raise Refused(refusal)
+            return self._drain() if state == "drained" else self._restore(self.params["force"])
         except STUMBLES as trouble:
-            words = str(trouble).rstrip(".") + "."
+            text = str(trouble).rstrip(".") + "."
+            complete = getattr(trouble, "complete", False) or self.result["changed"]
             return dict(
                 self.result,
                 failed=True,
-                msg=words if "Nothing was changed" in words else words + " Nothing was changed.",
+                msg=text if complete else text + " Nothing was changed.",
+                changed_nothing=not self.result["changed"],
             )
         finally:
             if lock is not None:
@@ -228,11 +240,13 @@ class Work:
     def _locked(self):
         # In check mode there is no trace, not even a lock.
         return (
-            contextlib.suppress() if self.check_mode else self.book.locked(self.seconds, self.sleep)
+            contextlib.suppress()
+            if self.check_mode
+            else self.states.locked(self.seconds, self.sleep)
         )
 
     def _ours(self):
-        return [_told(mark) for mark in self.book.read() if mark["host"] == self.host]
+        return [_shown(saved) for saved in self.states.read() if saved["host"] == self.host]
 
     # ---- drained ----
 
@@ -254,25 +268,25 @@ class Work:
                 lacking = str(trouble)
             if lacking:
                 return self._failed(
-                    "{} was not taken out of service: {}.".format(target.key, lacking.rstrip("."))
+                    "{} was not drained: {}.".format(target.key, lacking.rstrip("."))
                 )
         return dict(self.result, drained=self._ours())
 
     def _due(self, target, state, left):
-        """Whether a target is to be drained, and the mark that it has already; what must not be
-        is Trouble, what stays out is told to C(left).
+        """Whether a target is to be drained, and its saved state if it has one; what must not be
+        is Trouble, what stays out is added to C(left).
         """
-        mark = next((mark for mark in self.book.read() if mark["key"] == target.key), None)
-        if mark and mark["host"] != self.host:
-            raise Trouble("{} is out of service for {} already.".format(target.key, mark["host"]))
-        if mark and mark["token"] != self.token:
+        saved = next((saved for saved in self.states.read() if saved["key"] == target.key), None)
+        if saved and saved["host"] != self.host:
+            raise Trouble("{} is out of service for {} already.".format(target.key, saved["host"]))
+        if saved and saved["token"] != self.token:
             raise Trouble(
-                "{} is out of service since a run that did not end ({}): put it back first, "
-                "with state=undone and any_token=true.".format(target.key, mark["token"][:8])
+                "{} is out of service since a run that did not end ({}): restore it first, "
+                "with state=restored and force=true.".format(target.key, saved["token"][:8])
             )
-        if mark:
-            # A mark without a change is what remains of a task that was killed in between.
-            return not mark.get("done"), mark
+        if saved:
+            # A saved state without a change is what remains of a task that was killed in between.
+            return not saved.get("done"), saved
         if state["drained"]:
             left.append(f"{target.key} was out of service already, and stays so.")
             return False, None
@@ -283,7 +297,7 @@ class Work:
         return True, None
 
     def _out(self, target, given):
-        """Take a target out of service; what is lacking comes back, or None."""
+        """Drain a target; what is lacking is returned, or None."""
         with self._locked():
             end, target.machine = (
                 self.clock() + self.seconds,
@@ -291,14 +305,14 @@ class Work:
             )
             target.end = end
             state = target.look()
-            due, mark = self._due(target, state, self.result["left"])
-            if not due and not mark:
+            due, saved = self._due(target, state, self.result["left"])
+            if not due and not saved:
                 return None
             self.result["changed"] = self.result["changed"] or due
             if self.check_mode:
                 return None
             if due:
-                mark = mark or dict(
+                saved = saved or dict(
                     target.plan(state, self.token),
                     key=target.key,
                     host=self.host,
@@ -306,84 +320,92 @@ class Work:
                     at=time.time(),
                     target=given,
                 )
-                self.book.put(mark)
-                target.drain(mark)
-                self.book.put(dict(mark, done=True))
-        lacking = self._wait(lambda: target.lacks(mark), end)
-        if not self.book.has(mark):
-            return "another task put it back meanwhile"
+                self.states.put(saved)
+                target.drain(saved)
+                self.states.put(dict(saved, done=True))
+        lacking = self._wait(lambda: target.lacks(saved), end)
+        if not self.states.has(saved):
+            return "another task restored it meanwhile"
         return lacking and f"after {self.seconds} s {lacking}"
 
     def _failed(self, why):
-        """A drain that failed takes back what it began."""
+        """A drain that failed restores what it began to drain."""
         if self.check_mode or not [
-            mark
-            for mark in self.book.read()
-            if mark["host"] == self.host and mark["token"] == self.token
+            saved
+            for saved in self.states.read()
+            if saved["host"] == self.host and saved["token"] == self.token
         ]:
-            return dict(self.result, failed=True, changed=False, msg=why + " Nothing was changed.")
-        undone = self._undo(False)
+            return dict(
+                self.result,
+                failed=True,
+                changed=False,
+                msg=why + " Nothing was changed.",
+                changed_nothing=True,
+            )
+        restored = self._restore(False)
         return dict(
-            undone,
+            restored,
             failed=True,
-            changed=undone["failed"],
+            changed=restored["failed"],
             msg="{} {}".format(
                 why,
-                undone["msg"] if undone["failed"] else "What this attempt had begun was put back.",
+                restored["msg"]
+                if restored["failed"]
+                else "What this attempt had begun was restored.",
             ),
         )
 
-    # ---- undone ----
+    # ---- restored ----
 
-    def _undo(self, any_token):
+    def _restore(self, force):
         wrong = []
-        for mark in reversed(
+        for saved in reversed(
             [
-                mark
-                for mark in self.book.read()
-                if mark["host"] == self.host and (any_token or mark["token"] == self.token)
+                saved
+                for saved in self.states.read()
+                if saved["host"] == self.host and (force or saved["token"] == self.token)
             ]
         ):
             self.result["changed"] = True
             if self.check_mode:
                 continue
             try:
-                lacking = self._back(mark)
+                lacking = self._restore_one(saved)
             except STUMBLES as trouble:
                 lacking = str(trouble)
             if lacking:
                 wrong.append(
-                    "{} is NOT back in service: {}.".format(mark["key"], lacking.rstrip("."))
+                    "{} is NOT back in service: {}.".format(saved["key"], lacking.rstrip("."))
                 )
         result = dict(self.result, drained=self._ours())
         if wrong:
             return dict(
                 result,
                 failed=True,
-                msg="{} Look at the host: ha_drain with state=undone tries again, as the "
+                msg="{} Look at the host: ha_drain with state=restored tries again, as the "
                 "next rollout does. What is gone "
-                "for good has a mark in {}, to be removed by hand.".format(
-                    " ".join(wrong), self.book.path
+                "for good has a saved state in {}, to be removed by hand.".format(
+                    " ".join(wrong), self.states.path
                 ),
             )
         return result
 
-    def _back(self, mark):
-        """Put a target back; what is lacking comes back, or None."""
+    def _restore_one(self, saved):
+        """Restore a target; what is lacking comes back, or None."""
         with self._locked():
-            if not self.book.has(mark):
+            if not self.states.has(saved):
                 return None
             end = self.clock() + self.seconds
-            target = adapter(self.machine.within(max(1, self.seconds)), mark["target"])
-            stays = target.undo(mark)
-        lacking = self._wait(lambda: target.lacks_back(mark), end)
+            target = adapter(self.machine.within(max(1, self.seconds)), saved["target"])
+            stays = target.restore(saved)
+        lacking = self._wait(lambda: target.lacks_restored(saved), end)
         stays = stays or getattr(target, "stays", None)
         if lacking:
             return f"after {self.seconds} s {lacking}"
         if stays:
             self.result["left"].append(stays)
         with self._locked():
-            self.book.remove(mark)
+            self.states.remove(saved)
         return None
 
     def _wait(self, lacks, end):
@@ -400,8 +422,8 @@ class Work:
             self.sleep(0.2)
 
 
-def _told(mark):
-    shown = journal.drain_shown(mark)
+def _shown(saved):
+    shown = journal.drain_shown(saved)
     return dict(shown, age=max(0, int(time.time() - shown.pop("at"))))
 
 

@@ -100,10 +100,10 @@ class Adapter:
     def plan(self, before, _token):
         return dict(before)
 
-    def drain(self, _mark):
+    def drain(self, _saved):
         self._set("drain")
 
-    def lacks(self, _mark):
+    def lacks(self, _saved):
         if not self.servers()[self.server]["draining"]:
             return "haproxy does not drain it"
         lines = self.ask("show stat").splitlines()
@@ -121,18 +121,18 @@ class Adapter:
                 )
         return "haproxy's statistics do not report its sessions"
 
-    def undo(self, _mark):
+    def restore(self, _saved):
         found = self.servers()[self.server]
         if found["draining"]:
             # `ready` would end maintenance as well; but these two exclude each other.
             self._set("ready")
         elif found["out"]:
             return (
-                f"{self.key} was meanwhile put into maintenance by somebody else, and was left so."
+                f"{self.key} was put into maintenance by another party meanwhile, and was left so."
             )
         return None
 
-    def lacks_back(self, _mark):
+    def lacks_restored(self, _saved):
         mine = self.servers()[self.server]
         return (
             "haproxy still drains it"

@@ -55,7 +55,7 @@ class Adapter:
         self.key = "keepalived"
         self.mode = options.get("mode") or "auto"
         self.restarted, self.late, self.stays, self.since = False, False, None, 0.0
-        self.told, self.asked = {}, -2.0
+        self.reported, self.asked = {}, -2.0
         self.end = float("inf")
 
     def _read(self):
@@ -108,14 +108,14 @@ class Adapter:
         """
         found = self.machine.addresses()
         bare = [name for name, will in self.wills.items() if name in will.addresses]
-        told = self._told() if bare else {}
-        found |= {name for name in bare if name not in told or told[name].state == "MASTER"}
+        reported = self._reported() if bare else {}
+        found |= {name for name in bare if name not in reported or reported[name].state == "MASTER"}
         return sorted(
             found.intersection(one for will in self.wills.values() for one in will.addresses)
         )
 
     def plan(self, before, token):
-        """What drain will do, for the mark."""
+        """What drain will do, for the saved state."""
         if not self.wills:
             raise Trouble("keepalived's configuration has no VRRP instance.")
         if self.mode != "track_file":
@@ -139,35 +139,35 @@ class Adapter:
 
     # ---- out of service ----
 
-    def drain(self, mark):
-        if mark.get("track"):
+    def drain(self, saved):
+        if saved.get("track"):
             self._write_number(
-                mark["track"]["file"], mark["track"]["before"], mark["track"]["after"]
+                saved["track"]["file"], saved["track"]["before"], saved["track"]["after"]
             )
             return
         # Of a drain that was killed the lines may be there already.
         source = keepalived_priority.Edited(
             self.source,
-            lambda path, lines: keepalived_priority.restored(lines, mark["files"].get(path, [])),
+            lambda path, lines: keepalived_priority.restored(lines, saved["files"].get(path, [])),
         )
         if keepalived_priority.lowered(
-            source, self._statements(source), mark["token"], self._statements
-        ) != _tuples(mark["files"]):
+            source, self._statements(source), saved["token"], self._statements
+        ) != _tuples(saved["files"]):
             raise Trouble(
-                "keepalived's configuration was changed by somebody else since this drain began, "
+                "keepalived's configuration was changed by another party since this drain began, "
                 "and was left as it is"
             )
         self._write(
             {
                 path: keepalived_priority.changed(source.files[path], changes)
-                for path, changes in mark["files"].items()
+                for path, changes in saved["files"].items()
             }
         )
-        seconds = SILENCE * mark["interval"]
+        seconds = SILENCE * saved["interval"]
         if self.mode != "restart":
             _must(self.machine, "reload")
             # The additional interval is for the advertisement that informs the peer.
-            if self.mode == "priority" or self._gone_within(seconds + mark["interval"] + 1):
+            if self.mode == "priority" or self._gone_within(seconds + saved["interval"] + 1):
                 return
             if time.monotonic() + RESTART > self.end:
                 self.late = True
@@ -212,30 +212,30 @@ class Adapter:
         )
         return " ".join((err or out or f"status {rc}").split())[:300] if rc else None
 
-    def lacks(self, mark):
+    def lacks(self, saved):
         """What is missing for the host to be drained, or None."""
         held = self.holds()
         if not held:
             return None
-        return "it still holds {}: {}".format(", ".join(held), self._why(mark, held))
+        return "it still holds {}: {}".format(", ".join(held), self._why(saved, held))
 
-    def _why(self, mark, held):
+    def _why(self, saved, held):
         """Why an address does not move, as far as this host can know."""
-        told = self._told()
+        reported = self._reported()
         for will in self.wills.values():
-            mine = told.get(will.name)
+            mine = reported.get(will.name)
             if (
                 mine
                 and mine.priority > keepalived_priority.LOWEST
                 and set(will.addresses).intersection(held)
             ):
-                if not mark.get("track") and mine.base > keepalived_priority.LOWEST:
+                if not saved.get("track") and mine.base > keepalived_priority.LOWEST:
                     return (
                         f"keepalived has not loaded the lowered configuration: {will.name} still "
                         f"has the priority {mine.base}; its log says why"
                     )
                 return f"{will.name} still announces the priority {mine.priority}"
-        silent = [name for name in held if name in self.wills and name not in told]
+        silent = [name for name in held if name in self.wills and name not in reported]
         if silent:
             return (
                 f"keepalived does not report whether it is MASTER in {', '.join(silent)}, "
@@ -247,7 +247,7 @@ class Adapter:
                 "router's advertisement since. No peer runs that this host hears and that "
                 "is not in FAULT"
             )
-        said = "Its instances announce" if told else "Its configuration says"
+        said = "Its instances announce" if reported else "Its configuration says"
         more = (
             "a restart, and no time was left for it: raise the timeout"
             if self.late
@@ -260,33 +260,33 @@ class Adapter:
             "have no higher priority itself. For the last three there is "
         ) + more
 
-    def _told(self):
+    def _reported(self):
         """What keepalived reports of its instances; nothing where it does not."""
         # It writes each time into its log that it was asked.
         if time.monotonic() > self.asked + 2:
-            self.told, self.asked = keepalived_data.of(self.machine), time.monotonic()
-        return self.told
+            self.reported, self.asked = keepalived_data.of(self.machine), time.monotonic()
+        return self.reported
 
-    # ---- back ----
+    # ---- restored ----
 
-    def undo(self, mark):
-        track = mark.get("track")
+    def restore(self, saved):
+        track = saved.get("track")
         if track:
             now = self._content(track["file"])
             if now == track["after"]:
                 self._write_number(track["file"], track["after"], track["before"])
             elif now != track["before"]:
-                self.stays = "{} was meanwhile rewritten by somebody else, and was left so.".format(
+                self.stays = "{} was meanwhile rewritten by another party, and was left so.".format(
                     track["file"]
                 )
-        for path, changes in mark.get("files", {}).items():
+        for path, changes in saved.get("files", {}).items():
             text = self._content(path)
             # A file that is gone has nothing of ours in it.
             lines = text.split("\n") if text is not None else []
             restored = keepalived_priority.restored(lines, changes)
             if restored != lines:
                 write_same(self.machine, path, "\n".join(restored))
-            ours = keepalived_priority.left(restored, mark["token"])
+            ours = keepalived_priority.left(restored, saved["token"])
             if ours:
                 raise Trouble(
                     f"{path} line {ours} was written by this drain and has been changed by "
@@ -312,43 +312,43 @@ class Adapter:
         except OSError as error:
             raise Trouble(f"{path} cannot be written ({error.strerror}); it was left as it was")
 
-    def lacks_back(self, mark):
+    def lacks_restored(self, saved):
         """What is missing for the host to be back in service, or None.
 
         C(stays) says what need not come back, and why.
         """
         if not self._runs():
             return "keepalived is not running"
-        if not mark["active"]:
+        if not saved["active"]:
             return None
         self._read()
-        lacking = sorted(set(mark["held"]).difference(self.holds()))
-        waiting, why = self._expected(lacking, mark)
+        lacking = sorted(set(saved["held"]).difference(self.holds()))
+        waiting, why = self._expected(lacking, saved)
         if waiting:
             return "it does not hold {} again{}".format(", ".join(waiting), why)
         if lacking:
             where = "they are" if len(lacking) > 1 else "it is"
-            told = (
+            why_not = (
                 f"keepalived is back as a standby; {', '.join(lacking)} "
                 f"may stay where {where}: {why}."
             )
-            self.stays = f"{self.stays} {told}" if self.stays else told
+            self.stays = f"{self.stays} {why_not}" if self.stays else why_not
         return None
 
-    def _expected(self, lacking, mark):
+    def _expected(self, lacking, saved):
         """Which of the addresses that this host lacks are to come back, and what is known of it;
         where none is, why they need not.
         """
         wills = [will for will in self.wills.values() if set(will.addresses).intersection(lacking)]
         reasons, waiting, why = [], [], ""
         # In the first moments keepalived knows nothing of the peer.
-        told = (
-            self._told()
-            if wills and time.monotonic() > self.since + SILENCE * mark["interval"]
+        reported = (
+            self._reported()
+            if wills and time.monotonic() > self.since + SILENCE * saved["interval"]
             else {}
         )
         for will in wills:
-            mine = told.get(will.name)
+            mine = reported.get(will.name)
             if will.nopreempt:
                 reasons.append(f"{will.name} says nopreempt")
             elif will.delay:

@@ -26,7 +26,7 @@ FIELDS = {
 SECONDS = 1.0
 
 
-def told(text):
+def parsed(text):
     """The file's text: name of an instance to Told. What says less than its state and
     priorities is left out."""
     found = {}
@@ -63,13 +63,13 @@ def of(machine):
     return ask(int(main)) if main else {}
 
 
-def in_fault(told, addresses):
+def in_fault(reported, addresses):
     """The names of the instances that have gone into FAULT and could take none of these
     addresses."""
     wanted = {keepalived.address(one) for one in addresses}
     return sorted(
         name
-        for name, one in told.items()
+        for name, one in reported.items()
         if one.state == "FAULT" and wanted.intersection(map(keepalived.address, one.addresses))
     )
 
@@ -96,7 +96,7 @@ def ask(pid, sleep=time.sleep):
         if fresh and _known(fresh) == last:
             try:
                 with open(fresh, encoding="utf-8", errors="replace") as file:
-                    return told(file.read())
+                    return parsed(file.read())
             except OSError:
                 return {}
         last = _known(fresh) if fresh else None

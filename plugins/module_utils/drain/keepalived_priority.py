@@ -356,8 +356,8 @@ def restored(lines, changes):
 
 
 def left(lines, token):
-    """The number, from 1, of a line that still has the mark of a drain, since somebody has changed
-    what stood before it; None where there is none."""
+    """The number, from 1, of a line that still has the comment of a drain, because what stood
+    before it was changed since; None where there is none."""
     ours = f"{MARK} {token} ".split()
     for number, line in enumerate(lines, 1):
         at = line.find(MARK)

@@ -104,43 +104,43 @@ class Adapter:
             before, path=mine.path, inserted=f" down {MARK} {token}\n", workers=self._workers()
         )
 
-    def drain(self, mark):
+    def drain(self, saved):
         _found, mine = self._servers()
         text = self._text(mine.path)
-        if mark["inserted"] not in text:
-            self._write(mine.path, text, text[: mine.end] + mark["inserted"] + text[mine.end :])
+        if saved["inserted"] not in text:
+            self._write(mine.path, text, text[: mine.end] + saved["inserted"] + text[mine.end :])
         else:
             self._write(mine.path, text, text)
 
-    def lacks(self, mark):
+    def lacks(self, saved):
         """The workers that were there before must be gone: one that has not been told yet takes new
         requests, one on its way out still serves old ones.
         """
-        return self._still(mark["workers"], "{} of nginx's workers still serve earlier requests")
+        return self._still(saved["workers"], "{} of nginx's workers still serve earlier requests")
 
-    def undo(self, mark):
-        text = self._text(mark["path"])
-        ours = mark["inserted"] in text
+    def restore(self, saved):
+        text = self._text(saved["path"])
+        ours = saved["inserted"] in text
         if (
             not ours
-            and mark["workers"]
+            and saved["workers"]
             and all(
-                _stat(pid)[1] == started and not _leaving(pid) for pid, started in mark["workers"]
+                _stat(pid)[1] == started and not _leaving(pid) for pid, started in saved["workers"]
             )
         ):
             # nginx was never told.
             return None
         self.old = self._workers()
         # Also when there is nothing of ours in the file: a run may have died before it told nginx.
-        self._write(mark["path"], text, text.replace(mark["inserted"], ""))
+        self._write(saved["path"], text, text.replace(saved["inserted"], ""))
         return (
             f"{self.key} is marked down by somebody else's line, and was left so."
             if not ours and self._servers()[1].down
             else None
         )
 
-    def lacks_back(self, mark):
-        if mark["inserted"] in self._text(mark["path"]):
+    def lacks_restored(self, saved):
+        if saved["inserted"] in self._text(saved["path"]):
             return "nginx has it marked down"
         # Workers on their way out may take as long as they like; the new ones serve.
         return self._still(

@@ -60,20 +60,20 @@ class Adapter:
     def plan(self, before, _token):
         return dict(before)
 
-    def drain(self, mark):
-        self._standby(mark["node"], ["-v", "on"])
+    def drain(self, saved):
+        self._standby(saved["node"], ["-v", "on"])
 
-    def lacks(self, mark):
-        return pacemaker.not_moved(self._xml(), mark["node"], mark["services"], mark["others"])
+    def lacks(self, saved):
+        return pacemaker.not_moved(self._xml(), saved["node"], saved["services"], saved["others"])
 
-    def undo(self, mark):
-        self._standby(mark["node"], ["-D"])
+    def restore(self, saved):
+        self._standby(saved["node"], ["-D"])
         # The cluster may move back what ran here. The peer should not be claimed meanwhile; but how
         # that ends is the cluster's own affair.
         self.machine.run_command(["crm_resource", "--wait", "--timeout=60"])
 
-    def lacks_back(self, mark):
-        state = self._nodes().get(mark["node"])
+    def lacks_restored(self, saved):
+        state = self._nodes().get(saved["node"])
         if not state or not state["online"]:
             return "the node is not online"
         return "the node is still in standby" if state["standby"] else None

@@ -165,7 +165,7 @@ def _absent(module, root, seen):
     agent = apply.Agent(module.run_command, module.params["timeout"])
     facts = agent.facts()
     loaded = apply.ids(facts)
-    if facts["updates"]["installed"] is None and facts["reason"].startswith("Without root"):
+    if facts["updates"]["installed"] is None and facts["reason_code"] == "no_root":
         raise enrollment.Refused(facts["reason"])
     changed = bool(loaded)
     removed = loaded

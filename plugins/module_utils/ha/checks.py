@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Gates: what must be true of a host before it is claimed, and again before it goes back
-into service.
-"""
+"""Checks: what must be true of a host before it is claimed, and again before it is restored."""
 
 import base64
 import re
@@ -36,17 +34,17 @@ ARGUMENTS = {
     },
     "addresses": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "int", "default": 30},
-    "hold": {"type": "int", "default": 0},
+    "stable_for": {"type": "int", "default": 0},
     "fail": {"type": "bool", "default": True},
 }
 
 
 class Wrong(ValueError):
-    """A check that makes no sense; the words say which."""
+    """A check that is not valid; the text says which."""
 
 
 def title(check):
-    """A check in words."""
+    """The name of a check, or what it checks."""
     if check.get("name"):
         return check["name"]
     if check.get("port"):
@@ -56,7 +54,7 @@ def title(check):
     return (
         "url {}".format(redact.address(check["url"]))
         if check.get("url")
-        else "command {}".format(redact.told(check["command"]))
+        else "command {}".format(redact.program(check["command"]))
     )
 
 
@@ -66,19 +64,19 @@ def look_over(checks):
         kinds = [kind for kind in KINDS if check.get(kind)]
         if len(kinds) != 1:
             raise Wrong(
-                "The check {} has {}: give exactly one of {}. Nothing was looked at.".format(
+                "The check {} has {}: give exactly one of {}. Nothing was checked.".format(
                     check.get("name") or "without a name",
-                    " and ".join(kinds) or "nothing to look at",
+                    " and ".join(kinds) or "nothing to check",
                     ", ".join(KINDS),
                 )
             )
         wrong = mistake(check)
         if wrong:
-            raise Wrong(f"The check {title(check)} makes no sense: {wrong}. Nothing was looked at.")
+            raise Wrong(f"The check {title(check)} is not valid: {wrong}. Nothing was checked.")
 
 
 def mistake(check):
-    """What makes no sense about a check, as a clause, or None."""
+    """Why a check is not valid, as a clause, or None."""
     if check.get("port") and not 0 < check["port"] < 65536:
         return "ports are 1 to 65535"
     if check.get("url") and not re.match(r"https?://[^/\s]+", check["url"]):
@@ -89,7 +87,7 @@ def mistake(check):
         try:
             words = shlex.split(check["command"])
         except ValueError as error:
-            return f"the command is none ({error})"
+            return f"the command cannot be parsed ({error})"
         if not words:
             return "the command is blank"
         if commands.meant_for_a_shell(words):
@@ -108,7 +106,7 @@ def look(machine, check, seconds, addresses=()):
     """
     if check.get("command"):
         rc, out, err = machine.within(seconds).run_command(shlex.split(check["command"]))
-        words = redact.said(check["command"], err if err.strip() else out)
+        words = redact.output(check["command"], err if err.strip() else out)
         return None if rc == 0 else f"status {rc}: {words}" if words else f"status {rc}"
     if check.get("unit"):
         rc, out, err = machine.within(seconds).run_command(
@@ -164,8 +162,8 @@ def _request(url):
 
 
 def run(machine, params, sleep=time.sleep, clock=time.monotonic):
-    """Look until every check has been good for C(hold) seconds on end, or C(timeout) seconds have
-    gone by without that.
+    """Check until every check has passed for C(stable_for) consecutive seconds, or C(timeout)
+    seconds have gone by without that.
 
     :returns: C(ok), C(checks) (C(name), C(ok), C(said)), C(holds) (which of the addresses this
         host has), C(seconds).
@@ -192,13 +190,14 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
                 break
         else:
             good_since = now if good_since is None else good_since
-            if now - good_since >= params["hold"]:
+            if now - good_since >= params["stable_for"]:
                 break
-        sleep(0.5 if params["timeout"] or params["hold"] else 0)
+        sleep(0.5 if params["timeout"] or params["stable_for"] else 0)
     held = machine.within(10).addresses() if params["addresses"] else set()
     checks = [dict(one, ok=one["said"] is None) for one in found]
     return {
         "ok": all(one["ok"] for one in checks),
+        "changed_nothing": True,
         "checks": checks,
         "seconds": round(clock() - begun, 1),
         "holds": [one for one in params["addresses"] if keepalived.address(one) in held],
@@ -210,4 +209,4 @@ def answer(params, _check_mode, root, _program):
     try:
         return dict(run(groups.Machine(commands.run, root), params), changed=False)
     except (Wrong, keepalived.Unreadable) as error:
-        return {"failed": True, "msg": str(error)}
+        return {"failed": True, "msg": str(error), "changed_nothing": True}

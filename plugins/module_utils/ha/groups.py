@@ -15,7 +15,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import (
     keepalived_process,
     pacemaker,
 )
-from ansible_collections.rebootless.ksplice.plugins.module_utils.redact import said, told
+from ansible_collections.rebootless.ksplice.plugins.module_utils.redact import output, program
 
 ARGUMENTS = {
     "command": {"type": "str"},
@@ -326,23 +326,23 @@ def _command(machine, command):
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ValueError(f"Cannot parse the command {told(command)} ({error})")
+        raise ValueError(f"Cannot parse the command {program(command)} ({error})")
     if not words:
         raise ValueError("The command is empty")
     if commands.meant_for_a_shell(words):
         raise ValueError(
-            f"The command {told(command)} has {commands.meant_for_a_shell(words)}, which only a "
+            f"The command {program(command)} has {commands.meant_for_a_shell(words)}, which only a "
             "shell understands: write sh -c '…'"
         )
     rc, out, err = machine.run_command(words)
     if rc:
         raise ValueError(
-            f"The command {told(command)} exited with status {rc}: {said(command, err or out)}"
+            f"The command {program(command)} exited with status {rc}: {output(command, err or out)}"
         )
     try:
         answer = json.loads(out)
     except ValueError as error:
-        raise ValueError(f"The command {told(command)} did not return JSON ({error})")
+        raise ValueError(f"The command {program(command)} did not return JSON ({error})")
     try:
         groups = answer.get("groups") if isinstance(answer, dict) else None
         if not isinstance(groups, list):
@@ -350,7 +350,7 @@ def _command(machine, command):
         return [_told(group) for group in groups]
     except ValueError as error:
         raise ValueError(
-            f"The command {told(command)} did not answer in the documented format ({error})"
+            f"The command {program(command)} did not answer in the documented format ({error})"
         )
 
 

@@ -79,7 +79,7 @@ class Source:
     def matching(self, pattern):
         """The files that an include means, in keepalived's order.
 
-        It passes over what is no plain file or may be executed.
+        It passes over what is not a plain file or may be executed.
         """
         found = []
         for one in _alternatives(pattern):

@@ -40,14 +40,14 @@ def shown(turn):
     return turn and {key: value for key, value in turn.items() if key not in HIDDEN}
 
 
-def drain_shown(mark):
+def drain_shown(saved):
     """The saved state of a drain as it leaves the host."""
     return {
-        "what": mark["key"],
-        "adapter": mark["target"]["adapter"],
-        "host": mark["host"],
-        "token": mark["token"],
-        "at": mark["at"],
+        "what": saved["key"],
+        "adapter": saved["target"]["adapter"],
+        "host": saved["host"],
+        "token": saved["token"],
+        "at": saved["at"],
     }
 
 
@@ -62,7 +62,7 @@ class Journal:
         self.path = self.folder + "/journal.json"
 
     def read(self):
-        """What stands in it; of a host on which nothing ever happened, nothing.
+        """Its content; empty on a host on which nothing ever happened.
 
         :raises Broken: where it cannot be read, which never counts as nothing.
         """
@@ -92,7 +92,7 @@ class Journal:
                     found["turn"].update(hidden["turn"])
                 self._check(found)
             except (OSError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                raise Broken(f"{self.path} is not a journal that is whole ({error}). {ADVICE}")
+                raise Broken(f"{self.path} is not a complete journal ({error}). {ADVICE}")
         return found
 
     def _check_schema(self, found):
@@ -108,8 +108,8 @@ class Journal:
 
     @staticmethod
     def _check(found):
-        for mark in found["drained"]:
-            if not {"key", "host", "token", "at", "target"} <= set(mark):
+        for saved in found["drained"]:
+            if not {"key", "host", "token", "at", "target"} <= set(saved):
                 raise ValueError("the saved state of a drain is incomplete")
         turn = found["turn"]
         if turn is not None:
@@ -121,7 +121,7 @@ class Journal:
 
     @contextlib.contextmanager
     def locked(self):
-        """Nobody else reads and writes meanwhile. Held for moments only."""
+        """No other process reads and writes meanwhile. Held for moments only."""
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             lock = os.open(
@@ -152,7 +152,7 @@ class Journal:
             {
                 "schema": steps.SCHEMA,
                 "turn": shown(turn),
-                "drained": [drain_shown(mark) for mark in document["drained"]],
+                "drained": [drain_shown(saved) for saved in document["drained"]],
             },
             {"turn": hidden, "drained": document["drained"]},
         )

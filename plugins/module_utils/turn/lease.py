@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Leases: the promises that keep two members of a redundancy group from being claimed at once.
+"""Leases: what keeps two members of a redundancy group from being claimed at once.
 Pure; files and clocks are in ledger.
 
 To claim host X of a group, a run asks every member of the group, X included, in the order
 of their names, and stops at the first that
-refuses. Each member keeps the promise in its own ledger and decides alone, by what stands there.
+refuses. Each member records the leases that it granted in its own ledger, and decides by
+that alone.
 Whoever acts on X looks into X's ledger
 first: a run whose lease is not there any more can do nothing. docs/leases.md has the whole of it
 for people.
@@ -16,25 +17,27 @@ X), C(own) (this ledger is X's), C(groups) (C(name), C(members), C(max_unavailab
 C(reason), C(taken_at) and C(renewed_at) (wall clock),
 C(clock) and C(boot) (of the renewal), C(seconds) (until it is stale), C(phase), and,
 where the lease was taken over, C(took) (the tokens that it
-was known by before, by which the other members still keep the promise).
+was known by before, under which the other members still have it).
 
 C(now) is C({"wall": seconds, "clock": seconds since boot, "boot": the boot's ID}).
 """
 
 # What is about to be done with the host; set before it is done.
-PHASES = ("taken", "draining", "applying", "verifying", "putting_back")
+PHASES = ("acquired", "draining", "applying", "verifying", "restoring")
 # Tokens that have ended are remembered so long (seconds), and so many of them at most: a message
 # that comes late must not raise the dead.
 REMEMBERED = 200
+# What a refusal says to people; code goes by changed_nothing.
+NOTHING = "Nothing was changed."
 
 
 def empty():
-    """The ledger of a host that has promised nothing."""
+    """The ledger of a host that has granted no lease."""
     return {"leases": [], "ended": []}
 
 
 def age(entry, now):
-    """Seconds since the lease was renewed. Within one boot by the clock that nobody sets, since a
+    """Seconds since the lease was renewed. Within one boot by the monotonic clock, since a
     wall clock may jump.
     """
     if entry["boot"] == now["boot"]:
@@ -43,7 +46,7 @@ def age(entry, now):
 
 
 def is_stale(entry, now):
-    """Whether nobody has renewed it in time. Stale is not free: the host may be half way through
+    """Whether it was not renewed in time. Stale is not free: the host may be half way through
     something.
     """
     return age(entry, now) > entry["seconds"]
@@ -59,30 +62,31 @@ def own(ledger):
     return next((entry for entry in ledger["leases"] if entry["own"]), None)
 
 
-def take(ledger, wish, now, busy):
+def acquire(ledger, wish, now, busy):
     """One member's answer to a run that wants to claim a host.
 
     :param wish: C(token), C(run), C(host), C(member) (the name of the member asked), C(groups),
         C(seconds), C(reason), C(unreachable) (names of members
         that could not be asked).
-    :param busy: whether somebody is at work on this member now, or its agent is.
+    :param busy: whether a process is at work on this member now, or its agent is.
     :returns: the new ledger, and the answer: C(granted), C(refusal) (a sentence or None),
         C(changed).
     """
     is_own = wish["member"] == wish["host"]
     if wish["token"] in [token for token, _at in ledger["ended"]]:
-        return _refused(ledger, f"This attempt to take {wish['host']} has ended already.")
+        return _refused(ledger, f"This attempt to claim {wish['host']} has ended already.")
     if find(ledger, wish["token"]):
         return ledger, {"granted": True, "refusal": None, "changed": False}
     other = next((entry for entry in ledger["leases"] if entry["host"] == wish["host"]), None)
     if other:
-        return _refused(ledger, told(other, now))
+        return _refused(ledger, describe(other, now))
     if busy and is_own:
         return _refused(
-            ledger, f"Somebody is at work on {wish['host']}, or its agent is: wait until that ends."
+            ledger,
+            f"A process is at work on {wish['host']}, or its agent is: wait until that ends.",
         )
     for group in wish["groups"]:
-        others = in_hand(ledger, group["name"]) | set(wish["unreachable"]).intersection(
+        others = claimed_hosts(ledger, group["name"]) | set(wish["unreachable"]).intersection(
             group["members"]
         )
         if busy:
@@ -102,7 +106,7 @@ def take(ledger, wish, now, busy):
         "clock": now["clock"],
         "boot": now["boot"],
         "seconds": wish["seconds"],
-        "phase": "taken",
+        "phase": "acquired",
     }
     return dict(ledger, leases=ledger["leases"] + [entry]), {
         "granted": True,
@@ -111,7 +115,7 @@ def take(ledger, wish, now, busy):
     }
 
 
-def in_hand(ledger, group):
+def claimed_hosts(ledger, group):
     """The hosts of a group that are claimed by this ledger, stale leases included."""
     return {
         entry["host"]
@@ -127,7 +131,7 @@ def _refused(ledger, why):
 def _why(ledger, group, others, wish, now):
     entry = next((entry for entry in ledger["leases"] if entry["host"] in others), None)
     if entry:
-        return told(entry, now)
+        return describe(entry, now)
     missing = sorted(others.intersection(wish["unreachable"]))
     if missing:
         return (
@@ -135,32 +139,32 @@ def _why(ledger, group, others, wish, now):
             f"that {wish['host']} has to stay in service."
         )
     return (
-        f"Somebody is at work on {wish['member']} of the group {group['name']}, or its "
+        f"A process is at work on {wish['member']} of the group {group['name']}, or its "
         f"agent is, so that {wish['host']} has to stay in service."
     )
 
 
-def told(entry, now):
+def describe(entry, now):
     """A lease in a sentence for whoever is refused because of it."""
-    words = (
+    text = (
         f"The run {entry['run']} has claimed {entry['host']} ({entry['reason']}; "
         f"{entry['phase'].replace('_', ' ')}; "
-        f"last heard of {int(age(entry, now))} seconds ago). Nothing was changed."
+        f"last heard of {int(age(entry, now))} seconds ago)."
     )
     if is_stale(entry, now):
         return (
-            f"{words} The lease is stale: the run has died or lost its way. The next rollout "
-            "takes it over once the whole group is found well; "
-            "ha_lease with state=broken and a reason ends it by hand."
+            f"{text} The lease is stale: the run has stopped renewing it. The next rollout takes "
+            "it over and lets the host end its turn; ha_lease with state=broken and a reason ends "
+            "it by hand."
         )
-    return f"{words} Wait until it is done."
+    return f"{text} Wait until it is done."
 
 
 def renew(ledger, token, now, phase=None, seconds=None):
     """Keep a lease alive, and write down what is about to be done. Refused where the lease is not
     there (any more).
 
-    :returns: as take.
+    :returns: as acquire.
     """
     entry = find(ledger, token)
     if not entry:
@@ -186,7 +190,7 @@ def end(ledger, token, now):
     remembered whether it was here or not, so that a message that
     is still on its way cannot bring it back.
 
-    :returns: as take.
+    :returns: as acquire.
     """
     there = find(ledger, token) is not None
     if token in [known for known, _at in ledger["ended"]] and not there:
@@ -204,14 +208,15 @@ def end(ledger, token, now):
 
 def release(ledger, token, now):
     """End a token here, as the run that has it does. On the claimed host it is refused where
-    another run took the lease over: the promises that the other
-    members keep by the old token are that run's now, and whoever is refused here leaves them alone.
+    another run took the lease over: the leases that the other
+    members have under the old token belong to that run now, and a run that is refused here does not
+    release them.
 
-    :returns: as take.
+    :returns: as acquire.
     """
     entry = taken_over(ledger, token)
     if entry:
-        return _refused(ledger, told(entry, now))
+        return _refused(ledger, describe(entry, now))
     return end(ledger, token, now)
 
 
@@ -225,14 +230,14 @@ def taken_over(ledger, token):
 
 def clear(ledger, token, now):
     """End what is left of a lease whose host does not know it (any more). On that host itself it
-    is the fence against a message that is still on its
+    is the protection against a message that is still on its
     way; asked of the host that it has claimed it is refused, as that one is to be adopted.
 
-    :returns: as take.
+    :returns: as acquire.
     """
     entry = find(ledger, token) or taken_over(ledger, token)
     if entry and entry["own"]:
-        return _refused(ledger, told(entry, now))
+        return _refused(ledger, describe(entry, now))
     return end(ledger, token, now)
 
 
@@ -240,11 +245,11 @@ def adopt(ledger, old, wish, now, busy):
     """Take over, on the host itself, the stale lease that has claimed it: in one step the old
     token ends and the new one takes its place, so that the
     host is claimed all the time. The phase stays, as it says how far the other run was. The
-    other members go on keeping the promise by the token
-    that it was given to, so that a lease is found by each token that it ever had.
+    other members keep the lease under the token
+    that it was granted to, so that a lease is found by each token that it ever had.
 
-    :returns: as take, and C(adopted) (the old entry). A refusal has C(unknown), whether the lease
-        is not here at all, so that it has to be cleared.
+    :returns: as acquire, and C(adopted) (the old entry). A refusal has C(unknown): whether the
+        lease is not here at all, so that it has to be cleared.
     """
     entry = find(ledger, old) or taken_over(ledger, old)
     if find(ledger, wish["token"]):
@@ -264,11 +269,11 @@ def adopt(ledger, old, wish, now, busy):
         )[1]
         return ledger, dict(answer, unknown=True)
     if not is_stale(entry, now):
-        return _refused(ledger, told(entry, now))
+        return _refused(ledger, describe(entry, now))
     if busy:
         return _refused(
             ledger,
-            f"Somebody is at work on {wish['host']}, or its agent is: wait until that ends. "
+            f"A process is at work on {wish['host']}, or its agent is: wait until that ends. "
             "Nothing was changed.",
         )
     new = dict(
@@ -292,7 +297,7 @@ def adopt(ledger, old, wish, now, busy):
 
 
 def may_work(ledger, token, now):
-    """Whether somebody may work on this host now: None, or the sentence that refuses.
+    """Whether a run or a person may work on this host now: None, or the sentence that refuses.
 
     :param token: of the lease that has claimed this host, or None for whoever has none, such as a
         person's ad-hoc command.
@@ -302,19 +307,19 @@ def may_work(ledger, token, now):
         if entry and entry["own"]:
             return None
         mine = own(ledger)
-        return "This run has no lease on the host any more: " + (
-            told(mine, now)
+        return "This run has no lease on the host any more" + (
+            f". {NOTHING} {describe(mine, now)}"
             if mine
-            else "it was released, broken, or taken over. Nothing was changed."
+            else f": it was released, broken, or taken over. {NOTHING}"
         )
     if ledger["leases"]:
-        return told(ledger["leases"][0], now)
+        return f"{NOTHING} {describe(ledger['leases'][0], now)}"
     return None
 
 
-def is_taken(wish, answers):
-    """The taker's own last look, over what all members said: whether the host is claimed, or why
-    not (a sentence).
+def is_acquired(wish, answers):
+    """The last check of the run that asks, over all answers: None where the host is claimed, or why
+    it is not (a sentence).
 
     :param answers: member to its answer, with C(leases) (of the member's ledger after the answer)
         and C(busy) (whether somebody is at work there, or its
@@ -334,7 +339,7 @@ def is_taken(wish, answers):
         if 2 * len(granted) <= len(group["members"]):
             return (
                 f"Only {len(granted)} of the {len(group['members'])} members of the group "
-                f"{group['name']} could be asked, which is no majority."
+                f"{group['name']} could be asked, which is not a majority."
             )
         others = {member for member, answer in said.items() if not answer or answer.get("busy")}
         for answer in said.values():

@@ -10,7 +10,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lea
 ARGUMENTS = {
     "state": {
         "type": "str",
-        "choices": ["taken", "renewed", "released", "adopted", "ended", "shown", "broken"],
+        "choices": ["acquired", "renewed", "released", "adopted", "ended", "shown", "broken"],
         "default": "shown",
     },
     "token": {"type": "str", "no_log": False},
@@ -32,7 +32,7 @@ ARGUMENTS = {
     "phase": {"type": "str", "choices": list(lease.PHASES)},
     "old_token": {"type": "str", "no_log": False},
     "reason": {"type": "str"},
-    # What rides on the question, so that it takes no other: pre-checks, and who holds the
+    # What the question carries, so that it takes no second one: pre-checks, and who holds the
     # addresses.
     "checks": {"type": "list", "elements": "dict", "default": []},
     "check_timeout": {"type": "int", "default": 0},
@@ -42,7 +42,7 @@ ARGUMENTS = {
 # Seconds that addresses have to get where they belong, once a host is back.
 SETTLE = 5
 REQUIRED_IF = [
-    ("state", "taken", ["token", "run", "host", "member", "groups", "reason"]),
+    ("state", "acquired", ["token", "run", "host", "member", "groups", "reason"]),
     ("state", "renewed", ["token"]),
     ("state", "released", ["token"]),
     ("state", "adopted", ["token", "old_token", "run", "host", "reason"]),
@@ -67,7 +67,7 @@ def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
         # What stands in the way may go by itself. A lease that is stale does not: it has to be
         # taken over.
         while (
-            state == "taken"
+            state == "acquired"
             and not answer["granted"]
             and clock() - begun < params["wait"]
             and not check_mode
@@ -75,7 +75,7 @@ def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
         ):
             sleep(1)
             answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
-    result = dict(_told(answer, ledger.now(root), book.busy()), waited=int(clock() - begun))
+    result = dict(_shown(answer, ledger.now(root), book.busy()), waited=int(clock() - begun))
     if answer["granted"] and (params["checks"] or params["addresses"]):
         result.update(_look(params, root, sleep, clock))
     return result
@@ -91,7 +91,7 @@ def _look(params, root, sleep, clock):
         "checks": params["checks"],
         "addresses": params["addresses"],
         "timeout": params["check_timeout"],
-        "hold": 0,
+        "stable_for": 0,
     }
     machine, end = groups.Machine(commands.run, root), clock() + SETTLE
     try:
@@ -113,7 +113,7 @@ def answer(params, check_mode, root, _program):
     try:
         return run(params, check_mode, root)
     except ledger.Broken as broken:
-        return {"failed": True, "msg": str(broken)}
+        return {"failed": True, "msg": str(broken), "changed_nothing": True}
 
 
 def _any_stale(answer, now):
@@ -122,8 +122,8 @@ def _any_stale(answer, now):
 
 def _ask(params, found, now, busy):
     state = params["state"]
-    if state == "taken":
-        return lease.take(found, params, now, busy)
+    if state == "acquired":
+        return lease.acquire(found, params, now, busy)
     if state == "renewed":
         return lease.renew(found, params["token"], now, params["phase"], params["seconds"])
     if state == "adopted":
@@ -140,7 +140,7 @@ def _ask(params, found, now, busy):
     return found, {"granted": True, "refusal": None, "changed": changed}
 
 
-def _told(answer, now, busy):
+def _shown(answer, now, busy):
     def shown(entry):
         return dict(
             {
@@ -157,7 +157,7 @@ def _told(answer, now, busy):
                 )
             },
             took=list(entry.get("took", ())),
-            taken_at=times.iso(int(entry["taken_at"])),
+            acquired_at=times.iso(int(entry["taken_at"])),
             renewed_at=times.iso(int(entry["renewed_at"])),
             age=int(lease.age(entry, now)),
             stale=lease.is_stale(entry, now),
@@ -165,6 +165,7 @@ def _told(answer, now, busy):
 
     result = dict(
         answer,
+        changed_nothing=not answer["changed"],
         unknown=answer.get("unknown", False),
         leases=[shown(entry) for entry in answer["leases"]],
         busy=busy,

@@ -4,8 +4,8 @@
 
 C(/var/lib/rebootless-ksplice/leases.json) is changed under C(ledger.lock) only. It is not below
 C(/run), as a member that boots must not forget what
-it has promised. C(work.lock) is held by whoever is at work on the host for as long as it works;
-the kernel frees it when that process dies.
+it has granted. C(work.lock) is held by the process that is at work on the host for as long as it
+works; the kernel frees it when that process dies.
 """
 
 import contextlib
@@ -24,7 +24,10 @@ AGENT_LOCK = "/var/lib/uptrack/lock"
 
 
 class Broken(Exception):
-    """The ledger cannot be read or written; the words say why. It is never taken for empty."""
+    """The ledger cannot be read or written; the text says why. It never counts as empty."""
+
+    # The text says what was changed.
+    complete = True
 
 
 class Ledger:
@@ -38,7 +41,7 @@ class Ledger:
         self.path = f"{root}{DIRECTORY}/leases.json"
 
     def read(self):
-        """What stands in it; of a host that never promised anything there is none."""
+        """Its content; a host that never granted a lease has none."""
         try:
             with open(self.path, encoding="utf-8") as file:
                 found = json.load(file)
@@ -49,15 +52,15 @@ class Ledger:
                     entry["token"] and entry["groups"] is not None for entry in found["leases"]
                 )
             ):
-                raise ValueError("it is no ledger")
+                raise ValueError("it is not a ledger")
             return found
         except FileNotFoundError:
             return lease.empty()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Broken(
-                f"{self.path} cannot be read ({error}), so that nobody knows what this host "
-                "has promised. Nothing was changed. "
-                "Find out which run it was, see that its hosts are well, and remove the file."
+                f"{self.path} cannot be read ({error}), so that it is unknown which leases this "
+                "host has granted. Nothing was changed. "
+                "Find out which run it was, see that its hosts are healthy, and remove the file."
             )
 
     def exists(self):
@@ -65,8 +68,8 @@ class Ledger:
 
     @contextlib.contextmanager
     def locked(self):
-        """Nobody else reads and writes meanwhile. It is held for moments only, so that everybody
-        waits for it.
+        """No other process reads and writes meanwhile. It is held for moments only, so that all
+        wait for it.
         """
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
@@ -95,7 +98,7 @@ class Ledger:
             )
 
     def change(self, function, check_mode=False):
-        """Let a function of lease answer: it gets the ledger, the time and whether somebody is at
+        """Let a function of lease answer: it gets the ledger, the time and whether a process is at
         work; its answer comes back.
         """
         with self.locked():

@@ -54,7 +54,7 @@ def _by_systemd():
 
 
 def _by_fork(root):
-    """Twice, so that nobody waits for the second; in a session of its own, deaf to SIGHUP."""
+    """Twice, so that no process waits for the second; in a session of its own, deaf to SIGHUP."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)

@@ -171,7 +171,7 @@ class Turn:
             self.turn.update(reason=words, reason_code=code)
 
     def _write(self):
-        """Write the turn. On a disk that has become full it goes on without: who is drained has to
+        """Write the turn. On a disk that has become full it goes on without: what is drained has to
         come back into service, and nothing is begun that could not be done twice."""
         try:
             self.turn = self.journal.keep(self.turn)
@@ -219,7 +219,7 @@ class Turn:
                 "state": "drained",
                 "host": order["host"],
                 "token": order["token"],
-                "any_token": False,
+                "force": False,
                 "lease": None,
                 "when": order["drain_when"],
                 "timeout": order["drain_timeout"],
@@ -304,7 +304,7 @@ class Turn:
                 "checks": [dict(one) for one in order["checks"]],
                 "addresses": order["addresses"],
                 "timeout": order["check_timeout"],
-                "hold": order["stable_for"],
+                "stable_for": order["stable_for"],
             },
             sleep=self.sleep,
             clock=self.clock,
@@ -369,9 +369,9 @@ class Turn:
 
     def _restore(self, order):
         what = [
-            mark["key"]
-            for mark in self.journal.read()["drained"]
-            if mark["host"] == order["host"] and mark["token"] == order["token"]
+            saved["key"]
+            for saved in self.journal.read()["drained"]
+            if saved["host"] == order["host"] and saved["token"] == order["token"]
         ]
         result = {"restored": what, "said": ", ".join(what) or "nothing to restore"}
         done = {"failed": False}
@@ -379,10 +379,10 @@ class Turn:
             done = drains.run(
                 self.machine,
                 {
-                    "state": "undone",
+                    "state": "restored",
                     "host": order["host"],
                     "token": order["token"],
-                    "any_token": False,
+                    "force": False,
                     "lease": None,
                     "when": None,
                     "timeout": order["drain_timeout"],

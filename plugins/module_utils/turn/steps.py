@@ -57,6 +57,17 @@ class Event(str, Enum):
     NO_VERDICT = "no_verdict"
 
 
+# Why a turn did not go as it was to go.
+REASON_CODES = (
+    "unhealthy",
+    "not_drained",
+    "apply_failed",
+    "interrupted",
+    "lease_lost",
+    "lost_controller",
+    "journal",
+    "error",
+)
 # Nothing follows by itself.
 AT_REST = (State.RELEASED, State.STUCK)
 # Deeds that change the host, for which the lease must still be there.
@@ -142,8 +153,8 @@ def _healthy(turn):
 
 
 def _unhealthy(turn):
-    # Without the update it is no better; or it has stood here for who knows how long, and what is
-    # wrong now need not be the update's doing. A person has to look.
+    # Without the update it is no better; or it has been stuck for an unknown time, and what is
+    # wrong now need not be the update's doing. It needs attention.
     if turn["rolled_back"] or turn["was_stuck"]:
         return State.STUCK, None
     return State.ROLLING_BACK, Deed.ROLL_BACK
@@ -204,7 +215,7 @@ _STEPS = {
     (State.STUCK, Event.VERDICT_GOOD): (State.RESTORING, Deed.RESTORE),
     (State.STUCK, Event.VERDICT_BAD): _bad_verdict,
 }
-# Whoever has no lease changes the host no further, and puts back what it took out of service.
+# Without a lease the host is changed no further, and what was drained is restored.
 _LEASE_LOST = {
     State.LEASED: (State.RESTORING, Deed.RESTORE),
     State.DRAINED: (State.RESTORING, Deed.RESTORE),

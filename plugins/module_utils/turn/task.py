@@ -38,7 +38,7 @@ REQUIRED_IF = [
 
 
 class Refused(Exception):
-    """Nothing was changed; the words say why."""
+    """It was not done; the text says why."""
 
 
 def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.monotonic):
@@ -51,7 +51,7 @@ def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.mono
         if params["state"] == "begun":
             changed = _begin(book, params, check_mode, root, program)
         elif params["state"] == "finished":
-            changed = _finish(book, params, check_mode, root, program)
+            changed = _finish(book, params, check_mode, root, program, more)
         elif params["state"] == "resumed":
             changed = _resume(book, params, check_mode, root, program, more)
         else:
@@ -63,11 +63,11 @@ def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.mono
                 alive = ledger.Ledger(root).at_work()
                 shown = _foretold(params, root) if check_mode and changed else journal.shown(turn)
                 result = {"changed": changed, "refusal": None, "turn": shown, "alive": alive}
-                return dict(result, **more)
+                return dict(dict(result, **more), changed_nothing=not changed)
             sleep(0.05)
     except (Refused, ledger.Broken) as refused:
         result = {"changed": False, "refusal": str(refused), "turn": None, "alive": None}
-        return dict(result, **more)
+        return dict(dict(result, changed_nothing=True), **more)
 
 
 def _foretold(params, root):
@@ -133,7 +133,7 @@ def _start(root, program):
         )
 
 
-def _finish(book, params, check_mode, root, program):
+def _finish(book, params, check_mode, root, program, more):
     found = {}
 
     def hand_in(document):
@@ -156,6 +156,7 @@ def _finish(book, params, check_mode, root, program):
         return "new" in found
     book.change(hand_in)
     if "new" in found:
+        more["changed_nothing"] = False
         _start(root, program)
     return "new" in found
 
@@ -163,8 +164,8 @@ def _finish(book, params, check_mode, root, program):
 def _resume(book, params, check_mode, root, program, more):
     """Take a stale lease over, on its host, and carry its turn to the end.
 
-    :param more: gets C(unknown), whether the lease is not here at all, and C(took), the tokens that
-        it was known by before.
+    :param more: gets C(unknown), whether the lease is not here at all, C(took), the tokens that it
+        was known by before, and C(changed_nothing), whether a refusal comes before any change.
     """
     wish = {key: params[key] for key in ("token", "run", "host", "seconds", "reason")}
     wish["reason"] = wish["reason"] or "taking over"
@@ -174,6 +175,7 @@ def _resume(book, params, check_mode, root, program, more):
     more["unknown"] = bool(answer.get("unknown"))
     if not answer["granted"]:
         raise Refused(answer["refusal"])
+    more["changed_nothing"] = check_mode
     adopted = answer.get("adopted") or {}
     more["took"] = list(adopted.get("took", ())) + [adopted.get("token", params["old_token"])]
     tokens = [params["old_token"]] + more["took"]

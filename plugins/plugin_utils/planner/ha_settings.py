@@ -10,7 +10,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import (
     drains as drain_targets,
 )
-from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks as gate_checks
+from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks as ha_checks
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
@@ -18,6 +18,14 @@ PLACES = ("host", "peers", "controller")
 CHECK = ("name", "command", "url", "status", "port", "address", "unit")
 KINDS = ("command", "url", "port", "unit")
 TIMEOUT = 30
+# Names that an inventory may still have for today's: of a variable, and of keys in it.
+FORMER = {
+    "ksplice_ha_checks": {
+        "variable": "ksplice_ha_gates",
+        "keys": {"hold": "stable_for", "baseline": "allow_preexisting"},
+    },
+    "ksplice_ha_drain": {"variable": None, "keys": drain_targets.FORMER},
+}
 # What makes a peer take over: without it there is no host to drain to. Kinds of groups with their
 # unit; on a remote node it is pacemaker_remote.
 TAKES_OVER = {"keepalived": "keepalived", "pacemaker": "pacemaker*"}
@@ -193,7 +201,7 @@ def _machine(host, variables):
 
 def contradictions(variables_of, everyone):
     """Where the inventory, which wins, and what runs on the hosts do not agree, as sentences."""
-    said, named, partners = [], {}, {}
+    said, named, peers = [], {}, {}
     for host in everyone:
         found, variables = discovered(variables_of[host]), variables_of[host]
         if not found:
@@ -225,10 +233,10 @@ def contradictions(variables_of, everyone):
                 {group["name"] for group in found["groups"]},
             )
             for group in set.union(*named[host]):
-                partners.setdefault(group, []).append(host)
+                peers.setdefault(group, []).append(host)
     for one in sorted(named):
-        # Whoever has no group in common with it cannot contradict it.
-        others = {other for group in set.union(*named[one]) for other in partners[group]}
+        # A host that has no group in common with it cannot contradict it.
+        others = {other for group in set.union(*named[one]) for other in peers[group]}
         for other in sorted(other for other in others if other > one):
             given = named[one][0] & named[other][0]
             found = named[one][1] & named[other][1]
@@ -246,11 +254,63 @@ def contradictions(variables_of, everyone):
     return said
 
 
+def _given(name, variable, variables):
+    """The value of a variable, by whichever of its names the inventory has it, with today's keys.
+
+    :raises PlanError: where both names are given.
+    """
+    value, former = variables.get(variable), FORMER[variable]
+    before = variables.get(former["variable"]) if former["variable"] else None
+    if before not in (None, "", []):
+        if value not in (None, "", []):
+            raise PlanError(
+                f"Host {name}: {variable} and {former['variable']}, its former name, are both set: "
+                f"keep {variable}."
+            )
+        value = before
+    if not isinstance(value, (list, tuple)):
+        return value
+    found = []
+    for one in value:
+        if isinstance(one, dict):
+            for old, new in former["keys"].items():
+                if old in one and new in one:
+                    raise PlanError(
+                        f"Host {name}: {variable} has both {new} and {old}, its former name: keep "
+                        f"{new}."
+                    )
+            one = {former["keys"].get(key, key): entry for key, entry in one.items()}
+        found.append(one)
+    return found
+
+
+def renamed(hosts, variables_of):
+    """Sentences about former names that hosts still have."""
+    found = {}
+    for name in hosts:
+        variables = variables_of[name]
+        for variable, former in FORMER.items():
+            value = variables.get(variable)
+            if former["variable"] and variables.get(former["variable"]) not in (None, "", []):
+                value = variables.get(former["variable"])
+                found.setdefault((former["variable"], variable), []).append(name)
+            keys = {key for one in value or () if isinstance(one, dict) for key in one}
+            for old in sorted(keys.intersection(former["keys"])):
+                words = f"{old} of {variable}", former["keys"][old]
+                found.setdefault(words, []).append(name)
+    return [
+        f"{old} is now called {new}: rename it ({', '.join(names[:3])}"
+        + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        + ")."
+        for (old, new), names in sorted(found.items())
+    ]
+
+
 def drains(name, variables):
     """What takes a host out of service: a list of C(delegate_to) (the host of the task) and
     C(target) (as ha_drain has it).
     """
-    given = variables.get("ksplice_ha_drain")
+    given = _given(name, "ksplice_ha_drain", variables)
     if given in (None, ""):
         kinds = {group["kind"] for group in (discovered(variables) or {"groups": ()})["groups"]}
         return [
@@ -292,19 +352,19 @@ def _no_on(name, variable, one, key):
         )
 
 
-def gates(name, variables, soak=0):
+def wanted_checks(name, variables, soak=0):
     """What must be true of a host and around it: C(host), C(peers), C(controller) (lists of
-    checks), C(addresses), C(timeout), C(hold), C(baseline) (titles).
+    checks), C(addresses), C(timeout), C(stable_for), C(allow_preexisting) (titles).
     """
-    given = variables.get("ksplice_ha_gates") or []
+    given = _given(name, "ksplice_ha_checks", variables) or []
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
         raise PlanError(
-            f"Host {name}: ksplice_ha_gates is {type(given).__name__}: give a list of mappings, "
-            "as ha_gate's checks, and run_on, timeout, hold, baseline."
+            f"Host {name}: ksplice_ha_checks is {type(given).__name__}: give a list of mappings, "
+            "as ha_check's checks, and run_on, timeout, stable_for, allow_preexisting."
         )
     result = {place: [] for place in PLACES}
-    result.update(hold=dict.fromkeys(PLACES, 0), baseline=[])
-    result["hold"]["host"] = int(soak)
+    result.update(stable_for=dict.fromkeys(PLACES, 0), allow_preexisting=[])
+    result["stable_for"]["host"] = int(soak)
     timeouts, names = [], set()
     for kind in sorted(
         {
@@ -315,13 +375,13 @@ def gates(name, variables, soak=0):
             {"name": f"{kind} on the peer", "unit": TAKES_OVER[kind], "when": "before"}
         )
     for one in given:
-        _no_on(name, "ksplice_ha_gates", one, "run_on")
+        _no_on(name, "ksplice_ha_checks", one, "run_on")
         place = one.get("run_on", "host")
         # A check that is never made would pass, so that nothing is guessed.
         wrong = [
             str(key)
             for key in one
-            if key not in (*CHECK, "run_on", "timeout", "hold", "baseline", "when")
+            if key not in (*CHECK, "run_on", "timeout", "stable_for", "allow_preexisting", "when")
         ]
         wrong += [f"run_on: {place}"] if place not in PLACES else []
         wrong += (
@@ -331,7 +391,7 @@ def gates(name, variables, soak=0):
         )
         wrong += [
             f"{key}: {one[key]}"
-            for key in ("timeout", "hold")
+            for key in ("timeout", "stable_for")
             if not re.fullmatch("[0-9]+", str(one.get(key, 0)))
         ]
         wrong += [
@@ -341,20 +401,22 @@ def gates(name, variables, soak=0):
         ]
         if not wrong and len([kind for kind in KINDS if kind in one]) != 1:
             wrong = [f"a check of {' and '.join(key for key in one if key in KINDS) or 'nothing'}"]
-        allowed = _truth(name, "baseline of ksplice_ha_gates", one.get("baseline"))
-        nonsense = None if wrong else gate_checks.mistake(_typed(name, one))
+        allowed = _truth(
+            name, "allow_preexisting of ksplice_ha_checks", one.get("allow_preexisting")
+        )
+        nonsense = None if wrong else ha_checks.mistake(_typed(name, one))
         if nonsense:
-            raise PlanError(f"Host {name}: ksplice_ha_gates has an invalid check: {nonsense}.")
+            raise PlanError(f"Host {name}: ksplice_ha_checks has an invalid check: {nonsense}.")
         if wrong:
             raise PlanError(
-                f"Host {name}: ksplice_ha_gates has {wrong[0]}: a check has one of command, url, "
-                f"port, unit, and name, run_on ({', '.join(PLACES)}), timeout, hold, baseline, "
-                "when (both, before, after)."
+                f"Host {name}: ksplice_ha_checks has {wrong[0]}: a check has one of command, url, "
+                f"port, unit, and name, run_on ({', '.join(PLACES)}), timeout, stable_for, "
+                "allow_preexisting, when (both, before, after)."
             )
         check = {key: value for key, value in _typed(name, one).items() if key in CHECK}
-        # No two have one name, by which it is known later which of them was bad before: what is
-        # forgiven one is not forgiven the other.
-        title = gate_checks.title(dict({"address": "127.0.0.1"}, **check))
+        # No two have one name, by which it is known later which of them was bad before: a known
+        # failure of one excuses no other.
+        title = ha_checks.title(dict({"address": "127.0.0.1"}, **check))
         check["name"] = next(
             word
             for number in range(1, len(given) + 2)
@@ -364,9 +426,11 @@ def gates(name, variables, soak=0):
         names.add(check["name"])
         result[place].append(dict(check, when=one.get("when", "both")))
         timeouts.append(int(one.get("timeout", TIMEOUT)))
-        result["hold"][place] = max(result["hold"][place], int(one.get("hold", 0)))
+        result["stable_for"][place] = max(
+            result["stable_for"][place], int(one.get("stable_for", 0))
+        )
         if allowed:
-            result["baseline"].append(check["name"])
+            result["allow_preexisting"].append(check["name"])
     # They are checked together, so that the one with the most time counts.
     result.update(timeout=max(timeouts or [TIMEOUT]), addresses=addresses(variables))
     return result
@@ -391,7 +455,7 @@ def _typed(name, one):
             ]
     except ValueError as error:
         raise PlanError(
-            f"Host {name}: ksplice_ha_gates has {error} for a number of a check: give ports, and "
+            f"Host {name}: ksplice_ha_checks has {error} for a number of a check: give ports, and "
             "statuses as numbers."
         ) from None
     return found
@@ -429,31 +493,31 @@ def addresses(variables):
     )
 
 
-def checks(gate, place, moment, forgiven=()):
-    """The checks for one place at one moment, V(before) or V(after), as ha_gate takes them.
+def checks(wanted, place, moment, known=()):
+    """The checks for one place at one moment, V(before) or V(after), as ha_check takes them.
 
-    :param forgiven: titles of what was bad before, which need not become good if they belong to the
-        baseline.
+    :param known: titles of what was bad before, which need not become good where
+        allow_preexisting says so.
     """
     return [
         {key: value for key, value in one.items() if key != "when"}
-        for one in gate[place]
+        for one in wanted[place]
         if one["when"] in ("both", moment)
-        and not (one["name"] in gate["baseline"] and one["name"] in forgiven)
+        and not (one["name"] in wanted["allow_preexisting"] and one["name"] in known)
     ]
 
 
-def gate_result(gate, looks, members, lost):
-    """What the looks through a gate amount to: title to what was wrong.
+def failed_checks(wanted, results, members, unreachable):
+    """What the results of checks amount to: title to what was wrong.
 
-    :param looks: mapping of place to a list of (host, result of ha_gate).
-    :param lost: members that could not be asked, though it is not this host's fault: a peer that
-        has died since.
+    :param results: mapping of place to a list of (host, result of ha_check).
+    :param unreachable: members that could not be asked, though it is not this host's fault: a
+        peer that has died since.
     """
-    bad, holders = {}, {address: [] for address in gate["addresses"]}
-    for place, results in looks.items():
-        for host, result in results:
-            if "checks" not in result and host in lost:
+    bad, holders = {}, {address: [] for address in wanted["addresses"]}
+    for place, found in results.items():
+        for host, result in found:
+            if "checks" not in result and host in unreachable:
                 continue
             if "checks" not in result:
                 bad[f"the check of {host}"] = " ".join(
@@ -471,13 +535,13 @@ def gate_result(gate, looks, members, lost):
     asked = {
         host
         for place in ("host", "peers")
-        for host, result in looks.get(place, ())
+        for host, result in results.get(place, ())
         if "checks" in result
     }
-    if gate["addresses"] and asked.issuperset(set(members) - set(lost)):
+    if wanted["addresses"] and asked.issuperset(set(members) - set(unreachable)):
         for address, found in holders.items():
             # Where the peer that held it has just died, it is on its way.
-            if len(found) != 1 and (found or not lost):
+            if len(found) != 1 and (found or not unreachable):
                 bad[f"the address {address}"] = (
                     f"held by {' and '.join(found) if found else 'none'} of {', '.join(members)}"
                 )

@@ -12,7 +12,7 @@ from ansible.inventory.manager import IGNORED, InventoryManager, split_host_patt
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
-NOBODY = "all:!all"
+NO_HOST = "all:!all"
 # In a folder of inventories, what is none.
 VARIABLES = ("group_vars", "host_vars", "vars_plugins")
 
@@ -167,7 +167,7 @@ def patterns(names):
     pattern into pieces at commas, colons, blanks and brackets. What would not survive that becomes
     a regular expression with every such sign written as its number.
     """
-    return [name if _is_kept(name) else f"~{_escaped(name)}\\Z" for name in names] or [NOBODY]
+    return [name if _is_kept(name) else f"~{_escaped(name)}\\Z" for name in names] or [NO_HOST]
 
 
 def _is_kept(name):

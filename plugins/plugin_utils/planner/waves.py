@@ -34,7 +34,7 @@ WORK = ("behind", "blocked")
 
 
 class PlanError(ValueError):
-    """The wishes or the inventory make no sense; the text says which, and what to do.
+    """The options or the inventory are not valid; the text says why, and what to do.
 
     Nothing was planned.
     """
@@ -47,6 +47,7 @@ class Host:
     :param verdict: see uptrack_facts, or C(unreachable).
     :param build: what an update belongs to: release, version and architecture of the booted kernel.
     :param in_run: whether the run may touch it; the others only count as members of their groups.
+    :param reason_code: the reason as a code, see turns.REASON_CODES.
     :param canary: whether it is to go ahead of its kernel build.
     :param host_id: which machine it is, see uptrack_facts; None where unknown.
     :param settings: what the inventory says of how this host is to be treated, in a form that can
@@ -60,6 +61,7 @@ class Host:
     role: str | None = None
     stage: str | None = None
     reason: str = ""
+    reason_code: str | None = None
     in_run: bool = True
     canary: bool = False
     host_id: str | None = None
@@ -89,12 +91,13 @@ class Group:
 @dataclass
 class Plan:
     """Ordered waves of host names, and for every other host of the run the reason why it is in
-    none.
+    none, as a sentence and as a code.
     """
 
     waves: list = field(default_factory=list)
     canaries: list = field(default_factory=list)
     left: dict = field(default_factory=dict)
+    left_codes: dict = field(default_factory=dict)
 
     @property
     def hash(self):
@@ -111,6 +114,7 @@ class Plan:
             "waves": self.waves,
             "canaries": self.canaries,
             "left": self.left,
+            "left_codes": self.left_codes,
         }
 
 
@@ -147,7 +151,7 @@ def machines(hosts):
                     f"has different values for the two ({', '.join(differ)}). Set the same for "
                     "both, or for one only."
                 )
-                merged = replace(merged, verdict="left", reason=why)
+                merged = replace(merged, verdict="left", reason=why, reason_code="settings_differ")
             first[merged.name] = merged
             aliases.update((one.name, merged.name) for one in known[1:])
 
@@ -158,6 +162,7 @@ def machines(hosts):
                 groups=(),
                 role=None,
                 verdict="left",
+                reason_code="alias",
                 reason=f"Another name of {aliases[one.name]}: both have "
                 "the same machine ID and boot ID.",
             )
@@ -321,6 +326,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
             waiting[host.name] = host
         else:
             result.left[host.name] = host.reason or host.verdict
+            result.left_codes[host.name] = host.reason_code or host.verdict
     group_of_host = {name: [] for name in by_name}
     spare = {}
     for group in groups:
@@ -336,6 +342,7 @@ def plan(hosts, groups=(), max_parallel=10, stages=(), proven=(), partial_groups
         for name in group.members:
             group_of_host[name].append(group)
             if name in waiting and spare[group.name] < 1:
+                result.left_codes[name] = "peer_unreachable" if missing else "peer_unknown"
                 result.left[name] = (
                     (f"Skipped: {', '.join(missing)} of its group {group.name} cannot be reached.")
                     if missing

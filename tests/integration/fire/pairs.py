@@ -237,14 +237,14 @@ class Pairs(real_hosts.Lab):
         path = Path(self.root(name)) / "var/lib/rebootless-ksplice/leases.json"
         return json.loads(path.read_text())["leases"] if path.exists() else []
 
-    def marks(self, name):
+    def saved(self, name):
         path = Path(self.root(name)) / "var/lib/rebootless-ksplice/journal.json"
         return json.loads(path.read_text().splitlines()[0])["drained"] if path.exists() else []
 
     # ---- faults, and the way back ----------------------------------------------------------------
 
     def reset(self, names=tuple(HOSTS), seconds=0.3):
-        """Where everything began: nothing in the kernels, no leases, no marks, the first of each
+        """Where it all began: nothing in the kernels, no lease, no saved state, the first of each
         pair active.
         """
         addresses = {name: what["address"] for name, what in self.hosts().items()}

@@ -3,7 +3,7 @@
 """The fire test: rollouts over real keepalived pairs with clients on them, while everything that
 can go wrong does.
 
-In every scenario: no moment with two members of a pair in hand, by the agents' own logs, and at
+In every scenario: no moment with two members of a pair claimed, by the agents' own logs, and at
 every moment a member that serves. Failed requests of the
 clients are counted and printed.
 """
@@ -87,7 +87,7 @@ def until(what, wanted, seconds=120):
         time.sleep(0.05)
 
 
-def in_hand(pairs, name):
+def claimed(pairs, name):
     """Whether the host's kernel is being changed, by its agent's log."""
     log = pairs.log_of(name)
     return log.count("EVENT: apply begin") > 0 and log.rfind("EVENT: run ended") < log.rfind(
@@ -96,11 +96,11 @@ def in_hand(pairs, name):
 
 
 def all_is_well(pairs, hosts):
-    """Patched, back in service, no promise and no mark left, every configuration as it was."""
+    """Patched, back in service, no lease and no saved state left, every configuration as it was."""
     assert pairs.patched(hosts) == list(hosts)
     addresses = {name: what["address"] for name, what in pairs.hosts().items()}
     for name in hosts:
-        assert pairs.leases(name) == [] and pairs.marks(name) == [], name
+        assert pairs.leases(name) == [] and pairs.saved(name) == [], name
         for path, text in keepalived(name, addresses).items():
             assert pairs.run(name, ["cat", path])[1] == text, f"{path} of {name} is not as it was"
     pairs.settle({name[0] for name in hosts})
@@ -234,17 +234,17 @@ def test_the_control_node_is_killed_at_random_moments_and_started_again(pairs, s
     all_is_well(pairs, members(chosen))
 
 
-def test_a_member_dies_while_its_partner_is_in_hand(pairs):
+def test_a_member_dies_while_its_peer_is_in_hand(pairs):
     first, second = PAIRS["b"]
     with fire(pairs, "b", wounded="b"):
         control = pairs.start_control(1, "rebootless.ksplice.patch", *limit(first, second))
-        until(f"{first} is in hand", lambda: in_hand(pairs, first))
+        until(f"{first} is claimed", lambda: claimed(pairs, first))
         pairs.kill(second)
         control.wait()
         until("the address is with the one that lives", lambda: pairs.holders("b") == [first])
     assert pairs.patched([first]) == [first], control.output[-3000:]
-    assert pairs.marks(first) == [] and pairs.leases(first) == []
-    # Its partner keeps a promise to nobody; when it is back the next run clears it.
+    assert pairs.saved(first) == [] and pairs.leases(first) == []
+    # Its peer keeps a lease of no run; when it is back the next run clears it.
     pairs.start(second)
     pairs.wait([second])
     run = pairs.patch(1, *limit(first, second))
@@ -253,7 +253,7 @@ def test_a_member_dies_while_its_partner_is_in_hand(pairs):
 
 
 def test_cables_are_cut(pairs):
-    """That of a claimed host, and (played out) in another pair that of the partner which serves
+    """That of a claimed host, and (played out) in another pair that of the peer which serves
     meanwhile.
     """
     lost, kept = PAIRS["c"]
@@ -264,10 +264,10 @@ def test_cables_are_cut(pairs):
         control = pairs.start_control(
             1, "rebootless.ksplice.patch", *limit(*hosts), ksplice_max_failures=4
         )
-        until(f"{lost} is in hand", lambda: in_hand(pairs, lost))
+        until(f"{lost} is claimed", lambda: claimed(pairs, lost))
         pairs.cable(lost, False)
         if "d" in chosen:
-            until(f"{PAIRS['d'][FIRST]} is in hand", lambda: in_hand(pairs, PAIRS["d"][FIRST]))
+            until(f"{PAIRS['d'][FIRST]} is claimed", lambda: claimed(pairs, PAIRS["d"][FIRST]))
             pairs.cable(serving, False)
         try:
             control.wait()
@@ -286,7 +286,7 @@ def test_cables_are_cut(pairs):
     assert pairs.patched([lost]) == [lost]
     until(f"{lost} serves again", lambda: pairs.holders("c") == [lost], 30)
     assert [lease["host"] for lease in pairs.leases(kept)] == [lost], (
-        "its partner goes on protecting it"
+        "its peer goes on protecting it"
     )
     # Time goes by, the lease gets stale, somebody starts the rollout again.
     for _try in range(2):
@@ -366,7 +366,7 @@ def test_a_command_by_hand_beside_a_rollout(pairs):
             1, "rebootless.ksplice.patch", *limit(first, second), ksplice_lease_seconds=60
         )
         for name, in_it in ((first, second), (second, first)):
-            until(f"{in_it} is in hand", lambda one=in_it: in_hand(pairs, one))
+            until(f"{in_it} is claimed", lambda one=in_it: claimed(pairs, one))
             done = subprocess.run(
                 [
                     "ansible",
@@ -427,10 +427,10 @@ def test_the_update_that_will_not_go_in(pairs):
     )
     assert pairs.patched(hosts) == members(another_build), "another build has nothing to do with it"
     for name in hosts:
-        assert pairs.leases(name) == [] and pairs.marks(name) == []
+        assert pairs.leases(name) == [] and pairs.saved(name) == []
 
 
-def test_the_gate_that_fails_after_the_apply(pairs):
+def test_the_check_that_fails_after_the_apply(pairs):
     first, second = PAIRS["a"]
     hosts = [*PAIRS["a"], *PAIRS["b"]]
     bad = real_hosts.ids(KERNELS["a"])[-1]
@@ -439,7 +439,7 @@ def test_the_gate_that_fails_after_the_apply(pairs):
             1,
             *limit(*hosts),
             ksplice_max_failures=3,
-            ksplice_ha_gates=[
+            ksplice_ha_checks=[
                 {
                     "name": "the service is well",
                     "command": f"sh -c '[ $(hostname) != {first} ] || [ ! -e "
@@ -452,7 +452,7 @@ def test_the_gate_that_fails_after_the_apply(pairs):
     row = run.rows[first]
     assert (
         "the service is well" in row["reason"]
-        and set(row["undone"]) == set(real_hosts.ids(KERNELS["a"]))
+        and set(row["rolled_back"]) == set(real_hosts.ids(KERNELS["a"]))
         and row["installed"] == []
         and row["attention"]
     )
@@ -465,7 +465,7 @@ def test_the_gate_that_fails_after_the_apply(pairs):
     ), "not applied again by this run"
     assert pairs.holders("a") == [first], "it is back in service"
     for name in hosts:
-        assert pairs.leases(name) == [] and pairs.marks(name) == []
+        assert pairs.leases(name) == [] and pairs.saved(name) == []
 
 
 def test_keepalived_that_does_not_come_back(pairs):
@@ -476,7 +476,7 @@ def test_keepalived_that_does_not_come_back(pairs):
         control = pairs.start_control(
             1, "rebootless.ksplice.patch", *limit(*hosts), ksplice_drain_timeout=8
         )
-        until(f"{first} is in hand", lambda: in_hand(pairs, first))
+        until(f"{first} is claimed", lambda: claimed(pairs, first))
         pairs.run(
             first,
             [

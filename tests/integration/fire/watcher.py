@@ -37,7 +37,7 @@ def spans(log):
 
 
 def together(spans_of, groups):
-    """The moments with two members of a group in hand: (group, one, its span, other, its span)."""
+    """The moments with two members of a group claimed: (group, one, its span, other, its span)."""
     found = []
     for group, members in groups.items():
         for number, one in enumerate(members):

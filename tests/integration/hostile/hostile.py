@@ -37,7 +37,7 @@ FOREIGN = {
     "own": False,
     "groups": [{"name": "pair", "members": ["127.0.0.66", "d1"], "max_unavailable": 1}],
     "reason": "x",
-    "phase": "taken",
+    "phase": "acquired",
     "seconds": 1,
     "taken_at": 1.0,
     "renewed_at": 1.0,
@@ -52,13 +52,13 @@ def with_facts(out):
     def lie(said):
         touch = "touch /tmp/hostile-"
         said["ansible_facts"] = {
-            "ksplice_ha_gates": [{"run_on": "controller", "command": touch + "controller"}],
+            "ksplice_ha_checks": [{"run_on": "controller", "command": touch + "controller"}],
             "ksplice_ha_drain": [
                 {
                     "adapter": "custom",
                     "delegate_to": "solo",
                     "drain": touch + "solo",
-                    "undo": "true",
+                    "restore": "true",
                 }
             ],
         }

@@ -357,7 +357,7 @@ class HaLab(Lab):
         rows = [line.split() for line in self.haproxy("show servers state web").splitlines()]
         return next(int(row[6]) for row in rows if len(row) > 6 and row[3] == server)
 
-    def marks(self, name):
+    def saved(self, name):
         """The saved states of the drains on a host, in full: the second line of its journal."""
         path = "/var/lib/rebootless-ksplice/journal.json"
         text = self.shell(name, f"test ! -e {path} || tail -n 1 {path}")
@@ -399,11 +399,11 @@ class HaLab(Lab):
             ),
         )[0]
 
-    def undo(self, host, of=None, token="run-1", **options):
+    def restore(self, host, of=None, token="run-1", **options):
         return self.ha(
             host,
             "ha_drain",
-            dict({"state": "undone", "host": of or host, "token": token}, **options),
+            dict({"state": "restored", "host": of or host, "token": token}, **options),
         )[0]
 
     def beside(self):

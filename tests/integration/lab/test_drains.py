@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """Taking out of service and putting back, by real keepalived, pacemaker, haproxy and nginx and by
-commands; gates. See ha_hosts for what runs where.
+commands; checks. See ha_hosts for what runs where.
 
 A client asks the balancers for something some 40 times a second meanwhile, on a fresh connection
 each time: not one request may fail.
@@ -91,7 +91,7 @@ def vrrps(ha):
         return ha
 
     yield begin
-    left = ha.marks("k1") + ha.marks("k2")
+    left = ha.saved("k1") + ha.saved("k2")
     for name in ("k1", "k2"):
         for path, text in keepalived(name).items():
             ha.shell(name, f"mkdir -p $(dirname {path}); cat > {path} <<'X'\n{text}X")
@@ -187,8 +187,8 @@ def test_a_living_holder_hands_over_by_its_priority(vrrps):
         lab.shell("k2", "journalctl -u keepalived -o cat").count("(bare) Entering MASTER STATE")
         == 1
     )
-    undone = lab.undo("k1", timeout=20)
-    assert undone["changed"] and undone["drained"] == undone["left"] == []
+    restored = lab.restore("k1", timeout=20)
+    assert restored["changed"] and restored["drained"] == restored["left"] == []
     assert virtual(lab, "k1") == [11, 12, 66, 67, 71, 82, 83] and serving(lab, "k1") == pid, (
         "told only once it is so, and nothing was restarted"
     )
@@ -197,8 +197,8 @@ def test_a_living_holder_hands_over_by_its_priority(vrrps):
     ).split() == ["daemon", "adm", "640"]
 
 
-def test_a_partner_that_takes_nothing_from_a_living_holder(vrrps):
-    """Only the partner says nopreempt, or preempt_delay, or it has the lowest priority too; and
+def test_a_peer_that_takes_nothing_from_a_living_holder(vrrps):
+    """Only the peer says nopreempt, or preempt_delay, or it has the lowest priority too; and
     what does not come back by itself is told.
     """
     first = (
@@ -216,13 +216,13 @@ def test_a_partner_that_takes_nothing_from_a_living_holder(vrrps):
     assert drained["changed"] and virtual(lab, "k1") == [] and virtual(lab, "k2") == [60, 61, 62], (
         drained
     )
-    undone = lab.undo("k1", timeout=20)
+    restored = lab.restore("k1", timeout=20)
     assert (
-        not undone["failed"]
+        not restored["failed"]
         and lab.shell("k1", f"cat {CONF}") == first
         and virtual(lab, "k1") == []
     )
-    assert undone["left"] == [
+    assert restored["left"] == [
         "keepalived is back as a standby; 10.77.60.60, 10.77.60.61, 10.77.60.62 may stay where "
         "they are: the holder's priority 100 is not below 50, the highest that theirs can have; "
         "the holder's priority 1 is not below 1, the highest that both can have; late says "
@@ -237,11 +237,11 @@ def test_nobody_takes_over(vrrps):
         failing + vrrp("web", 60, "priority 40", check="    track_script {\n        bad\n    }\n"),
         [60],
     )
-    # Which the gate says before anything is tried.
+    # Which the check says before anything is tried.
     check = {"checks": [{"unit": "keepalived"}], "timeout": 3, "fail": False}
     theirs, others = lab.ha(
         "k2",
-        "ha_gate",
+        "ha_check",
         dict(check, addresses=["10.77.60.60"]),
         dict(check, addresses=["10.77.60.61"]),
     )
@@ -260,7 +260,7 @@ def test_nobody_takes_over(vrrps):
             for more in ({"mode": "priority"}, {}, {"mode": "track_file", "track_file": "load"})
         ],
     )
-    still = "keepalived was not taken out of service: after 12 s it still holds 10.77.60.60: "
+    still = "keepalived was not drained: after 12 s it still holds 10.77.60.60: "
     failed(
         by_priority,
         still + "Its instances announce the priority 1, and the peer does not take over",
@@ -271,7 +271,7 @@ def test_nobody_takes_over(vrrps):
         + (
             "keepalived was restarted here with the priority 1, and received no other "
             "router's advertisement since. No peer runs that this host hears and that "
-            "is not in FAULT. What this attempt had begun was put back."
+            "is not in FAULT. What this attempt had begun was restored."
         ),
     )
     failed(
@@ -302,8 +302,8 @@ def test_a_tracked_file_lowers_the_priority_and_no_configuration_changes(vrrps):
         and virtual(lab, "k2") == [60, 61]
         and lab.shell("k1", "cat /run/load") == "-84\n"
     ), drained
-    undone = lab.undo("k1", timeout=20)
-    assert undone["changed"] and undone["left"] == [] and virtual(lab, "k1") == [60, 61]
+    restored = lab.restore("k1", timeout=20)
+    assert restored["changed"] and restored["left"] == [] and virtual(lab, "k1") == [60, 61]
     assert lab.shell("k1", "cat /run/load; stat -c '%U %G %a' /run/load") == " 3\ndaemon adm 664\n"
     assert lab.shell("k1", f"stat -c %Y.%i {CONF}") == as_it_was
 
@@ -329,10 +329,10 @@ def test_addresses_in_another_network_namespace(vrrps, ha):
         assert virtual(lab, "k1", "ip netns exec vpn") == [] and virtual(
             lab, "k2", "ip netns exec vpn"
         ) == [86]
-        undone = lab.undo("k1", timeout=20)
+        restored = lab.restore("k1", timeout=20)
         assert (
-            undone["changed"]
-            and undone["left"] == []
+            restored["changed"]
+            and restored["left"] == []
             and virtual(lab, "k1", "ip netns exec vpn") == [86]
         )
     finally:
@@ -348,7 +348,7 @@ def cluster(ha):
     """The cluster as it is at home, before and after."""
     ha.until(lambda: ha.states() == HOME, "the cluster at home")
     yield ha
-    left = ha.marks("p1") + ha.marks("p2")
+    left = ha.saved("p1") + ha.saved("p2")
     ha.shell(
         "p1",
         "for n in p1 p2; do crm_standby -N $n -l forever -D; done; crm_attribute -n "
@@ -376,14 +376,14 @@ def test_a_node_goes_into_standby_and_comes_back(cluster):
             dict(one, host="p1")
             for one in (
                 {"state": "drained", "token": "run-1", "targets": [NODE]},
-                {"state": "undone", "token": "run-2"},
-                {"state": "undone", "token": "run-1"},
-                {"state": "undone", "token": "run-1"},
+                {"state": "restored", "token": "run-2"},
+                {"state": "restored", "token": "run-1"},
+                {"state": "restored", "token": "run-1"},
             )
         ],
     )
     assert not again["changed"] and said(again) == ["pacemaker"]
-    # Another attempt's mark is nobody else's.
+    # Another attempt's saved state is its own.
     assert not other["changed"] and said(other) == ["pacemaker"]
     # The cluster has brought back what likes this node better, and is at rest.
     assert cluster.states() == HOME and cluster.standby("p1") == "off"
@@ -393,7 +393,7 @@ def test_a_node_goes_into_standby_and_comes_back(cluster):
 @pytest.mark.thorough
 def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
     cluster.run("p2", ["crm_standby", "-N", "p2", "-l", "forever", "-v", "on"])
-    plain, always, undone = cluster.ha(
+    plain, always, restored = cluster.ha(
         "p2",
         "ha_drain",
         *[
@@ -401,7 +401,7 @@ def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
             for one in (
                 {"state": "drained", "targets": [NODE]},
                 {"state": "drained", "targets": [NODE], "when": "always"},
-                {"state": "undone"},
+                {"state": "restored"},
             )
         ],
     )
@@ -411,7 +411,7 @@ def test_a_node_that_a_person_put_into_standby_stays_so(cluster):
             and result["drained"] == []
             and result["left"] == ["pacemaker was out of service already, and stays so."]
         )
-    assert not undone["changed"] and cluster.standby("p2") == "on"
+    assert not restored["changed"] and cluster.standby("p2") == "on"
     # And nobody is there to take over from the other one.
     failed(
         cluster.drain("p1", NODE),
@@ -445,10 +445,10 @@ def test_a_standby_is_drained_only_when_asked_to(cluster):
         ],
         check=True,
     ).result("p2")
-    assert check["changed"] and cluster.standby("p2") == "off" and cluster.marks("p2") == []
+    assert check["changed"] and cluster.standby("p2") == "off" and cluster.saved("p2") == []
     always = cluster.drain("p2", NODE, when="always")
     assert always["changed"] and cluster.standby("p2") == "on" and cluster.states()["db"] == ["p1"]
-    assert cluster.undo("p2")["changed"] and cluster.standby("p2") == "off"
+    assert cluster.restore("p2")["changed"] and cluster.standby("p2") == "off"
 
 
 @pytest.mark.thorough
@@ -467,10 +467,10 @@ def test_a_move_that_does_not_come_about_is_taken_back(cluster):
     result = cluster.drain("p1", NODE, timeout=4)
     failed(
         result,
-        "pacemaker was not taken out of service: after 4 s no other node runs db. What this "
-        "attempt had begun was put back.",
+        "pacemaker was not drained: after 4 s no other node runs db. What this "
+        "attempt had begun was restored.",
     )
-    assert cluster.standby("p1") == "off" and result["drained"] == [] and cluster.marks("p1") == []
+    assert cluster.standby("p1") == "off" and result["drained"] == [] and cluster.saved("p1") == []
     cluster.until(lambda: cluster.states()["db"] == ["p1"], "the database where it was")
 
 
@@ -527,8 +527,8 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
         # The one that lasts is waited for; whoever drains another server through this balancer is
         # not kept by that.
         assert wait(1.5) is None
-        [mark] = lab.marks("lb")
-        assert (mark["host"], mark["token"]) == ("web-a", "run-1")
+        [saved] = lab.saved("lb")
+        assert (saved["host"], saved["token"]) == ("web-a", "run-1")
         shown = lab.ha(
             "lb",
             "ha_drain",
@@ -538,9 +538,9 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
                 "host": "x",
                 "token": "y",
                 "timeout": 5,
-                "targets": [{"adapter": "custom", "drain": "true", "undo": "true"}],
+                "targets": [{"adapter": "custom", "drain": "true", "restore": "true"}],
             },
-            {"state": "undone", "host": "x", "token": "y"},
+            {"state": "restored", "host": "x", "token": "y"},
         )
         assert (
             len(shown[0]["drained"]) == 1
@@ -565,16 +565,16 @@ def test_a_server_goes_and_comes_back_and_no_client_notices(balancer, target, po
             "a 8081; until curl -s 127.0.0.1:8081; do sleep 0.05; done",
         )
         assert traffic.now() == ["b"]
-        undone, twice = lab.ha(
-            "lb", "ha_drain", *[{"state": "undone", "host": "web-a", "token": "run-1"}] * 2
+        restored, twice = lab.ha(
+            "lb", "ha_drain", *[{"state": "restored", "host": "web-a", "token": "run-1"}] * 2
         )
-        assert undone["changed"] and undone["drained"] == [] and not twice["changed"]
+        assert restored["changed"] and restored["drained"] == [] and not twice["changed"]
         assert traffic.now() == ["a", "b"]
     assert traffic.judge() > 100
     assert (
         lab.shell("lb", f"cat {FILE}") == POOL
         and lab.admin_state("a") == 0
-        and lab.marks("lb") == []
+        and lab.saved("lb") == []
     )
 
 
@@ -603,13 +603,13 @@ def test_a_session_that_does_not_end_in_time(balancer, target, port, still):
     result = lab.drain("lb", target, of="web-a", timeout=2)
     failed(result, still)
     assert (
-        result["msg"].endswith("What this attempt had begun was put back.")
+        result["msg"].endswith("What this attempt had begun was restored.")
         and result["drained"] == []
     )
     assert (
         lab.admin_state("a") == 0
         and lab.shell("lb", f"cat {FILE}") == POOL
-        and lab.marks("lb") == []
+        and lab.saved("lb") == []
     )
     # Nothing was cut off.
     lab.run("lb", ["touch", "/run/release"])
@@ -630,7 +630,7 @@ def test_a_server_that_a_person_drained_stays_so(balancer):
     theirs = [
         {"state": "drained", "host": "web-a", "targets": [WEB_A]},
         {"state": "drained", "host": "web-a", "targets": [WEB_A], "when": "always"},
-        {"state": "undone", "host": "web-a", "any_token": True},
+        {"state": "restored", "host": "web-a", "force": True},
     ]
     last = {"state": "drained", "host": "web-b", "targets": [WEB_B]}
     steps = [
@@ -652,13 +652,13 @@ def test_a_server_that_a_person_drained_stays_so(balancer):
         "ha_drain",
         *[step if isinstance(step, str) else dict(step, token="run-1") for step in steps],
     )
-    for plain, always, undone, refused in (results[:4], results[4:]):
+    for plain, always, restored, refused in (results[:4], results[4:]):
         for result in (plain, always):
             assert not result["changed"] and result["drained"] == []
             assert result["left"] == [
                 "haproxy /run/haproxy/admin.sock web/a was out of service already, and stays so."
             ]
-        assert not undone["changed"]
+        assert not restored["changed"]
         failed(
             refused,
             "b is the last server of haproxy's backend web that is up. Nothing was changed.",
@@ -673,14 +673,14 @@ def test_a_server_that_a_person_drained_stays_so(balancer):
 def test_maintenance_that_somebody_began_meanwhile_is_theirs(balancer):
     assert balancer.drain("lb", WEB_A, of="web-a")["changed"]
     balancer.haproxy("set server web/a state maint")
-    undone = balancer.undo("lb", of="web-a")
-    assert undone["left"] == [
+    restored = balancer.restore("lb", of="web-a")
+    assert restored["left"] == [
         (
-            "haproxy /run/haproxy/admin.sock web/a was meanwhile put into maintenance "
-            "by somebody else, and was left so."
+            "haproxy /run/haproxy/admin.sock web/a was put into maintenance "
+            "by another party meanwhile, and was left so."
         )
     ]
-    assert undone["drained"] == [] and balancer.admin_state("a") == 1
+    assert restored["drained"] == [] and balancer.admin_state("a") == 1
 
 
 @pytest.mark.thorough
@@ -733,7 +733,7 @@ def test_what_haproxy_cannot_do(balancer):
     )
     for (_target, words), result in zip(cases, results):
         failed(result, words)
-    assert balancer.admin_state("a") == 0 and balancer.marks("lb") == []
+    assert balancer.admin_state("a") == 0 and balancer.saved("lb") == []
 
 
 def test_only_the_one_server_of_the_one_upstream_changes(balancer):
@@ -750,16 +750,16 @@ def test_only_the_one_server_of_the_one_upstream_changes(balancer):
     balancer.shell(
         "lb", f"sed -i 's/ down # rebootless.ksplice run-1/ down # broken, hands off/' {FILE}"
     )
-    undone = balancer.undo("lb", of="web-a")
+    restored = balancer.restore("lb", of="web-a")
     assert (
-        undone["left"]
+        restored["left"]
         == [
             (
                 f"nginx {FILE} pool 127.0.0.1:8081 is marked down by somebody else's line, "
                 "and was left so."
             )
         ]
-        and undone["drained"] == []
+        and restored["drained"] == []
     )
     assert "8081 max_fails=0 down # broken, hands off\n;" in balancer.shell("lb", f"cat {FILE}")
 
@@ -796,7 +796,7 @@ def test_what_nginx_cannot_do(balancer):
             "/etc/nginx/nowhere cannot be read (No such file or directory). Nothing was changed.",
         ),
     ]
-    plain, always, undone, *results = balancer.ha(
+    plain, always, restored, *results = balancer.ha(
         "lb",
         "ha_drain",
         *[
@@ -804,7 +804,7 @@ def test_what_nginx_cannot_do(balancer):
             for one in (
                 {"state": "drained", "targets": [down]},
                 {"state": "drained", "targets": [down], "when": "always"},
-                {"state": "undone", "any_token": True},
+                {"state": "restored", "force": True},
                 *({"state": "drained", "targets": [target]} for target, _words in cases),
             )
         ],
@@ -813,10 +813,10 @@ def test_what_nginx_cannot_do(balancer):
         assert not result["changed"] and result["left"] == [
             f"nginx {FILE} pool 127.0.0.1:8083 was out of service already, and stays so."
         ]
-    assert not undone["changed"]
+    assert not restored["changed"]
     for (_target, words), result in zip(cases, results):
         failed(result, words)
-    assert balancer.shell("lb", f"cat {FILE}") == POOL and balancer.marks("lb") == []
+    assert balancer.shell("lb", f"cat {FILE}") == POOL and balancer.saved("lb") == []
 
 
 def test_a_server_over_several_lines_in_an_included_file(balancer):
@@ -844,7 +844,7 @@ def test_a_server_over_several_lines_in_an_included_file(balancer):
         balancer.drain("lb", dict(target, server="127.0.0.1:8082"), of="web-b"),
         "127.0.0.1:8082 is the last server of nginx's upstream shop",
     )
-    assert balancer.undo("lb", of="web-a")["changed"]
+    assert balancer.restore("lb", of="web-a")["changed"]
     assert {balancer.shell("lb", "curl -sf 127.0.0.1:8095") for _time in range(16)} == {"a", "b"}
     assert balancer.shell("lb", "cat /etc/nginx/shop.servers") == before
     balancer.shell("lb", "rm /etc/nginx/shop.servers")
@@ -856,15 +856,15 @@ def test_a_configuration_that_nginx_refuses_is_put_back(balancer):
     result = balancer.drain("lb", POOL_A, of="web-a", timeout=5)
     failed(
         result,
-        f"nginx {FILE} pool 127.0.0.1:8081 was not taken out of service: `nginx -t -q` failed, "
+        f"nginx {FILE} pool 127.0.0.1:8081 was not drained: `nginx -t -q` failed, "
         f"{FILE} is as it was: ",
     )
     assert 'unknown directive "nonsense"' in result["msg"] and result["msg"].endswith(
-        "What this attempt had begun was put back."
+        "What this attempt had begun was restored."
     )
     assert (
         balancer.shell("lb", f"cat {FILE}") == POOL
-        and balancer.marks("lb") == []
+        and balancer.saved("lb") == []
         and balancer.shell("lb", "curl -sf 127.0.0.1:8090") in ("a", "b")
     )
 
@@ -880,7 +880,7 @@ def custom(command):
 OUT = {
     "adapter": "custom",
     "drain": "touch /run/out",
-    "undo": "rm /run/out",
+    "restore": "rm /run/out",
     "is_active": "test ! -e /run/out",
     "is_drained": "test -e /run/out",
 }
@@ -905,15 +905,15 @@ def tasks(lab, *steps):
 
 def test_own_commands(own):
     # In the end a person takes it out.
-    drained, again, undone, twice, plain, always, back = tasks(
+    drained, again, restored, twice, plain, always, back = tasks(
         own,
         *[{"state": "drained", "targets": [OUT]}] * 2,
         "test -e /run/out",
-        *[{"state": "undone"}] * 2,
+        *[{"state": "restored"}] * 2,
         "test ! -e /run/out && touch /run/out",
         {"state": "drained", "targets": [OUT]},
         {"state": "drained", "targets": [OUT], "when": "always"},
-        {"state": "undone"},
+        {"state": "restored"},
         "test -e /run/out",
     )
     assert (
@@ -922,7 +922,7 @@ def test_own_commands(own):
         and said(drained) == said(again) == [custom("touch /run/out")]
         and not again["changed"]
     )
-    assert undone["changed"] and undone["drained"] == [] and not twice["changed"]
+    assert restored["changed"] and restored["drained"] == [] and not twice["changed"]
     assert not plain["changed"] and not always["changed"] and not back["changed"]
     assert (
         plain["left"]
@@ -960,7 +960,7 @@ def test_own_commands_that_do_not_do(own):
                 {
                     "state": "drained",
                     "timeout": 1,
-                    "targets": [dict({"adapter": "custom", "undo": undo}, **words)],
+                    "targets": [dict({"adapter": "custom", "restore": undo}, **words)],
                 }
                 for words, _begin in cases
             ],
@@ -968,47 +968,47 @@ def test_own_commands_that_do_not_do(own):
     ):
         failed(
             result,
-            f"{custom(words['drain'])} was not taken out of service: {begin} What this attempt "
-            "had begun was put back.",
+            f"{custom(words['drain'])} was not drained: {begin} What this attempt "
+            "had begun was restored.",
         )
         assert "hunter2" not in json.dumps(
             {key: value for key, value in result.items() if key != "invocation"}
         )
-    assert own.shell("k2", "cat /run/log") == "back\n" * len(cases) and own.marks("k2") == []
+    assert own.shell("k2", "cat /run/log") == "back\n" * len(cases) and own.saved("k2") == []
     bad, blank, lost = tasks(
         own,
         *[
             {"state": "drained", "timeout": 1, "targets": [dict(OUT, **words)]}
-            for words in ({"undo": "echo 'open"}, {"drain": " "}, {"is_active": "/opt/nothing"})
+            for words in ({"restore": "echo 'open"}, {"drain": " "}, {"is_active": "/opt/nothing"})
         ],
     )
-    failed(bad, "The command of undo is none (No closing quotation). Nothing was changed.")
+    failed(bad, "Cannot parse the command of restore (No closing quotation). Nothing was changed.")
     failed(blank, "The command of drain is blank. Nothing was changed.")
     failed(lost, "The command /opt/nothing gave no answer (it cannot be run). Nothing was changed.")
-    assert own.marks("k2") == []
+    assert own.saved("k2") == []
 
 
 def test_what_cannot_be_put_back_stays_marked(own):
-    drained, undone, shown, back, again, stays, done = tasks(
+    drained, restored, shown, back, again, stays, done = tasks(
         own,
-        {"state": "drained", "targets": [dict(OUT, undo="ls /run/nowhere")]},
-        {"state": "undone", "timeout": 1},
+        {"state": "drained", "targets": [dict(OUT, restore="ls /run/nowhere")]},
+        {"state": "restored", "timeout": 1},
         {"state": "shown"},
         "mkdir /run/nowhere; rm /run/out",
-        {"state": "undone", "token": "another", "any_token": True},
+        {"state": "restored", "token": "another", "force": True},
         "rmdir /run/nowhere",
-        {"state": "drained", "targets": [dict(OUT, undo="true")]},
-        {"state": "undone", "timeout": 1},
+        {"state": "drained", "targets": [dict(OUT, restore="true")]},
+        {"state": "restored", "timeout": 1},
         f"grep -q run-1 {BOOK} && rm /run/out",
-        {"state": "undone"},
+        {"state": "restored"},
     )
-    assert drained["changed"] and undone["failed"]
-    assert undone["msg"].startswith(
+    assert drained["changed"] and restored["failed"]
+    assert restored["msg"].startswith(
         custom("touch /run/out")
         + " is NOT back in service: The command ls … exited with status 2: "
     )
     assert (
-        said(undone) == said(shown) == [custom("touch /run/out")]
+        said(restored) == said(shown) == [custom("touch /run/out")]
         and shown["drained"][0]["token"] == "run-1"
     )
     assert not back["failed"] and back["drained"] == [] and again["changed"]
@@ -1021,12 +1021,12 @@ def test_what_cannot_be_put_back_stays_marked(own):
         said(stays) == [custom("touch /run/out")]
         and not done["failed"]
         and done["drained"] == []
-        and own.marks("k2") == []
+        and own.saved("k2") == []
     )
 
 
 def test_the_second_of_two_fails_and_the_first_comes_back(own):
-    second = {"adapter": "custom", "drain": "false", "undo": "true"}
+    second = {"adapter": "custom", "drain": "false", "restore": "true"}
     fails, refused = tasks(
         own,
         {"state": "drained", "targets": [OUT, second]},
@@ -1036,23 +1036,23 @@ def test_the_second_of_two_fails_and_the_first_comes_back(own):
     )
     failed(
         fails,
-        custom("false") + " was not taken out of service: The command false exited with status 1",
+        custom("false") + " was not drained: The command false exited with status 1",
     )
     # What is refused is so before the first is touched.
     failed(refused, "haproxy's runtime API at /run/haproxy/admin.sock does not answer")
 
 
-# ---- marks ----
+# ---- saved state ----
 
 
 @pytest.mark.thorough
 def test_the_mark_is_there_before_anything_changes(own):
-    target = {"adapter": "custom", "drain": f"cp {BOOK} /run/log", "undo": "true"}
+    target = {"adapter": "custom", "drain": f"cp {BOOK} /run/log", "restore": "true"}
     assert tasks(
         own,
         {"state": "drained", "targets": [target]},
         f"test $(stat -c %a {BOOK}) = 600",
-        {"state": "undone"},
+        {"state": "restored"},
     )[0]["changed"]
     [seen] = json.loads(own.shell("k2", "cat /run/log"))
     assert (seen["host"], seen["token"], seen["target"]) == (
@@ -1064,13 +1064,13 @@ def test_the_mark_is_there_before_anything_changes(own):
 
 @pytest.mark.thorough
 def test_a_run_that_died_between_mark_and_change(own):
-    """The module is killed by the very command that it runs: the mark is there, the host is as it
+    """The module is killed by the very command that it runs: the state is saved, the host is as it
     was.
     """
     killer = {
         "adapter": "custom",
         "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }'",
-        "undo": "sh -c 'echo back >> /run/log'",
+        "restore": "sh -c 'echo back >> /run/log'",
     }
     run = own.ansible(
         ["k2"],
@@ -1085,24 +1085,26 @@ def test_a_run_that_died_between_mark_and_change(own):
             }
         ],
     )
-    assert run.status != 0 and len(own.marks("k2")) == 1 and "done" not in own.marks("k2")[0]
-    shown, other, nothing, undone, after = tasks(
+    assert run.status != 0 and len(own.saved("k2")) == 1 and "done" not in own.saved("k2")[0]
+    shown, other, nothing, restored, after = tasks(
         own,
         {"state": "shown"},
         {"state": "drained", "targets": [killer]},
-        {"state": "undone"},
-        {"state": "undone", "any_token": True},
+        {"state": "restored"},
+        {"state": "restored", "force": True},
         {"state": "shown"},
     )
     assert [one["token"] for one in shown["drained"]] == ["dead-run"]
     failed(
         other,
         f"{custom(killer['drain'])} is out of service since a run that did not end (dead-run): "
-        "put it back first, with state=undone and any_token=true. Nothing was changed.",
+        "restore it first, with state=restored and force=true. Nothing was changed.",
     )
     assert not nothing["changed"] and own.shell("k2", "cat /run/log") == "back\n"
     assert (
-        undone["changed"] and undone["drained"] == after["drained"] == [] and own.marks("k2") == []
+        restored["changed"]
+        and restored["drained"] == after["drained"] == []
+        and own.saved("k2") == []
     )
 
 
@@ -1112,7 +1114,7 @@ def test_the_same_attempt_goes_on_where_it_was_killed(own):
         "adapter": "custom",
         "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps "
         "-o ppid= $PPID); }; touch /run/out'",
-        "undo": "rm -f /run/out",
+        "restore": "rm -f /run/out",
     }
     own.ansible(
         ["k2"],
@@ -1127,14 +1129,14 @@ def test_the_same_attempt_goes_on_where_it_was_killed(own):
             }
         ],
     )
-    assert len(own.marks("k2")) == 1
+    assert len(own.saved("k2")) == 1
     own.shell("k2", "rm -f /run/out")
-    again, undone = tasks(own, {"state": "drained", "targets": [killer]}, {"state": "undone"})
+    again, restored = tasks(own, {"state": "drained", "targets": [killer]}, {"state": "restored"})
     assert (
         again["changed"]
         and len(again["drained"]) == 1
-        and undone["changed"]
-        and own.marks("k2") == []
+        and restored["changed"]
+        and own.saved("k2") == []
     )
 
 
@@ -1167,19 +1169,21 @@ def test_a_run_that_died_while_it_waited(balancer):
         ],
     )
     assert run.status != 0 and "drained" not in run.result("lb")
-    assert lab.admin_state("a") == 8 and [mark["token"] for mark in lab.marks("lb")] == ["dead-run"]
+    assert lab.admin_state("a") == 8 and [saved["token"] for saved in lab.saved("lb")] == [
+        "dead-run"
+    ]
     lab.run("lb", ["touch", "/run/release"])
-    theirs, undone = lab.ha(
+    theirs, restored = lab.ha(
         "lb",
         "ha_drain",
-        {"state": "undone", "host": "web-a", "token": "run-2"},
-        {"state": "undone", "host": "web-a", "any_token": True},
+        {"state": "restored", "host": "web-a", "token": "run-2"},
+        {"state": "restored", "host": "web-a", "force": True},
     )
     assert (
         not theirs["changed"]
-        and undone["changed"]
+        and restored["changed"]
         and lab.admin_state("a") == 0
-        and lab.marks("lb") == []
+        and lab.saved("lb") == []
     )
 
 
@@ -1190,11 +1194,11 @@ def test_marks_that_cannot_be_read(own):
         own,
         {"state": "shown"},
         {"state": "drained", "targets": [OUT]},
-        {"state": "undone"},
-        {"state": "undone", "token": ""},
+        {"state": "restored"},
+        {"state": "restored", "token": ""},
     )
     for result in results:
-        failed(result, f"{BOOK} is not a journal that is whole (")
+        failed(result, f"{BOOK} is not a complete journal (")
         assert "Nothing was changed." in result["msg"]
     assert (
         own.shell("k2", f"cat {BOOK}") == '[{"key"'
@@ -1202,15 +1206,15 @@ def test_marks_that_cannot_be_read(own):
     )
     failed(
         nobody,
-        "With state=undone give the token of the attempt whose marks are to be put back, or "
-        "any_token=true. Nothing was changed.",
+        "With state=restored give the token of the attempt that is to be restored, or "
+        "force=true. Nothing was changed.",
     )
 
 
-# ---- gates ----
+# ---- checks ----
 
 
-def test_gates(own):
+def test_checks(own):
     good = [
         {"command": "test 'a b' = 'a b'"},
         {"unit": "ssh"},
@@ -1233,7 +1237,7 @@ def test_gates(own):
     ]
     well, ill, fails = own.ha(
         "k2",
-        "ha_gate",
+        "ha_check",
         {"checks": good, "addresses": ["10.77.0.3", "10.77.0.2", "fd00:77:0::3"], "timeout": 5},
         {"checks": good + bad, "timeout": 1, "fail": False},
         {"checks": [{"command": "false", "name": "the queue"}], "timeout": 0},
@@ -1273,22 +1277,22 @@ def test_gates(own):
     assert (
         fails["failed"]
         and not fails["ok"]
-        and fails["msg"].startswith("Not well after 0.")
+        and fails["msg"].startswith("Unhealthy after 0.")
         and fails["msg"].endswith(" s: the queue (status 1).")
     )
 
 
 @pytest.mark.thorough
-def test_a_gate_waits_and_a_gate_that_flaps_does_not_hold(own):
+def test_a_check_waits_and_a_check_that_flaps_is_not_stable(own):
     later = {"command": "sh -c 'echo x >> /run/n; test $(wc -l < /run/n) -gt 2'"}
     flaps = {"command": "sh -c 'echo x >> /run/log; test $(($(wc -l < /run/log) % 4)) -ne 3'"}
     waited, held, without, over = own.ha(
         "k2",
-        "ha_gate",
+        "ha_check",
         {"checks": [later], "timeout": 10},
-        {"checks": [{"unit": "ssh"}], "hold": 2, "timeout": 1},
+        {"checks": [{"unit": "ssh"}], "stable_for": 2, "timeout": 1},
         {"checks": [flaps], "timeout": 2},
-        {"checks": [flaps], "timeout": 2, "hold": 2, "fail": False},
+        {"checks": [flaps], "timeout": 2, "stable_for": 2, "fail": False},
     )
     assert waited["ok"] and 1 <= waited["seconds"] < 4
     assert held["ok"] and held["seconds"] >= 2
@@ -1312,31 +1316,32 @@ def test_checks_that_make_no_sense(own):
         ),
         (
             {"port": 70000},
-            "The check port 70000 of 127.0.0.1 makes no sense: ports are 1 to 65535.",
+            "The check port 70000 of 127.0.0.1 is not valid: ports are 1 to 65535.",
         ),
         (
             {"url": "127.0.0.1/health"},
             (
-                "The check url 127.0.0.1/health makes no sense: a URL begins "
+                "The check url 127.0.0.1/health is not valid: a URL begins "
                 "with http:// or https:// and a host."
             ),
         ),
         (
             {"unit": "ssh", "status": [200]},
-            "The check unit ssh makes no sense: status goes with url only.",
+            "The check unit ssh is not valid: status goes with url only.",
         ),
         (
             {"command": "echo 'open"},
-            "The check command echo … makes no sense: the command is none (No closing quotation).",
+            "The check command echo … is not valid: the command cannot be parsed "
+            "(No closing quotation).",
         ),
     ]
     for (_check, words), result in zip(
         cases,
         own.ha(
             "k2",
-            "ha_gate",
+            "ha_check",
             *[{"checks": [{"command": "touch /run/out"}, check]} for check, _words in cases],
         ),
     ):
-        assert result["failed"] and result["msg"] == words + " Nothing was looked at."
+        assert result["failed"] and result["msg"] == words + " Nothing was checked."
     assert own.run("k2", ["ls", "/run/out"], check=False)[0] != 0

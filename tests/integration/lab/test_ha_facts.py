@@ -64,7 +64,7 @@ def test_the_members_of_a_pair_come_to_the_same_names(ha):
 
 def test_the_role_follows_the_addresses(ha):
     ha.run("k1", ["systemctl", "stop", "keepalived"])
-    ha.until(lambda: ha.held("k2") == {WEB4, WEB6, DB}, "the partner with all addresses")
+    ha.until(lambda: ha.held("k2") == {WEB4, WEB6, DB}, "the peer with all addresses")
     found = one_look(ha, "k1", "k2")
     # It would run again after a boot, so that it is still a member.
     assert (
@@ -225,7 +225,7 @@ def test_a_keepalived_in_a_network_of_its_own_and_one_in_a_container(ha):
             (["192.0.2.12"], 2),
             ([], None),
         ]
-        [gate] = ha.ha("lb", "ha_gate", {"addresses": ["198.51.100.90", "198.51.100.91"]})
+        [gate] = ha.ha("lb", "ha_check", {"addresses": ["198.51.100.90", "198.51.100.91"]})
         assert gate["holds"] == ["198.51.100.90"]
         ha.shell(
             "lb",

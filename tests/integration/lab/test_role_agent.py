@@ -175,7 +175,7 @@ def test_hours_that_are_none(lab):
 def test_misspelt_and_senseless_variables(lab, variables, words):
     for playbook in ("rebootless.ksplice.enroll", "rebootless.ksplice.retire"):
         run = lab.ansible(["bad-ol9"], playbook, **variables)
-        assert run.status != 0 and words in run.output and "No host was touched" in run.output, (
+        assert run.status != 0 and words in run.output and "No host was changed" in run.output, (
             run.output[-1500:]
         )
     assert lab.traces("bad-ol9") == []

@@ -126,7 +126,7 @@ def check_variables(name, variables, everyone):
     ha_settings.names(name, variables)
     for drain in ha_settings.drains(name, variables):
         assert drain["delegate_to"] in everyone
-    ha_settings.gates(name, variables)
+    ha_settings.wanted_checks(name, variables)
     if "ksplice_window" in variables:
         window.read(variables["ksplice_window"])
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 """A small world in which every order of events is tried: members with ledgers, runs that take them
-in hand, and everything that can go wrong.
+claimed, and everything that can go wrong.
 
 The members answer by the real functions of lease, not by copies; the runs follow the tasks of the
 role. Budgets say how often each kind of mishap may happen on one way through; what is explored is
@@ -14,7 +14,7 @@ What makes the end of a world reachable, and why nothing is missed by it:
 - Time is kept as the age of each lease, as nothing else is ever asked of a clock: fresh, stale, or
   (after a boot, by a wall clock that was set) from the future.
 - What a run does by itself alone, without a message, happens with the message before: nobody else
-  sees it, it depends on nothing of anybody else, and the host counts as in hand from the earlier
+  sees it, it depends on nothing of anybody else, and the host counts as claimed from the earlier
   moment on.
 - A run that is gone is forgotten but for what it left on the members; whether it was done or died
   makes no difference to anybody.
@@ -40,8 +40,8 @@ Faults = namedtuple("Faults", "lost repeated crashes leaps boots adhoc")
 LOST, REPEATED, CRASHES, LEAPS, BOOTS, ADHOC = range(6)
 NONE = Faults(0, 0, 0, 0, 0, 0)
 # pc: what comes next; wants: the host; at: how many members were asked (while it ends its attempt:
-# whether the host itself had promised); asked: answers so far, as (member, granted or None, hosts
-# in hand by its ledger, whether somebody is at work there); stale: (host, token) of the first stale
+# whether the host itself had granted it); asked: answers so far, as (member, granted or None, hosts
+# claimed by its ledger, whether somebody is at work there); stale: (host, token) of the first stale
 # lease that an answer told of; todo: members that a message goes to yet; waits: how often it was
 # refused and asked again.
 Run = namedtuple("Run", "name wants pc at attempt asked stale todo waits")
@@ -59,9 +59,9 @@ ORDER = (
     "release",
     "back off",
     "adopt",
-    "fence",
-    "put back",
-    "put backing",
+    "invalidate",
+    "restore",
+    "restoring",
     "give back",
     "tidy",
     "gone",
@@ -71,7 +71,7 @@ ENDLESS = -1
 
 
 class Violation(AssertionError):
-    """Too many members of a group in hand; the way there is in it."""
+    """Too many members of a group claimed; the way there is in it."""
 
 
 class Rules:
@@ -221,7 +221,7 @@ class Model:
 
     def ask(self, place, ledger, message, busy):
         """A member's answer to a message: its new ledger, whether it granted, whose hosts it tells
-        to be in hand, the first stale lease it tells of, of a lease to be adopted its phase, or
+        to be claimed, the first stale lease it tells of, of a lease to be adopted its phase, or
         True where it does not know it, and whether somebody is at work there.
         """
         key = (place, ledger, message, busy)
@@ -243,7 +243,7 @@ class Model:
             "unreachable": message.unreachable,
         }
         if message.what == "take":
-            after, answer = core.take(found, wish, now, busy)
+            after, answer = core.acquire(found, wish, now, busy)
         elif message.what == "adopt":
             after, answer = core.adopt(found, message.old, wish, now, busy)
         elif message.what == "clear":
@@ -272,7 +272,7 @@ class Model:
         # That a refused wish leaves no trace is what makes waiting safe: who asks again and again
         # is no more than slow.
         assert answer["granted"] or after == number, "a refusal changed the ledger"
-        # What an adopted lease was about decides whether anything is to be put back.
+        # What an adopted lease was about decides whether anything is to be restored.
         about = answer["adopted"]["phase"] if answer.get("adopted") else bool(answer.get("unknown"))
         return after, answer["granted"], told, stale, about, busy
 
@@ -314,14 +314,14 @@ class Model:
             return run.wants, Message("work", token, None, None, ())
         if run.pc in ("release", "back off"):
             return run.todo[0], Message("end", token, None, None, ())
-        if run.pc in ("working", "put backing"):
+        if run.pc in ("working", "restoring"):
             return (run.wants if run.pc == "working" else run.stale[0]), None
         host, old = run.stale
         if run.pc == "adopt":
             return host, Message("adopt", token, host, old, ())
-        if run.pc == "fence":
+        if run.pc == "invalidate":
             return host, Message("clear", old, None, None, ())
-        if run.pc == "put back":
+        if run.pc == "restore":
             return host, Message("work", token, None, None, ())
         if run.pc == "give back":
             return host, Message("end", token, None, None, ())
@@ -353,24 +353,26 @@ class Model:
                 waits=0,
             )
             return [run if run.at < len(self.around[run.wants]) else self._decided(run)]
-        if run.pc in ("work", "put back"):
+        if run.pc in ("work", "restore"):
             if granted:
-                return [run._replace(pc=run.pc + "ing")]
+                return [run._replace(pc={"work": "working", "restore": "restoring"}[run.pc])]
             return [self._ending(run, "release") if run.pc == "work" else self._again(run)]
         if run.pc in ("release", "back off"):
-            # Where the host itself may still have the lease, the others keep their promise.
+            # Where the host itself may still have the lease, the others keep the lease.
             todo = run.todo[1:] if granted or member != run.wants or not run.at else ()
             run = run._replace(todo=todo)
             return [run if todo else self._ended(run)]
         if run.pc == "adopt":
             if granted:
-                return [run._replace(pc="give back" if about == "taken" else "put back")]
+                return [run._replace(pc="give back" if about == "acquired" else "restore")]
             # Not adopted where the host does not know the token (its run may have died between two
-            # messages): then it is fenced there.
+            # messages): then its token is invalidated there.
             return [
-                run._replace(pc="fence") if granted is False and about is True else self._again(run)
+                run._replace(pc="invalidate")
+                if granted is False and about is True
+                else self._again(run)
             ]
-        if run.pc in ("fence", "give back"):
+        if run.pc in ("invalidate", "give back"):
             others = tuple(other for other in self.around[run.stale[0]] if other != run.stale[0])
             return [
                 run._replace(pc="tidy", todo=others) if granted and others else self._again(run)
@@ -389,12 +391,12 @@ class Model:
                 else {"granted": granted, "refusal": None, "leases": leases, "busy": busy}
             )
         wish = {"host": run.wants, "groups": self.of(run.wants), "token": self.token(run)}
-        if self.rules.core.is_taken(wish, answers):
+        if self.rules.core.is_acquired(wish, answers):
             return self._ending(run, "back off")
         return run._replace(pc="work", at=1, asked=(), stale=None)
 
     def _ending(self, run, pc):
-        """The run, about to give its promises back: the host's first."""
+        """The run, about to release its leases: the host's first."""
         asked = (
             [member for member, _granted, _told, _busy in run.asked]
             if pc == "back off"
@@ -690,7 +692,7 @@ class Model:
             and self.rules.core.find(self.ledger(ledger), self.token(run)) is not None
         )
 
-    def in_hand(self, world):
+    def claimed(self, world):
         """The hosts (as bits) that somebody works on or is in the middle of, or may work on at any
         moment: a run that has taken it, and whose token the host's own ledger holds.
         """
@@ -757,7 +759,7 @@ class Model:
         for level, worlds in enumerate(waiting):
             while worlds:
                 world, number = worlds.pop()
-                if self.too_many[self.in_hand(world)]:
+                if self.too_many[self.claimed(world)]:
                     self._violated(world, limit, parents)
                 left, goes_on = budgets[number], False
                 if graph is not None:
@@ -795,7 +797,7 @@ class Model:
         while way[-1] in (parents or {}):
             way.append(parents[way[-1]])
         raise Violation(
-            "Too many are in hand:\n" + "\n".join(self.words(one) for one in reversed(way))
+            "Too many are claimed:\n" + "\n".join(self.words(one) for one in reversed(way))
         )
 
     def words(self, world):

@@ -308,7 +308,7 @@ def test_masks(text, shown):
     ],
 )
 def test_what_a_command_printed_has_none_of_its_arguments(command, words, told):
-    assert redact.said(command, words) == told
+    assert redact.output(command, words) == told
 
 
 def test_an_address_is_told_without_what_opens_it():

@@ -241,7 +241,7 @@ def test_an_address_on_lo_counts_where_keepalived_puts_it_there(host, old, new, 
     host.process(40, [])
     host.answers["ip -o addr"] = (0, ON_LO + ADDRESSES % 11, "")
     assert host.discover()["role"] == role
-    # Drains and gates look at the same.
+    # Drains and checks look at the same.
     held = ha_groups.Machine(host.run, host.root).addresses()
     assert ("192.0.2.9" in held) is (role == "active") and "192.0.2.11" in held
     host.answers["ip -o addr"] = (0, ON_LO + ADDRESSES % 9, "")

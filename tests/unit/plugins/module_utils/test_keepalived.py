@@ -260,10 +260,10 @@ def on(**interfaces):
     return {str(one.ip) for found in networks.values() for one in found}, networks
 
 
-def members(text, other, own="192.0.2.11", partner="192.0.2.12", routes=None):
+def members(text, other, own="192.0.2.11", peer="192.0.2.12", routes=None):
     """The groups of two hosts that have one interface each."""
     found = []
-    for words, address in ((text, own), (other, partner)):
+    for words, address in ((text, own), (other, peer)):
         held, networks = on(
             lo=["127.0.0.1/8", "::1/128"],
             eth0=[address + "/24", f"2001:db8::{address[-2:]}/64", f"fe80::{address[-2:]}/64"],

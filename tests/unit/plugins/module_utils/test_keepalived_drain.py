@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The drain of keepalived, on a host that is a folder: marks, files and refusals. What
+"""The drain of keepalived, on a host that is a folder: saved states, files and refusals. What
 keepalived makes of it, the lab's pairs try (tests/integration/lab/test_drains.py)."""
 
 import os
@@ -93,7 +93,7 @@ class Host:
                 "state": state,
                 "host": "a",
                 "token": "t",
-                "any_token": False,
+                "force": False,
                 "lease": None,
                 "when": "active",
                 "timeout": 0,
@@ -105,11 +105,11 @@ class Host:
             ha_groups.Machine(self.run, self.root), params, sleep=lambda _seconds: None
         )
 
-    def marks(self):
+    def saved(self):
         return journal.Journal(self.root).read()["drained"]
 
-    def set_marks(self, marks):
-        journal.Journal(self.root).change(lambda document: dict(document, drained=marks))
+    def set_saved(self, states):
+        journal.Journal(self.root).change(lambda document: dict(document, drained=states))
 
 
 @pytest.fixture
@@ -131,33 +131,33 @@ def test_lowered_and_put_back(host):
         "systemctl reload keepalived" in host.said
         and "systemctl restart keepalived" not in host.said
     )
-    assert not host.task("undone")["failed"] and host.text() == CONF and host.marks() == []
+    assert not host.task("restored")["failed"] and host.text() == CONF and host.saved() == []
 
 
 @pytest.mark.parametrize("written", [False, True])
 def test_the_same_attempt_goes_on_after_it_was_killed(host, written):
-    """Between the mark and the change, or after the change."""
+    """Between the saving and the change, or after the change."""
     host.task("drained")
-    [mark] = host.marks()
+    [saved] = host.saved()
     lowered = host.text()
-    host.set_marks([{key: value for key, value in mark.items() if key != "done"}])
+    host.set_saved([{key: value for key, value in saved.items() if key != "done"}])
     if not written:
         host.write(CONF)
     again = host.task("drained", when="always")
-    assert not again["failed"] and host.text() == lowered and host.marks()[0]["done"]
-    assert not host.task("undone")["failed"] and host.text() == CONF
+    assert not again["failed"] and host.text() == lowered and host.saved()[0]["done"]
+    assert not host.task("restored")["failed"] and host.text() == CONF
 
 
 def test_a_configuration_that_somebody_wrote_anew_meanwhile(host):
     host.task("drained")
-    [mark] = host.marks()
-    host.set_marks([{key: value for key, value in mark.items() if key != "done"}])
+    [saved] = host.saved()
+    host.set_saved([{key: value for key, value in saved.items() if key != "done"}])
     theirs = CONF.replace("    interface eth0\n", "    interface eth1\n\n")
     host.write(theirs)
     refused = host.task("drained", when="always")
     assert (
         refused["failed"]
-        and "was changed by somebody else since this drain began" in refused["msg"]
+        and "was changed by another party since this drain began" in refused["msg"]
         and host.text() == theirs
     )
     # Putting back takes out our own lines and no others, also of a file that is gone.
@@ -165,7 +165,7 @@ def test_a_configuration_that_somebody_wrote_anew_meanwhile(host):
     host.task("drained")
     host.write(host.text().replace("eth0", "eth1") + "# theirs\n")
     assert (
-        not host.task("undone")["failed"]
+        not host.task("restored")["failed"]
         and host.text() == CONF.replace("eth0", "eth1") + "# theirs\n"
     )
 
@@ -179,7 +179,7 @@ def test_what_keepalived_does_not_accept_is_put_back(host):
         in result["msg"]
         and "it is no good" in result["msg"]
     )
-    assert host.text() == CONF and host.marks() == []
+    assert host.text() == CONF and host.saved() == []
 
 
 @pytest.mark.parametrize(
@@ -202,13 +202,13 @@ def test_what_keepalived_does_not_accept_is_put_back(host):
 def test_why_an_address_does_not_move(host, monkeypatch, told, words):
     monkeypatch.setattr(
         keepalived_drain.Adapter,
-        "_told",
+        "_reported",
         lambda _self: {name: keepalived_data.Told(*one, []) for name, one in told.items()},
     )
     host.moves = False
     result = host.task("drained", target={"mode": "priority"})
     assert (
-        result["failed"] and words in result["msg"] and host.text() == CONF and host.marks() == []
+        result["failed"] and words in result["msg"] and host.text() == CONF and host.saved() == []
     ), result["msg"]
 
 
@@ -250,20 +250,20 @@ BACK = [
 def test_what_need_not_come_back_and_why(host, monkeypatch, state, told, left):
     monkeypatch.setattr(
         keepalived_drain.Adapter,
-        "_told",
+        "_reported",
         lambda _self: {name: keepalived_data.Told(*one, []) for name, one in told.items()},
     )
-    # Without the first moments, in which keepalived knows nothing of the partner.
+    # Without the first moments, in which keepalived knows nothing of the peer.
     monkeypatch.setattr(keepalived_drain, "SILENCE", -1e6)
     text = CONF.replace("    track_file {\n        load\n    }\n", "").replace(
         "state BACKUP", state
     )
     host.write(text)
     host.task("drained")
-    [mark] = host.marks()
-    assert mark["held"] == ["192.0.2.60"] and "interval" in mark
+    [saved] = host.saved()
+    assert saved["held"] == ["192.0.2.60"] and "interval" in saved
     host.address = False
-    result = host.task("undone")
+    result = host.task("restored")
     assert host.text() == text
     assert result["left"] == ([left] if left else []) and result["failed"] == (not left), result
     if not left:
@@ -293,7 +293,7 @@ def test_an_instance_without_an_address(host, monkeypatch, states, active, words
         lowered = "priority 1 #" in host.text()
         return told[-1 if lowered else 0]
 
-    monkeypatch.setattr(keepalived_drain.Adapter, "_told", answer)
+    monkeypatch.setattr(keepalived_drain.Adapter, "_reported", answer)
     host.write(BARE)
     result = host.task("drained", target={"mode": "priority"})
     assert result["active"] is active and result["failed"] == bool(words), result
@@ -320,7 +320,7 @@ def test_a_tracked_file(host, before):
         host.write(before, "/run/load")
     assert host.task("drained", **BY_FILE)["drained"]
     assert host.text("/run/load") == "-126\n" and "systemctl reload keepalived" not in host.said
-    assert host.task("undone")["left"] == []
+    assert host.task("restored")["left"] == []
     assert os.path.exists(host.root + "/run/load") == bool(before) and (
         not before or host.text("/run/load") == before
     )
@@ -331,10 +331,10 @@ def test_a_tracked_file_that_somebody_wrote_meanwhile_is_theirs(host):
     host.write("3\n", "/run/load")
     host.task("drained", **BY_FILE)
     host.write("7\n", "/run/load")
-    assert host.task("undone")["left"] == [
-        "/run/load was meanwhile rewritten by somebody else, and was left so."
+    assert host.task("restored")["left"] == [
+        "/run/load was meanwhile rewritten by another party, and was left so."
     ]
-    assert host.text("/run/load") == "7\n" and host.marks() == []
+    assert host.text("/run/load") == "7\n" and host.saved() == []
 
 
 @pytest.mark.parametrize(
@@ -419,19 +419,19 @@ DATA = """------< VRRP Topology >------
 
 
 def test_what_keepalived_tells():
-    assert keepalived_data.told(DATA) == {
+    assert keepalived_data.parsed(DATA) == {
         "web": ("BACKUP", 50, 55, 100, ["10.77.60.60"]),
         "db": ("FAULT", 1, 1, None, ["10.77.60.61", "2001:db8::61"]),
     }
-    assert keepalived_data.told("") == {}
-    told = keepalived_data.told(DATA)
+    assert keepalived_data.parsed("") == {}
+    told = keepalived_data.parsed(DATA)
     assert (
         keepalived_data.in_fault(told, ["2001:DB8:0::61"]) == ["db"]
         and keepalived_data.in_fault(told, ["10.77.60.6", "10.77.60.60"]) == []
     )
 
 
-def test_a_process_that_does_not_expect_to_be_asked_is_left_alone():
+def test_a_process_that_does_not_expect_to_be_asked_is_skipped():
     import subprocess
 
     sleeper = subprocess.Popen(["sleep", "60"])
@@ -447,13 +447,35 @@ def test_what_is_written_anew_with_other_blanks_is_still_ours(host):
     assert not host.task("drained")["failed"]
     host.write("".join(f"\t{' '.join(line.split())} \r\n" for line in host.text().splitlines()))
     assert "priority 1 #" in host.text()
-    host.task("undone")
+    host.task("restored")
     assert "rebootless" not in host.text() and "priority 100" in host.text()
 
 
 def test_a_line_of_ours_that_was_changed_is_told_and_the_mark_stays(host):
     assert not host.task("drained")["failed"]
     host.write(host.text().replace("priority 1 #", "priority 7 #"))
-    undone = host.task("undone")
-    assert undone["failed"] and f"{PATH} line " in undone["msg"]
-    assert "changed by somebody else since" in undone["msg"] and undone["drained"]
+    restored = host.task("restored")
+    assert restored["failed"] and f"{PATH} line " in restored["msg"]
+    assert "changed by somebody else since" in restored["msg"] and restored["drained"]
+
+
+# ---- whatever the adapter ----
+
+
+def test_a_state_that_was_saved_under_a_former_name_is_restored(host):
+    """By the version of the collection that is on the control node now."""
+    target = {"adapter": "custom", "drain": "out", "undo": "back"}
+    saved = {"active": True, "drained": False, "key": "custom out", "host": "a", "token": "t"}
+    host.set_saved([dict(saved, at=1.0, target=target, done=True)])
+    result = host.task("restored", targets=[])
+    assert not result["failed"] and host.saved() == [] and "back" in host.said
+
+
+def test_a_failure_says_whether_anything_was_changed(host):
+    before = host.task("drained", target={"adapter": "keepalived", "mode": "nonsense"})
+    assert before["failed"] and before["changed_nothing"]
+    assert host.task("restored")["changed_nothing"]
+    done = host.task("drained")
+    assert not done["failed"] and not done["changed_nothing"]
+    other = host.task("drained", token="t2")
+    assert other["failed"] and other["changed_nothing"] and host.saved()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""keepalived's priority, lowered and put back."""
+"""keepalived's priority, lowered and restored."""
 
 import os
 import sys
@@ -301,7 +301,7 @@ def test_what_a_priority_is_and_may_become(text, priority, most):
         (["preempt_delay x"], False, 0),
     ],
 )
-def test_what_lets_the_partner_keep_an_address(lines, nopreempt, delay):
+def test_what_lets_the_peer_keep_an_address(lines, nopreempt, delay):
     text = web(*lines)
     assert (will(text).nopreempt, will(text).delay) == (nopreempt, delay)
     text += "vrrp_instance mate {\n}\nvrrp_sync_group both {\ngroup {\nweb\nmate\n}\n}"

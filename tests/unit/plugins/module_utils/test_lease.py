@@ -234,7 +234,7 @@ def test_the_reductions_leave_nothing_out(groups, wants, faults):
         outcomes.append(
             {
                 (
-                    one.in_hand(world),
+                    one.claimed(world),
                     tuple(
                         (one.runs.values[run].pc, one.runs.values[run].at)
                         for run in world[2 * one.count : -1]
@@ -315,12 +315,12 @@ def bent(**functions):
 
 def looking_at(ledger, leases, ended, wish, now, busy):
     """take, with a part of the ledger only."""
-    after, answer = lease.take({"leases": leases, "ended": ended}, wish, now, busy)
+    after, answer = lease.acquire({"leases": leases, "ended": ended}, wish, now, busy)
     return after if answer["granted"] else ledger, answer
 
 
 def own_only(ledger, wish, now, busy):
-    """As if only the host itself were asked whether it is in hand."""
+    """As if only the host itself were asked whether it is claimed."""
     return looking_at(
         ledger,
         [entry for entry in ledger["leases"] if entry["host"] == wish["host"]],
@@ -332,7 +332,7 @@ def own_only(ledger, wish, now, busy):
 
 
 def blind(ledger, wish, now, _busy):
-    return lease.take(ledger, wish, now, False)
+    return lease.acquire(ledger, wish, now, False)
 
 
 def free_when_stale(ledger, wish, now, busy):
@@ -352,7 +352,7 @@ def raises_the_dead(ledger, wish, now, busy):
 
 
 def idle(wish, answers):
-    return lease.is_taken(
+    return lease.is_acquired(
         wish, {member: answer and dict(answer, busy=False) for member, answer in answers.items()}
     )
 
@@ -365,19 +365,19 @@ def never_known(ledger, old, wish, now, busy):
 @pytest.mark.parametrize(
     "groups, wants, rules, faults",
     [
-        (PAIR, "ab", bent(take=own_only), NONE),
-        (PAIR, "ab", bent(take=blind, is_taken=idle), Faults(0, 0, 0, 0, 0, 1)),
-        (PAIR, "ab", bent(take=free_when_stale), Faults(0, 0, 0, 2, 0, 0)),
-        (PAIR, "ab", bent(take=raises_the_dead), Faults(0, 0, 0, 1, 0, 1)),
+        (PAIR, "ab", bent(acquire=own_only), NONE),
+        (PAIR, "ab", bent(acquire=blind, is_acquired=idle), Faults(0, 0, 0, 0, 0, 1)),
+        (PAIR, "ab", bent(acquire=free_when_stale), Faults(0, 0, 0, 2, 0, 0)),
+        (PAIR, "ab", bent(acquire=raises_the_dead), Faults(0, 0, 0, 1, 0, 1)),
         # Whoever clears what he takes for a remainder may end a lease that is alive on its host,
         # where only another member's clock has leapt.
         (THREE, "ac", bent(clear=lease.end, adopt=never_known), Faults(0, 0, 0, 1, 0, 1)),
-        # Whose lease was taken over ends what the others promised, while the other run puts the
+        # Whose lease was taken over ends what the others granted, while the other run puts the
         # host back, and they let somebody in by hand.
         (PAIR, "ab", bent(release=lease.end), Faults(0, 0, 0, 1, 1, 1)),
         # A member that nobody could ask counts as out of service; who looks only whether it has
-        # promised does not see that somebody is at work on it.
-        (TWO_OF_THREE, "ac", bent(is_taken=idle), Faults(1, 0, 0, 0, 0, 1)),
+        # granted a lease does not see that somebody is at work on it.
+        (TWO_OF_THREE, "ac", bent(is_acquired=idle), Faults(1, 0, 0, 0, 0, 1)),
         (
             PAIR,
             "ab",
@@ -387,7 +387,7 @@ def never_known(ledger, old, wish, now, busy):
         (
             PAIR,
             "ab",
-            type("Unfenced", (Rules,), {"checks_own_ledger": False}),
+            type("Unchecked", (Rules,), {"checks_own_ledger": False}),
             Faults(0, 0, 0, 2, 0, 0),
         ),
     ],
@@ -399,7 +399,7 @@ def test_a_protocol_with_one_rule_bent_is_found_out(groups, wants, rules, faults
 
 
 def test_waiting_in_another_order_than_that_of_the_names_is_found_out():
-    """Each run holds its own host's promise and waits for the other's: nobody ever goes on."""
+    """Each run holds its own host's lease and waits for the other's: nobody ever goes on."""
     bent_order = type("OwnFirst", (Rules,), {"own_host_first": True})
     for groups, wants in ((PAIR, "ab"), (RING, "abc")):
         assert Model(groups, wants, NONE, bent_order, patience=ENDLESS).explore().stuck
@@ -410,11 +410,11 @@ def test_a_refusal_that_leaves_a_trace_is_found_out():
     """Who waits asks again and again, so that a refused wish must change nothing."""
 
     def leaves_a_trace(ledger, wish, now, busy):
-        after, answer = lease.take(ledger, wish, now, busy)
+        after, answer = lease.acquire(ledger, wish, now, busy)
         return (after if answer["granted"] else lease.end(after, "x", now)[0]), answer
 
     with pytest.raises(AssertionError, match="refusal changed"):
-        Model(PAIR, "ab", NONE, bent(take=leaves_a_trace), patience=2).explore()
+        Model(PAIR, "ab", NONE, bent(acquire=leaves_a_trace), patience=2).explore()
 
 
 # ---- single decisions ----------------------------------------------------------------------------
@@ -441,7 +441,7 @@ def wish(**more):
 
 
 def taken(**more):
-    return lease.take(lease.empty(), wish(**more), now(), False)[0]
+    return lease.acquire(lease.empty(), wish(**more), now(), False)[0]
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ def test_tombstones_are_bounded():
 
 
 def test_an_unreachable_member_counts_as_out_of_service():
-    refused = lease.take(lease.empty(), wish(unreachable=["b"]), now(), False)[1]
+    refused = lease.acquire(lease.empty(), wish(unreachable=["b"]), now(), False)[1]
     assert not refused["granted"] and "b of the group g cannot be reached" in refused["refusal"]
 
 
@@ -487,8 +487,8 @@ def test_no_majority_no_lease():
         "e": None,
     }
     groups = [dict(FIVE[0], max_unavailable=4)]
-    assert "no majority" in lease.is_taken(wish(groups=groups), answers)
-    assert "cannot be reached" in lease.is_taken(wish(host="c", groups=groups), answers)
+    assert "not a majority" in lease.is_acquired(wish(groups=groups), answers)
+    assert "cannot be reached" in lease.is_acquired(wish(host="c", groups=groups), answers)
 
 
 def test_a_stale_lease_is_adopted_with_its_phase_and_not_before():
@@ -507,7 +507,7 @@ def test_a_stale_lease_is_adopted_with_its_phase_and_not_before():
     )
 
 
-def test_the_run_whose_lease_was_taken_over_leaves_the_promises_of_the_others_alone():
+def test_the_run_whose_lease_was_taken_over_leaves_the_leases_of_the_others():
     later = now(1100, 200)
     ledger = lease.adopt(taken(), "t", wish(token="u", run="morning"), later, False)[0]
     after, answer = lease.release(ledger, "t", later)

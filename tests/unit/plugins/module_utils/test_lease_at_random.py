@@ -80,7 +80,7 @@ class Fleet(stateful.RuleBasedStateMachine):
 
     @stateful.invariant()
     def never_too_many(self):
-        if hasattr(self, "world") and self.model.too_many[self.model.in_hand(self.world)]:
+        if hasattr(self, "world") and self.model.too_many[self.model.claimed(self.world)]:
             raise Violation(self.model.words(self.world))
 
     def teardown(self):
@@ -112,20 +112,20 @@ TestFleet.settings = hypothesis.settings(
 
 
 class Careless:
-    """Members that promise everything, and runs that take their word for it."""
+    """Members that grant everything, and runs that take their word for it."""
 
     def __getattr__(self, name):
         return getattr(lease, name)
 
     @staticmethod
-    def take(ledger, wish, now, _busy):
-        after, answer = lease.take(dict(ledger, leases=[]), wish, now, False)
+    def acquire(ledger, wish, now, _busy):
+        after, answer = lease.acquire(dict(ledger, leases=[]), wish, now, False)
         return (
             dict(after, leases=ledger["leases"] + after["leases"]) if answer["granted"] else ledger
         ), answer
 
     @staticmethod
-    def is_taken(_wish, _answers):
+    def is_acquired(_wish, _answers):
         return None
 
 

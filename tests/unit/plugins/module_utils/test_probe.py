@@ -401,7 +401,7 @@ def test_a_lease_ages_by_the_clock_that_nobody_sets(make_host, jump):
         "reason": "x",
         "unreachable": [],
     }
-    assert book.change(lambda found, now, busy: lease.take(found, wish, now, busy))["granted"]
+    assert book.change(lambda found, now, busy: lease.acquire(found, wish, now, busy))["granted"]
     entry = book.read()
     entry["leases"][0]["renewed_at"] += jump
     with book.locked():

@@ -39,7 +39,7 @@ def host(make_host, monkeypatch):
     monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
     monkeypatch.setattr(process, "start", lambda root, program: None)
     monkeypatch.setattr(run, "TICK", 0.01)
-    assert lease(one, "taken", token="t1")["granted"]
+    assert lease(one, "acquired", token="t1")["granted"]
     return one
 
 
@@ -56,7 +56,9 @@ def order(host, **more):
     drain = {
         "adapter": "custom",
         "drain": script(host, "drain", f"echo out >> {host.path('log')}; touch {host.path('out')}"),
-        "undo": script(host, "undo", f"echo back >> {host.path('log')}; rm -f {host.path('out')}"),
+        "restore": script(
+            host, "undo", f"echo back >> {host.path('log')}; rm -f {host.path('out')}"
+        ),
     }
     check = script(host, "check", f"test ! -e {host.path('unhealthy')}")
     return dict(
@@ -183,8 +185,8 @@ def test_without_a_verdict_the_host_judges_by_itself(host, stay):
 def test_nothing_is_done_without_the_lease(host):
     lease(host, "broken", token="t1")
     said = ask(host, "begun", order=order(host))
-    assert "no lease" in said["refusal"] and turn_of(host) is None
-    assert lease(host, "taken", token="t2")["granted"]
+    assert "no lease" in said["refusal"] and said["changed_nothing"] and turn_of(host) is None
+    assert lease(host, "acquired", token="t2")["granted"]
     assert ask(host, "begun", order=order(host, token="t2"))["changed"]
     lease(host, "broken", token="t2")
     work(host)
@@ -256,7 +258,7 @@ def test_killed_at_every_write_it_comes_to_an_end(make_host, monkeypatch, course
     for number in itertools.count():
         one = make_host()
         monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
-        lease(one, "taken", token="t1")
+        lease(one, "acquired", token="t1")
         more = dict(COURSES[course])
         if more.pop("unhealthy", False):
             one.write("unhealthy", "")
@@ -286,15 +288,15 @@ def test_a_journal_that_cannot_be_trusted_is_no_empty_one(host):
         good = file.read()
     newer = good.replace('"schema": 1', '"schema": 2', 1)
     for text, words in (
-        (good[: len(good) // 2], "not a journal that is whole"),
-        ("", "not a journal that is whole"),
-        ("[]\n[]\n", "not a journal that is whole"),
+        (good[: len(good) // 2], "not a complete journal"),
+        ("", "not a complete journal"),
+        ("[]\n[]\n", "not a complete journal"),
         (newer, "which a newer version"),
     ):
         with open(path, "w") as file:
             file.write(text)
         said = ask(host, "begun", order=order(host))
-        assert words in said["refusal"] and "Nothing was changed" in said["refusal"], said
+        assert words in said["refusal"] and said["changed_nothing"], said
         with open(path) as file:
             assert file.read() == text
     with open(path, "w") as file:

@@ -22,7 +22,7 @@ TOP = Path(__file__).resolve().parents[4]
 AT = "2026-11-22T03:00:00Z"
 LATER = "2026-11-22T03:00:10.500Z"
 SCHEMA = json.loads((TOP / "docs" / "record.schema.json").read_text())
-DRAIN = [{"adapter": "custom", "drain": "out", "undo": "back"}]
+DRAIN = [{"adapter": "custom", "drain": "out", "restore": "back"}]
 OPTIONS = {
     "max_failures": 0,
     "promote": False,

@@ -96,7 +96,7 @@ def test_who_may_be_a_member(variables, survey, worth):
     assert ha_settings.may_be_member(variables, survey) is worth
 
 
-def test_who_has_to_be_asked_because_a_partner_is_missing():
+def test_who_has_to_be_asked_because_a_peer_is_missing():
     everyone = ["a", "b", "c", "d"]
     variables = {"a": found(group()), "b": found(group()), "c": {}, "d": found()}
     assert ha_settings.lonely(variables, everyone, ["a", "b"]) == []
@@ -119,7 +119,7 @@ def hosts(variables):
     ]
 
 
-def test_who_is_left_alone_as_nobody_knows_its_partner():
+def test_who_is_skipped_as_nobody_knows_its_peer():
     variables = {
         "a": found(group()),
         "b": found(group("p", "pacemaker")),
@@ -131,7 +131,7 @@ def test_who_is_left_alone_as_nobody_knows_its_partner():
         list(left) == ["a"]
         and "according to its own keepalived it is a member of vrrp-51-192.0.2.9" in left["a"]
     )
-    # A partner that the inventory puts into the group of that name counts.
+    # A peer that the inventory puts into the group of that name counts.
     named = dict(variables, d={"ksplice_ha_group": "vrrp-51-192.0.2.9"})
     assert ha_settings.alone(hosts(named), named) == {}
     # Whoever names its group means it, if it is alone in it or not.
@@ -226,67 +226,113 @@ def test_drains_that_make_no_sense(given):
         ha_settings.drains("a", {"ksplice_ha_drain": given})
 
 
-# ---- gates ---------------------------------------------------------------------------------------
+# ---- checks --------------------------------------------------------------------------------------
 
 
-def test_gates_by_place_and_moment():
-    gate = ha_settings.gates(
+def test_checks_by_place_and_moment():
+    wanted = ha_settings.wanted_checks(
         "a",
         {
-            "ksplice_ha_gates": [
+            "ksplice_ha_checks": [
                 {"url": "http://x/", "status": [200], "timeout": 90},
                 {
                     "name": "smoke",
                     "command": "/bin/smoke",
                     "run_on": "controller",
-                    "hold": 5,
+                    "stable_for": 5,
                     "when": "after",
                 },
-                {"port": 80, "run_on": "peers", "baseline": True, "when": "before"},
+                {"port": 80, "run_on": "peers", "allow_preexisting": True, "when": "before"},
             ],
             "ksplice_ha_addresses": "192.0.2.1",
         },
         soak=3,
     )
-    assert (gate["timeout"], gate["hold"], gate["baseline"], gate["addresses"]) == (
+    assert (
+        wanted["timeout"],
+        wanted["stable_for"],
+        wanted["allow_preexisting"],
+        wanted["addresses"],
+    ) == (
         90,
         {"host": 3, "peers": 0, "controller": 5},
         ["port 80 of 127.0.0.1"],
         ["192.0.2.1"],
     )
     assert (
-        ha_settings.checks(gate, "host", "before")
-        == ha_settings.checks(gate, "host", "after")
+        ha_settings.checks(wanted, "host", "before")
+        == ha_settings.checks(wanted, "host", "after")
         == [{"url": "http://x/", "status": [200], "name": "url http://x/"}]
     )
-    assert ha_settings.checks(gate, "controller", "before") == [] and [
-        one["name"] for one in ha_settings.checks(gate, "controller", "after")
+    assert ha_settings.checks(wanted, "controller", "before") == [] and [
+        one["name"] for one in ha_settings.checks(wanted, "controller", "after")
     ] == ["smoke"]
-    assert [one["name"] for one in ha_settings.checks(gate, "peers", "before")] == [
+    assert [one["name"] for one in ha_settings.checks(wanted, "peers", "before")] == [
         "port 80 of 127.0.0.1"
-    ] and ha_settings.checks(gate, "peers", "after") == []
+    ] and ha_settings.checks(wanted, "peers", "after") == []
 
 
-def test_without_gates_there_are_defaults():
-    gate = ha_settings.gates("a", {}, soak="7")
-    assert (gate["timeout"], gate["hold"], gate["addresses"]) == (
+def test_former_names_go_on_working_with_a_warning():
+    former = {
+        "ksplice_ha_gates": [{"port": 80, "hold": 5, "baseline": True}],
+        "ksplice_ha_drain": [{"adapter": "custom", "drain": "out", "undo": "back"}],
+    }
+    today = {
+        "ksplice_ha_checks": [{"port": 80, "stable_for": 5, "allow_preexisting": True}],
+        "ksplice_ha_drain": [{"adapter": "custom", "drain": "out", "restore": "back"}],
+    }
+    assert ha_settings.wanted_checks("a", former) == ha_settings.wanted_checks("a", today)
+    assert ha_settings.drains("a", former) == ha_settings.drains("a", today)
+    assert ha_settings.renamed(["a"], {"a": today}) == []
+    words = ha_settings.renamed(["a", "b"], {"a": former, "b": {"ksplice_ha_gates": []}})
+    assert words == [
+        "baseline of ksplice_ha_checks is now called allow_preexisting: rename it (a).",
+        "hold of ksplice_ha_checks is now called stable_for: rename it (a).",
+        "ksplice_ha_gates is now called ksplice_ha_checks: rename it (a).",
+        "undo of ksplice_ha_drain is now called restore: rename it (a).",
+    ]
+
+
+@pytest.mark.parametrize(
+    "variables, words",
+    [
+        (
+            {"ksplice_ha_gates": [{"port": 1}], "ksplice_ha_checks": [{"port": 2}]},
+            "ksplice_ha_checks and ksplice_ha_gates, its former name, are both set: keep "
+            "ksplice_ha_checks.",
+        ),
+        (
+            {"ksplice_ha_checks": [{"port": 1, "hold": 1, "stable_for": 2}]},
+            "ksplice_ha_checks has both stable_for and hold, its former name: keep stable_for.",
+        ),
+    ],
+)
+def test_a_former_name_beside_todays(variables, words):
+    with pytest.raises(PlanError) as refused:
+        ha_settings.wanted_checks("a", variables)
+    assert str(refused.value) == f"Host a: {words}"
+
+
+def test_without_checks_there_are_defaults():
+    wanted = ha_settings.wanted_checks("a", {}, soak="7")
+    assert (wanted["timeout"], wanted["stable_for"], wanted["addresses"]) == (
         30,
         {"host": 7, "peers": 0, "controller": 0},
         [],
     )
-    assert not any(gate[place] for place in ha_settings.PLACES)
+    assert not any(wanted[place] for place in ha_settings.PLACES)
 
 
-def test_a_partner_must_be_able_to_take_over():
-    gate = ha_settings.gates(
+def test_a_peer_must_be_able_to_take_over():
+    wanted = ha_settings.wanted_checks(
         "a", found(group(), group("p", "pacemaker", ["192.0.2.4", "192.0.2.9"]))
     )
-    assert [(one["unit"], one["when"]) for one in gate["peers"]] == [
+    assert [(one["unit"], one["when"]) for one in wanted["peers"]] == [
         ("keepalived", "before"),
         ("pacemaker*", "before"),
     ]
-    assert gate["addresses"] == ["192.0.2.4", "192.0.2.9"]
-    assert ha_settings.gates("a", found(group("c", "command", [])))["peers"] == []
+    assert wanted["addresses"] == ["192.0.2.4", "192.0.2.9"]
+    assert ha_settings.wanted_checks("a", found(group("c", "command", [])))["peers"] == []
 
 
 @pytest.mark.parametrize(
@@ -296,10 +342,10 @@ def test_a_partner_must_be_able_to_take_over():
         ({"port": 1}, "is dict"),
         (["x"], "is list"),
         ([{"prot": 80}], "has prot"),
-        ([{"port": 80, "run_on": "partner"}], "has run_on: partner"),
+        ([{"port": 80, "run_on": "peer"}], "has run_on: peer"),
         ([{"port": 80, "when": "later"}], "has when: later"),
         ([{"port": 80, "timeout": "soon"}], "has timeout: soon"),
-        ([{"port": 80, "hold": -1}], "has hold: -1"),
+        ([{"port": 80, "stable_for": -1}], "has stable_for: -1"),
         ([{"name": "nothing"}], "has a check of nothing"),
         ([{"port": 80, "unit": "x"}], "has a check of port and unit"),
         ([{}], "has a check of nothing"),
@@ -309,13 +355,13 @@ def test_a_partner_must_be_able_to_take_over():
         ),
     ],
 )
-def test_gates_that_make_no_sense(given, words):
+def test_checks_that_are_not_valid(given, words):
     with pytest.raises(PlanError) as refused:
-        ha_settings.gates("a", {"ksplice_ha_gates": given})
-    assert f"Host a: ksplice_ha_gates {words}" in str(refused.value)
+        ha_settings.wanted_checks("a", {"ksplice_ha_checks": given})
+    assert f"Host a: ksplice_ha_checks {words}" in str(refused.value)
 
 
-GATE = {"addresses": [], "host": [], "peers": [], "controller": []}
+WANTED = {"addresses": [], "host": [], "peers": [], "controller": []}
 
 
 def look(*checks, holds=()):
@@ -326,8 +372,8 @@ def look(*checks, holds=()):
 
 
 def test_what_was_wrong_is_told_with_the_place():
-    bad = ha_settings.gate_result(
-        GATE,
+    bad = ha_settings.failed_checks(
+        WANTED,
         {
             "host": [("a", look(("web", False), ("ssh", True)))],
             "peers": [("b", look(("port 80", False)))],
@@ -345,11 +391,11 @@ def test_what_was_wrong_is_told_with_the_place():
 
 def test_who_gives_no_answer_is_wrong_unless_it_is_known_to_be_lost():
     answers = {"host": [("a", look())], "peers": [("b", {"msg": "two\nlines"}), ("c", {})]}
-    assert ha_settings.gate_result(GATE, answers, ["a", "b", "c"], []) == {
+    assert ha_settings.failed_checks(WANTED, answers, ["a", "b", "c"], []) == {
         "the check of b": "two lines",
         "the check of c": "it did not answer",
     }
-    assert ha_settings.gate_result(GATE, answers, ["a", "b", "c"], ["b", "c"]) == {}
+    assert ha_settings.failed_checks(WANTED, answers, ["a", "b", "c"], ["b", "c"]) == {}
 
 
 @pytest.mark.parametrize(
@@ -362,11 +408,11 @@ def test_who_gives_no_answer_is_wrong_unless_it_is_known_to_be_lost():
     ],
 )
 def test_exactly_one_member_holds_each_address(first, second, words):
-    gate = dict(GATE, addresses=["192.0.2.9"])
+    wanted = dict(WANTED, addresses=["192.0.2.9"])
     answers = {"host": [("a", look(holds=first))], "peers": [("b", look(holds=second))]}
-    assert ha_settings.gate_result(gate, answers, ["a", "b"], []) == (
+    assert ha_settings.failed_checks(wanted, answers, ["a", "b"], []) == (
         {"the address 192.0.2.9": words} if words else {}
     )
     # As long as a member was not looked at, it may be the one.
-    only = ha_settings.gate_result(gate, {"host": [("a", look())]}, ["a", "b"], [])
+    only = ha_settings.failed_checks(wanted, {"host": [("a", look())]}, ["a", "b"], [])
     assert only == {}

@@ -145,7 +145,7 @@ def test_hosts_that_cannot_be_checked_count_too():
     "result",
     [FAILED, {"unreachable_host": True, "msg": "gone"}, {}, {"msg": "Traceback"}],
 )
-def test_after_anything_but_success_the_partner_is_left_alone(result):
+def test_after_anything_but_success_the_peer_is_left_alone(result):
     hosts = {
         "a": surveyed(ksplice_ha_group="p"),
         "b": surveyed(ksplice_ha_group="p"),
@@ -272,7 +272,7 @@ def planned(hosts, **options):
     return run
 
 
-def test_one_member_without_its_partner_leaves_the_run_to_the_others():
+def test_one_member_without_its_peer_leaves_the_run_to_the_others():
     run = planned({"a": member(), "s": surveyed()})
     assert run["waves"] == [["s"]] and "no other host of the inventory is" in run["left"]["a"]
 
@@ -357,12 +357,12 @@ def test_a_host_out_of_service_without_a_lease_is_told():
     assert document["summary"]["attention"] == ["a"] and document["hosts"][0]["still_drained"]
     assert "It is out of service (keepalived)" in document["hosts"][0][
         "reason"
-    ] and "any_token=true" in "\n".join(record.lines(document))
+    ] and "force=true" in "\n".join(record.lines(document))
 
 
-def test_mistakes_in_gates_and_drains_are_found_before_any_host_is_asked():
+def test_mistakes_in_checks_and_drains_are_found_before_any_host_is_asked():
     for variables, words in (
-        ({"ksplice_ha_gates": [{"comand": "true"}]}, "has comand"),
+        ({"ksplice_ha_checks": [{"comand": "true"}]}, "has comand"),
         ({"ksplice_ha_drain": [{"adapter": "x"}]}, "there is no adapter 'x'"),
         (
             {"ksplice_ha_drain": [dict(DRAIN[0], delegate_to="nobody")]},
@@ -462,33 +462,36 @@ CHECK = {"max_parallel": 10}
             "ksplice_stop_file is '~/STOP': give an absolute path",
         ),
         ({"a": {"ksplice_timeout": "\u00b2"}}, "ksplice_timeout is '\u00b2'"),
-        ({"a": {"ksplice_ha_gates": [{"command": True}]}}, "ksplice_ha_gates has command: True"),
-        ({"a": {"ksplice_ha_gates": [{"command": False}]}}, "ksplice_ha_gates has command: False"),
+        ({"a": {"ksplice_ha_checks": [{"command": True}]}}, "ksplice_ha_checks has command: True"),
         (
-            {"a": {"ksplice_ha_gates": [{"command": "x", "timeout": "\u00b2"}]}},
-            "ksplice_ha_gates has timeout: \u00b2",
+            {"a": {"ksplice_ha_checks": [{"command": False}]}},
+            "ksplice_ha_checks has command: False",
         ),
         (
-            {"a": {"ksplice_ha_gates": [{"command": "x", "baseline": "perhaps"}]}},
-            "baseline of ksplice_ha_gates is 'perhaps': give true or false",
+            {"a": {"ksplice_ha_checks": [{"command": "x", "timeout": "\u00b2"}]}},
+            "ksplice_ha_checks has timeout: \u00b2",
         ),
         (
-            {"a": {"ksplice_ha_gates": [{"port": "http"}]}},
-            "ksplice_ha_gates has 'http' for a number",
+            {"a": {"ksplice_ha_checks": [{"command": "x", "allow_preexisting": "perhaps"}]}},
+            "allow_preexisting of ksplice_ha_checks is 'perhaps': give true or false",
         ),
-        ({"a": {"ksplice_ha_gates": [{"port": 99999}]}}, "ports are 1 to 65535"),
-        ({"a": {"ksplice_ha_gates": [{"url": "ftp:/x"}]}}, "a URL begins with http"),
-        ({"a": {"ksplice_ha_gates": [{"port": 80, "status": 200}]}}, "status goes with url only"),
+        (
+            {"a": {"ksplice_ha_checks": [{"port": "http"}]}},
+            "ksplice_ha_checks has 'http' for a number",
+        ),
+        ({"a": {"ksplice_ha_checks": [{"port": 99999}]}}, "ports are 1 to 65535"),
+        ({"a": {"ksplice_ha_checks": [{"url": "ftp:/x"}]}}, "a URL begins with http"),
+        ({"a": {"ksplice_ha_checks": [{"port": 80, "status": 200}]}}, "status goes with url only"),
         (
             {"a": {"ksplice_ha_drain": [{"adapter": "nginx", False: "lb", "server": "x"}]}},
             "has no option False",
         ),
         (
-            {"a": {"ksplice_ha_drain": [{"adapter": "custom", "drain": True, "undo": "x"}]}},
-            "drain is True: give a text",
+            {"a": {"ksplice_ha_drain": [{"adapter": "custom", "drain": True, "restore": "x"}]}},
+            "drain is True: give a string",
         ),
         (
-            {"a": {"ksplice_ha_drain": [{"adapter": "custom", "drain": "a | b", "undo": "x"}]}},
+            {"a": {"ksplice_ha_drain": [{"adapter": "custom", "drain": "a | b", "restore": "x"}]}},
             "only a shell understands",
         ),
         (
@@ -533,25 +536,28 @@ def test_groups_of_the_run(groups, words):
 
 def test_a_check_is_forgiven_by_its_own_name_only():
     """Two checks that would be called alike: one of them may be bad, the other may not."""
-    gate = ha_settings.gates(
+    wanted = ha_settings.wanted_checks(
         "a",
         {
-            "ksplice_ha_gates": [
+            "ksplice_ha_checks": [
                 {"command": "is app"},
-                {"command": "is legacy", "baseline": True},
+                {"command": "is legacy", "allow_preexisting": True},
                 {"port": 443},
-                {"port": 443, "run_on": "peers", "baseline": "yes"},
-                {"name": 8080, "port": 8080, "baseline": "no"},
+                {"port": 443, "run_on": "peers", "allow_preexisting": "yes"},
+                {"name": 8080, "port": 8080, "allow_preexisting": "no"},
             ]
         },
     )
-    assert gate["baseline"] == ["command is \u2026 (2)", "port 443 of 127.0.0.1 (2)"]
-    assert [one["name"] for one in ha_settings.checks(gate, "host", "after", gate["baseline"])] == [
+    assert wanted["allow_preexisting"] == ["command is \u2026 (2)", "port 443 of 127.0.0.1 (2)"]
+    assert [
+        one["name"]
+        for one in ha_settings.checks(wanted, "host", "after", wanted["allow_preexisting"])
+    ] == [
         "command is \u2026",
         "port 443 of 127.0.0.1",
         "8080",
     ]
-    assert ha_settings.checks(gate, "peers", "after", gate["baseline"]) == []
+    assert ha_settings.checks(wanted, "peers", "after", wanted["allow_preexisting"]) == []
 
 
 def test_more_than_one_only_where_every_member_says_so():

@@ -30,10 +30,10 @@ ENTRY = {
     "own": True,
     "groups": [{"name": "p", "members": ["a", "b"], "max_unavailable": 1}],
     "reason": "x",
-    "phase": "taken",
+    "phase": "acquired",
     "seconds": 600,
     "took": [],
-    "taken_at": None,
+    "acquired_at": None,
     "renewed_at": None,
     "age": 5,
     "stale": False,
@@ -55,12 +55,12 @@ GROUP = {
     "peers": [],
 }
 HA = {"groups": [GROUP], "role": "active", "problems": []}
-GATE = {"ok": True, "checks": [{"name": "x", "ok": True, "said": None}], "holds": ["192.0.2.1"]}
+HA_CHECK = {"ok": True, "checks": [{"name": "x", "ok": True, "said": None}], "holds": ["192.0.2.1"]}
 SHAPES = [
     (schema.lease, LEASE),
     (schema.groups, HA),
     (schema.turn, {"changed": True, "refusal": None, "alive": True, "turn": turn()}),
-    (schema.gate, GATE),
+    (schema.ha_check, HA_CHECK),
 ]
 NASTY = st.recursive(
     st.none()
@@ -170,13 +170,13 @@ def test_an_odd_number_is_one_host_that_is_not_known(began):
     said = {"changed": True, "refusal": None, "alive": False, "turn": dict(turn(), began=began)}
     told = host_action.believed(said, schema.turn)
     assert told["failed"] and "turn" not in told
-    assert "began is no number" in told["msg"] or "began is not a number" in told["msg"]
+    assert "began is not a number" in told["msg"]
 
 
 def test_an_address_that_nobody_asked_for():
-    gate = dict(ha_settings.gates("a", {}), addresses=["192.0.2.1"])
-    looks = {"host": [("a", schema.gate(dict(GATE, holds=["192.0.2.1", "198.51.100.9"])))]}
-    assert ha_settings.gate_result(gate, looks, ["a"], []) == {}
+    gate = dict(ha_settings.wanted_checks("a", {}), addresses=["192.0.2.1"])
+    looks = {"host": [("a", schema.ha_check(dict(HA_CHECK, holds=["192.0.2.1", "198.51.100.9"])))]}
+    assert ha_settings.failed_checks(gate, looks, ["a"], []) == {}
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,10 @@ def test_what_the_module_really_answers_comes_through(make_host, params, scenari
 def test_what_the_ledger_and_discovery_really_answer_comes_through(tmp_path):
     group = {"name": "g", "members": ["a", "b"], "max_unavailable": 1}
     wish = {name: option.get("default") for name, option in lease_task.ARGUMENTS.items()}
-    wish.update(state="taken", token="t", run="r", host="a", member="a", groups=[group], reason="x")
-    for state in ("taken", "shown", "renewed", "adopted", "released"):
+    wish.update(
+        state="acquired", token="t", run="r", host="a", member="a", groups=[group], reason="x"
+    )
+    for state in ("acquired", "shown", "renewed", "adopted", "released"):
         said = lease_task.run(dict(wish, state=state, old_token="t", wait=0), False, str(tmp_path))
         assert schema.lease(json.loads(json.dumps(said)))["granted"] == said["granted"]
     machine = ha_groups.Machine(lambda *_words, **_more: (127, "", "none"), str(tmp_path))

@@ -99,7 +99,7 @@ def test_a_pair_asks_its_second_member_and_releases_it():
         "after": ["rolling release"],
     }
     peers = [dict(CHECK[0], run_on="peers")]
-    assert turns.notify(pair(ksplice_ha_gates=peers))["after"] == [
+    assert turns.notify(pair(ksplice_ha_checks=peers))["after"] == [
         "rolling first post-check",
         "rolling finish",
         "rolling release",
@@ -140,7 +140,7 @@ def test_conditions_are_looked_at_before_a_wave(conditions, code, words):
 def test_a_peer_that_ansible_gave_up_keeps_its_peer_in_service():
     part = sliced({name: surveyed(ksplice_ha_group="p") for name in "ab"})
     chosen = turns.select(part, turns.begun(), AT, ("b",), {"max_failures": 5})["a"]
-    assert chosen["reason"] == "Skipped: b of its group p was lost in this run."
+    assert chosen["reason"] == "Skipped: b of its group p failed or became unreachable in this run."
     assert chosen["reason_code"] == "peer_failed"
 
 
@@ -179,7 +179,7 @@ def test_later_hosts_get_what_the_canary_took_and_no_more():
 
 
 def test_a_host_that_is_unhealthy_before_is_skipped():
-    one = claimed(ksplice_ha_gates=CHECK)
+    one = claimed(ksplice_ha_checks=CHECK)
     judged = turns.judge(one, {"a": dict(GRANTED, **checked(False))}, None)
     assert judged["reason_code"] == "pre_check_failed"
     assert "healthy (status 1, on a)" in judged["reason"]
@@ -187,7 +187,7 @@ def test_a_host_that_is_unhealthy_before_is_skipped():
 
 
 def test_what_was_bad_before_may_stay_so_where_it_is_allowed_to():
-    one = claimed(ksplice_ha_gates=[dict(CHECK[0], baseline=True)])
+    one = claimed(ksplice_ha_checks=[dict(CHECK[0], allow_preexisting=True)])
     judged = turns.judge(one, {"a": dict(GRANTED, **checked(False))}, None)
     assert judged["reason"] is None and judged["known"] == ["healthy"]
     assert turns.order(one, judged["known"])["checks"] == []
@@ -203,7 +203,7 @@ def entry(host, stale=False, group="p"):
         "stale": stale,
         "groups": [{"name": group, "members": ["a", "b"], "max_unavailable": 1}],
         "reason": "patching",
-        "phase": "taken",
+        "phase": "acquired",
     }
 
 
@@ -234,7 +234,7 @@ def test_every_member_has_to_grant_its_lease(answers, code):
 
 def test_what_a_good_turn_amounts_to():
     outcome = came(turn())
-    assert outcome["ok"] and outcome["taken"] and outcome["reason_code"] == "patched"
+    assert outcome["ok"] and outcome["claimed"] and outcome["reason_code"] == "patched"
     assert outcome["installed"] == ["aaaa"] and outcome["verdict"] == "current"
     assert outcome["reason"] == "Nothing is waiting."
 
@@ -250,10 +250,10 @@ def test_what_could_not_be_drained_was_not_patched():
 
 def test_a_lease_that_was_lost_before_anything_was_done():
     outcome = came(turn(None, reason_code="lease_lost", reason="It was taken over."))
-    assert outcome["reason"] == "Not patched, nothing was touched: It was taken over."
+    assert outcome["reason"] == "Not patched, nothing was changed: It was taken over."
     refused = came(None, msg="This run has no lease.", changed_nothing=True)
-    assert not refused["ok"] and not refused["taken"] and refused["reason_code"] == "refused"
-    assert refused["reason"] == "Not patched, nothing was touched: This run has no lease."
+    assert not refused["ok"] and not refused["claimed"] and refused["reason_code"] == "refused"
+    assert refused["reason"] == "Not patched, nothing was changed: This run has no lease."
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_host_that_does_not_come_back_is_told_loudly():
 
 def test_a_lost_host_is_unknown_and_ends_its_turn_by_itself():
     outcome = came(None, unreachable_host=True, msg="no route")
-    assert outcome["verdict"] == "unreachable" and outcome["taken"] and not outcome["ok"]
+    assert outcome["verdict"] == "unreachable" and outcome["claimed"] and not outcome["ok"]
     assert "it ends by itself" in outcome["reason"] and "no route" in outcome["reason"]
 
 
@@ -304,7 +304,7 @@ def test_a_lease_that_could_not_be_released_is_in_the_record():
 def test_the_peer_that_died_with_the_address_is_no_fault_of_the_update():
     one = pair(ksplice_ha_addresses=["192.0.2.1"])
     waiting = turn(state="waiting", holds=[])
-    gone = [("b", {"lost": True, "msg": "no route"})]
+    gone = [("b", {"unreachable_host": True, "msg": "no route"})]
     assert turns.verdict(one, [], waiting, gone, None)["good"]
     nobody = [("b", dict(checked(), holds=[]))]
     verdict = turns.verdict(one, [], waiting, nobody, None)
@@ -333,8 +333,8 @@ def test_what_a_stopped_run_left_is_told():
     stuck = turn(state="stuck", drained=["x"], reason_code="unhealthy", reason="it is ill")
     told = turns.taken_over(left, {"resumed": {"turn": stuck}})
     assert not told["released"] and told["still_drained"] and "not healthy" in told["what"]
-    told = turns.taken_over(left, {"resumed": {"refusal": "Somebody is at work on a."}})
-    assert told["what"].endswith("It could not be taken over: Somebody is at work on a.")
+    told = turns.taken_over(left, {"resumed": {"refusal": "A process is at work on a."}})
+    assert told["what"].endswith("It could not be taken over: A process is at work on a.")
 
 
 def test_whatever_is_told_has_a_code():
@@ -408,11 +408,11 @@ def test_nothing_that_a_host_answers_gets_past_the_border(lease, of_turn, gate):
     one = turns.claim(part, "b", choice, "t", "r", OPTIONS)
     said = host_action.believed(lease, schema.lease)
     turns.judge(one, {"a": GRANTED, "b": said}, None)
-    turns.judge(one, {"a": GRANTED, "b": GRANTED}, host_action.believed(gate, schema.gate))
+    turns.judge(one, {"a": GRANTED, "b": GRANTED}, host_action.believed(gate, schema.ha_check))
     told = host_action.believed(of_turn, schema.turn)
     ended = told.get("turn")
     if ended is not None:
-        peers = [("a", host_action.believed(gate, schema.gate))]
+        peers = [("a", host_action.believed(gate, schema.ha_check))]
         turns.verdict(one, [], ended, peers, None)
         turns.address_trouble(one, ended, {"a": said})
     mine = turns.outcome(part, "b", choice, dict(result(ended), **told), {"a": said}, TIMES)

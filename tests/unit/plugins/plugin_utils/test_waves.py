@@ -156,7 +156,7 @@ def test_the_hash_is_of_who_goes_when_and_not_of_words():
     )
 
 
-def test_a_member_out_of_reach_leaves_its_partner_alone():
+def test_a_member_out_of_reach_leaves_its_peer_alone():
     hosts = [
         Host("a", "unreachable", None, ("pair",)),
         Host("b", "behind", "k", ("pair",)),

@@ -4,14 +4,13 @@
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
 
 DOCUMENTATION = r"""
-module: ha_gate
-short_description: Look whether a host is well, by commands, URLs, ports and units, for as long as
-  it takes to believe it
+module: ha_check
+short_description: Check the health of a host by commands, URLs, ports and units
 description:
-  - Looks at all checks again and again, until all have been good for O(hold) seconds on end, or
-    O(timeout) seconds have gone by without that.
-  - Role P(rebootless.ksplice.rolling#role) uses it before a host is claimed and before it
-    goes back into service, see C(ksplice_ha_gates) there.
+  - Repeats all checks until all have passed for O(stable_for) consecutive seconds, or O(timeout)
+    seconds have gone by without that.
+  - Role P(rebootless.ksplice.rolling#role) uses it before a host is claimed (pre-checks) and
+    before it is restored (post-checks), see C(ksplice_ha_checks) there.
   - Changes nothing.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
@@ -24,7 +23,7 @@ attributes:
     details: It changes nothing.
 options:
   checks:
-    description: What to look at. Each has exactly one of C(command), C(url), C(port), C(unit).
+    description: What to check. Each has exactly one of C(command), C(url), C(port), C(unit).
     type: list
     elements: dict
     default: []
@@ -33,7 +32,7 @@ options:
         description: What it is called in messages.
         type: str
       command:
-        description: A command that ends with 0 when all is well. It runs without a shell.
+        description: A command that exits with 0 when the host is healthy. It runs without a shell.
         type: str
       url:
         description: A URL that answers with one of O(checks[].status).
@@ -54,21 +53,21 @@ options:
           one of O(addresses) is in FAULT.
         type: str
   addresses:
-    description: Addresses of which to tell whether this host has them, in RV(holds).
+    description: Addresses for which RV(holds) says whether this host has them.
     type: list
     elements: str
     default: []
   timeout:
-    description: Seconds within which the checks must become good, and that one command may take.
-      With 0 they are looked at once.
+    description: Seconds within which the checks must pass, and that one command may take. With 0
+      they run once.
     type: int
     default: 30
-  hold:
-    description: Seconds for which they must stay so.
+  stable_for:
+    description: Seconds for which they must keep passing.
     type: int
     default: 0
   fail:
-    description: Whether the task fails where a check is not good.
+    description: Whether the task fails where a check fails.
     type: bool
     default: true
 seealso:
@@ -78,22 +77,26 @@ author:
 """
 
 EXAMPLES = r"""
-- name: The web server answers, and goes on answering for ten seconds
-  rebootless.ksplice.ha_gate:
+- name: The web server answers, and keeps answering for ten seconds
+  rebootless.ksplice.ha_check:
     checks:
       - unit: nginx
       - url: http://127.0.0.1/health
       - command: /usr/local/bin/queue-is-empty
-    hold: 10
+    stable_for: 10
 """
 
 RETURN = r"""
 ok:
-  description: Whether every check is good.
+  description: Whether every check passed.
+  returned: always
+  type: bool
+changed_nothing:
+  description: Always true, since it changes nothing.
   returned: always
   type: bool
 checks:
-  description: Each with C(name), C(ok) and C(said) (what was wrong at the last look, or null).
+  description: Each with C(name), C(ok) and C(said) (what was wrong at the last attempt, or null).
   returned: always
   type: list
   elements: dict
@@ -122,11 +125,11 @@ def main():
     try:
         result = ha_checks.run(machine, module.params)
     except (ha_checks.Wrong, keepalived.Unreadable) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), changed_nothing=True)
     bad = ["{} ({})".format(one["name"], one["said"]) for one in result["checks"] if not one["ok"]]
     if bad and module.params["fail"]:
         module.fail_json(
-            msg="Not well after {} s: {}.".format(result["seconds"], "; ".join(bad)), **result
+            msg="Unhealthy after {} s: {}.".format(result["seconds"], "; ".join(bad)), **result
         )
     module.exit_json(**result)
 

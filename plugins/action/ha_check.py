@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""ha_gate on the controller: in one round trip, and the post-checks of role rolling by a claim."""
+"""ha_check on the controller: in one round trip, and the post-checks of role rolling by a claim."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import 
 
 
 class ActionModule(HostAction):
-    NAME = "ha_gate"
+    NAME = "ha_check"
     WORK = "ha.checks"
     ARGUMENTS = checks.ARGUMENTS
-    checked = staticmethod(schema.gate)
+    checked = staticmethod(schema.ha_check)
 
     def perform(self, params, task_vars):
         fail = params.pop("fail")
@@ -29,19 +29,19 @@ class ActionModule(HostAction):
         [begun] = run_files.results(task_vars, "turn", claimed["token"]) or [{}]
         kept = {"token": claimed["token"], "peer": peer, "changed": False}
         if not begun.get("turn"):
-            return dict(kept, msg="there is no turn to check")
+            return dict(kept, msg="There is no turn to check.")
         wanted = claimed["checks"]
         params.pop("fail")
         params.update(
             checks=ha_settings.checks(wanted, "peers", "after", begun["judged"]["known"]),
             addresses=wanted["addresses"],
             timeout=wanted["timeout"],
-            hold=wanted["hold"]["peers"],
+            stable_for=wanted["stable_for"]["peers"],
         )
         try:
             answer = self.ask(params, task_vars)
         except host_program.Unreachable as unreachable:
-            return dict(kept, unreachable=False, lost=True, msg=str(unreachable))
+            return dict(kept, unreachable_host=True, msg=str(unreachable))
         answer.pop("failed", None)
         return dict(answer, **kept)
 
@@ -51,6 +51,6 @@ class ActionModule(HostAction):
             return answer
         bad = [f"{one['name']} ({one['said']})" for one in answer["checks"] if not one["ok"]]
         if bad and fail:
-            words = f"Not well after {answer['seconds']} s: {'; '.join(bad)}."
-            return dict(answer, failed=True, changed=False, msg=words)
+            text = f"Unhealthy after {answer['seconds']} s: {'; '.join(bad)}."
+            return dict(answer, failed=True, changed=False, msg=text)
         return dict(answer, changed=False)
