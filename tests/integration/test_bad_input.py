@@ -181,7 +181,7 @@ def test_a_directory_that_holds_something_else_is_left_alone(fleet):
 @pytest.mark.parametrize(
     "module, arguments, words",
     [
-        again("uptrack_apply", "stat=latest", "Unsupported parameters"),
+        again("uptrack_apply", "stat=latest", "Supported parameters include"),
         again("uptrack_apply", "state=newest", "value of state must be one of"),
         again("uptrack_apply", "state=present", "state=present needs updates or cves"),
         again("uptrack_apply", "state=absent", "all=true to remove everything"),

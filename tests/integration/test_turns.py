@@ -280,3 +280,108 @@ def test_killed_or_booted_another_process_carries_the_turn_on(fleet):
         assert f"{name} was claimed by" in run.output and one.kernel(name), run.output
         book = one.root(name) / "var/lib/rebootless-ksplice/leases.json"
         assert json.loads(book.read_text())["leases"] == []
+
+
+def trace_into(what):
+    """A command that writes a line with the time into the trace of the host it runs on."""
+    return f"sh -c 'echo \"$(date +%s.%N) {what}\" >>$UPTRACK_LAB_ROOT/trace'"
+
+
+def trace(one, name):
+    """What happened to a host: (time, what)."""
+    path = one.root(name) / "trace"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(float(line.split()[0]), line.split()[1]) for line in lines]
+
+
+TRACED = [{"adapter": "custom", "drain": trace_into("out"), "restore": trace_into("back")}]
+
+
+def with_variables(one, **variables):
+    """Give hosts variables that the rehearsal does not rewrite for its own files."""
+    inventory = yaml.safe_load(one.emulated.read_text())
+    for name, more in variables.items():
+        inventory["all"]["hosts"][name].update(more)
+    one.emulated.write_text(json.dumps(inventory))
+    return one
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [True, pytest.param(False, marks=pytest.mark.thorough)], ids=["checked", "alone"]
+)
+def test_a_slow_wave_mate_makes_no_lease_stale(fleet, elsewhere):
+    """One host of a pair is done, and its wave mate works on for several times what a lease lasts.
+    Another run over the pair meanwhile takes nothing over before the first run's checks are
+    through, and the first run's record stays true.
+    """
+    check = [{"name": "peer", "command": trace_into("check"), "run_on": "peers"}]
+    member = dict(ksplice_ha_group="pair", ksplice_ha_drain=TRACED)
+    if elsewhere:
+        member["ksplice_ha_checks"] = check
+    wait = "touch $UPTRACK_LAB_ROOT/slow; while [ ! -e $UPTRACK_LAB_ROOT/go ]; do sleep 0.2; done"
+    slow = [dict(TRACED[0], drain=f"sh -c '{wait}'")]
+    one = fleet({name: host() for name in ("first", "a1", "b1", "slow")}).make()
+    with_variables(
+        one,
+        first={"ksplice_canary": True},
+        a1=member,
+        b1=member,
+        slow={"ksplice_ha_drain": slow},
+    )
+    control = in_background(one, rolling_lease_seconds=2, ksplice_drain_timeout=300)
+    wait_for((one.root("slow") / "slow").exists)
+    rest = "waiting" if elsewhere else "released"
+    wait_for(lambda: one.kernel("a1") and turn(one, "a1")["state"] == rest)
+    time.sleep(3)
+    other = one.other("2")
+    run = other.play("rebootless.ksplice.patch", "--limit", "a1,b1", rolling_lease_seconds=2)
+    if elsewhere:
+        # It was claimed all the time: nothing was restored, and its peer stayed in service.
+        assert run.status == 2 and "has claimed a1" in other.rows()["b1"]["reason"]
+        assert [what for _at, what in trace(one, "a1")] == ["out"] and not one.kernel("b1")
+    (one.root("slow") / "go").touch()
+    assert control.wait() == 0
+    rows = one.rows()
+    for name in one.names:
+        row = rows[name]
+        assert row["verdict"] == "current" and not row["attention"], row
+        assert one.kernel(name) and not row["still_drained"], row
+    (out, _out), *_checks, (back, _back) = trace(one, "a1")
+    if elsewhere:
+        before, after = [at for at, what in trace(one, "b1") if what == "check"][:2]
+        assert before < out < after < back
+    for name in one.names:
+        book = json.loads((one.root(name) / "var/lib/rebootless-ksplice/leases.json").read_text())
+        assert book["leases"] == [], name
+
+
+def test_no_play_gets_what_an_earlier_one_left(fleet):
+    """The role after status, twice in one play, and the playbook twice, in one site.yml: each has a
+    plan and leases of its own, and what became behind again in between is patched again.
+    """
+    one = fleet({"a1": host(), "b1": host()}).make()
+    with_variables(
+        one, **dict.fromkeys(one.names, dict(ksplice_ha_group="pair", ksplice_ha_drain=TRACED))
+    )
+    behind = {"rebootless.ksplice.uptrack_apply": {"state": "absent", "all": True}}
+    role = {"ansible.builtin.include_role": {"name": "rebootless.ksplice.rolling"}}
+    run = one.play(
+        [
+            {"ansible.builtin.import_playbook": "rebootless.ksplice.status"},
+            {"hosts": "all", "gather_facts": False, "tasks": [role, behind, role, behind]},
+            {"ansible.builtin.import_playbook": "rebootless.ksplice.patch"},
+            {"hosts": "all", "gather_facts": False, "tasks": [behind]},
+            {"ansible.builtin.import_playbook": "rebootless.ksplice.patch"},
+        ]
+    )
+    assert run.status == 0, run.output[-3000:]
+    spans = []
+    for name in one.names:
+        seen = trace(one, name)
+        assert [what for _at, what in seen] == ["out", "back"] * 4, seen
+        spans += [(seen[at][0], seen[at + 1][0]) for at in range(0, 8, 2)]
+        assert one.kernel(name) and one.rows()[name]["verdict"] == "current"
+    spans.sort()
+    for (_out, back), (out, _back) in zip(spans, spans[1:]):
+        assert back <= out, "both of the pair were drained at once"
+    assert run.output.count("Request the lease of the second member") == 8
