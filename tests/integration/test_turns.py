@@ -329,17 +329,20 @@ def test_a_slow_wave_mate_makes_no_lease_stale(fleet, elsewhere):
         slow={"ksplice_ha_drain": slow},
     )
     control = in_background(one, rolling_lease_seconds=2, ksplice_drain_timeout=300)
-    wait_for((one.root("slow") / "slow").exists)
-    rest = "waiting" if elsewhere else "released"
-    wait_for(lambda: one.kernel("a1") and turn(one, "a1")["state"] == rest)
-    time.sleep(3)
-    other = one.other("2")
-    run = other.play("rebootless.ksplice.patch", "--limit", "a1,b1", rolling_lease_seconds=2)
-    if elsewhere:
-        # It was claimed all the time: nothing was restored, and its peer stayed in service.
-        assert run.status == 2 and "has claimed a1" in other.rows()["b1"]["reason"]
-        assert [what for _at, what in trace(one, "a1")] == ["out"] and not one.kernel("b1")
-    (one.root("slow") / "go").touch()
+    try:
+        wait_for((one.root("slow") / "slow").exists)
+        rest = "waiting" if elsewhere else "released"
+        wait_for(lambda: one.kernel("a1") and turn(one, "a1")["state"] == rest)
+        time.sleep(3)
+        other = one.other("2")
+        run = other.play("rebootless.ksplice.patch", "--limit", "a1,b1", rolling_lease_seconds=2)
+        if elsewhere:
+            # It was claimed all the time: nothing was restored, and its peer stayed in service.
+            assert run.status == 2 and "has claimed a1" in other.rows()["b1"]["reason"]
+            assert [what for _at, what in trace(one, "a1")] == ["out"] and not one.kernel("b1")
+    finally:
+        # Whatever was found above, nobody waits for it any more.
+        (one.root("slow") / "go").touch()
     assert control.wait() == 0
     rows = one.rows()
     for name in one.names:
