@@ -234,7 +234,7 @@ class ActionModule(ActionBase):
                 "balancers": claimed["balancers"],
                 "notify": turns.notify(claimed),
             }
-            choice["token"] = token
+            choice.update(token=token, claim=claims[name]["claim"])
         self.files.write(f"chosen-{number}.json", {"at": at, "hosts": chosen})
         self.files.write("wave.json", number)
         return {"claims": claims}
@@ -274,11 +274,7 @@ class ActionModule(ActionBase):
     def _after(self, outcome, name, choice, result, variables, released):
         """What the tasks after the turn gave."""
         token = choice["token"]
-        claimed = next(
-            self.files.read(file)
-            for file in sorted(os.listdir(self.files.folder))
-            if file.startswith("claim-") and self.files.read(file)["token"] == token
-        )
+        claimed = self.files.read(choice["claim"])
         for one in run_files.results(variables, "restored", token):
             if not one["done"]:
                 words = turns.one_line(one.get("msg"), "The task returned no result.")

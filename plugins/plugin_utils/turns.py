@@ -67,7 +67,6 @@ REASON_CODES = (
     "deferred",
     "rolled_back",
     "stuck",
-    "not_restored",
     "address",
     "no_answer",
     # Of what an earlier run left.

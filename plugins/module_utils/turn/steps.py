@@ -65,6 +65,7 @@ REASON_CODES = (
     "interrupted",
     "lease_lost",
     "lost_controller",
+    "not_restored",
     "journal",
     "error",
 )

@@ -39,6 +39,8 @@ def _codes(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "reason_code":
             yield from _literals(node.value)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "_reason":
+            yield from _literals(node.args[0])
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values):
                 if isinstance(key, ast.Constant) and key.value == "reason_code":
