@@ -76,11 +76,13 @@ class ActionModule(HostAction):
 
     def begin(self, claimed, task_vars):
         controller = self._from_here(claimed, "before", ())
-        judged = turns.judge(claimed, _answers(claimed, task_vars), controller)
+        answers = _answers(claimed, task_vars)
+        judged = turns.judge(claimed, answers, controller)
         said = {"token": claimed["token"], "judged": judged, "changed": True, "turn": None}
         if judged["reason"]:
             self._tell(claimed, judged["reason"])
-            return said
+            own = answers.get(claimed["host"])
+            return self._let_go(said, claimed, task_vars) if own and own["granted"] else said
         for place in run_files.results(task_vars, "balancers", claimed["token"]):
             if not place.get("done"):
                 why = turns.one_line(place.get("msg"), "The task returned no result.")
@@ -92,7 +94,9 @@ class ActionModule(HostAction):
         if result.get("failed") or result.get("refusal"):
             why = result.get("refusal") or result["msg"]
             self._tell(claimed, why)
-            return dict(said, msg=why, changed_nothing=bool(result.get("changed_nothing")))
+            untouched = bool(result.get("changed_nothing"))
+            said.update(msg=why, changed_nothing=untouched)
+            return self._let_go(said, claimed, task_vars) if untouched else said
         said.update(self.follow(result, task_vars, claimed))
         return self._released(dict(said, changed=True), claimed, task_vars)
 
@@ -120,15 +124,22 @@ class ActionModule(HostAction):
         was carried on by another process, or it had given up waiting for us."""
         turn = result["turn"]
         waits = turns.remote_checks(claimed) and not turn["verdict"] if turn else True
-        if waits or turn["state"] != "restored" or claimed["balancers"] or self._task.check_mode:
+        if waits or turn["state"] != "restored":
+            return result
+        return self._let_go(result, claimed, task_vars)
+
+    def _let_go(self, result, claimed, task_vars):
+        """The result, once the host's own lease is released: nothing more is to be done on it.
+        Where it was drained on balancers, they come first, and a task of its own follows them."""
+        if claimed["balancers"] or self._task.check_mode:
             return result
         params = {name: spec.get("default") for name, spec in lease_task.ARGUMENTS.items()}
         params.update(state="released", token=claimed["token"])
-        said = host_program.ask(self, "turn.lease_task", params, task_vars)
         try:
+            said = host_program.ask(self, "turn.lease_task", params, task_vars)
             return dict(result, own_release=schema.lease(said))
-        except schema.Misfit as misfit:
-            return dict(result, own_release={"granted": False, "refusal": str(misfit)})
+        except (schema.Misfit, host_program.Unanswered) as trouble:
+            return dict(result, own_release={"granted": False, "refusal": str(trouble)})
 
     @staticmethod
     def _has_updates(turn):

@@ -177,13 +177,13 @@ def test_a_host_is_out_of_service_while_it_is_patched_and_back_after_it(fleet, d
     one = fleet(
         {**pair("p", "p1", "p2"), "lb": {"ksplice_rehearsal": dict(UEK7, pending=0)}}
     ).make()
-    drains = [dict(DRAIN), dict(DRAIN, on="lb")]
+    drains = [dict(DRAIN), dict(DRAIN, delegate_to="lb")]
     play = [{"hosts": "p1,p2", "gather_facts": False, "roles": ["rebootless.ksplice.rolling"]}]
     run = one.play(play, ksplice_ha_drain=drains, rolling_drain_mode=drain)
     assert run.status == 0, run.output[-3000:]
     assert trace(one, "p1") == trace(one, "p2") == wanted and trace(one, "lb") == wanted * 2
     assert sorted(started(one)) == ["p1", "p2"]
-    for name in one.names:
+    for name in one.names if drain != "never" else ("p1", "p2"):
         path = one.root(name) / "var/lib/rebootless-ksplice/journal.json"
         assert json.loads(path.read_text().splitlines()[0])["drained"] == []
 
@@ -315,7 +315,7 @@ def test_a_host_that_is_not_well_afterwards_gets_its_kernel_back(fleet):
     )
     assert (
         one.kernel("h3") == []
-        and "h2 was not well after what it was given" in one.rows()["h3"]["reason"]
+        and "h2 was unhealthy after what it was given" in one.rows()["h3"]["reason"]
     ), "not applied again by this run"
     assert len(one.kernel("h1")) == len(one.kernel("other")) == 12
 
@@ -328,7 +328,7 @@ def test_a_host_that_is_not_well_before_is_skipped_unless_it_is_part_of_the_base
     assert (
         run.status == 2
         and not started(one)
-        and "not all was well before anything was done: always bad" in one.rows()["h1"]["reason"]
+        and "pre-checks failed: always bad" in one.rows()["h1"]["reason"]
     )
     run = one.play(
         "rebootless.ksplice.patch", ksplice_ha_checks=[dict(bad, allow_preexisting=True)]
@@ -461,7 +461,7 @@ def test_a_window(fleet, window, words):
     one = fleet(alone("h1")).make()
     run = one.play("rebootless.ksplice.patch", ksplice_window=window)
     assert bool(started(one)) is (words is None), run.output[-2000:]
-    assert words is None or (words in one.rows()["h1"]["reason"] and run.status == 2)
+    assert words is None or (words in " ".join(run.output.split()) and run.status == 2)
 
 
 @pytest.mark.parametrize(
