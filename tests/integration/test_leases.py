@@ -74,6 +74,8 @@ def test_another_run_has_claimed_the_peer(pair, limit):
     run = pair.play("rebootless.ksplice.patch", *more)
     assert run.status == 2
     assert pair.kernel("b1") == [] and pair.kernel("b2") == []
+    # What b1 granted for itself before its peer refused is given back.
+    assert [entry["host"] for entry in ledger(pair, "b1")["leases"]] == ["b2"]
     row = pair.rows()["b1"]
     assert (
         "The run somebody has claimed b2 (patching by night" in row["reason"]

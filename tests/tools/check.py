@@ -388,7 +388,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
                 f"units: target code, Python {target}",
                 space,
                 [*folders, *NOT_TWICE],
-                quiet=500 if ALL else 90,
+                quiet=500 if ALL else 120,
             )
         )
     else:
