@@ -52,6 +52,11 @@ options:
     description: With O(state=ready), the options of role P(rebootless.ksplice.rolling#role).
     type: dict
     default: {}
+  survey:
+    description: With O(state=ready), the options of the survey, as
+      M(rebootless.ksplice.uptrack_facts) takes them.
+    type: dict
+    default: {}
   taken:
     description: With O(state=taken_over), the lease.
     type: dict
