@@ -222,12 +222,14 @@ class ActionModule(ActionBase):
         for name, choice in chosen.items():
             if choice["reason"]:
                 self._display.display(f"{name}: {choice['reason']}")
-                claims[name] = {"claim": "", "members": [name], "peers": [], "balancers": []}
+                claims[name] = {"claimed": False, "claim": "", "members": [name]}
+                claims[name].update(peers=[], balancers=[])
                 claims[name]["notify"] = {"before": [], "after": []}
                 continue
             token = uuid.uuid4().hex[:16]
             claimed = turns.claim(part, name, choice, token, options["run"] or run, options)
             claims[name] = {
+                "claimed": True,
                 "claim": self.files.write(f"claim-{number}-{len(claims)}.json", claimed),
                 "members": claimed["members"],
                 "peers": claimed["peers"],

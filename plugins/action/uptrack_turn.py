@@ -82,7 +82,7 @@ class ActionModule(HostAction):
         if judged["reason"]:
             self._tell(claimed, judged["reason"])
             own = answers.get(claimed["host"])
-            return self._let_go(said, claimed, task_vars) if own and own["granted"] else said
+            return self._let_go(said, claimed, task_vars) if own and own.get("granted") else said
         for place in run_files.results(task_vars, "balancers", claimed["token"]):
             if not place.get("done"):
                 why = turns.one_line(place.get("msg"), "The task returned no result.")
