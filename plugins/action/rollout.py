@@ -133,7 +133,7 @@ class ActionModule(ActionBase):
                 if one.get(key) is not None
             }
         self.files.write("settings.json", kept)
-        self.files.write("survey.json", _survey(self.params["survey"], kept, hosts))
+        self.files.write("survey.json", _survey_options(self.params["survey"], kept, hosts))
         self.files.forget_surveys(hosts)
         earlier = self.files.read("run.json") or {}
         batches = [*earlier.get("batches", ()), hosts]
@@ -337,7 +337,7 @@ class ActionModule(ActionBase):
         return done
 
 
-def _survey(options, settings, hosts):
+def _survey_options(options, settings, hosts):
     """What the survey asks: of all hosts, and of those that have settings of their own."""
     validated = ArgumentSpecValidator(facts.ARGUMENTS).validate(options)
     if validated.error_messages:

@@ -35,6 +35,13 @@ class ActionModule(HostAction):
         # in the task would cost each of the hosts as much as the task itself.
         files = run_files.RunFiles.of_scope(scope, self._task.get_play())
         name, asked = task_vars["inventory_hostname"], files.read("survey.json")
+        if asked is None or len(self._task.args) > 1:
+            return {
+                "failed": True,
+                "msg": "uptrack_facts takes scope in the collection's own playbooks and roles only,"
+                " after rollout with state=ready, and no other option beside it. The host was not "
+                "asked.",
+            }
         params = {key: spec.get("default") for key, spec in self.ARGUMENTS.items()}
         params.update(asked["options"], **asked["hosts"].get(name, {}))
         try:

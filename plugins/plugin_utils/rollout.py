@@ -135,26 +135,24 @@ def survey_of(variables):
         "drained": [],
         "host_id": None,
     }
-    for name in ("rolling_survey", "ksplice_survey"):
-        result = variables.get(name)
-        if not isinstance(result, dict) or result.get("skipped"):
-            continue
-        if result.get("unreachable"):
-            return dict(
-                empty,
-                verdict="unreachable",
-                reason_code="unreachable",
-                reason=_one_line(result.get("msg"), UNREACHABLE),
-            )
-        seen = (result.get("ansible_facts") or {}).get("uptrack")
-        if isinstance(seen, dict) and "verdict" in seen:
-            return seen
+    result = variables.get("ksplice_survey")
+    if not isinstance(result, dict):
+        return empty
+    if result.get("unreachable"):
         return dict(
             empty,
-            reason_code="survey_failed",
-            reason="The survey failed: " + _one_line(result.get("msg"), "it gave no reason."),
+            verdict="unreachable",
+            reason_code="unreachable",
+            reason=_one_line(result.get("msg"), UNREACHABLE),
         )
-    return empty
+    seen = (result.get("ansible_facts") or {}).get("uptrack")
+    if isinstance(seen, dict) and "verdict" in seen:
+        return seen
+    return dict(
+        empty,
+        reason_code="survey_failed",
+        reason="The survey failed: " + _one_line(result.get("msg"), "it gave no reason."),
+    )
 
 
 def ready(variables_of, everyone, in_run, about, sources=()):

@@ -200,7 +200,8 @@ HA_CHECK = mapping(
 
 # Until the year 5138: what comes after it no calendar of Python's can tell.
 MOMENT = number(0, 1e11)
-APPLIED = mapping(
+# Of an apply, in a turn or by itself.
+_OF_APPLY = dict(
     installed=optional(IDS),
     removed=optional(IDS),
     remaining=optional(IDS),
@@ -216,33 +217,20 @@ APPLIED = mapping(
     msg=optional(text),
     failed=optional(truth),
 )
-# Of uptrack_apply by itself; what the agent printed is cut.
+APPLIED = mapping(**_OF_APPLY)
+# Of a task of its own, where what is left is told with its CVEs.
 APPLY = also(
-    changed=truth,
-    changed_nothing=optional(truth),
-    failed=optional(truth),
-    **{
-        key: optional(of_key)
-        for key, of_key in dict(
-            msg=text,
-            installed=IDS,
-            removed=IDS,
-            took_along=IDS,
-            remaining=IDS,
-            cves_fixed=IDS,
-            cves_open=IDS,
-            warnings=IDS,
-            before=KERNEL,
-            after=KERNEL,
-            verdict=one_of(*VERDICTS),
-            reason=text,
-            error_class=text,
-            failures=listed(FAILURE, 1000),
-            attempts=number(0, MOST),
-            rc=number(-1000, 100_000),
-            seconds=number(0, A_YEAR),
-        ).items()
-    },
+    **dict(
+        _OF_APPLY,
+        changed=truth,
+        changed_nothing=optional(truth),
+        took_along=optional(IDS),
+        left=optional(listed(also(id=text))),
+        warnings=optional(IDS),
+        attempts=optional(number(0, MOST)),
+        rc=optional(number(-1000, 100_000)),
+        seconds=optional(number(0, A_YEAR)),
+    )
 )
 TURN = mapping(
     token=text,
@@ -383,6 +371,7 @@ turn = _answer("uptrack_turn", TURN_ANSWER)
 
 
 def _applied(said, where):
+    # What the agent printed is cut; of the rest, what was not given stays away.
     printed = said.get("stdout") if isinstance(said, dict) else None
     if isinstance(printed, str) and len(printed) > LONGEST:
         said = dict(said, stdout="…" + printed[1 - LONGEST :])

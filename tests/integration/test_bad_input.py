@@ -187,6 +187,7 @@ def test_a_directory_that_holds_something_else_is_left_alone(fleet):
         again("uptrack_apply", "state=absent", "all=true to remove everything"),
         again("uptrack_apply", "state=present updates=UPPER", "is not the ID of an update"),
         ("uptrack_apply", "state=present updates=zzzzzzzz", "does not know zzzzzzzz"),
+        again("uptrack_facts", "scope=run", "The host was not asked."),
         again("uptrack_apply", "state=present cves=2026-1", "is not a CVE"),
         again("uptrack_apply", "state=present cves=CVE-2020-99999", "No update for CVE-2020-99999"),
         again("uptrack_apply", "updates=abcd1234", "state=latest installs everything"),

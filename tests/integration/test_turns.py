@@ -77,6 +77,30 @@ def turn(one, name):
     return json.loads(path.read_text().splitlines()[0])["turn"]
 
 
+def trace_into(what):
+    """A command that writes a line with the time into the trace of the host it runs on."""
+    return f"sh -c 'echo \"$(date +%s.%N) {what}\" >>$UPTRACK_LAB_ROOT/trace'"
+
+
+def trace(one, name):
+    """What happened to a host: (time, what)."""
+    path = one.root(name) / "trace"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(float(line.split()[0]), line.split()[1]) for line in lines]
+
+
+TRACED = [{"adapter": "custom", "drain": trace_into("out"), "restore": trace_into("back")}]
+
+
+def with_variables(one, **variables):
+    """Give hosts variables that the rehearsal does not rewrite for its own files."""
+    inventory = yaml.safe_load(one.emulated.read_text())
+    for name, more in variables.items():
+        inventory["all"]["hosts"][name].update(more)
+    one.emulated.write_text(json.dumps(inventory))
+    return one
+
+
 def costs(run, name):
     """What a host costs in a run: its tasks, skipped ones and items of loops among them."""
     found = []
@@ -113,11 +137,13 @@ def test_what_a_turn_costs_its_hosts_and_the_controller(fleet):
             "lb": {"ksplice_rehearsal": dict(BEHIND, pending=0)},
         }
     ).make()
-    inventory = yaml.safe_load(one.emulated.read_text())
-    for name, variables in one.hosts.items():
-        more = {key: value for key, value in variables.items() if key != "ksplice_rehearsal"}
-        inventory["all"]["hosts"][name].update(more)
-    one.emulated.write_text(json.dumps(inventory))
+    with_variables(
+        one,
+        **{
+            name: {key: value for key, value in variables.items() if key != "ksplice_rehearsal"}
+            for name, variables in one.hosts.items()
+        },
+    )
     run = one.play("rebootless.ksplice.patch")
     assert run.status == 0, run.output[-3000:]
     waves = one.record()["plan"]["waves"]
@@ -139,18 +165,9 @@ def test_a_plan_belongs_to_its_play(fleet):
     has
     a plan of its own, with leases and never both at once.
     """
-    drain = [
-        {
-            "adapter": "custom",
-            "drain": "sh -c 'echo \"$(date +%s.%N) out\" >>$UPTRACK_LAB_ROOT/trace'",
-            "restore": "sh -c 'echo \"$(date +%s.%N) back\" >>$UPTRACK_LAB_ROOT/trace'",
-        }
-    ]
     one = fleet({"solo": host(), "a1": host(), "b1": host()}).make()
-    inventory = yaml.safe_load(one.emulated.read_text())
-    for name in ("a1", "b1"):
-        inventory["all"]["hosts"][name].update(ksplice_ha_group="pair", ksplice_ha_drain=drain)
-    one.emulated.write_text(json.dumps(inventory))
+    member = {"ksplice_ha_group": "pair", "ksplice_ha_drain": TRACED}
+    with_variables(one, a1=member, b1=member)
     run = one.play(
         [
             {
@@ -169,9 +186,9 @@ def test_a_plan_belongs_to_its_play(fleet):
     assert all(one.kernel(name) for name in one.names)
     spans = []
     for name in ("a1", "b1"):
-        lines = (one.root(name) / "trace").read_text().splitlines()
-        assert [line.split()[1] for line in lines] == ["out", "back"]
-        spans.append([float(line.split()[0]) for line in lines])
+        seen = trace(one, name)
+        assert [what for _at, what in seen] == ["out", "back"]
+        spans.append([at for at, _what in seen])
     first, second = sorted(spans)
     assert first[1] <= second[0], "both of the pair were drained at once"
     assert run.output.count("Request the lease of the second member") == 2
@@ -190,11 +207,11 @@ def test_a_turn_outlives_its_control_node_and_its_lease_does_not_go_stale(fleet)
         }
     ]
     one = fleet({"a1": host(), "b1": host()}).make()
-    inventory = yaml.safe_load(one.emulated.read_text())
-    for name in ("a1", "b1"):
-        inventory["all"]["hosts"][name].update(ksplice_ha_group="pair")
-    inventory["all"]["hosts"]["a1"].update(ksplice_ha_drain=drain, ksplice_canary=True)
-    one.emulated.write_text(json.dumps(inventory))
+    with_variables(
+        one,
+        a1={"ksplice_ha_group": "pair", "ksplice_ha_drain": drain, "ksplice_canary": True},
+        b1={"ksplice_ha_group": "pair"},
+    )
     control = in_background(one, rolling_lease_seconds=2)
     out = one.root("a1") / "out"
     wait_for(out.exists)
@@ -249,10 +266,7 @@ def test_killed_or_booted_another_process_carries_the_turn_on(fleet):
     ]
     names = ("k1", "k2")
     one = fleet({"k1": host(), "k2": {"ksplice_rehearsal": OTHER}}).make()
-    inventory = yaml.safe_load(one.emulated.read_text())
-    for name in names:
-        inventory["all"]["hosts"][name].update(ksplice_ha_drain=drain)
-    one.emulated.write_text(json.dumps(inventory))
+    with_variables(one, **dict.fromkeys(names, {"ksplice_ha_drain": drain}))
     control = in_background(one, rolling_lease_seconds=4)
     wait_for(lambda: all((one.root(name) / "out").exists() for name in names))
     kill(control)
@@ -280,30 +294,6 @@ def test_killed_or_booted_another_process_carries_the_turn_on(fleet):
         assert f"{name} was claimed by" in run.output and one.kernel(name), run.output
         book = one.root(name) / "var/lib/rebootless-ksplice/leases.json"
         assert json.loads(book.read_text())["leases"] == []
-
-
-def trace_into(what):
-    """A command that writes a line with the time into the trace of the host it runs on."""
-    return f"sh -c 'echo \"$(date +%s.%N) {what}\" >>$UPTRACK_LAB_ROOT/trace'"
-
-
-def trace(one, name):
-    """What happened to a host: (time, what)."""
-    path = one.root(name) / "trace"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [(float(line.split()[0]), line.split()[1]) for line in lines]
-
-
-TRACED = [{"adapter": "custom", "drain": trace_into("out"), "restore": trace_into("back")}]
-
-
-def with_variables(one, **variables):
-    """Give hosts variables that the rehearsal does not rewrite for its own files."""
-    inventory = yaml.safe_load(one.emulated.read_text())
-    for name, more in variables.items():
-        inventory["all"]["hosts"][name].update(more)
-    one.emulated.write_text(json.dumps(inventory))
-    return one
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import json
-from unittest import mock
+import os
+import sys
 
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.action import uptrack_apply
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import host_program
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import by_action  # noqa: E402
 
 DONE = {
     "changed": True,
@@ -31,16 +35,8 @@ def run(monkeypatch):
     monkeypatch.setattr(host_program, "packed", lambda _module: b"program\n")
     monkeypatch.setattr(host_program, "interpreter", lambda *_arguments: "")
 
-    def by_action(*printed, environment="", diff=False):
-        task = mock.MagicMock(args={}, async_val=0, check_mode=False, diff=diff, delegate_to=None)
-        action = uptrack_apply.ActionModule(
-            task=task,
-            connection=mock.MagicMock(),
-            play_context=mock.MagicMock(check_mode=False),
-            loader=None,
-            templar=None,
-            shared_loader_obj=None,
-        )
+    def printing(*printed, environment="", diff=False):
+        action = by_action.action(uptrack_apply, diff=diff)
         sent = []
 
         def execute(script, in_data=None):
@@ -56,7 +52,7 @@ def run(monkeypatch):
         monkeypatch.setattr(action, "_execute_module", by_module)
         return action.run(task_vars={}), sent
 
-    return by_action
+    return printing
 
 
 def answer(**more):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from unittest import mock
 
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.action import uptrack_facts
@@ -16,19 +15,14 @@ from ansible_collections.rebootless.ksplice.plugins.action import uptrack_facts
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "module_utils"))
 import test_recordings  # noqa: E402
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import by_action  # noqa: E402
+
 
 @pytest.mark.parametrize("name", test_recordings.RECORDINGS)
 def test_the_honest_verdict_by_the_action(tmp_path, monkeypatch, name):
     host = test_recordings.Recorded(tmp_path / "host", name)
-    task = mock.MagicMock(args={}, async_val=0, check_mode=False)
-    action = uptrack_facts.ActionModule(
-        task=task,
-        connection=mock.MagicMock(),
-        play_context=mock.MagicMock(check_mode=False),
-        loader=None,
-        templar=None,
-        shared_loader_obj=None,
-    )
+    action = by_action.action(uptrack_facts)
     sent = []
 
     def execute(script):
