@@ -213,24 +213,21 @@ _OF_APPLY = dict(
     reason=optional(text),
     error_class=optional(text),
     failures=optional(listed(FAILURE, 1000)),
-    left=optional(listed(UPDATE)),
     msg=optional(text),
     failed=optional(truth),
 )
-APPLIED = mapping(**_OF_APPLY)
+APPLIED = mapping(left=optional(listed(UPDATE)), **_OF_APPLY)
 # Of a task of its own, where what is left is told with its CVEs.
 APPLY = also(
-    **dict(
-        _OF_APPLY,
-        changed=truth,
-        changed_nothing=optional(truth),
-        took_along=optional(IDS),
-        left=optional(listed(also(id=text))),
-        warnings=optional(IDS),
-        attempts=optional(number(0, MOST)),
-        rc=optional(number(-1000, 100_000)),
-        seconds=optional(number(0, A_YEAR)),
-    )
+    changed=truth,
+    changed_nothing=optional(truth),
+    took_along=optional(IDS),
+    left=optional(listed(also(id=text))),
+    warnings=optional(IDS),
+    attempts=optional(number(0, MOST)),
+    rc=optional(number(-1000, 100_000)),
+    seconds=optional(number(0, A_YEAR)),
+    **_OF_APPLY,
 )
 TURN = mapping(
     token=text,
