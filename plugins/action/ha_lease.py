@@ -38,8 +38,7 @@ class ActionModule(HostAction):
             if claimed["token"] in REFUSED:
                 return dict(kept, changed=False, asked=False, token=None)
             params.update(self._question(claimed, member, task_vars))
-        elif self._keeps(claimed, task_vars):
-            # A host that is still out of service keeps its lease, so that no run claims its peer.
+        elif self._keeps(claimed, member, task_vars):
             return dict(kept, changed=False, kept=True)
         else:
             params.update(self._release(claimed, member, task_vars))
@@ -73,16 +72,23 @@ class ActionModule(HostAction):
             reason=options["reason"],
         )
 
-    @staticmethod
-    def _keeps(claimed, task_vars):
-        """Whether the lease of a host stays, as it may be out of service still."""
+    def _keeps(self, claimed, member, task_vars):
         token = claimed["token"]
         found = run_files.results(task_vars, "finish", token) or run_files.results(
             task_vars, "turn", token
         )
+        result = found[-1] if found else {}
+        own = [result["own_release"]] if result.get("own_release") else []
+        own += [
+            one
+            for one in run_files.results(task_vars, "released", token)
+            if one["member"] == claimed["host"]
+        ]
+        if self._task.check_mode:
+            # No lease was granted, so that there is none to follow.
+            own = [{"granted": True}]
         restored = run_files.results(task_vars, "restored", token)
-        serves = bool(found) and turns.may_serve(found[-1])
-        return not serves or not all(one["done"] for one in restored)
+        return turns.keeps_lease(claimed, member, result, restored, own[-1] if own else None)
 
     @staticmethod
     def _release(claimed, member, task_vars):

@@ -378,6 +378,26 @@ def may_serve(result):
     return turn["state"] in ("restored", "released")
 
 
+def keeps_lease(claimed, member, result, restored, own):
+    """Whether a member is to keep the lease of a host, in a run that has come to the releases.
+
+    A host that may be out of service keeps its lease, so that no run claims its peer. The others
+    follow the host: where its own lease may still be there, that of a run that took it over
+    included, theirs stay too.
+
+    :param result: of the last task of its turn, or None.
+    :param restored: what came of restoring it on balancers.
+    :param own: the host's answer to the release of its own lease; None where it was not asked, as
+        it had granted none, or as its turn released it.
+    """
+    if not (result and may_serve(result) and all(one["done"] for one in restored)):
+        return True
+    turn = result.get("turn")
+    if member == claimed["host"] or turn and turn["state"] == "released":
+        return False
+    return not own.get("granted") if own else bool(turn)
+
+
 def outcome(part, name, chosen, result, released, times):
     """What came of a host of a wave.
 

@@ -317,6 +317,18 @@ def may_work(ledger, token, now):
     return None
 
 
+def proceed(ledger, token, now, phase=None):
+    """Go on with the turn of this host: the lease is renewed, with what is about to be done.
+    Refused where it is not the run's (any more).
+
+    :returns: as acquire.
+    """
+    refusal = may_work(ledger, token, now)
+    if refusal:
+        return _refused(ledger, refusal)
+    return renew(ledger, token, now, phase)
+
+
 def is_acquired(wish, answers):
     """The last check of the run that asks, over all answers: None where the host is claimed, or why
     it is not (a sentence).

@@ -63,7 +63,7 @@ def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
             "leases": book.read()["leases"],
         }
     else:
-        answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
+        answer = book.change(lambda *seen: decide(params, *seen), check_mode)
         # What stands in the way may go by itself. A lease that is stale does not: it has to be
         # taken over.
         while (
@@ -74,8 +74,8 @@ def run(params, check_mode, root, sleep=time.sleep, clock=time.monotonic):
             and not _any_stale(answer, ledger.now(root))
         ):
             sleep(1)
-            answer = book.change(lambda *seen: _ask(params, *seen), check_mode)
-    result = dict(_shown(answer, ledger.now(root), book.busy()), waited=int(clock() - begun))
+            answer = book.change(lambda *seen: decide(params, *seen), check_mode)
+    result = dict(shown(answer, ledger.now(root), book.busy()), waited=int(clock() - begun))
     if answer["granted"] and (params["checks"] or params["addresses"]):
         result.update(_look(params, root, sleep, clock))
     return result
@@ -120,7 +120,8 @@ def _any_stale(answer, now):
     return any(lease.is_stale(entry, now) for entry in answer["leases"])
 
 
-def _ask(params, found, now, busy):
+def decide(params, found, now, busy):
+    """What the ledger becomes by a question, and the answer, see lease."""
     state = params["state"]
     if state == "acquired":
         return lease.acquire(found, params, now, busy)
@@ -140,8 +141,10 @@ def _ask(params, found, now, busy):
     return found, {"granted": True, "refusal": None, "changed": changed}
 
 
-def _shown(answer, now, busy):
-    def shown(entry):
+def shown(answer, now, busy):
+    """An answer as it leaves the member."""
+
+    def of(entry):
         return dict(
             {
                 key: entry[key]
@@ -167,9 +170,9 @@ def _shown(answer, now, busy):
         answer,
         changed_nothing=not answer["changed"],
         unknown=answer.get("unknown", False),
-        leases=[shown(entry) for entry in answer["leases"]],
+        leases=[of(entry) for entry in answer["leases"]],
         busy=busy,
     )
     if answer.get("adopted"):
-        result["adopted"] = shown(answer["adopted"])
+        result["adopted"] = of(answer["adopted"])
     return result

@@ -155,14 +155,11 @@ class Turn:
     def _may(self, state):
         """Why the host may not be changed (any more), as a sentence, or None: renews the lease."""
 
-        def ask(book, now, _busy):
-            refusal = lease.may_work(book, self.turn["token"], now)
-            if refusal:
-                return book, {"refusal": refusal}
-            return lease.renew(book, self.turn["token"], now, steps.PHASES.get(state))
-
+        token, phase = self.turn["token"], steps.PHASES.get(state)
         try:
-            return self.ledger.change(ask)["refusal"]
+            return self.ledger.change(
+                lambda book, now, _busy: lease.proceed(book, token, now, phase)
+            )["refusal"]
         except ledger.Broken as broken:
             return str(broken)
 

@@ -3,8 +3,10 @@
 """A small world in which every order of events is tried: members with ledgers, runs that take them
 claimed, and everything that can go wrong.
 
-The members answer by the real functions of lease, not by copies; the runs follow the tasks of the
-role. Budgets say how often each kind of mishap may happen on one way through; what is explored is
+What decides is what decides in a rollout: a member's answer is lease_task's, checked as at the
+border; whom a run asks, whether it begins, and what it releases is said by turns; whether the
+process on the host goes on, by lease.proceed. Only the order of the role's tasks is told again
+here. Budgets say how often each kind of mishap may happen on one way through; what is explored is
 every way there is within them.
 
 What makes the end of a world reachable, and why nothing is missed by it:
@@ -31,7 +33,9 @@ test_lease compares with an exploration that leaves the last four out (plain).
 
 from collections import namedtuple
 
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease, lease_task
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema, turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 
 # What may happen on one way: requests or answers lost, messages that come again (or late: one that
 # was lost comes after all), runs that die, clocks that leap (all at once or one member's; where
@@ -49,6 +53,11 @@ Message = namedtuple("Message", "what token host old unreachable")
 Explored = namedtuple("Explored", "worlds ends complete stuck")
 
 SECONDS, LEAP, NOW = 10, 100, 10**7
+CLOCKS = {"wall": NOW, "clock": NOW, "boot": "now"}
+# What a message asks a member, in ha_lease's words.
+QUESTIONS = {"take": "acquired", "adopt": "adopted", "clear": "ended", "end": "released"}
+OPTIONS = {"drain_mode": "never", "lease_seconds": SECONDS}
+CHECKS = ha_settings.wanted_checks("a", {})
 GONE = ("gone", "done")
 # In this order a run goes through them within one attempt, so that no way without mishap is
 # endless.
@@ -77,10 +86,9 @@ class Violation(AssertionError):
 class Rules:
     """The protocol as the role follows it.
 
-    The tests bend one rule at a time, and must see it found.
+    The tests bend one rule at a time, here or in lease itself, and must see it found.
     """
 
-    core = lease
     forgets_at_boot = False
     checks_own_ledger = True
     own_host_first = False
@@ -129,6 +137,14 @@ class Model:
         self.members = sorted({member for group in groups for member in group["members"]})
         self.places = {member: place for place, member in enumerate(self.members)}
         self.count, self.hand = len(self.members), len(wants) + 1
+        part = {
+            "hosts": dict.fromkeys(self.members, {"checks": CHECKS, "drains": []}),
+            "groups": {group["name"]: group for group in groups},
+        }
+        self.claims = {
+            host: turns.claim(part, host, {"proven": None}, None, None, OPTIONS)
+            for host in self.members
+        }
         self.around = {host: self._around(host) for host in self.members}
         # Wall clocks matter where members boot only, and who is done where nothing goes wrong only.
         self.boots, self.tells_done = bool(faults.boots), not any(faults)
@@ -163,7 +179,7 @@ class Model:
         return [group for group in self.groups if host in group["members"]]
 
     def _around(self, host):
-        members = sorted({member for group in self.of(host) for member in group["members"]})
+        members = self.claims[host]["members"]
         return (
             [host] + [member for member in members if member != host]
             if self.rules.own_host_first
@@ -230,41 +246,38 @@ class Model:
         return self.asked[key]
 
     def _ask(self, place, number, message, busy):
-        found, message, core = self.ledger(number), self.messages.values[message], self.rules.core
-        now = {"wall": NOW, "clock": NOW, "boot": "now"}
-        wish = {
-            "token": message.token,
-            "run": message.token,
-            "host": message.host,
-            "member": self.members[place],
-            "seconds": SECONDS,
-            "reason": "",
-            "groups": self.of(message.host) if message.host else [],
-            "unreachable": message.unreachable,
-        }
-        if message.what == "take":
-            after, answer = core.acquire(found, wish, now, busy)
-        elif message.what == "adopt":
-            after, answer = core.adopt(found, message.old, wish, now, busy)
-        elif message.what == "clear":
-            after, answer = core.clear(found, message.token, now)
-        elif message.what == "work":
-            refusal = (
-                core.may_work(found, message.token, now)
-                if self.rules.checks_own_ledger or not message.token
-                else None
-            )
-            after, answer = found, {"granted": refusal is None and not busy}
-            if message.token and answer["granted"]:
-                after = core.renew(found, message.token, now, "applying")[0]
+        found, message = self.ledger(number), self.messages.values[message]
+        if message.what == "work":
+            after, answer = found, {"granted": True}
+            if not message.token:
+                answer = {"granted": lease.may_work(found, None, CLOCKS) is None}
+            elif self.rules.checks_own_ledger:
+                after, answer = lease.proceed(found, message.token, CLOCKS, "applying")
+            if busy:
+                after, answer = found, {"granted": False}
         else:
-            after, answer = core.release(found, message.token, now)
+            asked = {
+                "state": QUESTIONS[message.what],
+                "token": message.token,
+                "old_token": message.old,
+                "run": message.token,
+                "host": message.host,
+                "member": self.members[place],
+                "seconds": SECONDS,
+                "reason": "",
+                "groups": self.of(message.host) if message.host else [],
+                "unreachable": message.unreachable,
+            }
+            after, answer = lease_task.decide(asked, found, CLOCKS, busy)
+            answer = schema.lease(
+                dict(lease_task.shown(dict(answer, leases=after["leases"]), CLOCKS, busy), waited=0)
+            )
         told = tuple(sorted({entry["host"] for entry in after["leases"]}))
         stale = next(
             (
                 (entry["host"], entry["token"])
                 for entry in after["leases"]
-                if core.is_stale(entry, now)
+                if lease.is_stale(entry, CLOCKS)
             ),
             None,
         )
@@ -358,8 +371,11 @@ class Model:
                 return [run._replace(pc={"work": "working", "restore": "restoring"}[run.pc])]
             return [self._ending(run, "release") if run.pc == "work" else self._again(run)]
         if run.pc in ("release", "back off"):
-            # Where the host itself may still have the lease, the others keep the lease.
-            todo = run.todo[1:] if granted or member != run.wants or not run.at else ()
+            # What the next members are asked for is decided by the host's own answer.
+            own = {"granted": granted} if member == run.wants and run.at else None
+            todo = run.todo[1:]
+            if member == run.wants:
+                todo = tuple(other for other in todo if not self._keeps(run, other, own))
             run = run._replace(todo=todo)
             return [run if todo else self._ended(run)]
         if run.pc == "adopt":
@@ -384,14 +400,13 @@ class Model:
         """The run's own last look, over all answers."""
         answers = {}
         for member, granted, told, busy in run.asked:
-            leases = [{"host": host, "groups": self.of(host)} for host in told]
+            leases = [{"host": host, "groups": self.of(host), "stale": False} for host in told]
             answers[member] = (
                 None
                 if granted is None
                 else {"granted": granted, "refusal": None, "leases": leases, "busy": busy}
             )
-        wish = {"host": run.wants, "groups": self.of(run.wants), "token": self.token(run)}
-        if self.rules.core.is_acquired(wish, answers):
+        if turns.judge(self.claims[run.wants], answers, None)["reason"]:
             return self._ending(run, "back off")
         return run._replace(pc="work", at=1, asked=(), stale=None)
 
@@ -419,6 +434,13 @@ class Model:
             waits=0,
             todo=(run.wants,) + tuple(member for member in asked if member != run.wants),
         )
+
+    def _keeps(self, run, member, own):
+        """Whether a member keeps the lease, see turns.keeps_lease."""
+        judged = {"reason": "skipped" if run.pc == "back off" else None}
+        turn = {"state": "restored"} if run.pc == "release" else None
+        result = {"judged": judged, "turn": turn}
+        return turns.keeps_lease(self.claims[run.wants], member, result, [], own)
 
     def _ended(self, run):
         if run.pc == "back off" and run.stale and run.attempt == 1:
@@ -479,9 +501,7 @@ class Model:
             if run.pc == "working":
                 # Whoever lost the lease meanwhile is not let in to put it back, and whoever took
                 # over has done it.
-                back = (
-                    mine or self.rules.core.find(self.ledger(ledger), self.token(run)) is not None
-                )
+                back = mine or lease.find(self.ledger(ledger), self.token(run)) is not None
                 after = self._ending(run, "release")
             else:
                 back, after = mine, run._replace(pc="give back") if mine else self._again(run)
@@ -655,6 +675,8 @@ class Model:
             # What it was in the middle of stays as it is.
             if who == self.hand or who and values[world[2 * count + who - 1]].pc in GONE:
                 yield self._with(world, count + place, out), None
+            for after in self._ended_by_itself(world, place, who):
+                yield after, None
             if (
                 left[ADHOC]
                 and self.ask(
@@ -678,6 +700,20 @@ class Model:
         if left[LEAPS] and not (gone and not self.plain):
             yield tuple(self.age(ledger, LEAPS) for ledger in world[:count]) + world[count:], LEAPS
 
+    def _ended_by_itself(self, world, place, who):
+        """Worlds in which the process on a host has ended its turn without its run: the host
+        serves, and its own lease is released, or stays for the run to do that.
+        """
+        run = self.runs.values[world[2 * self.count + who - 1]] if 0 < who < self.hand else None
+        if run is None or run.pc not in (*GONE, "working"):
+            return
+        after = self._with(world, self.count + place, 0)
+        yield after
+        for entry in self.ledger(world[place])["leases"]:
+            if entry["own"] and entry["token"].partition(".")[0] == run.name:
+                asked = self.messages.number(Message("end", entry["token"], None, None, ()))
+                yield self._with(after, place, self.ask(place, world[place], asked, False)[0])
+
     @staticmethod
     def _with(world, place, value):
         return world[:place] + (value,) + world[place + 1 :]
@@ -689,7 +725,7 @@ class Model:
         return (
             run.pc in ("work", "working")
             and run.wants == self.members[place]
-            and self.rules.core.find(self.ledger(ledger), self.token(run)) is not None
+            and lease.find(self.ledger(ledger), self.token(run)) is not None
         )
 
     def claimed(self, world):

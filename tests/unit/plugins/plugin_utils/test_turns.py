@@ -301,6 +301,34 @@ def test_a_lease_that_could_not_be_released_is_in_the_record():
     assert "could not" not in came(turn(), released={"b": {"granted": True}})["reason"]
 
 
+@pytest.mark.parametrize(
+    "of_host, own, keep",
+    [
+        # Its turn has released its own lease.
+        ({"turn": turn()}, None, {"a": False, "b": False}),
+        # It serves, and the host is asked first; what it says holds for its peers.
+        ({"turn": turn(state="restored")}, {"granted": True}, {"a": False, "b": False}),
+        ({"turn": turn(state="restored")}, {"granted": False}, {"a": False, "b": True}),
+        ({"turn": turn(state="restored")}, {"unreachable_host": True}, {"a": False, "b": True}),
+        ({"turn": turn(state="restored")}, None, {"a": False, "b": True}),
+        # It may be out of service.
+        ({"turn": turn(state="stuck")}, {"granted": True}, {"a": True, "b": True}),
+        ({"turn": None, "unreachable_host": True}, None, {"a": True, "b": True}),
+        (None, None, {"a": True, "b": True}),
+        # Nothing was begun: what was granted goes, and where the host granted nothing, the others'.
+        ({"turn": None, "judged": {"reason": "refused"}}, None, {"a": False, "b": False}),
+        ({"turn": None, "judged": {"reason": "r"}}, {"granted": True}, {"a": False, "b": False}),
+        ({"turn": None, "judged": {"reason": "r"}}, {"granted": False}, {"a": False, "b": True}),
+        ({"turn": None, "changed_nothing": True}, {"granted": False}, {"a": False, "b": True}),
+    ],
+)
+def test_the_peers_keep_a_lease_for_as_long_as_the_host_may(of_host, own, keep):
+    one = pair()
+    assert {name: turns.keeps_lease(one, name, of_host, [], own) for name in "ab"} == keep
+    undone = [{"done": False}]
+    assert all(turns.keeps_lease(one, name, of_host, undone, own) for name in "ab")
+
+
 def test_the_peer_that_died_with_the_address_is_no_fault_of_the_update():
     one = pair(ksplice_ha_addresses=["192.0.2.1"])
     waiting = turn(state="waiting", holds=[])
