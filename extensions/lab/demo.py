@@ -45,6 +45,7 @@ def rehearse():
                     "ksplice_rehearsal_directory": os.path.join(RESULT, "fleet"),
                     "ksplice_report_directory": RESULT,
                     "ksplice_rehearsal_enroll": True,
+                    "ksplice_enroll_hosts": "new",
                     "ksplice_max_parallel": 6,
                 }
             ),

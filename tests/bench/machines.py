@@ -181,7 +181,7 @@ class Fleet:
         }
         wish = {
             "directory": str(self.folder),
-            "enrolled": True,
+            "not_enrolled": [],
             "python": "/usr/bin/python3",
             "hosts": hosts,
         }

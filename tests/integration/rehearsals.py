@@ -148,7 +148,7 @@ class Rehearsal:
         """Make the emulated hosts and do nothing with them, as the playbook does."""
         wish = {
             "directory": str(self.made),
-            "enrolled": True,
+            "not_enrolled": [],
             "python": sys.executable,
             "hosts": rehearsal_hosts(self.hosts, list(self.hosts)),
         }

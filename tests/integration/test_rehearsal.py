@@ -110,9 +110,10 @@ def test_the_same_inventory_rehearses_the_same(fleet):
 @pytest.mark.thorough
 def test_enrolling_gives_the_key_and_lets_the_host_report(fleet):
     one = fleet(dict(alone("a"), **pair("p", "b", "c")))
-    run = one.rehearse(ksplice_rehearsal_enroll=True)
+    run = one.rehearse(ksplice_rehearsal_enroll=True, ksplice_enroll_hosts="a:b")
     assert run.status == 0, run.output
     assert {row["verdict"] for row in one.rows().values()} == {"current"}
+    assert "Install and configure the agent" not in " ".join(run.host_tasks("c"))
     assert run.result("Install and configure the agent", "a")["changed_keys"][0] == "Auth/accesskey"
     conf = (one.root("a") / "etc/uptrack/uptrack.conf").read_text()
     assert "INSERT_ACCESS_KEY" not in conf and "# The key of your account." in conf

@@ -5,7 +5,7 @@ its own.
 
 Reads one JSON document from standard input, as the playbook rehearse.yml writes it:
 
-    {"directory": "...", "enrolled": true, "python": "/usr/bin/python3",
+    {"directory": "...", "not_enrolled": ["web9"], "python": "/usr/bin/python3",
      "hosts": {"web1": {"rehearsal": {...} or null, "vars": {"ksplice_ha_group": "web", ...}}, ...}}
 
 and writes below the directory C(hosts/NAME) (a host's root), C(program) (the agent), and
@@ -200,7 +200,7 @@ def make(wish):
         wishes = host.get("rehearsal") or {}
         if not isinstance(wishes, dict):
             raise Mistake(f"Host {name}: ksplice_rehearsal needs a mapping, not {wishes!r}.")
-        scenarios[name] = scenario(name, wishes, wish["enrolled"])
+        scenarios[name] = scenario(name, wishes, name not in wish["not_enrolled"])
         try:
             emulated_host.read_scenario(scenarios[name])
         except emulated_host.ScenarioError as error:
