@@ -82,7 +82,8 @@ class ActionModule(HostAction):
         if judged["reason"]:
             self._tell(claimed, judged["reason"])
             own = answers.get(claimed["host"])
-            return self._let_go(said, claimed, task_vars) if own and own.get("granted") else said
+            granted = own and own.get("granted")
+            return self._release_own(said, claimed, task_vars) if granted else said
         for place in run_files.results(task_vars, "balancers", claimed["token"]):
             if not place.get("done"):
                 why = turns.one_line(place.get("msg"), "The task returned no result.")
@@ -96,7 +97,7 @@ class ActionModule(HostAction):
             self._tell(claimed, why)
             untouched = bool(result.get("changed_nothing"))
             said.update(msg=why, changed_nothing=untouched)
-            return self._let_go(said, claimed, task_vars) if untouched else said
+            return self._release_own(said, claimed, task_vars) if untouched else said
         said.update(self.follow(result, task_vars, claimed))
         return self._released(dict(said, changed=True), claimed, task_vars)
 
@@ -126,9 +127,9 @@ class ActionModule(HostAction):
         waits = turns.remote_checks(claimed) and not turn["verdict"] if turn else True
         if waits or turn["state"] != "restored":
             return result
-        return self._let_go(result, claimed, task_vars)
+        return self._release_own(result, claimed, task_vars)
 
-    def _let_go(self, result, claimed, task_vars):
+    def _release_own(self, result, claimed, task_vars):
         """The result, once the host's own lease is released: nothing more is to be done on it.
         Where it was drained on balancers, they come first, and a task of its own follows them."""
         if claimed["balancers"] or self._task.check_mode:

@@ -96,7 +96,7 @@ changed_nothing:
   returned: always
   type: bool
 checks:
-  description: Each with C(name), C(ok) and C(said) (what was wrong at the last attempt, or null).
+  description: Each with C(name), C(ok) and C(msg) (what was wrong at the last attempt, or null).
   returned: always
   type: list
   elements: dict
@@ -126,7 +126,7 @@ def main():
         result = ha_checks.run(machine, module.params)
     except (ha_checks.Wrong, keepalived.Unreadable) as error:
         module.fail_json(msg=str(error), changed_nothing=True)
-    bad = ["{} ({})".format(one["name"], one["said"]) for one in result["checks"] if not one["ok"]]
+    bad = ["{} ({})".format(one["name"], one["msg"]) for one in result["checks"] if not one["ok"]]
     if bad and module.params["fail"]:
         module.fail_json(
             msg="Unhealthy after {} s: {}.".format(result["seconds"], "; ".join(bad)), **result

@@ -144,7 +144,7 @@ ENTRY = mapping(
     age=number(0, 1000 * A_YEAR),
     stale=truth,
 )
-CHECK = mapping(name=text, ok=truth, said=optional(text))
+CHECK = mapping(name=text, ok=truth, msg=optional(text))
 LEASE = mapping(
     granted=truth,
     changed=truth,
@@ -262,7 +262,7 @@ TURN = mapping(
     lost_controller=truth,
     was_stuck=truth,
     started=truth,
-    again=optional(text),
+    pending=optional(text),
     resumed=number(0, MOST),
 )
 TURN_ANSWER = mapping(

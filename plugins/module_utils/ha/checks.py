@@ -165,7 +165,7 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
     """Check until every check has passed for C(stable_for) consecutive seconds, or C(timeout)
     seconds have gone by without that.
 
-    :returns: C(ok), C(checks) (C(name), C(ok), C(said)), C(holds) (which of the addresses this
+    :returns: C(ok), C(checks) (C(name), C(ok), C(msg)), C(holds) (which of the addresses this
         host has), C(seconds).
     """
     look_over(params["checks"])
@@ -181,10 +181,10 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
                 else 10
             )
             found.append(
-                {"name": title(check), "said": look(machine, check, seconds, params["addresses"])}
+                {"name": title(check), "msg": look(machine, check, seconds, params["addresses"])}
             )
         now = clock()
-        if any(one["said"] for one in found):
+        if any(one["msg"] for one in found):
             good_since = None
             if now - begun >= params["timeout"]:
                 break
@@ -194,7 +194,7 @@ def run(machine, params, sleep=time.sleep, clock=time.monotonic):
                 break
         sleep(0.5 if params["timeout"] or params["stable_for"] else 0)
     held = machine.within(10).addresses() if params["addresses"] else set()
-    checks = [dict(one, ok=one["said"] is None) for one in found]
+    checks = [dict(one, ok=one["msg"] is None) for one in found]
     return {
         "ok": all(one["ok"] for one in checks),
         "changed_nothing": True,

@@ -104,7 +104,7 @@ def _look(params, root, sleep, clock):
                 break
             sleep(0.2)
     except (checks.Wrong, checks.keepalived.Unreadable) as error:
-        return {"checks": [{"name": "checks", "ok": False, "said": str(error)}], "holds": []}
+        return {"checks": [{"name": "checks", "ok": False, "msg": str(error)}], "holds": []}
     return {"checks": found["checks"], "holds": found["holds"]}
 
 

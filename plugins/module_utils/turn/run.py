@@ -93,7 +93,7 @@ class Turn:
             return False
         try:
             self.turn = self.journal.read()["turn"]
-            if not self.turn or (steps.over(self.turn) and not self.turn["again"]):
+            if not self.turn or (steps.over(self.turn) and not self.turn["pending"]):
                 return False
             with self._renewed():
                 self._carry_on(self._start())
@@ -120,8 +120,8 @@ class Turn:
         if not self.turn["started"]:
             self.turn["started"] = True
             return Event.CONTINUE
-        again, self.turn["again"] = self.turn["again"], None
-        if again == "verdict":
+        pending, self.turn["pending"] = self.turn["pending"], None
+        if pending == "verdict":
             verdict = self.turn["verdict"]
             if not verdict["good"]:
                 self._reason("unhealthy", verdict["reason"])
@@ -202,7 +202,7 @@ class Turn:
             return getattr(self, "_" + deed.value)(self.turn["order"])
         except Exception as error:  # whatever it is: a host must not stay drained because of it
             code, words = "error", f"{type(error).__name__}: {error}"
-            result = {"reason_code": code, "reason": words, "said": f"failed: {words}"}
+            result = {"reason_code": code, "reason": words, "result": f"failed: {words}"}
             if deed in (Deed.APPLY, Deed.INSPECT):
                 result["applied"] = {"failed": True, "error_class": "unknown", "msg": words}
             elif deed is Deed.ROLL_BACK:
@@ -229,9 +229,9 @@ class Turn:
                 "drained": what,
                 "reason_code": "not_drained",
                 "reason": done["msg"],
-                "said": f"failed: {done['msg']}",
+                "result": f"failed: {done['msg']}",
             }
-        return Event.DONE, {"drained": what, "said": ", ".join(what) or "nothing to drain"}
+        return Event.DONE, {"drained": what, "result": ", ".join(what) or "nothing to drain"}
 
     def _agent(self):
         agent = apply.Agent(self.run_command, root=self.root)
@@ -272,10 +272,10 @@ class Turn:
                 "applied": applied,
                 "reason_code": "apply_failed",
                 "reason": applied["msg"],
-                "said": f"failed: {applied['msg']}",
+                "result": f"failed: {applied['msg']}",
             }
         count = len(applied["installed"])
-        return Event.DONE, {"applied": applied, "said": f"{count} installed"}
+        return Event.DONE, {"applied": applied, "result": f"{count} installed"}
 
     def _inspect(self, order):
         """What an apply that was cut off has done. The agent may have outlived whoever began it."""
@@ -288,7 +288,7 @@ class Turn:
         }
         result = {
             "applied": dict(applied, failed=False),
-            "said": f"{len(applied['installed'])} installed",
+            "result": f"{len(applied['installed'])} installed",
         }
         if applied["verdict"] != "current":
             result.update(reason_code="interrupted", reason="The apply was cut off.")
@@ -306,12 +306,10 @@ class Turn:
             sleep=self.sleep,
             clock=self.clock,
         )
-        result = {"checks": found["checks"], "holds": found["holds"], "said": "healthy"}
-        bad = "; ".join(
-            f"{one['name']} ({one['said']})" for one in found["checks"] if not one["ok"]
-        )
+        result = {"checks": found["checks"], "holds": found["holds"], "result": "healthy"}
+        bad = "; ".join(f"{one['name']} ({one['msg']})" for one in found["checks"] if not one["ok"])
         if bad:
-            result.update(reason_code="unhealthy", reason=bad, said=f"unhealthy: {bad}")
+            result.update(reason_code="unhealthy", reason=bad, result=f"unhealthy: {bad}")
             return Event.FAILED, result
         return Event.DONE, result
 
@@ -323,11 +321,11 @@ class Turn:
             if verdict:
                 self.turn["verdict"] = verdict
                 if verdict["good"]:
-                    return Event.VERDICT_GOOD, {"said": "good"}
+                    return Event.VERDICT_GOOD, {"result": "good"}
                 return Event.VERDICT_BAD, {
                     "reason_code": "unhealthy",
                     "reason": verdict["reason"],
-                    "said": f"bad: {verdict['reason']}",
+                    "result": f"bad: {verdict['reason']}",
                 }
             if self.clock() >= end:
                 words = f"No verdict came from the controller in {order['verdict_timeout']} s."
@@ -335,7 +333,7 @@ class Turn:
                 return Event.NO_VERDICT, {
                     "reason_code": "lost_controller" if stays else None,
                     "reason": words,
-                    "said": words,
+                    "result": words,
                 }
             self.sleep(TICK)
 
@@ -361,8 +359,8 @@ class Turn:
         done = dict(result, ok=not result["failed"])
         if result["failed"]:
             # The reason that there was before is why it was to be rolled back.
-            return Event.FAILED, {"rolled_back": done, "said": f"failed: {result['msg']}"}
-        return Event.DONE, {"rolled_back": done, "said": f"{len(came)} removed"}
+            return Event.FAILED, {"rolled_back": done, "result": f"failed: {result['msg']}"}
+        return Event.DONE, {"rolled_back": done, "result": f"{len(came)} removed"}
 
     def _restore(self, order):
         what = [
@@ -370,7 +368,7 @@ class Turn:
             for saved in self.journal.read()["drained"]
             if saved["host"] == order["host"] and saved["token"] == order["token"]
         ]
-        result = {"restored": what, "said": ", ".join(what) or "nothing to restore"}
+        result = {"restored": what, "result": ", ".join(what) or "nothing to restore"}
         done = {"failed": False}
         if what:
             done = drains.run(
@@ -392,7 +390,7 @@ class Turn:
                 one for one in order["addresses"] if checks.keepalived.address(one) in found
             ]
         if done["failed"]:
-            result.update(said=f"failed: {done['msg']}", restored=[])
+            result.update(result=f"failed: {done['msg']}", restored=[])
             self._reason("not_restored", done["msg"])
             self.turn["not_restored"] = done["msg"]
             return Event.FAILED, result
@@ -404,5 +402,5 @@ class Turn:
             lambda book, now, _busy: lease.release(book, self.turn["token"], now)
         )
         if answer["refusal"]:
-            return Event.FAILED, {"said": f"failed: {answer['refusal']}"}
-        return Event.DONE, {"said": "released"}
+            return Event.FAILED, {"result": f"failed: {answer['refusal']}"}
+        return Event.DONE, {"result": "released"}

@@ -119,7 +119,7 @@ def begun(order, now):
         "not_restored": None,
         "started": False,
         # Why a turn that is over is carried on: a verdict that came late, or a run that takes over.
-        "again": None,
+        "pending": None,
         "resumed": 0,
     }
 
@@ -244,7 +244,7 @@ def record(turn, deed, event, result, now):
     deed, event = Deed(deed), Event(event)
     steps = [dict(one) for one in turn["steps"]]
     if steps and steps[-1]["ended"] is None:
-        steps[-1].update(ended=now, result=result.get("said") or event.value)
+        steps[-1].update(ended=now, result=result.get("result") or event.value)
     new = dict(turn, steps=steps)
     if deed in (Deed.APPLY, Deed.INSPECT):
         new["applied"] = result["applied"]

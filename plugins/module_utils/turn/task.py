@@ -88,7 +88,7 @@ def at_rest(turn):
     """Whether a turn is over, or waits for the controller."""
     return (
         steps.over(turn) or turn["state"] == steps.State.WAITING.value and not turn["verdict"]
-    ) and not turn["again"]
+    ) and not turn["pending"]
 
 
 def _begin(book, params, check_mode, root, program):
@@ -148,7 +148,7 @@ def _finish(book, params, check_mode, root, program, more):
             return document
         found["new"] = dict(turn, verdict=params["verdict"])
         if steps.over(turn):
-            found["new"]["again"] = "verdict"
+            found["new"]["pending"] = "verdict"
         return dict(document, turn=found["new"])
 
     if check_mode:
@@ -189,7 +189,7 @@ def _resume(book, params, check_mode, root, program, more):
         # What rests after a turn that ended well is only to be released.
         if not steps.over(turn) or turn["state"] == steps.State.STUCK.value:
             found["start"] = True
-            new["again"] = "resume"
+            new["pending"] = "resume"
         return dict(document, turn=new)
 
     if not check_mode:

@@ -527,7 +527,7 @@ def failed_checks(wanted, results, members, unreachable):
             for one in result["checks"]:
                 if not one["ok"]:
                     bad[one["name"]] = (
-                        f"{one['said']}, on {host if place != 'controller' else 'the controller'}"
+                        f"{one['msg']}, on {host if place != 'controller' else 'the controller'}"
                     )
             for address in result.get("holds") or ():
                 if address in holders:

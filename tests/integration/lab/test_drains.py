@@ -245,7 +245,7 @@ def test_nobody_takes_over(vrrps):
         dict(check, addresses=["10.77.60.60"]),
         dict(check, addresses=["10.77.60.61"]),
     )
-    assert [one["said"] for one in theirs["checks"] + others["checks"]] == [
+    assert [one["msg"] for one in theirs["checks"] + others["checks"]] == [
         "it is in FAULT with web",
         None,
     ]
@@ -1246,7 +1246,7 @@ def test_checks(own):
         well["ok"]
         and not well["changed"]
         and well["seconds"] < 4
-        and all(one == dict(one, ok=True, said=None) for one in well["checks"])
+        and all(one == dict(one, ok=True, msg=None) for one in well["checks"])
     )
     assert [one["name"] for one in well["checks"]] == [
         "command test …",
@@ -1263,7 +1263,7 @@ def test_checks(own):
         and [one["ok"] for one in ill["checks"]] == [True] * len(good) + [False] * len(bad)
         and ill["seconds"] < 10
     )
-    assert [one["said"] for one in ill["checks"][len(good) :]][:8] == [
+    assert [one["msg"] for one in ill["checks"][len(good) :]][:8] == [
         "status 2: full",
         "status 1",
         "status 124: did not finish within 1 s",
@@ -1271,9 +1271,9 @@ def test_checks(own):
         "it is inactive",
         "Connection refused",
         "status 200",
-        "SSH-2.0-" + ill["checks"][len(good) + 7]["said"][len("SSH-2.0-") :],
+        "SSH-2.0-" + ill["checks"][len(good) + 7]["msg"][len("SSH-2.0-") :],
     ]
-    assert ill["checks"][-2]["said"] == "Connection refused" and "ame" in ill["checks"][-1]["said"]
+    assert ill["checks"][-2]["msg"] == "Connection refused" and "ame" in ill["checks"][-1]["msg"]
     assert (
         fails["failed"]
         and not fails["ok"]
@@ -1297,7 +1297,7 @@ def test_a_check_waits_and_a_check_that_flaps_is_not_stable(own):
     assert waited["ok"] and 1 <= waited["seconds"] < 4
     assert held["ok"] and held["seconds"] >= 2
     assert without["ok"] and without["seconds"] < 1
-    assert not over["ok"] and 2 <= over["seconds"] < 6 and over["checks"][0]["said"] == "status 1"
+    assert not over["ok"] and 2 <= over["seconds"] < 6 and over["checks"][0]["msg"] == "status 1"
 
 
 @pytest.mark.thorough

@@ -366,7 +366,7 @@ WANTED = {"addresses": [], "host": [], "peers": [], "controller": []}
 
 def look(*checks, holds=()):
     return {
-        "checks": [{"name": name, "ok": ok, "said": "it says so"} for name, ok in checks],
+        "checks": [{"name": name, "ok": ok, "msg": "it says so"} for name, ok in checks],
         "holds": list(holds),
     }
 

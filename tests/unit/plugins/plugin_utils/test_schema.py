@@ -55,7 +55,7 @@ GROUP = {
     "peers": [],
 }
 HA = {"groups": [GROUP], "role": "active", "problems": []}
-HA_CHECK = {"ok": True, "checks": [{"name": "x", "ok": True, "said": None}], "holds": ["192.0.2.1"]}
+HA_CHECK = {"ok": True, "checks": [{"name": "x", "ok": True, "msg": None}], "holds": ["192.0.2.1"]}
 SHAPES = [
     (schema.lease, LEASE),
     (schema.groups, HA),

@@ -71,8 +71,8 @@ def pair(**variables):
     return turns.claim(sliced(hosts), "a", choice, "t", "r", OPTIONS)
 
 
-def checked(ok=True, holds=(), name="healthy", said="status 1"):
-    return {"checks": [{"name": name, "ok": ok, "said": None if ok else said}], "holds": holds}
+def checked(ok=True, holds=(), name="healthy", msg="status 1"):
+    return {"checks": [{"name": name, "ok": ok, "msg": None if ok else msg}], "holds": holds}
 
 
 def came(turn_of_it, proven=None, released=None, **more):
