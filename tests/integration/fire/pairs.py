@@ -233,10 +233,6 @@ class Pairs(real_hosts.Lab):
                 found.append(name)
         return found
 
-    def leases(self, name):
-        path = Path(self.root(name)) / "var/lib/rebootless-ksplice/leases.json"
-        return json.loads(path.read_text())["leases"] if path.exists() else []
-
     def saved(self, name):
         path = Path(self.root(name)) / "var/lib/rebootless-ksplice/journal.json"
         return json.loads(path.read_text().splitlines()[0])["drained"] if path.exists() else []

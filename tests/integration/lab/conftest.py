@@ -33,9 +33,16 @@ HOSTS = {
     "role-ubuntu": {"flavour": "ubuntu"},
     "role-ol9": {"flavour": "ol9"},
     "boot": {"flavour": "ol9", "agent": ["uptrack"]},
+    # Each with a kernel build of its own, so that they take their turns in one wave.
+    "turn-ol9": {"flavour": "ol9", "agent": ["uptrack"]},
+    "turn-ubuntu": {"flavour": "ubuntu", "agent": ["uptrack"]},
+    "turn-ol10": {"flavour": "ol10", "agent": ["ksplice"]},
+    "turn-ol7": {"flavour": "ol7", "agent": ["uptrack"]},
+    "turn-centos": {"flavour": "centos8", "agent": ["uptrack"]},
+    "turn-next": {"flavour": "ol9", "agent": ["uptrack"], "kernel": "ol9-next"},
 }
 if not ALL:
-    for name in ("switch-ubuntu", "platform"):
+    for name in ("switch-ubuntu", "platform", "turn-ol7", "turn-centos", "turn-next"):
         del HOSTS[name]
 
 

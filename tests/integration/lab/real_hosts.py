@@ -59,18 +59,7 @@ class Lab(namespaced_hosts.NamespacedHosts):
         )
         results = Path(self.directory) / "results.jsonl"
         results.unlink(missing_ok=True)
-        environment = dict(
-            os.environ,
-            ANSIBLE_NOCOLOR="1",
-            ANSIBLE_PIPELINING="true",
-            ANSIBLE_LOCALHOST_WARNING="false",
-            ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
-            ANSIBLE_CALLBACK_PLUGINS=str(TOP / "tests/integration/callbacks"),
-            ANSIBLE_CALLBACKS_ENABLED="test_events",
-            ANSIBLE_TEST_EVENTS=str(results),
-            ANSIBLE_FORKS="20",
-            ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=120s",
-        )
+        environment = self.environment(ANSIBLE_TEST_EVENTS=str(results))
         done = subprocess.run(
             command,
             cwd=self.directory,
@@ -90,6 +79,31 @@ class Lab(namespaced_hosts.NamespacedHosts):
         )
         assert KEY not in done.stdout and not any(KEY in json.dumps(event) for event in events)
         return Run(done, events)
+
+    def environment(self, **more):
+        """What Ansible runs with."""
+        return dict(
+            os.environ,
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_PIPELINING="true",
+            ANSIBLE_LOCALHOST_WARNING="false",
+            ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
+            ANSIBLE_CALLBACK_PLUGINS=str(TOP / "tests/integration/callbacks"),
+            ANSIBLE_CALLBACKS_ENABLED="test_events",
+            ANSIBLE_FORKS="20",
+            ANSIBLE_SSH_ARGS="-C -o ControlMaster=auto -o ControlPersist=120s",
+            **more,
+        )
+
+    def turn(self, name):
+        """A host's turn, as its journal shows it; None where there was none."""
+        path = Path(self.root(name), "var/lib/rebootless-ksplice/journal.json")
+        return json.loads(path.read_text().splitlines()[0])["turn"] if path.exists() else None
+
+    def leases(self, name):
+        """What a host has granted, and to whom."""
+        path = Path(self.root(name), "var/lib/rebootless-ksplice/leases.json")
+        return json.loads(path.read_text())["leases"] if path.exists() else []
 
     def traces(self, name):
         """What a host has of Ksplice: files, packages, trusted keys, updates in the kernel.
