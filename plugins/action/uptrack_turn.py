@@ -91,7 +91,7 @@ class ActionModule(HostAction):
                 judged.update(reason_code="not_drained", known=[])
                 return dict(said, judged=judged)
         asked = {"state": "begun", "order": turns.order(claimed, judged["known"])}
-        result = self.ask(self._params(wait=float(AT_ONCE), **asked), task_vars)
+        result = self._ask_again(self._params(wait=float(AT_ONCE), **asked), task_vars)
         if result.get("failed") or result.get("refusal"):
             why = result.get("refusal") or result["msg"]
             self._tell(claimed, why)
@@ -114,11 +114,23 @@ class ActionModule(HostAction):
         controller = self._from_here(claimed, "after", known)
         verdict = turns.verdict(claimed, known, turn, peers, controller)
         asked = {"state": "finished", "token": claimed["token"], "verdict": verdict}
-        result = self.ask(self._params(wait=float(AT_ONCE), **asked), task_vars)
+        result = self._ask_again(self._params(wait=float(AT_ONCE), **asked), task_vars)
         if result.get("failed") or result.get("refusal"):
             return dict(begun, changed=False, msg=result.get("refusal") or result["msg"])
         result = dict(begun, **self.follow(result, task_vars, claimed, verdict))
         return self._released(result, claimed, task_vars)
+
+    def _ask_again(self, params, task_vars):
+        """As ask. Where the connection breaks off the host is asked again: what is begun, or handed
+        in, twice is done once."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.ask(params, task_vars)
+            except host_program.Unreachable:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(2)
 
     def _released(self, result, claimed, task_vars):
         """The result, once the lease of a host is released that serves again and kept it: its turn
@@ -231,6 +243,8 @@ class ActionModule(HostAction):
         while True:
             try:
                 said = self._low_level_execute_command(script)
+                if said["rc"] < 0:
+                    raise AnsibleConnectionFailure("The connection was killed.")
             except AnsibleConnectionFailure as error:
                 if time.monotonic() >= end:
                     raise host_program.Unreachable(" ".join(str(error).split())) from None

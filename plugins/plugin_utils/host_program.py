@@ -53,7 +53,7 @@ sys.meta_path.insert(0, Finder)
 # The text of the program that a detached process runs is made on the host, of the same sources.
 ASK = """\
 from {module} import answer
-asked = json.loads(base64.b64decode(sys.stdin.buffer.readline()).decode("utf-8"))
+asked = json.loads(base64.b64decode(b"".join(iter(LINES, b""))).decode("utf-8"))
 print("{begun}", flush=True)
 program = {harness!r}.replace("@SOURCES@", repr(json.dumps(SOURCES))) + {detached!r}
 try:
@@ -66,9 +66,11 @@ DETACHED = f"""\
 from {OURS}.turn.process import main
 main(sys.argv[1:])
 """
+# In short lines up to an empty one: where ssh is told to have a terminal (-tt), its longest line is
+# 4095 characters, and the rest of a longer one is lost.
 FIRST = (
-    "import base64,sys,zlib;"
-    "exec(zlib.decompress(base64.b64decode(sys.stdin.buffer.readline())).decode('utf-8'))"
+    "import base64,sys,zlib;LINES=lambda:sys.stdin.buffer.readline().strip();"
+    "exec(zlib.decompress(base64.b64decode(b''.join(iter(LINES,b'')))).decode('utf-8'))"
 )
 
 
@@ -114,7 +116,7 @@ def command(interpreter=""):
 
 
 def packed(module):
-    """The program that asks a module: the first line on standard input. Made once in a run, and
+    """The program that asks a module: what comes first on standard input. Made once in a run, and
     kept in Ansible's local temporary folder for all its workers."""
     path = os.path.join(C.DEFAULT_LOCAL_TMP, f"rebootless-{module}")
     try:
@@ -125,13 +127,13 @@ def packed(module):
     text = HARNESS.replace("@SOURCES@", repr(json.dumps(sources(module)))) + ASK.format(
         module=f"{OURS}.{module}", mark=MARK, begun=BEGUN, harness=HARNESS, detached=DETACHED
     )
-    line = base64.b64encode(zlib.compress(text.encode(), 9)) + b"\n"
+    lines = base64.encodebytes(zlib.compress(text.encode(), 9)) + b"\n"
     with contextlib.suppress(OSError):
         handle, temporary = tempfile.mkstemp(dir=C.DEFAULT_LOCAL_TMP)
         with open(handle, "wb") as file:
-            file.write(line)
+            file.write(lines)
         os.replace(temporary, path)
-    return line
+    return lines
 
 
 def sent(module, params, check):
@@ -139,7 +141,7 @@ def sent(module, params, check):
 
     :param module: of module_utils, with a function C(answer).
     """
-    asked = base64.b64encode(json.dumps({"params": params, "check": check}).encode())
+    asked = base64.encodebytes(json.dumps({"params": params, "check": check}).encode())
     return packed(module) + asked + b"\n"
 
 
@@ -156,6 +158,9 @@ def ask(action, module, params, task_vars):
         )
     except AnsibleConnectionFailure as error:
         raise Unreachable(" ".join(str(error).split())) from None
+    if said["rc"] < 0:
+        # Killed was what connects, such as ssh, and not the program at its other end.
+        raise Unreachable(f"The connection was killed (signal {-said['rc']}).")
     for line in reversed(said["stdout"].splitlines()):
         if line.startswith(MARK):
             try:

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import getpass
+import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +19,9 @@ import pytest
 import yaml
 from rehearsals import alone
 
+COMMON = (
+    "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=no"
+)
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
@@ -42,7 +48,8 @@ StrictModes no
 UsePAM no
 PasswordAuthentication no
 PermitRootLogin yes
-SetEnv UPTRACK_LAB_ROOT={one.root("a")}
+# A home of its own: what root's shell does when it starts is not asked for here.
+SetEnv UPTRACK_LAB_ROOT={one.root("a")} HOME={tmp_path}
 """)
     made_here = not Path("/run/sshd").exists()
     if made_here and getpass.getuser() == "root":
@@ -71,9 +78,7 @@ SetEnv UPTRACK_LAB_ROOT={one.root("a")}
                                 "ansible_become": False,
                                 "ansible_ssh_private_key_file": str(tmp_path / "key"),
                                 "ansible_remote_tmp": str(tmp_path / "tmp"),
-                                "ansible_ssh_args": "-F /dev/null -o StrictHostKeyChecking=no -o "
-                                "UserKnownHostsFile=/dev/null -o "
-                                "ControlMaster=no",
+                                "ansible_ssh_args": COMMON,
                                 "ansible_python_interpreter": sys.executable,
                             }
                         }
@@ -135,3 +140,85 @@ def test_survey_needs_no_python_and_a_run_patches(over_ssh):
     )
     assert run.status == 0, run.output
     assert one.patched_when("a") and one.rows()["a"]["verdict"] == "current"
+
+
+def below(pid):
+    """The processes that a process has started, and those that they have."""
+    found, left = [], [pid]
+    while left:
+        for path in Path(f"/proc/{left.pop()}/task").glob("*/children"):
+            try:
+                left += [int(word) for word in path.read_text().split()]
+            except OSError:
+                continue
+        found += left
+    return set(found)
+
+
+def called(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def cut(server, control):
+    """Kill the connections: sshd's processes and ssh."""
+    found = set()
+    while not found:
+        time.sleep(0.2)
+        found = {pid for pid in below(server) if called(pid).startswith("sshd")}
+    found |= {pid for pid in below(control) if called(pid) == "ssh"}
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@pytest.mark.parametrize("arguments", ["", "-tt"], ids=["plain", "terminal"])
+def test_a_turn_outlives_its_connections(over_ssh, tmp_path, arguments):
+    """Every connection is cut at both its ends while a turn goes on, also one with a terminal, of
+    which the host hears a hangup: the turn goes on, and the run that began it follows it to its
+    end.
+    """
+    one, inventory = over_ssh
+    gate = "touch $UPTRACK_LAB_ROOT/held; while [ ! -e $UPTRACK_LAB_ROOT/go ]; do sleep 0.2; done"
+    extra = {
+        "ksplice_report_directory": str(one.report),
+        "ksplice_ha_drain": [
+            {"adapter": "custom", "drain": f"sh -c '{gate}'", "restore": "true"},
+        ],
+        "ksplice_drain_timeout": 300,
+        "ansible_ssh_args": f"{COMMON} {arguments}",
+    }
+    with open(tmp_path / "output", "w", encoding="utf-8") as output:
+        control = subprocess.Popen(
+            ["ansible-playbook", "-i", inventory, "rebootless.ksplice.patch"]
+            + ["-e", json.dumps(extra)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ, PWD=str(one.directory)),
+            cwd=one.directory,
+        )
+    try:
+        end = time.monotonic() + 200
+        while not (one.root("a") / "held").exists():
+            assert time.monotonic() < end and control.poll() is None, (
+                tmp_path / "output"
+            ).read_text()
+            time.sleep(0.2)
+        server = int((tmp_path / "sshd.pid").read_text())
+        # While it is asked to begin, and when it is followed.
+        for seconds in (0, 6):
+            time.sleep(seconds)
+            cut(server, control.pid)
+    finally:
+        (one.root("a") / "go").touch()
+        if not (one.root("a") / "held").exists():
+            control.kill()
+    assert control.wait(timeout=300) == 0, (tmp_path / "output").read_text()
+    row = one.rows()["a"]
+    assert row["verdict"] == "current" and not row["attention"] and one.kernel("a"), row
+    assert "drain: custom" in (tmp_path / "output").read_text(), "it was followed"
