@@ -119,5 +119,4 @@ def main(arguments):
                 return
             time.sleep(1)
         return
-    if Turn(root).run():
-        _clean_up(root)
+    Turn(root).run(lambda: _clean_up(root))

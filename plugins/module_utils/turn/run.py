@@ -86,17 +86,23 @@ class Turn:
         self.run_command = run_command
         self.turn = None
 
-    def run(self):
-        """Carry the turn on until nothing follows by itself; whether there was anything to do."""
+    def run(self, clean_up=lambda: None):
+        """Carry the turn on until nothing follows by itself; whether there was anything to do.
+
+        :param clean_up: called once nothing follows, also where an earlier process was killed
+            before it could; while nobody else begins a turn.
+        """
         lock = self._work_lock()
         if lock is None:
             return False
         try:
             self.turn = self.journal.read()["turn"]
             if not self.turn or (steps.over(self.turn) and not self.turn["pending"]):
+                clean_up()
                 return False
             with self._renewed():
                 self._carry_on(self._start())
+            clean_up()
             return True
         finally:
             os.close(lock)

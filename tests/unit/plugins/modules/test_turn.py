@@ -110,6 +110,18 @@ def test_a_turn_from_its_beginning_to_its_end(host):
     assert not work(host), "there is nothing left to do"
 
 
+def test_killed_before_it_cleans_up_the_next_process_does(host):
+    """Nothing stays behind of a turn whose last write was the last thing its process did."""
+    ask(host, "begun", order=order(host))
+    assert work(host)
+    left = [process.PROGRAM.lstrip("/"), process.CRON.lstrip("/")]
+    for path in left:
+        os.makedirs(os.path.dirname(host.path(path)), exist_ok=True)
+        host.write(path, "")
+    process.main([])
+    assert not any(os.path.exists(host.path(path)) for path in left)
+
+
 def test_an_unhealthy_host_gets_its_kernel_back(host):
     host.write("unhealthy", "")
     ask(host, "begun", order=order(host))
