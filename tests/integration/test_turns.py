@@ -378,3 +378,106 @@ def test_no_play_gets_what_an_earlier_one_left(fleet):
     for (_out, back), (out, _back) in zip(spans, spans[1:]):
         assert back <= out, "both of the pair were drained at once"
     assert run.output.count("Request the lease of the second member") == 8
+
+
+def test_a_journal_that_cannot_be_believed_stops_its_host_alone(fleet):
+    """Of somebody else, torn, of a newer version, not to be written: the record names the file and
+    what to do, nothing is changed, and the others are patched.
+    """
+    one = fleet({name: host() for name in ("well", "owner", "torn", "newer", "readonly")}).make()
+    one.hosts["well"]["ksplice_canary"] = True
+    with_variables(one, well={"ksplice_canary": True})
+    folders = {name: one.root(name) / "var/lib/rebootless-ksplice" for name in one.names}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        if name != "well":
+            (folder / "journal.json").write_text('{"schema": 1, "turn": null, "drained": []}\n')
+    journals = {name: folder / "journal.json" for name, folder in folders.items()}
+    with open(journals["owner"], "a") as file:
+        file.write('{"turn": null, "drained": []}\n')
+    os.chown(journals["owner"], 4711, -1)
+    journals["newer"].write_text('{"schema": 99, "turn": null, "drained": []}\n{}\n')
+    journals["readonly"].unlink()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=64k", "none", str(folders["readonly"])]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("it needs root that may mount")
+    try:
+        run = one.play("rebootless.ksplice.patch", ksplice_max_failures=10)
+    finally:
+        subprocess.run(["umount", folders["readonly"]], check=True)
+    rows = one.rows()
+    words = {
+        "owner": ("journal.json belongs to user 4711", "remove the file"),
+        "torn": ("journal.json is not a complete journal", "remove the file"),
+        "newer": ("journal.json has schema 99", "with the newer version"),
+        "readonly": ("rebootless-ksplice cannot be written", "check"),
+    }
+    for name, wanted in words.items():
+        assert all(word in rows[name]["reason"] for word in wanted), rows[name]["reason"]
+        assert not one.kernel(name) and not one.patched_when(name)
+        book = folders[name] / "leases.json"
+        assert not book.exists() or json.loads(book.read_text())["leases"] == []
+    assert one.kernel("well") and rows["well"]["verdict"] == "current", run.output[-3000:]
+
+
+def test_what_a_turn_refuses_ad_hoc(fleet):
+    """No turn to finish, a turn of another run, one that was begun without a lease: a sentence
+    each, and nothing is changed.
+    """
+    one = fleet({"a1": host()}).make()
+
+    def ad_hoc(**options):
+        said = one.command(
+            *("ansible", "a1", "-i", one.emulated, "-m", "rebootless.ksplice.uptrack_turn"),
+            *("-a", json.dumps(options)),
+        )
+        return said.events[0]["result"]["refusal"]
+
+    verdict = {"good": True, "reason": None}
+    none = ad_hoc(state="finished", token="t9", verdict=verdict)
+    assert none.startswith("There is no turn of this run on this host. Nothing was changed.")
+    order = {"token": "t1", "run": "night", "host": "a1"}
+    assert "no lease on the host any more" in ad_hoc(state="begun", order=order)
+    run = one.play("rebootless.ksplice.patch")
+    assert run.status == 0, run.output[-3000:]
+    other = ad_hoc(state="finished", token="t9", verdict=verdict)
+    assert f"there is one of {turn(one, 'a1')['run']}" in other and "Nothing was changed" in other
+    assert turn(one, "a1")["state"] == "released"
+
+
+@pytest.mark.thorough
+def test_a_host_added_after_the_survey_takes_leases_like_the_others(fleet):
+    """A play adds the peer of a pair, which status and inventory know nothing of, and then has the
+    role over both: the second of them waits for the first.
+    """
+    one = fleet({"a1": host(), "b1": host()}).make()
+    member = {"ksplice_ha_group": "pair", "ksplice_ha_drain": TRACED}
+    with_variables(one, a1=member, b1=member)
+    inventory = json.loads(one.emulated.read_text())
+    added = dict(inventory["all"]["hosts"].pop("b1"), name="b1", groups="late")
+    one.emulated.write_text(json.dumps(inventory))
+    run = one.play(
+        [
+            {"ansible.builtin.import_playbook": "rebootless.ksplice.status"},
+            {
+                "hosts": "localhost",
+                "gather_facts": False,
+                "tasks": [{"ansible.builtin.add_host": added}],
+            },
+            {
+                "hosts": "a1,b1",
+                "gather_facts": False,
+                "roles": [{"role": "rebootless.ksplice.rolling"}],
+            },
+        ]
+    )
+    spans = []
+    for name in one.names:
+        seen = trace(one, name)
+        assert [what for _at, what in seen] in ([], ["out", "back"]), seen
+        # Patched under a lease, by a turn; or not at all.
+        assert bool(one.kernel(name)) == bool(seen), run.output[-3000:]
+        spans += [tuple(at for at, _what in seen)] if seen else []
+    spans.sort()
+    assert all(back <= out for (_out, back), (out, _back) in zip(spans, spans[1:]))
+    assert spans and run.status == 0, run.output[-3000:]
