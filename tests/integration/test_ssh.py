@@ -166,9 +166,10 @@ def cut(server, control):
     """Kill the connections: sshd's processes and ssh."""
     found = set()
     while not found:
+        assert control.poll() is None, "the run has given it up"
         time.sleep(0.2)
         found = {pid for pid in below(server) if called(pid).startswith("sshd")}
-    found |= {pid for pid in below(control) if called(pid) == "ssh"}
+    found |= {pid for pid in below(control.pid) if called(pid) == "ssh"}
     for pid in found:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -213,7 +214,7 @@ def test_a_turn_outlives_its_connections(over_ssh, tmp_path, arguments):
         # While it is asked to begin, and when it is followed.
         for seconds in (0, 6):
             time.sleep(seconds)
-            cut(server, control.pid)
+            cut(server, control)
     finally:
         (one.root("a") / "go").touch()
         if not (one.root("a") / "held").exists():
