@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import extent  # noqa: E402
+import forked_ansible  # noqa: E402
 
 
 def pytest_configure(config):
@@ -22,11 +23,23 @@ def pytest_configure(config):
         "every_core: played with every release of ansible-core, as "
         "it depends on how a playbook is played",
     )
+    if not extent.ALL:
+        _search_briefly()
     # Where the runner finds the stack of a test that hangs, and its name (see
     # tests/tools/supervise.py).
     if os.environ.get("KSPLICE_TEST_STACK"):
         config.stack = open(os.environ["KSPLICE_TEST_STACK"], "w")
         faulthandler.register(signal.SIGUSR1, file=config.stack, all_threads=True)
+
+
+def _search_briefly():
+    """A quarter of the examples that hypothesis tries where a test does not say how many."""
+    try:
+        import hypothesis
+    except ImportError:
+        return
+    hypothesis.settings.register_profile("short", max_examples=25)
+    hypothesis.settings.load_profile("short")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -42,15 +55,19 @@ at_work = []
 costs = []
 
 
+def spent():
+    return sum(os.times()[:4]) + sum(forked_ansible.spent)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
     at_work[:] = [item]
     if os.environ.get("KSPLICE_TEST_NAME"):
         with open(os.environ["KSPLICE_TEST_NAME"], "w") as file:
             file.write(item.nodeid)
-    before = sum(os.times()[:4])
+    before = spent()
     yield
-    costs.append((sum(os.times()[:4]) - before, item.nodeid))
+    costs.append((spent() - before, item.nodeid))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -15,6 +15,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import forked_ansible
 import pytest
 import yaml
 
@@ -106,18 +107,7 @@ class Rehearsal:
             COLUMNS="400",
             **(env or {}),
         )
-        done = subprocess.run(
-            [str(word) for word in argv],
-            cwd=self.directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=600,
-            check=False,
-        )
+        done = forked_ansible.run([str(word) for word in argv], self.directory, environment)
         # Whatever a test is about: the planted key is in no output, result, or record.
         for what in (
             done.stdout,

@@ -107,8 +107,8 @@ def test_the_peer_of_an_unreachable_host_is_skipped_and_the_budget_counts_it(fle
     hosts = {**pair("p", "p1", "p2"), **alone("s1", "s2", "s3")}
     hosts["p1"]["ksplice_rehearsal"]["unreachable"] = True
     hosts["p2"] = dict(hosts["p2"], ksplice_rehearsal={"kernel": "ol9-uek7", "pending": 3})
-    one = fleet(hosts)
-    run = one.rehearse(ksplice_max_failures=1)
+    one = fleet(hosts).make()
+    run = one.play("rebootless.ksplice.patch", ksplice_max_failures=1)
     assert run.status == 2
     rows = one.rows()
     assert rows["p1"]["verdict"] == "unreachable" and rows["p1"]["attention"]
@@ -120,7 +120,8 @@ def test_the_peer_of_an_unreachable_host_is_skipped_and_the_budget_counts_it(fle
     assert rows["s1"]["verdict"] == rows["s2"]["verdict"] == rows["s3"]["verdict"] == "current"
 
     # The same with a budget that the unreachable host alone uses up.
-    run = one.rehearse(ksplice_max_failures=0)
+    one.make()
+    run = one.play("rebootless.ksplice.patch", ksplice_max_failures=0)
     rows = one.rows()
     assert {rows[name]["verdict"] for name in ("s1", "s2", "s3")} == {"behind"}
     assert "the rollout stopped" in rows["s1"]["reason"] and "p1" in rows["s1"]["reason"]

@@ -40,7 +40,7 @@ class Watch(threading.Thread):
                     continue
                 if KEY.encode() in words or PASSWORD.encode() in words:
                     self.found.append(words)
-            time.sleep(0.02)
+            time.sleep(0.05)
 
 
 @pytest.fixture

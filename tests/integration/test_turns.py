@@ -229,7 +229,9 @@ def test_a_turn_outlives_its_control_node_and_its_lease_does_not_go_stale(fleet)
     assert "a1 was claimed by" in run.output and one.kernel("b1")
 
 
-@pytest.mark.parametrize("wrong", ["rolling_drain", "rolling_lease_second"])
+@pytest.mark.parametrize(
+    "wrong", ["rolling_drain", pytest.param("rolling_lease_second", marks=pytest.mark.thorough)]
+)
 def test_a_misspelt_option_of_the_role_is_refused_before_any_host_is_asked(fleet, wrong):
     one = fleet({"a1": host()}).make()
     role = [{"hosts": "all", "gather_facts": False, "roles": ["rebootless.ksplice.rolling"]}]
@@ -348,6 +350,7 @@ def test_a_slow_wave_mate_makes_no_lease_stale(fleet, elsewhere):
         assert book["leases"] == [], name
 
 
+@pytest.mark.thorough
 def test_no_play_gets_what_an_earlier_one_left(fleet):
     """The role after status, twice in one play, and the playbook twice, in one site.yml: each has a
     plan and leases of its own, and what became behind again in between is patched again.

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
+import forked_ansible  # noqa: E402
 import real_hosts  # noqa: E402
 import watcher  # noqa: E402
 
@@ -306,15 +306,7 @@ class Control:
         for left in (folder / "record.json", folder / "events.jsonl"):
             left.unlink(missing_ok=True)
         with open(self.path, "w", encoding="utf-8") as output:
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self.process = forked_ansible.start(command, folder, environment, output)
 
     def wait(self, seconds=400):
         self.status = self.process.wait(timeout=seconds)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import zlib
 from pathlib import Path
 
+import forked_ansible
 import yaml
 
 TOP = Path(__file__).resolve().parents[3]
@@ -60,18 +60,7 @@ class Lab(namespaced_hosts.NamespacedHosts):
         results = Path(self.directory) / "results.jsonl"
         results.unlink(missing_ok=True)
         environment = self.environment(ANSIBLE_TEST_EVENTS=str(results))
-        done = subprocess.run(
-            command,
-            cwd=self.directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=600,
-            check=False,
-        )
+        done = forked_ansible.run(command, self.directory, environment)
         events = (
             [json.loads(line) for line in results.read_text().splitlines()]
             if results.exists()

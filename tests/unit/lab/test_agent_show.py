@@ -3,6 +3,7 @@
 """uptrack-show, uptrack-uname and uname."""
 
 import os
+import time
 
 import pytest
 from agent_host import AFTER_FIRST, BOOTED, ENABLE, FIRST, RELEASE, SECOND, VERSION, line, plain
@@ -194,3 +195,23 @@ def test_uptrack_uname(make_host):
     assert host.full("uname", "-r")[1] == RELEASE + "\n"
     host.write("sys/kernel/ksplice/zzzz9999/stage", "applied\n")
     assert host.run("uname", "-r") == (0, RELEASE + "\n")
+
+
+def test_uname_as_its_own_program_follows_the_scenario(make_host):
+    """What it has written down for the probes counts for the scenario it was taken from only."""
+    host = make_host()
+
+    def names():
+        assert (out := host.start("uname", "-srvm").communicate()[0].decode()) == host.full(
+            "uname", "-srvm"
+        )[1]
+        return out
+
+    assert names() == f"Linux {RELEASE} {VERSION} x86_64\n"
+    assert host.start("uname", "-r").communicate()[0].decode() == RELEASE + "\n"
+    host.change(kernel={"release": "6.1", "version": "#1  \\n"})
+    assert names() == "Linux 6.1 #1  \\n x86_64\n"
+    path = "var/lib/uptrack-lab/scenario.json"
+    time.sleep(1)  # some shells compare the times of files by the second
+    host.write(path, host.read(path).replace("6.1", "6.2"))
+    assert names() == "Linux 6.2 #1  \\n x86_64\n"

@@ -273,7 +273,7 @@ def no_hang():
 @pytest.mark.parametrize("reader", sorted(READERS))
 def test_the_cost_grows_with_the_size(reader):
     read = READERS[reader]
-    for fragment in todays(sorted(set(FRAGMENTS)), of=12):
+    for fragment in todays(sorted(set(FRAGMENTS)), of=24):
         for beginning in [""] + BEGINNINGS.get(reader, []):
             text = beginning + fragment * (SMALL // len(fragment))
             signal.alarm(HANG)

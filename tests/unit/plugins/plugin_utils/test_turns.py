@@ -425,7 +425,7 @@ BOTH = both()
 RECORD = jsonschema.validators.validator_for(SCHEMA)(SCHEMA)
 
 
-@settings(max_examples=rounds(10_000, 300), deadline=None)
+@settings(max_examples=rounds(10_000, 150), deadline=None)
 @given(answers("lease"), answers("turn"), answers("gate"))
 def test_nothing_that_a_host_answers_gets_past_the_border(lease, of_turn, gate):
     """Whatever b says: no exception, a has the outcome that it has without b's answer being odd,
