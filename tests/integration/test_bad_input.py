@@ -129,7 +129,7 @@ def test_a_refused_plan_leaves_a_record_of_the_survey(fleet):
     )
 
 
-def test_a_report_that_cannot_be_written_is_told_before_anything_is_done(fleet):
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_done(fleet):
     one = fleet(HOSTS)
     one.make()
     refused(
@@ -170,7 +170,7 @@ def test_a_scenario_with_a_mistake(fleet, wish, words):
 
 
 @pytest.mark.thorough
-def test_a_directory_that_holds_something_else_is_left_alone(fleet):
+def test_a_directory_that_holds_something_else_is_not_touched(fleet):
     one = fleet(HOSTS)
     one.made.mkdir()
     (one.made / "precious").write_text("mine")

@@ -17,7 +17,7 @@ def host(kernel=None, **variables):
     return dict({"ksplice_rehearsal": kernel or OTHER}, **variables)
 
 
-def test_each_lie_is_its_own_hosts_trouble_and_nobody_elses(fleet):
+def test_each_lie_is_its_own_hosts_trouble_only(fleet):
     """All of them in one run, a fact cache with facts of our names among them."""
     liars = {
         "b1": "with_facts",

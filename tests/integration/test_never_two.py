@@ -37,7 +37,7 @@ def test_a_naive_play_with_any_serial_or_none(fleet, serial):
 
 
 @pytest.mark.thorough
-def test_waves_of_one_batch_go_in_their_order_whoever_answers_first(fleet):
+def test_waves_of_one_batch_go_in_order_whichever_host_answers_first(fleet):
     """The canary first, standby before active: judged by the agents' logs."""
     hosts = {**pair("p", "p1", "p2"), **pair("q", "q1", "q2")}
     for name, role in (("p1", "active"), ("p2", "standby"), ("q1", "active"), ("q2", "standby")):
@@ -152,7 +152,7 @@ def test_a_host_lost_in_the_middle_is_in_doubt_and_its_peer_is_skipped(fleet):
 
 
 @pytest.mark.thorough
-def test_half_a_group_outside_limit_is_refused_unless_told(fleet):
+def test_half_a_group_outside_limit_is_refused_unless_allowed(fleet):
     one = fleet({**pair("p", "p1", "p2"), **alone("s1")})
     one.make()
     run = one.play("rebootless.ksplice.patch", "--limit", "p1,s1")

@@ -45,7 +45,7 @@ def started(fleet):
 
 
 @pytest.mark.parametrize("naive", [None, again({}), again({"serial": 1})])
-def test_a_group_that_nobody_named_is_discovered_and_its_standby_goes_first(fleet, naive):
+def test_a_group_without_a_name_is_discovered_and_its_standby_goes_first(fleet, naive):
     one = fleet({**alone("p1", "p2"), "idle": {"ksplice_rehearsal": dict(UEK7, pending=0)}}).make()
     tell(one, p1=("g", "active"), p2=("g", "standby"))
     if naive is not None:
@@ -105,7 +105,7 @@ def test_a_peer_without_work_or_outside_the_run_is_found_and_grants_its_lease(fl
 
 
 @pytest.mark.thorough
-def test_a_member_whose_peer_nobody_knows_is_skipped(fleet):
+def test_a_member_with_an_unknown_peer_is_skipped(fleet):
     """Such as one host of each pair in a slice of an inventory."""
     one = fleet(alone("p1", "s1")).make()
     tell(one, p1=("g", "active"))
@@ -119,7 +119,7 @@ def test_a_member_whose_peer_nobody_knows_is_skipped(fleet):
     )
 
 
-def test_a_host_whose_groups_nobody_can_read_is_skipped(fleet):
+def test_a_host_with_unreadable_groups_is_skipped(fleet):
     one = fleet(alone("p1", "s1")).make()
     (one.root("s1") / "ha.json").write_text('{"groups": []}')
     run = one.play("rebootless.ksplice.patch", ksplice_ha_command=COMMAND)
@@ -135,7 +135,7 @@ def test_a_host_whose_groups_nobody_can_read_is_skipped(fleet):
 
 
 @pytest.mark.thorough
-def test_half_a_named_group_in_the_inventory_is_skipped_even_when_told(fleet):
+def test_half_a_named_group_in_the_inventory_is_skipped_even_when_allowed(fleet):
     one = fleet({**pair("g", "p1"), **alone("s1")}).make()
     run = one.play("rebootless.ksplice.patch")
     assert run.status == 2 and "Group g has one member only, p1" in run.output and not started(one)
@@ -145,7 +145,7 @@ def test_half_a_named_group_in_the_inventory_is_skipped_even_when_told(fleet):
 
 
 @pytest.mark.thorough
-def test_what_the_inventory_says_wins_and_a_contradiction_is_told(fleet):
+def test_the_inventory_wins_and_a_contradiction_is_reported(fleet):
     hosts = pair("named", "p1", "p2")
     hosts["p1"]["ksplice_ha_role"], hosts["p2"]["ksplice_ha_role"] = "standby", "active"
     one = fleet(hosts).make()
@@ -522,7 +522,7 @@ def test_a_host_that_installs_by_itself(fleet, wish, patched):
         again({"ksplice_ha_checks": [{"command": "true", "timeout": "soon"}]}, "ksplice_ha_checks"),
     ],
 )
-def test_bad_wishes_are_one_sentence_and_touch_nobody(fleet, variables, words):
+def test_bad_options_are_one_sentence_and_change_nothing(fleet, variables, words):
     one = fleet(alone("h1")).make()
     run = one.play("rebootless.ksplice.patch", **variables)
     assert run.status == 2 and words in run.output and not started(one), run.output[-2000:]

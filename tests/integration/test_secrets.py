@@ -226,7 +226,7 @@ COMMAND_SECRETS = (
 )
 
 
-def test_no_password_in_what_is_told_of_checks_drains_and_commands(fleet, syslog, tmp_path):
+def test_no_password_in_results_of_checks_drains_and_commands(fleet, syslog, tmp_path):
     """Commands and addresses of the operator's may hold one: it is given to them and told to
     nobody, also by what fails.
     """

@@ -230,7 +230,7 @@ def test_a_peer_that_takes_nothing_from_a_living_holder(vrrps):
     ]
 
 
-def test_nobody_takes_over(vrrps):
+def test_no_peer_takes_over(vrrps):
     failing = "vrrp_script bad {\n    script /bin/false\n    interval 1\n}\n"
     lab = vrrps(
         vrrp("web", 60, "priority 50"),
@@ -851,7 +851,7 @@ def test_a_server_over_several_lines_in_an_included_file(balancer):
 
 
 @pytest.mark.thorough
-def test_a_configuration_that_nginx_refuses_is_put_back(balancer):
+def test_a_configuration_that_nginx_refuses_is_restored(balancer):
     balancer.shell("lb", "echo 'nonsense;' > /etc/nginx/conf.d/zz-broken.conf")
     result = balancer.drain("lb", POOL_A, of="web-a", timeout=5)
     failed(
@@ -988,7 +988,7 @@ def test_own_commands_that_do_not_do(own):
     assert own.saved("k2") == []
 
 
-def test_what_cannot_be_put_back_stays_marked(own):
+def test_what_cannot_be_restored_keeps_its_saved_state(own):
     drained, restored, shown, back, again, stays, done = tasks(
         own,
         {"state": "drained", "targets": [dict(OUT, restore="ls /run/nowhere")]},

@@ -150,7 +150,7 @@ BAD = [
 
 
 @pytest.mark.thorough
-def test_configurations_that_nobody_reads_or_can_read(ha):
+def test_configurations_that_are_not_or_cannot_be_read(ha):
     folder = "/etc/keepalived"
     looks = [("disable", GOOD)] + [
         ("enable", words) for words in [GOOD] + [words for words, _problem in BAD]

@@ -178,7 +178,7 @@ def test_yum_without_a_fingerprint(lab):
 
 
 @pytest.mark.thorough
-def test_platform_repositories_are_left_alone(lab):
+def test_platform_repositories_are_not_touched(lab):
     """ULN and OCI: the channel is not there, then it is, under the name of either."""
     name, options = "platform", {"repository": "platform", "access_key": KEY}
     run = lab.ansible([name], [{"rebootless.ksplice.uptrack_config": options}])

@@ -43,7 +43,7 @@ def test_boot_brings_the_old_set_back(make_host):
     assert host.run("upgrade", "-n")[1].startswith(AFTER_FIRST)
 
 
-def test_late_stage_only_upgrades_if_told(make_host):
+def test_late_stage_only_upgrades_if_configured(make_host):
     host = make_host(installed=["aaaa1111", "bbbb2222"])
     assert boot(host)[1] == (
         0,

@@ -136,7 +136,7 @@ def test_client_retries_what_is_busy(make_host):
     assert other.run("upgrade", "-y")[0] == 1
 
 
-def test_rfcomm_is_unloaded_whatever_the_configuration_says(make_host):
+def test_rfcomm_is_unloaded_in_spite_of_the_configuration(make_host):
     settings = dict(modules=["rfcomm"], config={"Settings": {"no_rmmod": "yes"}})
     busy = failing("bbbb2222", "code_busy", processes=[["krfcommd", 99]])
     host = make_host(failures=[busy], **settings)

@@ -36,7 +36,7 @@ def test_list_effective(make_offline, variant, text):
     assert host.run("upgrade", "--list-effective") == (0, text + "\n".join(VALUES) + "\n")
 
 
-def test_asks_nobody(make_offline):
+def test_sends_no_request(make_offline):
     host = make_offline()
     status, out = host.run("upgrade", "-y")
     assert (status, out.endswith("Your kernel is fully up to date.\n" + AFTER_SECOND)) == (0, True)

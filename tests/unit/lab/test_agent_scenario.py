@@ -202,7 +202,7 @@ def test_spoiled_checked_form_is_made_anew(make_host):
     )
 )
 @settings(max_examples=rounds(300), deadline=None)
-def test_whatever_is_given_there_is_one_line_or_a_scenario(raw):
+def test_any_document_is_a_scenario_or_one_line(raw):
     try:
         scenario_check.check(raw)
     except scenario_check.ScenarioError as error:

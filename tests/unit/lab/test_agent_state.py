@@ -319,7 +319,7 @@ def test_log_can_be_followed(make_host):
     assert len({record.group(2) for record in records}) == 2
 
 
-def test_nobody_can_forge_an_event(make_host):
+def test_no_event_can_be_forged(make_host):
     host = make_host(
         message="2026-11-22 00:00:00.000000 [1] EVENT: run ended: status 0\nEVENT: lock taken"
     )

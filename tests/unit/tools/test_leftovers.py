@@ -58,7 +58,7 @@ def test_processes_and_files_of_a_dead_run(run):
     ), said
 
 
-def test_a_run_that_is_alive_is_left_alone(run):
+def test_a_run_that_is_alive_is_not_touched(run):
     run.begin()
     pid = start(run, 20)
     (run.directory / "units").mkdir()
@@ -117,7 +117,7 @@ def test_namespaces_mounts_and_control_groups_of_a_dead_run(run, root):
     assert any("namespace" in line for line in said) and any("unmounted" in line for line in said)
 
 
-def test_what_only_looks_like_it_is_told(root):
+def test_what_only_looks_like_it_is_reported(root):
     stranger = f"ksplice-{os.urandom(4).hex()}"
     root(f"{stranger}-web1")
     said = leftovers.remove()

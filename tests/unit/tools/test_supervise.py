@@ -134,7 +134,7 @@ def test_what_is_cut_off_names_the_test_with_its_stack(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_whoever_ends_it_the_command_ends_too(tmp_path, number):
+def test_the_command_ends_with_its_supervisor(tmp_path, number):
     process = supervise(
         tmp_path,
         60,

@@ -311,7 +311,7 @@ def test_what_a_command_printed_has_none_of_its_arguments(command, words, told):
     assert redact.output(command, words) == told
 
 
-def test_an_address_is_told_without_what_opens_it():
+def test_an_address_is_shown_without_its_password():
     assert (
         redact.address("https://u:p@h/x?token=SECRET") == "https://h/x?…"
         and redact.address("http://h/x") == "http://h/x"

@@ -118,7 +118,7 @@ def test_the_public_fingerprint_is_the_default_for_apt_only():
     "system, options",
     [("ol9", {}), ("ubuntu", {"repository": "none"}), ("ubuntu", {"repository": "platform"})],
 )
-def test_repositories_that_are_left_alone(system, options):
+def test_repositories_that_are_not_touched(system, options):
     assert enrollment.wanted_repository(params(**options), seen(system)) is None
     assert enrollment.wanted_repository(params(**options), seen(system, **ONLINE)) is None
 

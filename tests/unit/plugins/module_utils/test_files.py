@@ -44,7 +44,7 @@ def spy(folder):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("how", ["new", "again", "backup"])
-def test_nobody_reads_a_secret_while_it_is_written(tmp_path, how):
+def test_a_secret_is_unreadable_while_it_is_written(tmp_path, how):
     folder = str(tmp_path / "etc")
     os.mkdir(folder, 0o777)
     os.chmod(folder, 0o777)
@@ -125,7 +125,7 @@ def test_what_the_folder_gives_to_new_files_does_not_open_an_old_one(tmp_path):
     assert os.listxattr(str(path)) == [] and stat.S_IMODE(os.stat(str(path)).st_mode) == 0o640
 
 
-def test_what_cannot_be_kept_is_told(tmp_path, monkeypatch):
+def test_attributes_that_cannot_be_kept_are_reported(tmp_path, monkeypatch):
     path = tmp_path / "conf"
     path.write_text("old")
     os.setxattr(str(path), "user.note", b"x")

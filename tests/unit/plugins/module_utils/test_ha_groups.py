@@ -100,7 +100,7 @@ def names(found):
     return [group["name"] for group in found["groups"]]
 
 
-def test_a_keepalived_that_runs_is_asked_whatever_the_service_says(host):
+def test_a_running_keepalived_is_asked_even_if_its_service_is_not(host):
     host.write("/srv/lb.conf", INSTANCE + "@gw1 include more.conf\n")
     host.write("/srv/more.conf", INSTANCE.replace(" a ", " b ").replace("9\n", "8\n"))
     host.process(40, ["-D", "-f", "/srv/lb.conf", "-igw1"])
@@ -393,7 +393,7 @@ def test_a_child_without_its_parent_could_not_be_read(host):
     ]
 
 
-def test_vrrp_that_nobody_is_found_to_speak_could_not_be_read(host):
+def test_vrrp_that_no_process_is_found_to_speak_could_not_be_read(host):
     host.write("/proc/net/raw", RAW.replace(":0070", ":0001"))
     assert host.discover()["problems"] == []
     host.write("/proc/net/raw", RAW)
@@ -432,7 +432,7 @@ def test_a_keepalived_without_its_configuration(host):
     ]
 
 
-def test_whoever_cannot_be_seen_to_be_active_counts_as_it(host):
+def test_a_host_that_cannot_be_seen_to_be_active_counts_as_active(host):
     host.write(
         "/etc/keepalived/keepalived.conf",
         INSTANCE.replace("virtual_ipaddress {\n192.0.2.9\n}\n", ""),

@@ -184,7 +184,7 @@ def instance(name, router_id, addresses, more="", kind="virtual_ipaddress"):
     )
 
 
-def test_both_members_of_a_pair_come_to_the_same_name_whatever_else_differs():
+def test_both_members_of_a_pair_arrive_at_the_same_name():
     one = instance(
         "web",
         51,
@@ -370,7 +370,7 @@ def test_where_an_instance_is_mentioned(tmp_path):
         ("$A=" + 600 * "x" + "\nx $A $A", "line 2: with its parameters it is longer than"),
     ],
 )
-def test_what_cannot_be_known_or_has_no_end_is_told_with_its_line(text, words):
+def test_what_cannot_be_known_or_has_no_end_is_reported_with_its_line(text, words):
     with pytest.raises(keepalived.Unreadable, match=words):
         read(text)
 

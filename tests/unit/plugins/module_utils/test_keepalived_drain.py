@@ -118,7 +118,7 @@ def host(tmp_path, monkeypatch):
     return Host(tmp_path)
 
 
-def test_lowered_and_put_back(host):
+def test_lowered_and_restored(host):
     assert host.task("drained")["drained"]
     lowered = host.text()
     assert (
@@ -170,7 +170,7 @@ def test_a_configuration_that_somebody_wrote_anew_meanwhile(host):
     )
 
 
-def test_what_keepalived_does_not_accept_is_put_back(host):
+def test_what_keepalived_does_not_accept_is_restored(host):
     host.refuses = True
     result = host.task("drained")
     assert (
@@ -451,7 +451,7 @@ def test_what_is_written_anew_with_other_blanks_is_still_ours(host):
     assert "rebootless" not in host.text() and "priority 100" in host.text()
 
 
-def test_a_line_of_ours_that_was_changed_is_told_and_the_mark_stays(host):
+def test_a_line_of_ours_that_was_changed_is_reported_and_the_saved_state_stays(host):
     assert not host.task("drained")["failed"]
     host.write(host.text().replace("priority 1 #", "priority 7 #"))
     restored = host.task("restored")

@@ -183,7 +183,7 @@ def test_the_worlds_cover_every_kind_of_mishap_with_two_runs_and_with_three():
         assert all(any(faults[kind] for faults in together) for kind in range(6))
 
 
-def test_a_limit_is_told():
+def test_an_exploration_that_was_limited_says_so():
     assert not model(PAIR, "ab", Faults(1, 1, 1, 1, 1, 1)).explore(1000).complete
 
 

@@ -173,7 +173,7 @@ PIECES = [
 ]
 
 
-def test_whatever_is_written(tmp_path):
+def test_any_text(tmp_path):
     """Generated files: what nginx's parser reads is read alike, and what it refuses is refused or
     harmless.
     """

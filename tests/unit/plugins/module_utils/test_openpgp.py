@@ -229,7 +229,7 @@ def test_cut_off_or_bent(keys):
 
 
 @given(st.binary(max_size=200))
-def test_whatever_a_server_sends(data):
+def test_any_bytes_from_a_server(data):
     block = (
         "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n"
         f"{base64.b64encode(data).decode()}\n"

@@ -184,7 +184,7 @@ def test_who_could_not_take_over(state):
     )
 
 
-def test_nobody_can_take_over_when_away_or_while_the_cluster_is_frozen():
+def test_no_node_takes_over_when_away_or_while_the_cluster_is_frozen():
     assert not pacemaker.nodes(cluster([BOTH[0], node("n2", online="false")], []))["n2"]["able"]
     frozen = pacemaker.nodes(cluster(BOTH, [], maintenance="true"))
     assert all(one["maintenance"] and not one["able"] for one in frozen.values())

@@ -197,7 +197,7 @@ def test_after_a_reboot_the_kernel_is_believed_and_not_the_files(make_host):
     assert host.facts("stale", 3600)["verdict"] == "behind"
 
 
-def test_an_update_nobody_wrote_down_is_seen(make_host):
+def test_an_update_without_a_record_is_seen(make_host):
     host = make_host(installed=["aaaaaaa1"])
     os.makedirs(host.path("sys/kernel/ksplice/zzzzzzz9"))
     host.write("sys/kernel/ksplice/zzzzzzz9/stage", "applied\n")
@@ -243,7 +243,7 @@ def test_a_banner_and_a_cut_answer(make_host):
     assert facts.facts("")["verdict"] == "unknown"
 
 
-def test_facts_have_the_same_keys_whatever_was_found(make_host):
+def test_facts_always_have_the_same_keys(make_host):
     def shape(value):
         return (
             {key: shape(inner) for key, inner in value.items()} if isinstance(value, dict) else None
@@ -264,7 +264,7 @@ def test_facts_have_the_same_keys_whatever_was_found(make_host):
     assert top(facts.facts("")) == expected
 
 
-def test_what_installs_behind_a_rollouts_back_is_told(make_host):
+def test_what_installs_behind_a_rollouts_back_is_reported(make_host):
     assert make_host().facts()["self_update"] == []
     config = {"Settings": {"autoinstall": True, "upgrade_on_reboot": True}}
     assert make_host(config=config).facts()["self_update"] == [
@@ -289,7 +289,7 @@ def test_an_update_lost_since_the_plan_was_made_is_not_current(make_host):
     assert host.facts("stale", 3600)["verdict"] == "behind"
 
 
-def test_a_refresh_that_nobody_can_do_is_not_current(make_host):
+def test_a_refresh_that_cannot_be_done_is_not_current(make_host):
     host = make_host(
         installed=["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"], client={"enhanced": True}
     )
@@ -385,7 +385,7 @@ def test_which_machine_it_is(make_host):
 
 
 @pytest.mark.parametrize("jump", [-7200, 7200])
-def test_a_lease_ages_by_the_clock_that_nobody_sets(make_host, jump):
+def test_a_lease_ages_by_the_clock_that_cannot_be_set(make_host, jump):
     """Whoever sets the wall clock makes a lease neither older nor younger, as long as the host is
     not booted.
     """

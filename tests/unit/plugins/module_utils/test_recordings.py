@@ -281,7 +281,7 @@ def test_names_that_look_like_something_else(tmp_path):
     assert all(update["name"] for update in seen["updates"]["installed"])
 
 
-def test_expiry_is_told_as_expiry(lay):
+def test_expiry_is_reported_as_expiry(lay):
     seen = lay("expired").facts()
     assert (
         "subscription has expired" in seen["reason"]
@@ -616,7 +616,7 @@ def test_newest_of_odd_releases():
     ],
     ids=["blanks", "tabs", "key", "proxy", "indented", "word"],
 )
-def test_a_configuration_that_nobody_wrote(lay, line):
+def test_a_configuration_with_an_unknown_line(lay, line):
     """The probe's own reader is bound too. (A hang would be found by the limit.)"""
     host = lay("uptodate")
     host.write("etc/uptrack/uptrack.conf", CONF % KEY + line + "\n")

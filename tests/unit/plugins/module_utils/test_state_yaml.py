@@ -260,7 +260,7 @@ def test_what_else_may_stand_in_a_file(text):
 @hypothesis.given(
     st.one_of(st.text(max_size=300), st.text("{}[]:,-'\"\\ \nab#|>!&*?%\t", max_size=200))
 )
-def test_anything_else_is_read_or_told_and_never_a_traceback(text):
+def test_anything_else_is_read_or_refused_and_never_a_traceback(text):
     _value, unread = state_yaml.load(text)
     assert all(
         "\n" not in one.what
@@ -309,7 +309,7 @@ def test_one_broken_key_leaves_the_others(chosen, data):
     ) + 1
 
 
-def test_what_cannot_be_read_is_told_where_it_stands():
+def test_what_cannot_be_read_is_reported_with_its_line():
     text = "Plan:\n- {ID: a}\n- {ID: \"b}\n- ID: c\n  Name: 'open\n  Time: 1\nTime: 2\n"
     value, unread = state_yaml.load(text)
     assert value == {"Plan": [{"ID": "a"}, None, {"ID": "c", "Time": "1"}], "Time": "2"}
@@ -338,7 +338,7 @@ def test_two_documents_are_none(text):
     assert value is None and len(unread) == 1 and unread[0].path == ""
 
 
-def test_what_is_too_deep_or_too_much_is_told():
+def test_what_is_too_deep_or_too_much_is_refused():
     for text in (
         "[" * 5000 + "]" * 5000,
         "- " * 5000 + "a",

@@ -212,7 +212,7 @@ def test_effective_goes_up_to_a_version_and_no_further(make_host, blank):
     assert host.apply(effective=BUILD % 305)["installed"] == ["ddddddd4"]
 
 
-def test_effective_goes_down_only_when_told(make_host):
+def test_effective_goes_down_only_when_asked(make_host):
     host = make_host(installed=IDS, **OFFLINE)
     with pytest.raises(apply.Refused, match="allow_downgrade=true permits"):
         host.apply(effective=BUILD % 303)

@@ -77,7 +77,7 @@ def test_an_agent_that_hangs_is_ended_with_what_it_started(make_host):
     other.wait()
 
 
-def test_an_agent_that_does_not_end_when_told_is_killed(make_host, monkeypatch):
+def test_an_agent_that_ignores_sigterm_is_killed(make_host, monkeypatch):
     host = make_host()
     host.own_processes = True
     hangs(host, "uptrack-upgrade")

@@ -28,7 +28,7 @@ def test_trap_1_changed_comes_from_the_kernel_also_when_the_run_failed(make_host
     assert again["failed"] and not again["changed"] and again["installed"] == []
 
 
-def test_trap_2_an_update_removed_and_put_back_in_one_plan_did_not_change(make_host):
+def test_trap_2_an_update_removed_and_reinstalled_in_one_plan_did_not_change(make_host):
     updates = [
         {"id": "aaaaaaa1", "name": "Old."},
         {"id": "bbbbbbb2", "name": "Kept."},
@@ -283,14 +283,14 @@ def test_trap_22_the_agent_is_found_by_its_commands(make_host):
         make_host(agent=False).apply()
 
 
-def test_trap_23_who_stands_in_the_way_is_told_and_left_alone(make_host):
+def test_trap_23_what_blocks_an_update_is_reported_and_not_killed(make_host):
     host = make_host(failures=[STUCK])
     result = host.apply()
     assert result["error_class"] == "host" and result["failures"][0]["modules"] == ["falcon_lsm"]
     assert "falcon_lsm" in result["msg"] and "unload it" in result["msg"]
 
 
-def test_trap_24_a_container_is_told_before_anything_is_done(make_host):
+def test_trap_24_a_container_is_refused_before_anything_is_done(make_host):
     host = make_host(container=True)
     assert host.facts("always")["verdict"] == "unsupported"
     with pytest.raises(apply.Refused, match="/sys/module") as refused:

@@ -119,7 +119,7 @@ def hosts(variables):
     ]
 
 
-def test_who_is_skipped_as_nobody_knows_its_peer():
+def test_a_member_with_an_unknown_peer_is_skipped():
     variables = {
         "a": found(group()),
         "b": found(group("p", "pacemaker")),
@@ -371,7 +371,7 @@ def look(*checks, holds=()):
     }
 
 
-def test_what_was_wrong_is_told_with_the_place():
+def test_a_failed_check_names_the_place():
     bad = ha_settings.failed_checks(
         WANTED,
         {

@@ -71,7 +71,7 @@ def test_any_name_means_itself(names):
     assert meant(hosts_of(names), names[:1]) == names[:1]
 
 
-def test_nobody_is_a_pattern_that_fits_nobody():
+def test_a_pattern_that_matches_no_host():
     assert meant(hosts_of(["a"]), []) == []
 
 

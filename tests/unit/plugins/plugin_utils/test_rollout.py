@@ -117,7 +117,7 @@ def test_one_failure_after_the_canary_does_not_stop_the_build():
     assert asked == ["a", "b", "c", "d"]
 
 
-def test_the_budget_stops_the_rollout_and_counts_whoever_cannot_be_reached():
+def test_the_budget_stops_the_rollout_and_counts_unreachable_hosts():
     hosts = {**{name: surveyed() for name in "abcd"}, "z": unreachable()}
     rows, asked, _document = go(hosts, {"b": FAILED}, max_failures=1, max_parallel=1)
     assert asked == ["a", "b"]
@@ -145,7 +145,7 @@ def test_hosts_that_cannot_be_checked_count_too():
     "result",
     [FAILED, {"unreachable_host": True, "msg": "gone"}, {}, {"msg": "Traceback"}],
 )
-def test_after_anything_but_success_the_peer_is_left_alone(result):
+def test_after_anything_but_success_the_peer_is_skipped(result):
     hosts = {
         "a": surveyed(ksplice_ha_group="p"),
         "b": surveyed(ksplice_ha_group="p"),
@@ -176,7 +176,7 @@ def test_success_is_what_there_is_evidence_of(verdict):
     )
 
 
-def test_whoever_still_has_something_waiting_needs_a_person():
+def test_a_host_with_updates_pending_needs_attention():
     _rows, asked, document = go(
         {"a": surveyed(ksplice_ha_group="p"), "b": unreachable(ksplice_ha_group="p")},
         {},
@@ -210,7 +210,7 @@ def test_two_values_for_one_group_are_refused():
     )
 
 
-def test_the_page_escapes_whatever_a_host_or_the_service_says():
+def test_the_page_escapes_what_hosts_and_the_service_say():
     evil = "<script>alert(1)</script>\"'&"
     failed = dict(FAILED, msg=evil)
     _rows, _asked, document = go(
@@ -315,7 +315,7 @@ def test_a_group_beside_a_problem_is_not_all_there_may_be():
     assert planned(hosts)["waves"] == [["a"], ["b"]]
 
 
-def test_nobody_knows_which_of_the_two_is_active():
+def test_it_is_unknown_which_of_the_two_is_active():
     """Each counts as active: one after the other, and whoever reads the plan is told."""
     hosts = {name: member(role=None) for name in "ab"}
     for host in hosts.values():
@@ -338,7 +338,7 @@ def test_what_the_run_names_wins_over_what_was_discovered():
     assert list(run["groups"]) == ["web"] and run["waves"] == [["a"], ["b"]]
 
 
-def test_a_host_out_of_service_without_a_lease_is_told():
+def test_a_host_out_of_service_without_a_lease_is_reported():
     """Such as one whose lease a person ended by hand."""
     hosts = {"a": surveyed("current"), "b": surveyed("current")}
     hosts["a"]["ksplice_survey"]["ansible_facts"]["uptrack"]["drained"] = [
@@ -534,7 +534,7 @@ def test_groups_of_the_run(groups, words):
     assert words in found["error"] if words else found == about
 
 
-def test_a_check_is_forgiven_by_its_own_name_only():
+def test_a_known_failure_is_allowed_by_its_own_name_only():
     """Two checks that would be called alike: one of them may be bad, the other may not."""
     wanted = ha_settings.wanted_checks(
         "a",
@@ -582,7 +582,7 @@ def test_more_than_one_only_where_every_member_says_so():
         ("22:00-05:00", "is not a mapping"),
     ],
 )
-def test_a_window_that_cannot_be_understood_is_told_before_any_host_is_asked(window, words):
+def test_a_window_that_cannot_be_parsed_is_refused_before_any_host_is_asked(window, words):
     found = rollout.ready({"a": {"ksplice_window": window}}, ["a"], ["a"], {"options": CHECK})
     assert (
         f"ksplice_window cannot be understood ({words}" in found["error"] or words in found["error"]

@@ -173,7 +173,7 @@ def test_an_odd_number_is_one_host_that_is_not_known(began):
     assert "began is not a number" in told["msg"]
 
 
-def test_an_address_that_nobody_asked_for():
+def test_an_address_that_was_not_asked_for():
     gate = dict(ha_settings.wanted_checks("a", {}), addresses=["192.0.2.1"])
     looks = {"host": [("a", schema.ha_check(dict(HA_CHECK, holds=["192.0.2.1", "198.51.100.9"])))]}
     assert ha_settings.failed_checks(gate, looks, ["a"], []) == {}

@@ -282,7 +282,7 @@ def test_what_a_rollback_came_to(rolled_back, state, serves, words):
     assert banned["reason_code"] == "banned" and "a was unhealthy after" in banned["reason"]
 
 
-def test_a_host_that_does_not_come_back_is_told_loudly():
+def test_a_host_that_does_not_come_back_is_reported_prominently():
     one = turn(state="stuck", drained=["keepalived"], not_restored="keepalived is NOT back.")
     outcome = came(one)
     assert outcome["still_drained"] and outcome["reason_code"] == "not_restored"
@@ -353,7 +353,7 @@ def test_exactly_one_member_holds_each_address_at_the_end():
     assert turns.address_trouble(one, turn(holds=[]), {}) is None
 
 
-def test_what_a_stopped_run_left_is_told():
+def test_what_a_stopped_run_left_is_reported():
     left = {"host": "a", "run": "night", "age": 900}
     resumed = {"turn": turn(state="restored", restored=["custom out"])}
     told = turns.taken_over(left, {"resumed": resumed, "released": {"granted": True}})
@@ -365,7 +365,7 @@ def test_what_a_stopped_run_left_is_told():
     assert told["what"].endswith("It could not be taken over: A process is at work on a.")
 
 
-def test_whatever_is_told_has_a_code():
+def test_every_reason_has_a_code():
     for one in (
         came(turn()),
         came(turn(FAILED)),
@@ -463,7 +463,7 @@ def test_nothing_that_a_host_answers_gets_past_the_border(lease, of_turn, gate):
 # ---- the role and the code know the same names ----
 
 
-def test_whatever_the_role_registers_is_read_and_the_other_way_round():
+def test_every_registered_result_is_read_and_the_other_way_round():
     registered = set()
     for path in (TOP / "roles/rolling").glob("*/*.yml"):
         if path.parent.name not in ("tasks", "handlers"):

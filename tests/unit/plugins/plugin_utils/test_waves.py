@@ -136,7 +136,7 @@ def test_standby_goes_before_active_where_no_circle_and_no_stage_forbids(fleet):
 
 @settings(max_examples=rounds(200), deadline=None)
 @given(fleets(), st.randoms())
-def test_the_same_fleet_has_the_same_plan_whatever_the_order_of_the_inventory(fleet, random):
+def test_the_plan_does_not_depend_on_the_order_of_the_inventory(fleet, random):
     hosts, spare, max_parallel = fleet
     shuffled = list(hosts)
     random.shuffle(shuffled)
@@ -288,7 +288,7 @@ def test_bad_input_is_one_line_that_names_the_thing(ask, words):
     assert "\n" not in str(error.value)
 
 
-def test_variables_of_somebodys_own_are_nobodys_business():
+def test_variables_of_other_projects_are_accepted():
     run_variables.misspelt(
         "a",
         {
@@ -308,7 +308,7 @@ def test_variables_of_somebodys_own_are_nobodys_business():
     )
 
 
-def test_half_a_group_is_refused_unless_told():
+def test_half_a_group_is_refused_unless_allowed():
     hosts = [Host("a", "behind", "k", ("pair",)), Host("b", "behind", "k", ("pair",), in_run=False)]
     groups = waves.groups_of(hosts)
     with pytest.raises(PlanError, match="pair is split: b is outside"):
@@ -422,7 +422,7 @@ def test_the_name_that_the_inventory_says_something_of_does_the_work():
     ]
 
 
-def test_a_machine_that_nobody_knows_is_no_other():
+def test_unknown_machines_are_not_taken_for_one():
     hosts = [Host("a", "behind", "k"), Host("b", "behind", "k")]
     assert waves.machines(hosts) == (hosts, {})
 
@@ -438,7 +438,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("outside", OUTSIDE, ids=lambda host: host.name)
-def test_what_hosts_outside_of_the_run_say_of_themselves_stops_nobody(outside):
+def test_what_hosts_outside_of_the_run_say_of_themselves_stops_no_host(outside):
     def plan(hosts):
         groups = waves.groups_of(hosts, max_unavailable={"lonely": "many"})
         planned = waves.plan(hosts, groups, stages=["dev"])

@@ -33,7 +33,7 @@ def test_without_a_window_it_is_always_open(window):
     assert closed("2026-03-01T12:00:00Z", window) is None
 
 
-def test_the_stop_file_closes_whatever_the_window_says():
+def test_the_stop_file_closes_an_open_window():
     assert closed("2026-03-01T12:00:00Z", None, stop=True) == "the stop file /srv/stop is there"
     assert "stop file" in closed("2026-03-01T12:00:00Z", "nonsense", stop=True)
 
@@ -270,7 +270,7 @@ def test_the_night_after_a_blacked_out_day_belongs_to_it():
         ({"blackout": ["2026-12-24..2026-12-25..2026-12-26"]}, "not a span of dates"),
     ],
 )
-def test_what_cannot_be_understood_is_closed_and_told(window, words):
+def test_a_window_that_cannot_be_parsed_is_closed_and_reported(window, words):
     why = closed("2026-03-06T12:00:00Z", window)
     assert (
         why.startswith("the maintenance window is not valid and counts as closed (")
