@@ -123,6 +123,9 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"{checked['error']} No host was asked anything.")
         if self.params["directory"]:
             report.make(self.params["directory"])
+            about["stopped"] = report.stopped(self.params["directory"])
+            where = {key: self.params[key] for key in ("directory", "template")}
+            self.files.write("report.json", where)
         kept = {}
         for name in self.everyone:
             strict = name in hosts
@@ -186,6 +189,8 @@ class ActionModule(ActionBase):
         self.files.write("plan.json", planned)
         self.files.write("options.json", dict(options, max_failures=planned["max_failures"]))
         self.files.write("wave.json", 0)
+        # From now on there is a record of this run, whatever ends it.
+        self._write_record(page=True)
         return {
             "waves": planned["waves"],
             "error": planned.get("error"),
@@ -271,6 +276,7 @@ class ActionModule(ActionBase):
         self.files.write(f"outcomes-{number}.json", outcomes)
         progress = turns.note(self.files.read("progress.json"), part, outcomes, times["now"])
         self.files.write("progress.json", progress)
+        self._write_record()
         return {}
 
     def _after(self, outcome, name, choice, result, variables, released):
@@ -287,8 +293,18 @@ class ActionModule(ActionBase):
             outcome.update(ok=False, reason_code="address")
             outcome["reason"] += f" After it was restored: {wrong}."
 
-    def _report(self):
-        """Write the record and the page; the lines that sum it up come back."""
+    def _write_record(self, page=False):
+        """Write the record of a run that has not ended, for whoever stops it, or finds it stopped.
+
+        :param page: write the page, too, which costs a large fleet more than the record.
+        """
+        where = self.files.read("report.json")
+        if where:
+            template = where["template"] if page else None
+            report.write(where["directory"], self._document(None)[0], template)
+
+    def _document(self, ended):
+        """The record as it stands, and the plan."""
         ran = self.files.read("run.json") or {
             "about": record.about("patch", now(), None, self._task.check_mode, {}),
             "in_run": self.task_vars["ansible_play_hosts_all"],
@@ -319,9 +335,14 @@ class ActionModule(ActionBase):
             ran["in_run"],
             dict(planned, took_over=taken_over) if taken_over else planned,
             {"outcomes": outcomes, "began": began},
-            dict(ran["about"], ended=now()),
+            dict(ran["about"], ended=ended),
             given_up,
         )
+        return document, planned
+
+    def _report(self):
+        """Write the record and the page; the lines that sum it up come back."""
+        document, planned = self._document(now())
         report.write(self.params["directory"], document, self.params["template"])
         attention = {row["name"]: row["reason"] for row in document["hosts"] if row["attention"]}
         self.files.write("attention.json", attention)

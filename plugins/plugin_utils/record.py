@@ -61,15 +61,16 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     :param in_run: names of those the run could touch.
     :param run: the plan, see rollout.start.
     :param state: the state of the rollout at its end, or an empty mapping if there was none.
-    :param about: C(id), C(started), C(ended) (UTC, ISO 8601), C(who), C(check), C(kind) and
-        C(options).
+    :param about: C(id), C(started), C(ended) (UTC, ISO 8601; None: it goes on), C(who), C(check),
+        C(kind) and C(options); C(stopped), see report.stopped.
     :param given_up: hosts that Ansible asks no more, since a task on them failed or they could
         not be reached.
     """
     # Whatever a host's variables are: it has its row.
     variables_of = rollout.Once(variables_of)
     inside, outcomes = set(in_run), (state or {}).get("outcomes") or {}
-    course = _Course(run, bool(about["check"]), (state or {}).get("began") or [], given_up)
+    began = (state or {}).get("began") or []
+    course = _Course(run, bool(about["check"]), began, given_up, about["ended"])
     hosts = [
         _row(name, variables_of[name], name in inside, outcomes.get(name), course)
         for name in sorted(everyone, key=natural)
@@ -85,17 +86,23 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
                 reason=f"{row['reason']} {one['what']}",
             )
     _tell_aliases(hosts, run.get("aliases"))
+    by_themselves = _ended_by_themselves(variables_of, in_run, about)
     verdicts = {
         verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"])
         for verdict in VERDICTS
     }
     return {
         "schema": SCHEMA,
-        "run": {key: about[key] for key in ("id", "kind", "started", "ended", "who", "check")},
+        "run": dict(
+            {key: about[key] for key in ("id", "kind", "started", "ended", "who", "check")},
+            resumed_from=sorted(
+                {one["run"] for one in (*(run.get("took_over") or ()), *by_themselves)}
+            ),
+        ),
         "options": about["options"],
         "plan": {key: run.get(key) for key in ("hash", "waves", "canaries", "groups")},
         "hosts": hosts,
-        "events": _events(about, run, hosts, course.wave_of, outcomes),
+        "events": _events(about, run, hosts, course.wave_of, outcomes, by_themselves),
         "summary": {
             "hosts": len(hosts),
             "aliases": sum(bool(row["alias_of"]) for row in hosts),
@@ -114,8 +121,8 @@ class _Course:
     :param began: the hosts of each batch that the role was handed.
     """
 
-    def __init__(self, run, check, began, given_up):
-        self.run, self.check, self.batches = run, check, len(began)
+    def __init__(self, run, check, began, given_up, ended):
+        self.run, self.check, self.batches, self.ended = run, check, len(began), ended
         self.wave_of = {
             name: number for number, wave in enumerate(run.get("waves") or [], 1) for name in wave
         }
@@ -289,6 +296,11 @@ def _never_reached(name, wave, course):
             "could not be reached. The output of the run says which."
         )
     if wave > course.batches:
+        if not course.ended:
+            return "not_begun", (
+                f"Not patched: wave {wave} had not ended when this record was written, and the run "
+                "goes on, or was stopped since."
+            )
         none = (
             ""
             if course.batches
@@ -324,7 +336,22 @@ def _claimed(lease):
     )
 
 
-def _events(about, run, hosts, wave_of, outcomes):
+def _ended_by_themselves(variables_of, in_run, about):
+    """The turns of a run that was stopped of which its record does not know the outcome, by the
+    journals of their hosts: C(run), C(at), C(host), C(what) each.
+    """
+    found, stopped = [], about.get("stopped")
+    for name in in_run if stopped else ():
+        turn = rollout.survey_of(variables_of[name]).get("turn")
+        if turn and turn["run"] == stopped["run"] and name not in stopped["known"]:
+            why = f": {turn['reason']}" if turn["reason"] else "."
+            what = f"Its turn of the run {turn['run']}, which was stopped, is {turn['state']}{why}"
+            # By the controller's clock: the host's own may say anything.
+            found.append({"run": turn["run"], "at": about["started"], "host": name, "what": what})
+    return found
+
+
+def _events(about, run, hosts, wave_of, outcomes, by_themselves):
     events = [{"at": about["started"], "host": None, "what": f"Run {about['id']} started."}]
     events += [
         {"at": about["started"], "host": None, "what": words}
@@ -336,7 +363,7 @@ def _events(about, run, hosts, wave_of, outcomes):
     ]
     events += [
         {"at": one["at"], "host": one["host"], "what": one["what"]}
-        for one in run.get("took_over") or ()
+        for one in (*(run.get("took_over") or ()), *by_themselves)
     ]
     for row in hosts:
         if row["started"]:
@@ -357,7 +384,8 @@ def _events(about, run, hosts, wave_of, outcomes):
                 }
             )
     events.sort(key=lambda event: event["at"])
-    events.append({"at": about["ended"], "host": None, "what": f"Run {about['id']} ended."})
+    if about["ended"]:
+        events.append({"at": about["ended"], "host": None, "what": f"Run {about['id']} ended."})
     return events
 
 

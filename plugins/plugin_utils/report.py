@@ -25,18 +25,37 @@ def make(directory):
         return changed
 
 
+def stopped(directory):
+    """The run whose record lies here and says that it did not end: C(run), and C(known), the hosts
+    of which that record knows the outcome. None where there is no such record.
+    """
+    try:
+        with open(os.path.join(directory, "record.json"), encoding="utf-8") as file:
+            found = json.load(file)
+        if found["run"]["kind"] == "status" or found["run"]["ended"] is not None:
+            return None
+        known = [row["name"] for row in found["hosts"] if row["started"]]
+        return {"run": found["run"]["id"], "known": known}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        # What lies there is replaced in any case.
+        return None
+
+
 def write(directory, document, template):
     """Write record.json and report.html.
 
-    :param template: path of the page's Jinja template.
+    :param template: path of the page's Jinja template; without one the page is not written.
     """
     make(directory)
     with _Failure(directory):
-        with open(template, encoding="utf-8") as file:
-            page = record.page(document, file.read())
+        page = None
+        if template:
+            with open(template, encoding="utf-8") as file:
+                page = record.page(document, file.read())
         text = json.dumps(document, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
         _replace(directory, "record.json", text)
-        _replace(directory, "report.html", page)
+        if page is not None:
+            _replace(directory, "report.html", page)
 
 
 class _Failure:

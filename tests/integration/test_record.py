@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The record of a run that is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import jsonschema
+import pytest
+from rehearsals import TOP, again
+from test_turns import host, in_background, kill, turn, wait_for, with_variables
+
+SCHEMA = json.loads((TOP / "docs/record.schema.json").read_text())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, again(signal.SIGTERM), again(signal.SIGINT)])
+def test_a_run_that_is_stopped_leaves_the_record_of_its_waves(fleet, how):
+    """However it is stopped while the second of three hosts has its turn: the record has the first
+    one's outcome and says that the run did not end. The next run says which run it goes on from.
+    """
+    wait = "touch $UPTRACK_LAB_ROOT/slow; while [ ! -e $UPTRACK_LAB_ROOT/go ]; do sleep 0.2; done"
+    drain = {"adapter": "custom", "drain": f"sh -c '{wait}'", "restore": "true"}
+    names = ("a", "b", "c")
+    one = fleet({name: host() for name in names}).make()
+    with_variables(one, b={"ksplice_ha_drain": [drain]})
+    control = in_background(
+        one, ksplice_max_parallel=1, ksplice_drain_timeout=300, rolling_lease_seconds=3
+    )
+    wait_for((one.root("b") / "slow").exists)
+    if how is signal.SIGKILL:
+        kill(control)
+    else:
+        os.kill(control.pid, how)
+        control.wait()
+    document = one.record()
+    jsonschema.validate(document, SCHEMA)
+    assert document["run"]["ended"] is None and document["run"]["resumed_from"] == []
+    rows = {row["name"]: row for row in document["hosts"]}
+    assert rows["a"]["verdict"] == "current" and sorted(rows["a"]["installed"]) == one.kernel("a")
+    for name in ("b", "c"):
+        assert rows[name]["verdict"] == "behind" and rows[name]["reason_code"] == "not_begun"
+        assert "had not ended when this record was written" in rows[name]["reason"]
+    assert "not ended when this was written" in (one.report / "report.html").read_text()
+    (one.root("b") / "go").touch()
+    wait_for(lambda: turn(one, "b")["state"] in ("released", "restored"))
+    run = one.play("rebootless.ksplice.patch", rolling_lease_seconds=3)
+    assert run.status == 0, run.output[-3000:]
+    after = one.record()
+    jsonschema.validate(after, SCHEMA)
+    assert after["run"]["resumed_from"] == [document["run"]["id"]]
+    [event] = [one for one in after["events"] if "which was stopped" in one["what"]]
+    assert event["host"] == "b" and " is re" in event["what"]
+    assert after["run"]["ended"] and {row["verdict"] for row in after["hosts"]} == {"current"}
