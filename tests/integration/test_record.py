@@ -10,8 +10,8 @@ import signal
 
 import jsonschema
 import pytest
+from control_nodes import host, in_background, kill, turn, wait_for, with_variables
 from rehearsals import TOP, again
-from test_turns import host, in_background, kill, turn, wait_for, with_variables
 
 SCHEMA = json.loads((TOP / "docs/record.schema.json").read_text())
 
