@@ -135,7 +135,7 @@ def configurations(draw):
     return lines
 
 
-@hypothesis.settings(max_examples=rounds(400), deadline=None)
+@hypothesis.settings(max_examples=rounds(400, 25), deadline=None)
 @hypothesis.given(configurations())
 def test_lowered_by_the_parser_and_restored_to_the_letter(lines):
     text = "\n".join(lines)
@@ -148,7 +148,7 @@ def test_lowered_by_the_parser_and_restored_to_the_letter(lines):
     assert keepalived_priority.restored(after, changes) == lines
 
 
-@hypothesis.settings(max_examples=rounds(400), deadline=None)
+@hypothesis.settings(max_examples=rounds(400, 25), deadline=None)
 @hypothesis.given(configurations(), st.data())
 def test_what_others_change_meanwhile_stays(lines, data):
     after, changes = lower("\n".join(lines))
@@ -209,7 +209,7 @@ PARTS += [
 ]
 
 
-@hypothesis.settings(max_examples=rounds(400), deadline=None)
+@hypothesis.settings(max_examples=rounds(400, 25), deadline=None)
 @hypothesis.given(st.lists(st.sampled_from(PARTS), max_size=14))
 def test_anything_is_lowered_or_refused_and_never_a_traceback(lines):
     text = "\n".join(lines)
