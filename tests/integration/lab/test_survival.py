@@ -85,9 +85,11 @@ def trace(lab, name):
     return path.read_text().split() if path.exists() else []
 
 
-def prepare(lab, states):
+def prepare(lab, states, faults):
     """Hosts with everything pending and nothing behind them, each to be held in a state."""
     for name, (state, ill) in states.items():
+        # Nothing ends an agent for us on a host that only loses its network.
+        slow = 20 if faults[name] == "cable" else 900
         lab.run(
             name,
             [
@@ -100,9 +102,9 @@ def prepare(lab, states):
                 "/root/trace /root/out",
             ],
         )
-        lab.change_scenario(name, seconds_per_update=900 if state == "applying" else 0)
+        lab.change_scenario(name, seconds_per_update=slow if state == "applying" else 0)
         gate = root(lab, name) / "gate"
-        gate.write_text(GATE)
+        gate.write_text(GATE.replace("900", str(slow)))
         gate.chmod(0o755)
         wanted = [ill] if ill else []
         wanted += {
@@ -233,8 +235,6 @@ def let_go(lab, states):
     for name in states:
         for path in root(lab, name).glob("hold-*"):
             path.unlink()
-        (root(lab, name) / "slow").unlink(missing_ok=True)
-        lab.change_scenario(name, seconds_per_update=0)
 
 
 def ended(lab, name):
@@ -320,18 +320,21 @@ def survive(lab, states, faults, controller="killed"):
     :param states: host to where it is held, and what it is ill with.
     :param faults: host to what it loses: process, power, or cable.
     """
-    prepare(lab, states)
+    prepare(lab, states, faults)
     control = Rollout(lab, states)
     try:
         held(lab, states)
         if controller == "killed":
             control.kill()
         for name, fault in faults.items():
+            # The agent that runs has read its scenario; the next one is quick.
+            (root(lab, name) / "slow").unlink(missing_ok=True)
+            lab.change_scenario(name, seconds_per_update=0)
             if fault == "process":
                 before = main_pid(lab, name)
                 lab.run(name, ["kill", "-9", str(before)])
                 until(
-                    f"{name}: systemd starts it anew",
+                    lambda: f"systemd starts it anew on {name}",
                     lambda: main_pid(lab, name) not in (0, before),
                 )
             elif fault == "power":
