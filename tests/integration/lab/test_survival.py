@@ -185,6 +185,9 @@ class Rollout:
         return found
 
     def kill(self):
+        """Kill all of it, once: the number of one that is gone may be another's."""
+        if self.process.poll() is not None:
+            return
         for pid in self.children():
             try:
                 os.kill(pid, signal.SIGKILL)
