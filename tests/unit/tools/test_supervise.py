@@ -111,7 +111,7 @@ def test_what_is_cut_off_names_the_test_with_its_stack(tmp_path):
     )
     process = supervise(
         tmp_path,
-        4,
+        12,
         sys.executable,
         "-m",
         "pytest",
@@ -161,3 +161,21 @@ def test_the_end_of_the_runner_is_the_end_of_all(tmp_path):
     runner.kill()
     runner.wait()
     assert gone(pid)
+
+
+@pytest.mark.parametrize("gets, status", [(1.0, 124), (0.1, 0)])
+def test_on_a_machine_that_works_for_others_too_a_limit_lasts_longer(tmp_path, gets, status):
+    code = (
+        f"import sys; sys.path.insert(0, {str(TOOLS)!r}); import supervise; "
+        f"supervise.MEASURED_EVERY = 0; supervise.share = lambda: {gets}; "
+        f"sys.exit(supervise.main({str(tmp_path / 'result')!r}, '1.5', 'sleep', '4'))"
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", code], check=False)
+    assert done.returncode == status and result(tmp_path)["cut_off"] is (status == 124)
+
+
+def test_a_process_that_gets_all_the_time_that_it_wants_counts_seconds_in_full():
+    sys.path.insert(0, str(TOOLS))
+    import supervise
+
+    assert 0 < supervise.share() <= 1
