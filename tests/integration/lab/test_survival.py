@@ -340,6 +340,7 @@ def survive(lab, states, faults, controller="killed"):
             lab.change_scenario(name, seconds_per_update=0)
             if fault == "process":
                 before = main_pid(lab, name)
+                assert before, "systemd carries it out"
                 lab.run(name, ["kill", "-9", str(before)])
                 until(
                     lambda: f"systemd starts it anew on {name}",
