@@ -86,7 +86,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
                 reason=f"{row['reason']} {one['what']}",
             )
     _tell_aliases(hosts, run.get("aliases"))
-    by_themselves = _ended_by_themselves(variables_of, in_run, about)
+    earlier = _earlier_turns(variables_of, in_run, about)
     verdicts = {
         verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"])
         for verdict in VERDICTS
@@ -96,13 +96,14 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         "run": dict(
             {key: about[key] for key in ("id", "kind", "started", "ended", "who", "check")},
             resumed_from=sorted(
-                {one["run"] for one in (*(run.get("took_over") or ()), *by_themselves)}
+                {one["run"] for one in run.get("took_over") or ()}
+                | {one["run"] for one in earlier if one["resumed"]}
             ),
         ),
         "options": about["options"],
         "plan": {key: run.get(key) for key in ("hash", "waves", "canaries", "groups")},
         "hosts": hosts,
-        "events": _events(about, run, hosts, course.wave_of, outcomes, by_themselves),
+        "events": _events(about, run, hosts, course.wave_of, outcomes, earlier),
         "summary": {
             "hosts": len(hosts),
             "aliases": sum(bool(row["alias_of"]) for row in hosts),
@@ -336,22 +337,28 @@ def _claimed(lease):
     )
 
 
-def _ended_by_themselves(variables_of, in_run, about):
-    """The turns of a run that was stopped of which its record does not know the outcome, by the
-    journals of their hosts: C(run), C(at), C(host), C(what) each.
+def _earlier_turns(variables_of, in_run, about):
+    """What the journals of the hosts say of turns that another run may not have seen the end of:
+    C(run), C(at), C(host), C(what) each, and C(resumed), whether that run was stopped and its
+    record does not know the outcome.
     """
-    found, stopped = [], about.get("stopped")
-    for name in in_run if stopped else ():
+    found, stopped = [], about.get("stopped") or {"run": None, "known": ()}
+    for name in in_run:
         turn = rollout.survey_of(variables_of[name]).get("turn")
-        if turn and turn["run"] == stopped["run"] and name not in stopped["known"]:
+        if not turn or turn["run"] in (about["id"], about["options"].get("run")):
+            continue
+        resumed = turn["run"] == stopped["run"] and name not in stopped["known"]
+        # What went wrong is told until the host has another turn: nobody else may have told it.
+        if resumed or turn["reason_code"]:
             why = f": {turn['reason']}" if turn["reason"] else "."
-            what = f"Its turn of the run {turn['run']}, which was stopped, is {turn['state']}{why}"
+            what = f"Its last turn, of the run {turn['run']}, is {turn['state']}{why}"
             # By the controller's clock: the host's own may say anything.
-            found.append({"run": turn["run"], "at": about["started"], "host": name, "what": what})
+            told = {"run": turn["run"], "at": about["started"], "host": name, "what": what}
+            found.append(dict(told, resumed=resumed))
     return found
 
 
-def _events(about, run, hosts, wave_of, outcomes, by_themselves):
+def _events(about, run, hosts, wave_of, outcomes, earlier):
     events = [{"at": about["started"], "host": None, "what": f"Run {about['id']} started."}]
     events += [
         {"at": about["started"], "host": None, "what": words}
@@ -363,7 +370,7 @@ def _events(about, run, hosts, wave_of, outcomes, by_themselves):
     ]
     events += [
         {"at": one["at"], "host": one["host"], "what": one["what"]}
-        for one in (*(run.get("took_over") or ()), *by_themselves)
+        for one in (*(run.get("took_over") or ()), *earlier)
     ]
     for row in hosts:
         if row["started"]:

@@ -361,6 +361,7 @@ def test_a_journal_that_cannot_be_believed_stops_its_host_alone(fleet):
     assert one.kernel("well") and rows["well"]["verdict"] == "current", run.output[-3000:]
 
 
+@pytest.mark.thorough
 def test_what_a_turn_refuses_ad_hoc(fleet):
     """No turn to finish, a turn of another run, one that was begun without a lease: a sentence
     each, and nothing is changed.

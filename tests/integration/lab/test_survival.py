@@ -313,6 +313,8 @@ def next_run(lab, states, faults):
     for name, (state, ill) in states.items():
         if name in kept:
             told(run.said(name), name, state, ill, faults[name] != "cable")
+        elif ill:
+            assert "is released: gate" in run.said(name), run.said(name)
         if ill == "hopeless":
             assert rows[name]["still_drained"] and rows[name]["attention"], rows[name]
             continue

@@ -645,3 +645,20 @@ def test_a_run_that_ended_early_says_so():
         hosts, ["a", "b"], ["a", "b"], run, {"outcomes": {}, "began": [["a"]]}, about, ["a"]
     )
     assert document["hosts"][1]["reason"] == "Not patched: the run ended before wave 2."
+
+
+def test_a_turn_that_went_wrong_is_reported_by_the_next_run_too():
+    """A host without peers rolled back after its run had died, and released its own lease: only its
+    journal knows.
+    """
+    hosts = {"a": surveyed("current"), "b": surveyed("current"), "c": surveyed("current")}
+    last = {"run": "night", "state": "released", "began": "x", "ended": None}
+    last["lost_controller"] = False
+    for name, code, reason in (("a", "unhealthy", "gate (status 1)"), ("b", None, None)):
+        seen = hosts[name]["ksplice_survey"]["ansible_facts"]["uptrack"]
+        seen["turn"] = dict(last, reason_code=code, reason=reason)
+    _rows, _asked, document = go(hosts, {})
+    [told] = [one for one in document["events"] if "Its last turn" in one["what"]]
+    assert told["host"] == "a"
+    assert told["what"] == "Its last turn, of the run night, is released: gate (status 1)"
+    assert document["run"]["resumed_from"] == []
