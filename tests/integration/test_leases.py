@@ -64,14 +64,14 @@ def test_a_rollout_takes_leases_and_leaves_none(pair):
     assert book["leases"] == [] and len(book["ended"]) == 1
 
 
-@pytest.mark.parametrize("limit", ["b1", again(None)])
-def test_another_run_has_claimed_the_peer(pair, limit):
-    """Also where this run sees one half of the pair only: the lease reaches the members outside
-    of it.
-    """
+@pytest.mark.thorough
+def test_another_run_has_claimed_the_peer(pair):
     lease(pair, "b2", ["b1", "b2"], 600)
-    more = ["--limit", limit, "-e", "ksplice_partial_groups=true"] if limit else []
-    run = pair.play("rebootless.ksplice.patch", *more)
+    claimed_by_another(pair, pair.play("rebootless.ksplice.patch"))
+    assert pair.kernel("alone")
+
+
+def claimed_by_another(pair, run):
     assert run.status == 2
     assert pair.kernel("b1") == [] and pair.kernel("b2") == []
     row = pair.rows()["b1"]
@@ -79,7 +79,6 @@ def test_another_run_has_claimed_the_peer(pair, limit):
         "The run somebody has claimed b2 (patching by night" in row["reason"]
         and row["verdict"] == "behind"
     )
-    assert bool(pair.kernel("alone")) is (limit is None)
     assert [entry["token"] for entry in ledger(pair, "b1")["leases"]] == ["t1"], (
         "the other run's lease stays"
     )
@@ -96,8 +95,13 @@ def test_what_was_granted_before_a_peer_refused_is_released(pair):
     )
 
 
-def test_a_command_by_hand_beside_a_run(pair):
+def test_a_rollout_and_commands_by_hand_beside_another_run(pair):
+    """The rollout sees one half of the pair only: the lease reaches the members outside of it."""
     lease(pair, "b2", ["b1", "b2"], 600)
+    partial = {"ksplice_partial_groups": True}
+    run = pair.play("rebootless.ksplice.patch", "--limit", "b1", **partial)
+    claimed_by_another(pair, run)
+    assert not pair.kernel("alone")
     for name in ("b1", "b2"):
         run = pair.command(
             "ansible", name, "-i", pair.emulated, "-m", "rebootless.ksplice.uptrack_apply"

@@ -55,7 +55,7 @@ def test_the_demo_fails_when_the_record_is_wrong(fleet, tmp_path):
     assert "wiki1 is behind in place of current" in found and "of the group etcd" in found
 
 
-def test_the_hosts_of_the_inventory_are_never_contacted(fleet):
+def test_the_hosts_of_the_inventory_are_never_contacted(fleet, tmp_path):
     contacts = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -75,11 +75,19 @@ def test_the_hosts_of_the_inventory_are_never_contacted(fleet):
             "ansible_become_method": "sudo",
             "ansible_python_interpreter": "/nowhere",
         }
+        # Nor is what the inventory has for the real service.
+        trail = tmp_path / "trail"
+        drain = {
+            "adapter": "custom",
+            "drain": f"touch {trail}",
+            "restore": "true",
+        }
         hosts = {
-            name: dict(variables, **address) for name, variables in pair("p", "a", "b").items()
+            name: dict(variables, ksplice_ha_drain=[drain], **address)
+            for name, variables in pair("p", "a", "b").items()
         }
         one = fleet(hosts)
-        assert one.rehearse().status == 0
+        assert one.rehearse().status == 0 and not trail.exists()
         assert one.record()["run"]["kind"] == "rehearsal"
         assert (
             one.rehearse("-e", "ansible_connection=ssh").output.count("No host was contacted") >= 1

@@ -532,7 +532,7 @@ def test_bad_options_are_one_sentence_and_change_nothing(fleet, variables, words
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("ksplice_ha_drain", [DRAIN]),
+        again("ksplice_ha_drain", [DRAIN]),
         again("ksplice_ha_checks", [{"command": "false"}]),
         again("ksplice_ha_command", "false"),
     ],
@@ -540,5 +540,17 @@ def test_bad_options_are_one_sentence_and_change_nothing(fleet, variables, words
 def test_a_rehearsal_runs_no_command_of_the_real_service(fleet, name, value):
     one = fleet({"h1": {name: value, "ksplice_rehearsal": dict(UEK7, pending=1)}})
     assert one.rehearse().status == 0 and started(one) and trace(one, "h1") == []
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("ksplice_ha_drain", [DRAIN]),
+        again("ksplice_ha_checks", [{"command": "false"}]),
+        again("ksplice_ha_command", "false"),
+    ],
+)
+def test_a_rehearsal_refuses_a_command_of_the_real_service_as_an_extra_variable(fleet, name, value):
+    one = fleet({"h1": {"ksplice_rehearsal": dict(UEK7, pending=1)}})
     run = one.rehearse(**{name: value})
     assert run.status == 2 and f"{name} is given as an extra variable" in run.output
