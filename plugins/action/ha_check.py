@@ -49,7 +49,7 @@ class ActionModule(HostAction):
     def _judged(answer, fail):
         if answer.get("failed"):
             return answer
-        bad = [f"{one['name']} ({one['said']})" for one in answer["checks"] if not one["ok"]]
+        bad = [f"{one['name']} ({one['msg']})" for one in answer["checks"] if not one["ok"]]
         if bad and fail:
             text = f"Unhealthy after {answer['seconds']} s: {'; '.join(bad)}."
             return dict(answer, failed=True, changed=False, msg=text)

@@ -177,7 +177,11 @@ def cut(server, control):
             continue
 
 
-@pytest.mark.parametrize("arguments", ["", "-tt"], ids=["plain", "terminal"])
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param("", marks=pytest.mark.thorough), "-tt"],
+    ids=["plain", "terminal"],
+)
 def test_a_turn_outlives_its_connections(over_ssh, tmp_path, arguments):
     """Every connection is cut at both its ends while a turn goes on, also one with a terminal, of
     which the host hears a hangup: the turn goes on, and the run that began it follows it to its
