@@ -13,6 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from ansible_collections.rebootless.ksplice.plugins.action import ha_check
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import run as host_run
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     host_action,
@@ -373,6 +374,14 @@ def test_every_reason_has_a_code():
         came(turn(None, reason_code="interrupted", reason="cut off")),
     ):
         assert one["reason_code"] in turns.REASON_CODES, one
+
+
+@pytest.mark.parametrize("fail", [True, False])
+def test_a_failed_check_fails_its_task_where_it_is_asked_to(fail):
+    answer = dict(schema.ha_check(dict(checked(ok=False), ok=False)), seconds=2.0)
+    result = ha_check.ActionModule._judged(answer, fail)
+    assert bool(result.get("failed")) is fail and not result["changed"]
+    assert not fail or result["msg"] == "Unhealthy after 2.0 s: healthy (status 1)."
 
 
 # ---- at the border ----
