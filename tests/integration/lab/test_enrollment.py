@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from real_hosts import KEY, ids
+from real_hosts import KEY, LIVES, ids
 
 LIFE = {
     "life-ubuntu": ("uptrack", "ubuntu"),
@@ -14,6 +14,7 @@ LIFE = {
     "life-centos": ("uptrack", "centos8"),
     "life-ol7": ("uptrack", "ol7"),
 }
+LIFE = {name: LIFE[name] for name in LIVES}
 
 
 def enroll(lab, names, **more):
