@@ -64,7 +64,7 @@ print("\\n{mark}" + json.dumps(said))
 """
 DETACHED = f"""\
 from {OURS}.turn.process import main
-main(sys.argv[1:])
+main()
 """
 # In short lines up to an empty one: where ssh is told to have a terminal (-tt), its longest line is
 # 4095 characters, and the rest of a longer one is lost.

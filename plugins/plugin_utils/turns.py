@@ -312,7 +312,7 @@ def _skipped(code, why):
 
 
 def order(claimed, known):
-    """What the host is to do, see run.ORDER of the turn."""
+    """What the host is to do, see ORDER of the turn's steps."""
     options, checks, proven = claimed["options"], claimed["checks"], claimed["proven"]
     apply = {
         key: options[key] for key in ("pause", "lock_timeout", "timeout", "retries", "retry_delay")

@@ -14,19 +14,23 @@ import os
 import shutil
 import signal
 import sys
-import time
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import commands, files
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import ledger
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.run import Turn
 
 PROGRAM = ledger.DIRECTORY + "/turn.py"
 UNIT = "rebootless-ksplice-turn"
 BOOT_UNIT = "/etc/systemd/system/rebootless-ksplice-resume.service"
 BOOT_WANTED = "/etc/systemd/system/multi-user.target.wants/rebootless-ksplice-resume.service"
 CRON = "/etc/cron.d/rebootless-ksplice"
-# How often the guardian starts the process anew.
-STARTS = 20
+# The guardian of the process: starts it anew when it dies, so often.
+GUARD = """i=0
+while [ $i -lt 20 ]; do
+    "$1" -I "$2" && exit
+    i=$((i + 1))
+    sleep 1
+done
+"""
 
 
 def start(root, program):
@@ -67,8 +71,8 @@ def _by_fork(root):
             for number in (0, 1, 2):
                 os.dup2(null, number)
             os.chdir("/")
-            words = [sys.executable, "-I", root + PROGRAM, "guard"]
-            os.execve(sys.executable, words, dict(os.environ, UPTRACK_LAB_ROOT=root))
+            words = ["sh", "-c", GUARD, "guard", sys.executable, root + PROGRAM]
+            os.execve("/bin/sh", words, dict(os.environ, UPTRACK_LAB_ROOT=root))
     finally:
         os._exit(0)
 
@@ -105,18 +109,15 @@ def _clean_up(root):
             os.unlink(path)
 
 
-def main(arguments):
-    """What the program does: carry the turn on, or guard whoever does."""
+def main():
+    """What the program does: carry the turn on."""
+    # Only here: whoever asks the host to begin a turn needs nothing of it.
+    from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.run import Turn
+
     root = os.environ.get("UPTRACK_LAB_ROOT", "")
     # Whoever became root by sudo need not have root's PATH.
     os.environ["PATH"] = os.environ.get("PATH") or "/usr/bin:/bin"
     for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin"):
         if folder not in os.environ["PATH"].split(":"):
             os.environ["PATH"] += ":" + folder
-    if arguments == ["guard"]:
-        for _start in range(STARTS):
-            if commands.run([sys.executable, "-I", root + PROGRAM])[0] == 0:
-                return
-            time.sleep(1)
-        return
     Turn(root).run(lambda: _clean_up(root))

@@ -4,6 +4,9 @@
 
 One process does all of it, holding C(work.lock). Whatever it is killed in, another takes up the
 journal where it stands: every deed may be done twice.
+
+What drains and checks is imported where it is needed: it is most of what the process costs a host
+that has neither.
 """
 
 import contextlib
@@ -15,8 +18,6 @@ import time
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply
-from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import drains
-from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks, groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease, ledger, steps
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.journal import Journal
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.steps import (
@@ -25,31 +26,6 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.turn.steps impo
     State,
 )
 
-# What the controller orders, with the default of each.
-ORDER = {
-    "token": None,
-    "run": None,
-    "host": None,
-    # Seconds without a renewal after which the host's own lease is stale.
-    "lease_seconds": 600,
-    # What takes the host out of service on the host itself, as ha_drain's targets, and how.
-    "drains": (),
-    "drain_when": "active",
-    "drain_timeout": 60,
-    # Arguments of uptrack_apply.
-    "apply": {},
-    # The post-checks on the host itself, as ha_check's; known failures are left out.
-    "checks": (),
-    "addresses": (),
-    "check_timeout": 30,
-    "stable_for": 0,
-    # Whether checks elsewhere have a say, and how long (seconds) the host waits for it.
-    "remote_checks": False,
-    "verdict_timeout": 300,
-    "on_lost_controller": "restore",
-    # Whether the controller releases the lease, as balancers are restored before.
-    "keep_lease": False,
-}
 # What of a result of uptrack_apply the journal keeps.
 APPLIED = (
     "installed",
@@ -71,20 +47,24 @@ APPLIED = (
 TICK = 0.2
 
 
-def order(given):
-    """The order with its defaults."""
-    return {key: given.get(key, value) for key, value in ORDER.items()}
-
-
 class Turn:
     """The turn in this host's journal, and what carries it out."""
 
     def __init__(self, root="", run_command=commands.run, sleep=time.sleep, clock=time.monotonic):
         self.root, self.sleep, self.clock = root, sleep, clock
         self.journal, self.ledger = Journal(root), ledger.Ledger(root)
-        self.machine = groups.Machine(run_command, root)
+        self._machine = None
         self.run_command = run_command
         self.turn = None
+
+    @property
+    def machine(self):
+        """The host as drains and checks see it."""
+        if self._machine is None:
+            from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups
+
+            self._machine = groups.Machine(self.run_command, self.root)
+        return self._machine
 
     def run(self, clean_up=lambda: None):
         """Carry the turn on until nothing follows by itself; whether there was anything to do.
@@ -216,6 +196,8 @@ class Turn:
             return Event.FAILED, result
 
     def _drain(self, order):
+        from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import drains
+
         done = drains.run(
             self.machine,
             {
@@ -301,6 +283,10 @@ class Turn:
         return Event.DONE, result
 
     def _check(self, order):
+        if not (order["checks"] or order["addresses"] or order["stable_for"]):
+            return Event.DONE, {"checks": [], "holds": [], "result": "healthy"}
+        from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks
+
         found = checks.run(
             self.machine,
             {
@@ -377,6 +363,8 @@ class Turn:
         result = {"restored": what, "result": ", ".join(what) or "nothing to restore"}
         done = {"failed": False}
         if what:
+            from ansible_collections.rebootless.ksplice.plugins.module_utils.drain import drains
+
             done = drains.run(
                 self.machine,
                 {
@@ -391,9 +379,11 @@ class Turn:
                 },
             )
         if order["addresses"]:
+            from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import keepalived
+
             found = self.machine.within(10).addresses()
             result["holds"] = [
-                one for one in order["addresses"] if checks.keepalived.address(one) in found
+                one for one in order["addresses"] if keepalived.address(one) in found
             ]
         if done["failed"]:
             result.update(result=f"failed: {done['msg']}", restored=[])

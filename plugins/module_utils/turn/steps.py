@@ -88,10 +88,42 @@ class Impossible(Exception):
     """The event cannot happen in this state; the words say which."""
 
 
+# What the controller orders, with the default of each.
+ORDER = {
+    "token": None,
+    "run": None,
+    "host": None,
+    # Seconds without a renewal after which the host's own lease is stale.
+    "lease_seconds": 600,
+    # What takes the host out of service on the host itself, as ha_drain's targets, and how.
+    "drains": (),
+    "drain_when": "active",
+    "drain_timeout": 60,
+    # Arguments of uptrack_apply.
+    "apply": {},
+    # The post-checks on the host itself, as ha_check's; known failures are left out.
+    "checks": (),
+    "addresses": (),
+    "check_timeout": 30,
+    "stable_for": 0,
+    # Whether checks elsewhere have a say, and how long (seconds) the host waits for it.
+    "remote_checks": False,
+    "verdict_timeout": 300,
+    "on_lost_controller": "restore",
+    # Whether the controller releases the lease, as balancers are restored before.
+    "keep_lease": False,
+}
+
+
+def order(given):
+    """The order with its defaults."""
+    return {key: given.get(key, value) for key, value in ORDER.items()}
+
+
 def begun(order, now):
     """The turn as it stands at its beginning.
 
-    :param order: what the controller asks for, see run.ORDER.
+    :param order: what the controller asks for, see ORDER.
     :param now: seconds since 1970.
     """
     return {

@@ -9,7 +9,6 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
     lease,
     ledger,
     process,
-    run,
     steps,
 )
 
@@ -72,8 +71,10 @@ def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.mono
 
 def _foretold(params, root):
     """In check mode: the turn that would be begun, with what the agent's plan would lead to."""
+    from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import run
+
     one = run.Turn(root)
-    one.turn = steps.begun(run.order(params["order"] or {}), time.time())
+    one.turn = steps.begun(steps.order(params["order"] or {}), time.time())
     if params["state"] == "begun":
         applied = one.foretell()
         one.turn.update(
@@ -92,7 +93,7 @@ def at_rest(turn):
 
 
 def _begin(book, params, check_mode, root, program):
-    order = run.order(params["order"])
+    order = steps.order(params["order"])
     there = book.read()["turn"]
     if there and there["token"] == order["token"]:
         # Whatever began it, it goes on.

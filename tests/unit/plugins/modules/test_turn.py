@@ -119,7 +119,7 @@ def test_killed_before_it_cleans_up_the_next_process_does(host):
     for path in left:
         os.makedirs(os.path.dirname(host.path(path)), exist_ok=True)
         host.write(path, "")
-    process.main([])
+    process.main()
     assert not any(os.path.exists(host.path(path)) for path in left)
 
 
@@ -343,7 +343,7 @@ def test_the_lease_is_renewed_while_the_turn_lasts(host):
 @pytest.mark.parametrize("state", list(steps.State))
 def test_every_state_has_a_way_on(state):
     """What can happen in a state leads somewhere; what cannot is an error and not a guess."""
-    turn = dict(steps.begun(run.order({"token": "t", "run": "r", "host": "h"}), 0), state=state)
+    turn = dict(steps.begun(steps.order({"token": "t", "run": "r", "host": "h"}), 0), state=state)
     taken = 0
     for event in steps.Event:
         try:

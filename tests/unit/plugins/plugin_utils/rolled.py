@@ -92,7 +92,7 @@ def turn(*applied, **more):
     """A turn as the host's journal has it at its end, seen through the border."""
     applied = applied[0] if applied else PATCHED
     began = 1795316400
-    one = steps.begun(host_run.order({"token": "t", "run": "r", "host": "a"}), began)
+    one = steps.begun(steps.order({"token": "t", "run": "r", "host": "a"}), began)
     one.update(state="released", ended=began + 2.5, started=True)
     if applied is not None:
         failed = bool(applied.get("failed"))

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 from ansible_collections.rebootless.ksplice.plugins.action import ha_check
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import run as host_run
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import steps
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     host_action,
     record,
@@ -492,4 +492,4 @@ def test_every_registered_result_is_read_and_the_other_way_round():
 
 
 def test_an_order_has_all_that_the_host_reads():
-    assert set(turns.order(claimed(), [])) == set(host_run.ORDER)
+    assert set(turns.order(claimed(), [])) == set(steps.ORDER)
