@@ -37,6 +37,9 @@ OF_ONE_HOST = inspect.signature(HostVarsVars.__init__).parameters
 # What the first host of a play registered for all of them: hosts outside of the run that were
 # asked.
 OUTSIDE = "__rolling_outside"
+# In between the record is written where so many times what the last writing took have gone by: that
+# of a large fleet must not cost its waves more than a twentieth.
+SPARE = 20
 
 
 class ActionModule(ActionBase):
@@ -298,10 +301,18 @@ class ActionModule(ActionBase):
 
         :param page: write the page, too, which costs a large fleet more than the record.
         """
-        where = self.files.read("report.json")
-        if where:
+        where, last = self.files.read("report.json"), self.files.read("written.json")
+        begun, spent = time.monotonic(), time.process_time()
+        if not where or last and begun - last["at"] < SPARE * last["took"]:
+            return
+        try:
             template = where["template"] if page else None
             report.write(where["directory"], self._document(None)[0], template)
+        except AnsibleActionFail as failure:
+            # The hosts come first; at the end it is an error.
+            self._display.warning(str(failure))
+        took = time.process_time() - spent
+        self.files.write("written.json", {"at": time.monotonic(), "took": took})
 
     def _document(self, ended):
         """The record as it stands, and the plan."""

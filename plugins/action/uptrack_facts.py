@@ -80,7 +80,7 @@ class ActionModule(HostAction):
             return {"groups": [], "role": None, "problems": [answer["msg"]], "host_id": None}
         return answer["ha"]
 
-    def _by_module(self, params, task_vars):
+    def _by_module(self, _name, params, task_vars):
         said = self._execute_module(
             "rebootless.ksplice.ha_facts", module_args=params, task_vars=task_vars
         )

@@ -13,6 +13,7 @@ import json
 import time
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.rebootless.ksplice.plugins.action import ha_lease
 from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks, groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease_task, steps, task
@@ -149,14 +150,15 @@ class ActionModule(HostAction):
         params = {name: spec.get("default") for name, spec in lease_task.ARGUMENTS.items()}
         params.update(state="released", token=claimed["token"])
         try:
-            said = host_program.ask(self, "turn.lease_task", params, task_vars)
-            return dict(result, own_release=schema.lease(said))
-        except (schema.Misfit, host_program.Unanswered) as trouble:
-            return dict(result, own_release={"granted": False, "refusal": str(trouble)})
+            said = self.ask(params, task_vars, of=ha_lease.ActionModule)
+        except host_program.Unreachable as unreachable:
+            said = {"granted": False, "refusal": str(unreachable)}
+        return dict(result, own_release=said)
 
     @staticmethod
     def _has_updates(turn):
-        return turn["state"] in ("waiting", "restored", "stuck") and not turn["rolled_back"]
+        ended = turn["state"] in ("waiting", "restored", "stuck")
+        return ended and steps.worked(turn) and not turn["rolled_back"]
 
     def _params(self, **given):
         return dict({name: spec.get("default") for name, spec in task.ARGUMENTS.items()}, **given)

@@ -93,27 +93,30 @@ class HostAction(ActionBase):
         """The task as role rolling has it: the result, with the token of the claim."""
         raise NotImplementedError
 
-    def ask(self, params, task_vars):
+    def ask(self, params, task_vars, of=None):
         """What the host answers, as far as it is as the module gives it; else C(failed) and
         C(msg).
+
+        :param of: another module's action, where it is that one's question.
         """
+        of = of or self
         try:
-            said = host_program.ask(self, self.WORK, params, task_vars)
+            said = host_program.ask(self, of.WORK, params, task_vars)
         except host_program.Unreachable:
             raise
         except host_program.Unanswered as unanswered:
-            if self.ONCE and unanswered.begun:
+            if of.ONCE and unanswered.begun:
                 words = f"The host began and gave no answer ({unanswered}): what it did is unknown."
                 words += " Survey it (uptrack_facts)."
                 return {"failed": True, "msg": words, "changed_nothing": False}
-            said = self._by_module(params, task_vars)
+            said = self._by_module(of.NAME, params, task_vars)
             if said.get("unreachable"):
                 raise host_program.Unreachable(str(said.get("msg"))) from None
             if said.get("failed") and "module_stdout" in said:
                 said = {"failed": True, "msg": f"The host gave no answer ({unanswered})."}
-        return believed(said, self.checked)
+        return believed(said, of.checked)
 
-    def _by_module(self, params, task_vars):
+    def _by_module(self, name, params, task_vars):
         return self._execute_module(
-            f"rebootless.ksplice.{self.NAME}", module_args=params, task_vars=task_vars
+            f"rebootless.ksplice.{name}", module_args=params, task_vars=task_vars
         )

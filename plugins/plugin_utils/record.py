@@ -298,9 +298,9 @@ def _never_reached(name, wave, course):
         )
     if wave > course.batches:
         if not course.ended:
-            return "not_begun", (
-                f"Not patched: wave {wave} had not ended when this record was written, and the run "
-                "goes on, or was stopped since."
+            return "under_way", (
+                f"Wave {wave} had not ended when this record was written: whether this host was "
+                "patched since is not known here."
             )
         none = (
             ""

@@ -34,9 +34,14 @@ def stopped(directory):
             found = json.load(file)
         if found["run"]["kind"] == "status" or found["run"]["ended"] is not None:
             return None
-        known = [row["name"] for row in found["hosts"] if row["started"]]
-        return {"run": found["run"]["id"], "known": known}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        # Of a host that was lost in its turn only its journal knows.
+        known = [
+            row["name"]
+            for row in found["hosts"]
+            if row["started"] and row["reason_code"] not in ("unreachable", "no_answer")
+        ]
+        return {"run": found["options"].get("run") or found["run"]["id"], "known": known}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # What lies there is replaced in any case.
         return None
 

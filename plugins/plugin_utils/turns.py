@@ -59,6 +59,7 @@ REASON_CODES = (
     "refused",
     "given_up",
     "not_begun",
+    "under_way",
     "broken_off",
     "not_found",
     # Of its turn.
@@ -463,6 +464,8 @@ def outcome(part, name, chosen, result, released, times):
             ),
         )
     found.update(of_turn(turn, chosen["proven"]))
+    if turn["state"] in UNDER_WAY and result.get("msg"):
+        found["reason"] += f" {one_line(result['msg'], '')}"
     kept = [
         member
         for member, one in (released or {}).items()
@@ -474,6 +477,15 @@ def outcome(part, name, chosen, result, released, times):
             "the next run takes it over."
         )
     return found
+
+
+# States in which a turn is not over, and what came of it is not known. Of a turn that is leased
+# nothing was done, or, in check mode, only foretold.
+UNDER_WAY = tuple(
+    state.value
+    for state in steps.State
+    if state not in (*steps.AT_REST, steps.State.RESTORED, steps.State.LEASED)
+)
 
 
 def of_turn(turn, proven=None):
@@ -506,17 +518,24 @@ def of_turn(turn, proven=None):
         found.update(_applied(applied, proven))
         if code == "interrupted" and not found["ok"]:
             found.update(reason_code=code, reason=f"{why} {found['reason']}")
-    if turn["lost_controller"] and found["ok"]:
-        found["reason"] += " The controller gave no verdict: it was restored by its own checks."
     if turn["state"] == "stuck":
         stays = turn["not_restored"] or why
+        # It may have been restored before, and then unhealthy by a verdict that came late.
+        out = bool(turn["drained"]) and bool(turn["restored"] is None or turn["not_restored"])
         found.update(
             ok=False,
-            still_drained=bool(turn["drained"]),
+            still_drained=out,
             reason_code="not_restored" if turn["not_restored"] else "stuck",
         )
-        if turn["drained"]:
-            found["reason"] += f" STILL OUT OF SERVICE: {stays}"
+        found["reason"] += f" STILL OUT OF SERVICE: {stays}" if out else f" It is stuck: {stays}"
+    elif turn["state"] in UNDER_WAY:
+        found.update(ok=False, still_drained=bool(turn["drained"]), reason_code="no_answer")
+        found["reason"] += (
+            f" Its turn is {turn['state'].replace('_', ' ')}, and the host ends it by itself: the "
+            "next run reads the result."
+        )
+    elif turn["lost_controller"] and found["ok"]:
+        found["reason"] += " The controller gave no verdict: it was restored by its own checks."
     elif turn["not_restored"]:
         found.update(ok=False, still_drained=True, reason_code="not_restored")
         found["reason"] += f" STILL OUT OF SERVICE: {turn['not_restored']}"

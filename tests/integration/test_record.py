@@ -41,7 +41,7 @@ def test_a_run_that_is_stopped_leaves_the_record_of_its_waves(fleet, how):
     rows = {row["name"]: row for row in document["hosts"]}
     assert rows["a"]["verdict"] == "current" and sorted(rows["a"]["installed"]) == one.kernel("a")
     for name in ("b", "c"):
-        assert rows[name]["verdict"] == "behind" and rows[name]["reason_code"] == "not_begun"
+        assert rows[name]["verdict"] == "behind" and rows[name]["reason_code"] == "under_way"
         assert "had not ended when this record was written" in rows[name]["reason"]
     assert "not ended when this was written" in (one.report / "report.html").read_text()
     (one.root("b") / "go").touch()

@@ -169,7 +169,9 @@ class Journal:
 
         def new(document):
             there = document["turn"] or {}
-            verdict = there.get("verdict") if there.get("token") == turn["token"] else None
-            return dict(document, turn=dict(turn, verdict=turn["verdict"] or verdict))
+            same = there.get("token") == turn["token"]
+            new = same and there["verdict"] and not turn["verdict"]
+            more = {key: there[key] for key in ("verdict", "pending")} if new else {}
+            return dict(document, turn=dict(turn, **more))
 
         return self.change(new)["turn"]

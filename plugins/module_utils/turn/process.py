@@ -120,4 +120,6 @@ def main():
     for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin"):
         if folder not in os.environ["PATH"].split(":"):
             os.environ["PATH"] += ":" + folder
-    Turn(root).run(lambda: _clean_up(root))
+    if Turn(root).run(lambda: _clean_up(root)) is None:
+        # Whoever guards it starts it anew: what is at work may be a command by hand.
+        sys.exit(1)

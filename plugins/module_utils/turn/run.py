@@ -67,14 +67,15 @@ class Turn:
         return self._machine
 
     def run(self, clean_up=lambda: None):
-        """Carry the turn on until nothing follows by itself; whether there was anything to do.
+        """Carry the turn on until nothing follows by itself; whether there was anything to do, or
+        None where another process is at work.
 
         :param clean_up: called once nothing follows, also where an earlier process was killed
             before it could; while nobody else begins a turn.
         """
         lock = self._work_lock()
         if lock is None:
-            return False
+            return None
         try:
             self.turn = self.journal.read()["turn"]
             if not self.turn or (steps.over(self.turn) and not self.turn["pending"]):
@@ -113,6 +114,10 @@ class Turn:
                 self._reason("unhealthy", verdict["reason"])
             return Event.VERDICT_GOOD if verdict["good"] else Event.VERDICT_BAD
         self.turn["resumed"] += 1
+        if pending == "resume" and self.turn["state"] == State.WAITING.value:
+            # Whoever takes over has no verdict either.
+            self.turn["lost_controller"] = True
+            return Event.NO_VERDICT
         if State(self.turn["state"]) in (State.LEASED, State.DRAINING, State.DRAINED):
             self._reason("interrupted", "The turn was cut off before anything was patched.")
         return Event.INTERRUPTED
@@ -131,7 +136,10 @@ class Turn:
             self._write()
             if deed is None:
                 if steps.over(self.turn):
-                    return
+                    if not self.turn["pending"]:
+                        return
+                    event = self._start()
+                    continue
                 event = Event.CONTINUE
                 continue
             event, result = self._do(deed)
@@ -271,9 +279,8 @@ class Turn:
         end = self.clock() + self._params()["timeout"]
         while self.ledger.agent_runs() and self.clock() < end:
             self.sleep(1)
-        applied = {
-            key: apply.outcome(self.turn["before"], agent.facts()).get(key) for key in APPLIED
-        }
+        outcome = apply.outcome(self.turn["before"], agent.facts())
+        applied = {key: outcome.get(key) for key in APPLIED}
         result = {
             "applied": dict(applied, failed=False),
             "result": f"{len(applied['installed'])} installed",
@@ -308,7 +315,11 @@ class Turn:
     def _wait(self, order):
         end = self.clock() + order["verdict_timeout"]
         while True:
-            turn = self.journal.read()["turn"] or {}
+            try:
+                turn = self.journal.read()["turn"] or {}
+            except ledger.Broken:
+                # As if there were none: what is drained has to come back into service.
+                turn = {}
             verdict = turn.get("verdict") if turn.get("token") == self.turn["token"] else None
             if verdict:
                 self.turn["verdict"] = verdict

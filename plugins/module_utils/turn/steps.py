@@ -230,6 +230,7 @@ _STEPS = {
     (State.WAITING, Event.VERDICT_GOOD): (State.RESTORING, Deed.RESTORE),
     (State.WAITING, Event.VERDICT_BAD): (State.ROLLING_BACK, Deed.ROLL_BACK),
     (State.WAITING, Event.NO_VERDICT): _no_verdict,
+    (State.WAITING, Event.FAILED): _no_verdict,
     (State.WAITING, Event.INTERRUPTED): (State.WAITING, Deed.WAIT),
     (State.ROLLING_BACK, Event.DONE): (State.CHECKING, Deed.CHECK),
     (State.ROLLING_BACK, Event.FAILED): (State.STUCK, None),
@@ -284,7 +285,7 @@ def record(turn, deed, event, result, now):
         new["drained"] = result.get("drained", [])
     elif deed is Deed.CHECK:
         new.update(checks=result.get("checks"), holds=result.get("holds"))
-    elif deed is Deed.WAIT and event is Event.NO_VERDICT:
+    elif deed is Deed.WAIT and event in (Event.NO_VERDICT, Event.FAILED):
         new["lost_controller"] = True
     elif deed is Deed.ROLL_BACK:
         new["rolled_back"] = result["rolled_back"]

@@ -97,7 +97,7 @@ def _begin(book, params, check_mode, root, program):
     there = book.read()["turn"]
     if there and there["token"] == order["token"]:
         # Whatever began it, it goes on.
-        if not steps.over(there) and not check_mode:
+        if (not steps.over(there) or there["pending"]) and not check_mode:
             _start(root, program)
         return False
     if there and not steps.over(there):
@@ -111,7 +111,14 @@ def _begin(book, params, check_mode, root, program):
     refusal = lease.may_work(ledger.Ledger(root).read(), order["token"] or "none", ledger.now(root))
     if refusal:
         raise Refused(refusal)
-    book.change(lambda document: dict(document, turn=steps.begun(order, time.time())))
+
+    def begin(document):
+        # Asked twice at once, it is begun once.
+        if (document["turn"] or {}).get("token") == order["token"]:
+            return document
+        return dict(document, turn=steps.begun(order, time.time()))
+
+    book.change(begin)
     try:
         _start(root, program)
     except Refused:
@@ -148,7 +155,8 @@ def _finish(book, params, check_mode, root, program, more):
         if turn["verdict"] or turn["state"] == steps.State.RELEASED.value:
             return document
         found["new"] = dict(turn, verdict=params["verdict"])
-        if steps.over(turn):
+        if steps.over(turn) or turn["lost_controller"]:
+            # It had given up waiting: once it is over, it goes by the verdict.
             found["new"]["pending"] = "verdict"
         return dict(document, turn=found["new"])
 

@@ -195,6 +195,53 @@ def test_without_a_verdict_the_host_judges_by_itself(host, stay):
     assert host.in_kernel() == [] and turn_of(host)["rolled_back"]["ok"]
 
 
+def test_a_bad_verdict_while_the_host_judges_by_itself_counts(host):
+    """It comes after the host has given up waiting for it, and before the turn has ended."""
+    ask(host, "begun", order=order(host, remote_checks=True, verdict_timeout=0))
+    real, verdict = host.run, {"good": False, "reason": "peer (port 80)"}
+
+    def run_command(argv, **more):
+        if argv == ["sh", host.path("undo")] or host.path("undo") in " ".join(argv):
+            assert ask(host, "finished", token="t1", verdict=verdict)["changed"]
+        return real(argv)
+
+    run.Turn(host.root, run_command).run()
+    turn = turn_of(host)
+    assert turn["lost_controller"] and turn["verdict"] == verdict
+    assert turn["rolled_back"]["ok"] and host.in_kernel() == [] and serves(host)
+    assert turn["reason"] == "peer (port 80)" and not turn["pending"]
+
+
+def test_whoever_takes_over_a_host_that_waits_does_not_wait_once_more(host):
+    ask(host, "begun", order=order(host, remote_checks=True, verdict_timeout=600))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work(host)
+        finally:
+            os._exit(0)
+    while turn_of(host)["state"] != "waiting":
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    lease(host, "renewed", token="t1", seconds=1)
+    time.sleep(1.2)
+    assert ask(host, "resumed", token="t2", old_token="t1", run="next", host="a")["changed"]
+    began = time.monotonic()
+    work(host)
+    assert turn_of(host)["state"] == "restored" and time.monotonic() - began < 300
+
+
+def test_a_turn_that_is_over_and_has_a_verdict_pending_is_started_again(host, monkeypatch):
+    ask(host, "begun", order=order(host, remote_checks=True, verdict_timeout=0))
+    work(host)
+    ask(host, "finished", token="t1", verdict={"good": False, "reason": "peer (port 80)"})
+    started = []
+    monkeypatch.setattr(process, "start", lambda root, program: started.append(root))
+    assert not ask(host, "begun", order={"token": "t1"})["changed"]
+    assert started == [host.root], "whoever was to read it has died"
+
+
 def test_nothing_is_done_without_the_lease(host):
     lease(host, "broken", token="t1")
     said = ask(host, "begun", order=order(host))

@@ -290,6 +290,24 @@ def test_a_host_that_does_not_come_back_is_reported_prominently():
     assert "STILL OUT OF SERVICE: keepalived is NOT back." in outcome["reason"]
 
 
+@pytest.mark.parametrize("state", ["draining", "applying", "waiting", "rolling_back", "restoring"])
+def test_a_turn_that_is_not_over_is_no_success(state):
+    under_way = turn(state=state, drained=["keepalived"])
+    outcome = came(under_way, msg="The disk is full.")
+    assert not outcome["ok"] and outcome["still_drained"] and outcome["reason_code"] == "no_answer"
+    assert "the next run reads the result. The disk is full." in outcome["reason"]
+
+
+def test_a_host_that_is_stuck_is_out_of_service_only_where_it_was_not_restored():
+    stuck = dict(state="stuck", reason_code="unhealthy", reason="gate", drained=["keepalived"])
+    assert came(turn(**stuck, restored=None))["still_drained"]
+    served = came(turn(**stuck, restored=["keepalived"]))
+    assert not served["still_drained"] and "STILL OUT" not in served["reason"]
+    assert "It is stuck: gate" in served["reason"] and not served["ok"]
+    stays = came(turn(**dict(stuck, reason="No verdict."), restored=None, lost_controller=True))
+    assert "restored by its own checks" not in stays["reason"]
+
+
 def test_a_lost_host_is_unknown_and_ends_its_turn_by_itself():
     outcome = came(None, unreachable_host=True, msg="no route")
     assert outcome["verdict"] == "unreachable" and outcome["claimed"] and not outcome["ok"]
