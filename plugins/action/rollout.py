@@ -77,8 +77,11 @@ class ActionModule(ActionBase):
             found[name] = HostVarsVars(raw, loader=hostvars._loader, **more)
         return found
 
-    def _known(self):
-        """Variables as the planner takes them: the settings, and what the hosts answered."""
+    def _known(self, hosts=None):
+        """Variables as the planner takes them: the settings, and what the hosts answered.
+
+        :param hosts: whose answers count; those of this batch, unless given.
+        """
         settings, seen = self.files.read("settings.json"), self.files.read("seen.json") or {}
         gone = [
             (one["host"], one["run"])
@@ -88,7 +91,7 @@ class ActionModule(ActionBase):
         outside = {}
         for one in (self.task_vars.get(OUTSIDE) or {}).get("results") or ():
             outside[one.get("item")] = one
-        found, in_run = {}, set(self._in_run())
+        found, in_run = {}, set(self._in_run() if hosts is None else hosts)
         for name in self.everyone:
             found[name] = dict(settings[name])
             answer = self.files.survey(name) if name in in_run else None
@@ -186,12 +189,16 @@ class ActionModule(ActionBase):
             options = dict(options, play=self.task_vars["ansible_play_hosts_all"])
             planned = rollout.batch(known, self.everyone, in_run, options, proven)
         parts = rollout.slices(planned, known, options) if "error" not in planned else []
+        # Those of earlier batches of a play with serial keep their numbers, and their outcomes.
+        first = self.files.read("waves.json", 0)
         for part in parts:
-            self.files.write(f"slice-{part['number']}.json", part)
+            self.files.write(f"slice-{first + part['number']}.json", part)
+        self.files.write("waves.json", first + len(parts))
+        self.files.write("first.json", first)
         self.files.write("progress.json", turns.planned(progress, planned))
         self.files.write("plan.json", planned)
         self.files.write("options.json", dict(options, max_failures=planned["max_failures"]))
-        self.files.write("wave.json", 0)
+        self.files.write("wave.json", first)
         # From now on there is a record of this run, whatever ends it.
         self._write_record(page=True)
         return {
@@ -323,19 +330,17 @@ class ActionModule(ActionBase):
         }
         if not os.path.exists(os.path.join(self.files.folder, "settings.json")):
             self.files.write("settings.json", {name: {} for name in self.everyone})
-        planned, outcomes, number = self.files.read("plan.json", {}), {}, 0
-        while True:
-            number += 1
-            found = self.files.read(f"outcomes-{number}.json")
-            if found is None:
-                break
-            outcomes.update(found)
-        known = self._known()
+        planned, outcomes = self.files.read("plan.json", {}), {}
+        first, last = self.files.read("first.json", 0), self.files.read("wave.json", 0)
+        for number in range(1, last + 1):
+            outcomes.update(self.files.read(f"outcomes-{number}.json", {}))
+        in_run = list(dict.fromkeys(name for batch in ran["batches"] for name in batch))
+        known = self._known(in_run or ran["in_run"])
         for name, one in outcomes.items():
             if one.get("seen"):
                 one["seen"] = survey = rollout.survey_of(known[name])
                 one["verdict"] = survey["verdict"]
-        began = (planned.get("waves") or [])[: self.files.read("wave.json", 0)]
+        began = (planned.get("waves") or [])[: last - first]
         given_up = set(self.task_vars["ansible_play_hosts_all"]).difference(
             self.task_vars["ansible_play_hosts"]
         )
@@ -343,7 +348,7 @@ class ActionModule(ActionBase):
         document = record.record(
             known,
             self.everyone,
-            ran["in_run"],
+            in_run or ran["in_run"],
             dict(planned, took_over=taken_over) if taken_over else planned,
             {"outcomes": outcomes, "began": began},
             dict(ran["about"], ended=ended),

@@ -54,3 +54,24 @@ def test_a_run_that_is_stopped_leaves_the_record_of_its_waves(fleet, how):
     [event] = [one for one in after["events"] if "Its last turn" in one["what"]]
     assert event["host"] == "b" and " is re" in event["what"]
     assert after["run"]["ended"] and {row["verdict"] for row in after["hosts"]} == {"current"}
+
+
+def test_a_play_with_serial_has_all_its_batches_in_the_record(fleet):
+    one = fleet({name: host() for name in ("a", "b", "c")}).make()
+    run = one.play(
+        [
+            {
+                "hosts": "all",
+                "gather_facts": False,
+                "serial": 2,
+                "roles": [
+                    {"role": "rebootless.ksplice.rolling"},
+                    {"role": "rebootless.ksplice.report", "report_directory": str(one.report)},
+                ],
+            }
+        ]
+    )
+    assert run.status == 0, run.output[-3000:]
+    for name, row in one.rows().items():
+        assert row["verdict"] == "current" and row["reason_code"] == "patched", row
+        assert sorted(row["installed"]) == one.kernel(name)
