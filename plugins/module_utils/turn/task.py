@@ -60,7 +60,8 @@ def perform(params, check_mode, root, program, sleep=time.sleep, clock=time.mono
             turn = book.read()["turn"]
             if not changed or check_mode or turn is None or at_rest(turn) or clock() >= end:
                 alive = ledger.Ledger(root).at_work()
-                shown = _foretold(params, root) if check_mode and changed else journal.shown(turn)
+                foretold = check_mode and changed and params["state"] == "begun"
+                shown = _foretold(params, root) if foretold else journal.shown(turn)
                 result = {"changed": changed, "refusal": None, "turn": shown, "alive": alive}
                 return dict(dict(result, **more), changed_nothing=not changed)
             sleep(0.05)
@@ -74,14 +75,13 @@ def _foretold(params, root):
     from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import run
 
     one = run.Turn(root)
-    one.turn = steps.begun(steps.order(params["order"] or {}), time.time())
-    if params["state"] == "begun":
-        applied = one.foretell()
-        one.turn.update(
-            applied=applied,
-            reason=applied["msg"],
-            reason_code="apply_failed" if applied["failed"] else None,
-        )
+    one.turn = steps.begun(steps.order(params["order"]), time.time())
+    applied = one.foretell()
+    one.turn.update(
+        applied=applied,
+        reason=applied["msg"],
+        reason_code="apply_failed" if applied["failed"] else None,
+    )
     return journal.shown(one.turn)
 
 

@@ -242,6 +242,16 @@ def test_a_turn_that_is_over_and_has_a_verdict_pending_is_started_again(host, mo
     assert started == [host.root], "whoever was to read it has died"
 
 
+def test_check_mode_shows_the_turn_that_would_be_carried_on(host):
+    ask(host, "begun", order=order(host))
+    lease(host, "renewed", token="t1", seconds=1)
+    time.sleep(1.2)
+    given = {name: spec.get("default") for name, spec in task.ARGUMENTS.items()}
+    given.update(state="resumed", token="t2", old_token="t1", run="next", host="a")
+    said = task.perform(given, True, host.root, "")
+    assert said["changed"] and said["turn"]["token"] == "t1" and said["turn"]["host"] == "a"
+
+
 def test_nothing_is_done_without_the_lease(host):
     lease(host, "broken", token="t1")
     said = ask(host, "begun", order=order(host))
