@@ -343,7 +343,13 @@ class Turn:
     def _roll_back(self, order):
         """Give the kernel what it had: what came is removed, newest first, and what went comes."""
         had = [one["id"] for one in self.turn["before"]["updates"]["installed"]]
-        has = apply.ids(self._agent().facts())
+        seen = self._agent().facts()
+        if seen["updates"]["installed"] is None:
+            # What is not known is not nothing.
+            why = f"What is in the kernel cannot be read: {seen['reason']}"
+            done = {"ok": False, "failed": True, "msg": why, "removed": []}
+            return Event.FAILED, {"rolled_back": done, "result": f"failed: {why}"}
+        has = apply.ids(seen)
         came, result = [ident for ident in has if ident not in had], None
         if came:
             result = self._run_apply(

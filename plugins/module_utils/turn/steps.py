@@ -255,6 +255,7 @@ _LEASE_LOST = {
     State.DRAINED: (State.RESTORING, Deed.RESTORE),
     State.CHECKING: (State.STUCK, None),
     State.WAITING: (State.STUCK, None),
+    State.ROLLING_BACK: (State.STUCK, None),
     State.RESTORED: (State.STUCK, None),
     State.STUCK: (State.STUCK, None),
 }
