@@ -93,8 +93,8 @@ class ActionModule(HostAction):
                 return dict(said, judged=judged)
         asked = {"state": "begun", "order": turns.order(claimed, judged["known"])}
         result = self._ask_again(self._params(wait=float(AT_ONCE), **asked), task_vars)
-        if result.get("failed") or result.get("refusal"):
-            why = result.get("refusal") or result["msg"]
+        why = self._no_turn(result, claimed)
+        if why:
             self._tell(claimed, why)
             untouched = bool(result.get("changed_nothing"))
             said.update(msg=why, changed_nothing=untouched)
@@ -116,10 +116,20 @@ class ActionModule(HostAction):
         verdict = turns.verdict(claimed, known, turn, peers, controller)
         asked = {"state": "finished", "token": claimed["token"], "verdict": verdict}
         result = self._ask_again(self._params(wait=float(AT_ONCE), **asked), task_vars)
-        if result.get("failed") or result.get("refusal"):
-            return dict(begun, changed=False, msg=result.get("refusal") or result["msg"])
+        why = self._no_turn(result, claimed)
+        if why:
+            return dict(begun, changed=False, msg=why)
         result = dict(begun, **self.follow(result, task_vars, claimed, verdict))
         return self._released(result, claimed, task_vars)
+
+    @staticmethod
+    def _no_turn(result, claimed):
+        """Why an answer has no turn of this run to follow; None where it has."""
+        if result.get("failed") or result.get("refusal"):
+            return result.get("refusal") or result["msg"]
+        if (result.get("turn") or {}).get("token") != claimed["token"]:
+            return "The host's answer has no turn of this run."
+        return None
 
     def _ask_again(self, params, task_vars):
         """As ask. Where the connection breaks off the host is asked again: what is begun, or handed

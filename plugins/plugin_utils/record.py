@@ -86,7 +86,9 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
                 reason=f"{row['reason']} {one['what']}",
             )
     _tell_aliases(hosts, run.get("aliases"))
-    earlier = _earlier_turns(variables_of, in_run, about)
+    taken = {one["host"] for one in run.get("took_over") or ()}
+    others = [name for name in in_run if name not in taken]
+    earlier = _earlier_turns(variables_of, others, about)
     verdicts = {
         verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"])
         for verdict in VERDICTS
@@ -227,6 +229,13 @@ def _row(name, variables, in_run, outcome, course):
             "claimed it: check it, and restore it "
             f"with ha_drain (state=restored host={name} force=true).",
         )
+    unread = [one["what"] for one in survey.get("drained") or () if one["host"] is None]
+    if in_run and unread:
+        # What is not known is not nothing: it may be out of service.
+        row.update(
+            attention=True,
+            reason=f"{row['reason']} Whether something on it is drained is {unread[0]}.",
+        )
     left = (run.get("left") or {}).get(name)
     if outcome is None:
         if in_run and run.get("error") and row["verdict"] in WORK:
@@ -337,15 +346,15 @@ def _claimed(lease):
     )
 
 
-def _earlier_turns(variables_of, in_run, about):
-    """What the journals of the hosts say of turns that another run may not have seen the end of:
-    C(run), C(at), C(host), C(what) each, and C(resumed), whether that run was stopped and its
-    record does not know the outcome.
+def _earlier_turns(variables_of, names, about):
+    """What the journals say of turns that no run may have seen the end of: C(run), C(at), C(host),
+    C(what) each, and C(resumed), whether that run was stopped and its record does not know the
+    outcome.
     """
     found, stopped = [], about.get("stopped") or {"run": None, "known": ()}
-    for name in in_run:
+    for name in names:
         turn = rollout.survey_of(variables_of[name]).get("turn")
-        if not turn or turn["run"] in (about["id"], about["options"].get("run")):
+        if not turn:
             continue
         resumed = turn["run"] == stopped["run"] and name not in stopped["known"]
         # What went wrong is told until the host has another turn: nobody else may have told it.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 
 from ansible.errors import AnsibleActionFail
@@ -30,7 +31,11 @@ def stopped(directory):
     of which that record knows the outcome. None where there is no such record.
     """
     try:
-        with open(os.path.join(directory, "record.json"), encoding="utf-8") as file:
+        path = os.path.join(directory, "record.json")
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(handle, encoding="utf-8") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return None
             found = json.load(file)
         if found["run"]["kind"] == "status" or found["run"]["ended"] is not None:
             return None

@@ -521,7 +521,7 @@ def of_turn(turn, proven=None):
     if turn["state"] == "stuck":
         stays = turn["not_restored"] or why
         # It may have been restored before, and then unhealthy by a verdict that came late.
-        out = bool(turn["drained"]) and bool(turn["restored"] is None or turn["not_restored"])
+        out = bool(turn["not_restored"] or turn["drained"] and turn["restored"] is None)
         found.update(
             ok=False,
             still_drained=out,
@@ -622,8 +622,8 @@ def taken_over(left, results):
     if (results.get("invalidated") or {}).get("granted"):
         return dict(found, what=f"{who}: what was left of its lease was cleared.", released=True)
     if turn:
-        why = of_turn(turn)["reason"]
-        drained = turn["state"] == "stuck" and bool(turn["drained"])
+        came = of_turn(turn)
+        why, drained = came["reason"], came.get("still_drained", False)
         what = (
             f"{who}: its lease was taken over, and it was left as it is, because it is "
             f"not healthy: {why}"

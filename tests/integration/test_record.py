@@ -75,3 +75,5 @@ def test_a_play_with_serial_has_all_its_batches_in_the_record(fleet):
     for name, row in one.rows().items():
         assert row["verdict"] == "current" and row["reason_code"] == "patched", row
         assert sorted(row["installed"]) == one.kernel(name)
+        # What is known from its survey, too.
+        assert row["kernel_booted"] and row["kernel_before"] and row["checked_at"], row

@@ -144,7 +144,7 @@ tell() {
     add lease "$R/var/lib/rebootless-ksplice/leases.json"
     # Its first line is all that may leave the host.
     f=$R/var/lib/rebootless-ksplice/journal.json
-    if [ -f "$f" ] && [ -r "$f" ]; then say journal "$(head -n 1 "$f" | head -c 65536)"
+    if [ -f "$f" ] && [ -r "$f" ]; then say journal "$(head -n 1 "$f" | head -c 1000000)"
     elif [ -e "$f" ]; then say journal unreadable
     fi
     for f in uptrack ksplice; do add cron "$R/etc/cron.d/$f"; done

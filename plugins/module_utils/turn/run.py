@@ -132,6 +132,9 @@ class Turn:
                     state, deed = steps.next_step(self.turn, Event.LEASE_LOST)
             if deed is Deed.APPLY and self.turn["before"] is None:
                 self.turn["before"] = self._before()
+                if self.turn["before"] is None:
+                    # Without it there is no way back: nothing is begun.
+                    state, deed = steps.next_step(self.turn, Event.INTERRUPTED)
             self.turn = steps.enter(self.turn, state, deed, time.time())
             self._write()
             if deed is None:
@@ -235,10 +238,18 @@ class Turn:
         return agent
 
     def _before(self):
-        seen = self._agent().facts()
+        """What the kernel has before anything is done; None where that cannot be read."""
+        try:
+            seen = self._agent().facts()
+            installed, why = seen["updates"]["installed"], seen["reason"]
+        except Exception as error:  # whatever it is: what is drained has to come back
+            installed, why = None, f"{type(error).__name__}: {error}"
+        if installed is None:
+            self._reason("error", f"What is in the kernel cannot be read: {why}")
+            return None
         return {
             "kernel": {"effective": seen["kernel"]["effective"]},
-            "updates": {"installed": seen["updates"]["installed"] or []},
+            "updates": {"installed": installed},
             "cves": {"fixed": seen["cves"]["fixed"]},
         }
 

@@ -197,6 +197,13 @@ def _bad_verdict(turn):
     return (State.STUCK, None) if turn["rolled_back"] else (State.ROLLING_BACK, Deed.ROLL_BACK)
 
 
+def _good_verdict(turn):
+    # Those elsewhere cannot speak for its own checks.
+    if any(not one["ok"] for one in turn["checks"] or ()):
+        return State.STUCK, None
+    return State.RESTORING, Deed.RESTORE
+
+
 def _no_verdict(turn):
     if turn["order"]["on_lost_controller"] == "stay":
         return State.STUCK, None
@@ -246,7 +253,7 @@ _STEPS = {
     (State.RESTORED, Event.VERDICT_GOOD): (State.RESTORED, None),
     # A person, or the next run, has it looked at again.
     (State.STUCK, Event.INTERRUPTED): (State.CHECKING, Deed.CHECK),
-    (State.STUCK, Event.VERDICT_GOOD): (State.RESTORING, Deed.RESTORE),
+    (State.STUCK, Event.VERDICT_GOOD): _good_verdict,
     (State.STUCK, Event.VERDICT_BAD): _bad_verdict,
 }
 # Without a lease the host is changed no further, and what was drained is restored.

@@ -143,6 +143,8 @@ def _start(root, program):
 
 def _finish(book, params, check_mode, root, program, more):
     found = {}
+    if not isinstance(params["verdict"].get("good"), bool):
+        raise Refused("The verdict says neither good: true nor good: false. Nothing was changed.")
 
     def hand_in(document):
         turn = found["turn"] = document["turn"]
@@ -154,7 +156,9 @@ def _finish(book, params, check_mode, root, program, more):
             )
         if turn["verdict"] or turn["state"] == steps.State.RELEASED.value:
             return document
-        found["new"] = dict(turn, verdict=params["verdict"])
+        reason = params["verdict"].get("reason")
+        verdict = {"good": params["verdict"]["good"], "reason": reason and str(reason)}
+        found["new"] = dict(turn, verdict=verdict)
         if steps.over(turn) or turn["lost_controller"]:
             # It had given up waiting: once it is over, it goes by the verdict.
             found["new"]["pending"] = "verdict"

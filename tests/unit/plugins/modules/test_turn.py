@@ -11,6 +11,7 @@ import time
 
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
     journal,
     lease_task,
@@ -85,6 +86,19 @@ def ask(emulated, state, **params):
 
 def work(host):
     return run.Turn(host.root, host.run).run()
+
+
+def waiting(host):
+    """A process that carries the turn on, once it waits for a verdict."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work(host)
+        finally:
+            os._exit(0)
+    while turn_of(host)["state"] != "waiting":
+        time.sleep(0.02)
+    return pid
 
 
 def turn_of(host):
@@ -164,14 +178,7 @@ def test_a_host_that_stays_unhealthy_is_left_drained_and_keeps_its_lease(host):
 def test_what_the_checks_elsewhere_say_decides(host):
     ask(host, "begun", order=order(host, remote_checks=True, verdict_timeout=30))
     verdict = {"good": False, "reason": "peer (port 80)"}
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work(host)
-        finally:
-            os._exit(0)
-    while turn_of(host)["state"] != "waiting":
-        time.sleep(0.02)
+    pid = waiting(host)
     assert ask(host, "finished", token="t9", verdict=verdict)["refusal"].startswith("There is no")
     assert ask(host, "finished", token="t1", verdict=verdict)["changed"]
     os.waitpid(pid, 0)
@@ -213,23 +220,15 @@ def test_a_bad_verdict_while_the_host_judges_by_itself_counts(host):
 
 
 def test_whoever_takes_over_a_host_that_waits_does_not_wait_once_more(host):
-    ask(host, "begun", order=order(host, remote_checks=True, verdict_timeout=600))
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work(host)
-        finally:
-            os._exit(0)
-    while turn_of(host)["state"] != "waiting":
-        time.sleep(0.02)
+    ask(host, "begun", order=order(host, remote_checks=True, verdict_timeout=30))
+    pid = waiting(host)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     lease(host, "renewed", token="t1", seconds=1)
     time.sleep(1.2)
     assert ask(host, "resumed", token="t2", old_token="t1", run="next", host="a")["changed"]
-    began = time.monotonic()
     work(host)
-    assert turn_of(host)["state"] == "restored" and time.monotonic() - began < 300
+    assert turn_of(host)["state"] == "restored" and names(turn_of(host)).count("wait") == 1
 
 
 def test_a_turn_that_is_over_and_has_a_verdict_pending_is_started_again(host, monkeypatch):
@@ -262,6 +261,86 @@ def test_nothing_is_done_without_the_lease(host):
     work(host)
     assert turn_of(host)["reason_code"] == "lease_lost" and host.in_kernel() == []
     assert serves(host) and "out" not in names(turn_of(host))
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    """Says from when on the agent cannot tell what is in the kernel."""
+    real, blind = apply.Agent.facts, []
+
+    def seen(self, *more):
+        return facts.nothing("unknown", "The probe failed.") if blind else real(self, *more)
+
+    monkeypatch.setattr(apply.Agent, "facts", seen)
+    return blind
+
+
+def test_a_kernel_that_cannot_be_read_is_not_patched(host, blind):
+    """What it had before is the way back; an unreadable one is not an empty one."""
+    ask(host, "begun", order=order(host))
+    blind.append(True)
+    work(host)
+    turn = turn_of(host)
+    assert turn["state"] in ("restored", "released") and serves(host) and host.in_kernel() == []
+    assert turn["applied"] is None and "cannot be read: The probe failed." in turn["reason"]
+
+
+def test_a_rollback_that_cannot_read_the_kernel_has_failed(host, blind):
+    host.write("unhealthy", "")
+    ask(host, "begun", order=order(host))
+    real = host.run
+
+    def run_command(argv, **more):
+        if host.path("check") in argv:
+            blind.append(True)
+        return real(argv)
+
+    run.Turn(host.root, run_command).run()
+    turn = turn_of(host)
+    assert turn["state"] == "stuck" and not turn["rolled_back"]["ok"] and not serves(host)
+    assert "cannot be read" in turn["rolled_back"]["msg"] and host.in_kernel() == IDS
+
+
+def test_checks_elsewhere_do_not_speak_for_the_hosts_own(host):
+    """Its own check fails, the rollback is refused with the lease gone, and the peers are fine."""
+    host.write("unhealthy", "")
+    ask(host, "begun", order=order(host, remote_checks=True))
+    real = host.run
+
+    def run_command(argv, **more):
+        if host.path("check") in argv:
+            lease(host, "broken", token="t1")
+        return real(argv)
+
+    run.Turn(host.root, run_command).run()
+    turn = turn_of(host)
+    assert turn["state"] == "stuck" and turn["rolled_back"] is None and host.in_kernel() == IDS
+    ask(host, "finished", token="t1", verdict={"good": True, "reason": None})
+    work(host)
+    assert turn_of(host)["state"] == "stuck" and not serves(host)
+
+
+@pytest.mark.parametrize("verdict", [{}, {"ok": True}, {"good": "no"}, {"good": None}])
+def test_a_verdict_that_says_neither_is_refused(host, verdict):
+    ask(host, "begun", order=order(host, remote_checks=True, verdict_timeout=600))
+    said = ask(host, "finished", token="t1", verdict=verdict)
+    assert "neither good: true nor good: false" in said["refusal"] and said["changed_nothing"]
+    assert turn_of(host)["verdict"] is None
+
+
+@pytest.mark.parametrize("state", list(steps.State))
+def test_wherever_a_lease_is_needed_its_loss_has_a_way_on(state):
+    turn = dict(steps.begun(steps.order({"token": "t", "run": "r", "host": "h"}), 0), state=state)
+    turn["applied"] = {"installed": ["x"], "after": {}}
+    for order, event in itertools.product(({"drains": [1]}, {"drains": []}), steps.Event):
+        turn["order"] = dict(turn["order"], **order)
+        try:
+            _state, deed = steps.next_step(turn, event)
+        except steps.Impossible:
+            continue
+        if deed in steps.NEED_LEASE:
+            following, after = steps.next_step(turn, steps.Event.LEASE_LOST)
+            assert after not in steps.NEED_LEASE, (event, following)
 
 
 def test_what_is_begun_twice_is_begun_once(host):

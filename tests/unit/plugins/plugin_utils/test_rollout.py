@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, report, rollout
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -662,3 +663,20 @@ def test_a_turn_that_went_wrong_is_reported_by_the_next_run_too():
     assert told["host"] == "a"
     assert told["what"] == "Its last turn, of the run night, is released: gate (status 1)"
     assert document["run"]["resumed_from"] == []
+
+
+def test_a_journal_that_cannot_be_read_needs_attention():
+    hosts = {"a": surveyed("current"), "b": surveyed("current")}
+    seen = hosts["a"]["ksplice_survey"]["ansible_facts"]["uptrack"]
+    seen["drained"] = [{"host": None, "what": "unknown: journal.json cannot be read"}]
+    rows, _asked, document = go(hosts, {})
+    assert document["summary"]["attention"] == ["a"]
+    assert "is unknown: journal.json cannot be read" in rows["a"]["reason"]
+
+
+def test_a_record_that_is_no_plain_file_is_none_of_a_stopped_run(tmp_path):
+    os.mkfifo(tmp_path / "record.json")
+    assert report.stopped(str(tmp_path)) is None
+    (tmp_path / "record.json").unlink()
+    (tmp_path / "record.json").symlink_to("/dev/zero")
+    assert report.stopped(str(tmp_path)) is None

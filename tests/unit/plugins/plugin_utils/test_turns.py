@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.rebootless.ksplice.plugins.action import ha_check
+from ansible_collections.rebootless.ksplice.plugins.action import ha_check, uptrack_turn
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import steps
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     host_action,
@@ -304,6 +304,10 @@ def test_a_host_that_is_stuck_is_out_of_service_only_where_it_was_not_restored()
     served = came(turn(**stuck, restored=["keepalived"]))
     assert not served["still_drained"] and "STILL OUT" not in served["reason"]
     assert "It is stuck: gate" in served["reason"] and not served["ok"]
+    cut_off = dict(stuck, drained=[], restored=[], not_restored="status 1")
+    assert came(turn(None, **cut_off))["still_drained"], "killed while it was drained"
+    left = {"host": "a", "run": "night", "age": 900}
+    assert turns.taken_over(left, {"resumed": {"turn": turn(None, **cut_off)}})["still_drained"]
     stays = came(turn(**dict(stuck, reason="No verdict."), restored=None, lost_controller=True))
     assert "restored by its own checks" not in stays["reason"]
 
@@ -511,3 +515,18 @@ def test_every_registered_result_is_read_and_the_other_way_round():
 
 def test_an_order_has_all_that_the_host_reads():
     assert set(turns.order(claimed(), [])) == set(steps.ORDER)
+
+
+@pytest.mark.parametrize(
+    "answer, why",
+    [
+        ({"changed": True, "refusal": None, "turn": None}, "no turn of this run"),
+        ({"changed": True, "refusal": None, "turn": turn(token="u")}, "no turn of this run"),
+        ({"changed": False, "refusal": "It is busy.", "turn": None}, "It is busy."),
+        ({"failed": True, "msg": "no answer"}, "no answer"),
+        ({"changed": True, "refusal": None, "turn": turn()}, None),
+    ],
+)
+def test_only_a_turn_of_the_run_is_followed(answer, why):
+    found = uptrack_turn.ActionModule._no_turn(answer, claimed())
+    assert found is None if why is None else why in found
