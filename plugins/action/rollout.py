@@ -190,10 +190,10 @@ class ActionModule(ActionBase):
             planned = rollout.batch(known, self.everyone, in_run, options, proven)
         parts = rollout.slices(planned, known, options) if "error" not in planned else []
         # Those of earlier batches of a play with serial keep their numbers, and their outcomes.
-        first = self.files.read("waves.json", 0)
+        first = self.files.read("first.json", 0)
+        first += len(self.files.read("plan.json", {}).get("waves") or ())
         for part in parts:
             self.files.write(f"slice-{first + part['number']}.json", part)
-        self.files.write("waves.json", first + len(parts))
         self.files.write("first.json", first)
         self.files.write("progress.json", turns.planned(progress, planned))
         self.files.write("plan.json", planned)
@@ -325,8 +325,7 @@ class ActionModule(ActionBase):
         """The record as it stands, and the plan."""
         ran = self.files.read("run.json") or {
             "about": record.about("patch", now(), None, self._task.check_mode, {}),
-            "in_run": self.task_vars["ansible_play_hosts_all"],
-            "batches": [],
+            "batches": [self.task_vars["ansible_play_hosts_all"]],
         }
         if not os.path.exists(os.path.join(self.files.folder, "settings.json")):
             self.files.write("settings.json", {name: {} for name in self.everyone})
@@ -335,7 +334,7 @@ class ActionModule(ActionBase):
         for number in range(1, last + 1):
             outcomes.update(self.files.read(f"outcomes-{number}.json", {}))
         in_run = list(dict.fromkeys(name for batch in ran["batches"] for name in batch))
-        known = self._known(in_run or ran["in_run"])
+        known = self._known(in_run)
         for name, one in outcomes.items():
             if one.get("seen"):
                 one["seen"] = survey = rollout.survey_of(known[name])
@@ -348,7 +347,7 @@ class ActionModule(ActionBase):
         document = record.record(
             known,
             self.everyone,
-            in_run or ran["in_run"],
+            in_run,
             dict(planned, took_over=taken_over) if taken_over else planned,
             {"outcomes": outcomes, "began": began},
             dict(ran["about"], ended=ended),

@@ -47,20 +47,34 @@ def in_background(one, **variables):
     )
 
 
-def kill(control):
-    """Kill a control node with all that it started: its workers have sessions of their own."""
-    found, left = [], [control.pid]
+def below(pid):
+    """The processes that a process has started, and those that they have."""
+    found, left = set(), [pid]
     while left:
-        pid = left.pop()
-        found.append(pid)
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            left += [int(word) for word in path.read_text().split()]
-    for pid in found:
+        for path in Path(f"/proc/{left.pop()}/task").glob("*/children"):
+            try:
+                left += [int(word) for word in path.read_text().split()]
+            except OSError:
+                continue
+        found.update(left)
+    return found
+
+
+def kill_all(pids):
+    for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    control.wait()
+
+
+def kill(control):
+    """Kill a control node with all that it started: its workers have sessions of their own. Once:
+    the number of one that is gone may be another's.
+    """
+    if control.poll() is None:
+        kill_all([control.pid, *below(control.pid)])
+        control.wait()
 
 
 def wait_for(wanted, seconds=120):

@@ -8,7 +8,6 @@ import getpass
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from control_nodes import below, kill_all
 from rehearsals import alone
 
 COMMON = (
@@ -142,19 +142,6 @@ def test_survey_needs_no_python_and_a_run_patches(over_ssh):
     assert one.patched_when("a") and one.rows()["a"]["verdict"] == "current"
 
 
-def below(pid):
-    """The processes that a process has started, and those that they have."""
-    found, left = [], [pid]
-    while left:
-        for path in Path(f"/proc/{left.pop()}/task").glob("*/children"):
-            try:
-                left += [int(word) for word in path.read_text().split()]
-            except OSError:
-                continue
-        found += left
-    return set(found)
-
-
 def called(pid):
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
@@ -170,11 +157,7 @@ def cut(server, control):
         time.sleep(0.2)
         found = {pid for pid in below(server) if called(pid).startswith("sshd")}
     found |= {pid for pid in below(control.pid) if called(pid) == "ssh"}
-    for pid in found:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    kill_all(found)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ what happened.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import time
 from pathlib import Path
 
+import control_nodes
 import pytest
 from real_hosts import ids
 
@@ -171,29 +170,8 @@ class Rollout:
                 start_new_session=True,
             )
 
-    def children(self):
-        """All that it started: its workers have sessions of their own."""
-        found, left = [], [self.process.pid]
-        while left:
-            pid = left.pop()
-            found.append(pid)
-            for path in Path(f"/proc/{pid}/task").glob("*/children"):
-                try:
-                    left += [int(word) for word in path.read_text().split()]
-                except OSError:
-                    continue
-        return found
-
     def kill(self):
-        """Kill all of it, once: the number of one that is gone may be another's."""
-        if self.process.poll() is not None:
-            return
-        for pid in self.children():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self.process.wait()
+        control_nodes.kill(self.process)
 
     def wait(self):
         self.process.wait(timeout=500)
