@@ -31,7 +31,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import leftovers
-from machine import BUILD, ROOT, Core, Missing, cores, find_python, make_venv, oldest_target
+from machine import (
+    BUILD,
+    ROOT,
+    Core,
+    Missing,
+    cores,
+    find_python,
+    installer,
+    make_venv,
+    oldest_target,
+)
 
 TEST = BUILD / "test"
 LOGS = TEST / "logs"
@@ -507,6 +517,9 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     for core in filter(None, found.values()):
         space = Space(f"sanity-{core.name}", environment(core))
         keep_pips(space)
+        # Compiled is what is used, and when it is.
+        space.env["PIP_NO_COMPILE"] = "1"
+        del space.env["PYTHONDONTWRITEBYTECODE"]
         targets = [core.python]
         if core.target and (ALL or core is not newest(found)):
             targets.insert(0, core.target)
@@ -531,10 +544,12 @@ def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
             command += ["--target-python", target]
             (pythons / f"python{target}").symlink_to(find_python(target))
         if core is newest(found) and not ALL:
-            # pep8 sees nothing that `make lint` does not: ruff has its rules at a shorter line and
-            # formats the rest. pylint is two thirds of it all; ruff has its errors (PLE), and finds
-            # unused names and subprocess without check at a hundredth.
-            command += [word for name in ("pep8", "pylint") for word in ("--skip-test", name)]
+            # `make lint` runs the programs of changelog and yamllint. pep8 sees nothing that lint
+            # does not: ruff has its rules at a shorter line and formats the rest. pylint is two
+            # thirds of it all; ruff has its errors (PLE), and finds unused names and subprocess
+            # without check at a hundredth.
+            left = ("changelog", "pep8", "pylint", "yamllint")
+            command += [word for name in left for word in ("--skip-test", name)]
         name = f"sanity: core {core.version}, Python {' '.join(targets)}"
         quiet = 400 if ALL else 60
         checks.append(Check(name, command, space, quiet, junit="tests/output/junit/*.xml"))
@@ -556,7 +571,7 @@ def keep_pips(space: Space) -> None:
             cache / f"get_pip_{version.replace('.', '_')}.py",
         )
         if not list(cache.glob(f"pip-{version}-*.whl")):
-            command = [space.program("python"), "-m", "pip", "download", "--quiet", "--no-deps"]
+            command = [str(installer() / "bin" / "pip"), "download", "--quiet", "--no-deps"]
             # Some are for an older Python than the one that fetches them.
             command += [
                 "--only-binary=:all:",

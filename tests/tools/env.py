@@ -15,7 +15,8 @@ from machine import BUILD, ROOT, Missing, cores, make_venv
 
 def main() -> None:
     core = [core for core in cores().values() if core][-1]
-    make_venv(BUILD / "venv", core.python, "env.txt", core.requirement)
+    # With pip, as its user is the one who runs this.
+    make_venv(BUILD / "venv", core.python, "env.txt", core.requirement, "pip")
     # Among the environment's own packages, where Ansible looks too: a collections_path in
     # ansible.cfg would also be where `ansible-galaxy collection install` puts things.
     for place in (

@@ -7,12 +7,15 @@ build/.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import fcntl
 import functools
 import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,43 +105,84 @@ def _works(python: Path) -> bool:
 
 
 def make_venv(path: Path, python: str, requirements: str, *packages: str) -> Path:
-    """The virtual environment at `path`, made anew only when what should be in it has changed."""
+    """The virtual environment at `path`, made anew only when what should be in it has changed.
+
+    uv makes it, without pip in it, for a seventh of what pip costs. Where uv cannot (it knows no
+    Python below 3.8, and not all of pip's settings) pip does.
+    """
+    files = [REQUIREMENTS / requirements, REQUIREMENTS / "env.txt"]
+    wish = [*packages, "-r", str(files[0])]
+    with _to_fill(path, python, [*wish, *(f.read_text() for f in files)]) as interpreter:
+        if interpreter:
+            try:
+                _with_uv(path, interpreter, wish)
+            except Missing:
+                _with_pip(path, interpreter, wish)
+    return path
+
+
+@functools.cache
+def installer() -> Path:
+    """The environment with pip and uv, on the Python that runs this."""
+    path = BUILD / "venvs" / "installer"
+    packages = ["-r", str(REQUIREMENTS / "installer.txt")]
+    running = "{}.{}".format(*sys.version_info)
+    with _to_fill(path, running, [Path(packages[1]).read_text()]) as interpreter:
+        if interpreter:
+            _with_pip(path, interpreter, packages)
+    return path
+
+
+@contextlib.contextmanager
+def _to_fill(path: Path, python: str, wish: list[str]) -> Iterator[Path | None]:
+    """The interpreter to make the environment with, in an empty place, or None where what is
+    wished is there. Two makes at a time do not make the same one.
+    """
     interpreter = find_python(python)
     if not interpreter:
         raise Missing(
             f"Python {python} is not on this machine. Install it with pyenv, for example."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files = [REQUIREMENTS / requirements, REQUIREMENTS / "env.txt"]
-    wish = "\n".join([str(path), str(interpreter), *packages, *(f.read_text() for f in files)])
+    text = "\n".join([str(path), str(interpreter), *wish])
     stamp = path / "made-from"
-    # Two makes at a time must not build the same environment.
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.parent / f".{path.name}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wish:
-            return path
+        if stamp.exists() and stamp.read_text() == text:
+            yield None
+            return
         shutil.rmtree(path, ignore_errors=True)
-        _run(str(interpreter), "-m", "venv", str(path))
-        _run(
-            str(path / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            *packages,
-            "-r",
-            str(files[0]),
-        )
-        stamp.write_text(wish)
-    return path
+        yield interpreter
+        stamp.write_text(text)
 
 
-def _run(*command: str) -> None:
+def _with_uv(path: Path, interpreter: Path, packages: list[str]) -> None:
+    if _numbers(Path(interpreter.name)) < [3, 8]:
+        raise Missing("uv knows no Python below 3.8.")
+    bin_ = installer() / "bin"
+    _run(str(interpreter), "-m", "venv", "--clear", "--without-pip", str(path))
+    target = ["--python", str(path / "bin" / "python"), "--compile-bytecode"]
+    # Of pip's settings uv reads none: where packages come from it is told.
+    settings = dict(os.environ)
+    for key, variable in (("index-url", "UV_DEFAULT_INDEX"), ("cert", "SSL_CERT_FILE")):
+        with contextlib.suppress(Missing):
+            value = _run(str(bin_ / "pip"), "config", "get", f"global.{key}").strip()
+            settings.setdefault(variable, value)
+    _run(str(bin_ / "uv"), "pip", "install", *target, *packages, env=settings)
+
+
+def _with_pip(path: Path, interpreter: Path, packages: list[str]) -> None:
+    _run(str(interpreter), "-m", "venv", "--clear", str(path))
+    command = ["-m", "pip", "--disable-pip-version-check", "install", *packages]
+    _run(str(path / "bin" / "python"), *command)
+
+
+def _run(*command: str, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=env
     )
     if done.returncode:
         raise Missing(
             f"Cannot make a virtual environment: {' '.join(command)} failed:\n{done.stdout}"
         )
+    return done.stdout
