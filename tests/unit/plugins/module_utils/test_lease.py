@@ -165,7 +165,7 @@ def explored(name, world, limit):
     return found
 
 
-@pytest.mark.parametrize("name", todays(sorted(WORLDS), of=8))
+@pytest.mark.parametrize("name", todays(sorted(WORLDS), of=13))
 def test_every_order_of_events_to_the_end(name):
     found = explored(name, WORLDS[name], MEASURE)
     assert found.complete and found.ends and found.worlds > 1000
@@ -268,7 +268,7 @@ ALONE = [
 ]
 
 
-@pytest.mark.parametrize("patience", [0, 1, ENDLESS])
+@pytest.mark.parametrize("patience", todays([0, 1, ENDLESS], of=3))
 def test_without_mishap_somebody_gets_through(patience):
     """Of runs that want hosts of one group, at least one is done, in whatever order they come; and
     who waits in the order of the names never waits in a circle, even if nobody ever gives up.
