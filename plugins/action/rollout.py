@@ -213,7 +213,7 @@ class ActionModule(ActionBase):
         number = self.files.read("wave.json") + 1
         part = self.files.read(f"slice-{number}.json")
         progress = self.files.read("progress.json")
-        if options["wave_soak"] and progress["ended"]:
+        if options["wave_soak"] and progress["ended"] and not self._task.check_mode:
             time.sleep(options["wave_soak"])
         stop_file = options["stop_file"]
         given_up = set(self.task_vars["ansible_play_hosts_all"]).difference(
@@ -262,7 +262,7 @@ class ActionModule(ActionBase):
         part, hostvars = self.files.read(f"slice-{number}.json"), self.task_vars["hostvars"]
         chosen, outcomes = self.files.read(f"chosen-{number}.json"), {}
         times = {
-            "claimed": turns.iso(rollout.when(chosen["at"]).timestamp()),
+            "claimed": turns.iso(turns.when(chosen["at"]).timestamp()),
             "now": turns.iso(time.time()),
         }
         for index, (name, choice) in enumerate(chosen["hosts"].items()):

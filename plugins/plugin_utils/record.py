@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 import jinja2
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout, turns
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
     WORK,
@@ -560,4 +560,4 @@ def timeline(document, width=860, row_height=20):
 
 
 def _seconds(at):
-    return rollout.when(at).timestamp()
+    return turns.when(at).timestamp()

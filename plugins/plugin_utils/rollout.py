@@ -3,14 +3,9 @@
 """The course of a rollout: what the survey found, who may be claimed now, what came of it.
 Pure functions.
 
-A host's variables come in as a mapping (Ansible's C(hostvars)), the state of the rollout is one
-plain mapping that the
-role keeps as a fact of the controller and passes back in:
-
-- C(waves), C(canaries), C(left), C(hash): the plan of this batch.
-- C(hosts): for each host of the batch what the planner knew of it.
-- C(banned): kernel build -> why its updates are not to be applied any more by this run.
-- C(outcomes): host -> what came of it, over all batches so far.
+A host's variables come in as a mapping (Ansible's C(hostvars)) with its survey among them. What
+goes out, the plan and each wave's part of it, the action plugin rollout keeps in files of the run
+(run_files); what comes of a wave decides turns.
 """
 
 from __future__ import annotations
@@ -18,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 
 from ansible.errors import AnsibleError
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import turns
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import (
     ha_settings,
     inventory,
@@ -34,8 +29,6 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves i
     PlanError,
 )
 from jinja2 import Undefined
-
-UNREACHABLE = "The host cannot be reached."
 
 
 class Once(dict):
@@ -143,7 +136,7 @@ def survey_of(variables):
             empty,
             verdict="unreachable",
             reason_code="unreachable",
-            reason=_one_line(result.get("msg"), UNREACHABLE),
+            reason=turns.one_line(result.get("msg"), turns.UNREACHABLE),
         )
     seen = (result.get("ansible_facts") or {}).get("uptrack")
     if isinstance(seen, dict) and "verdict" in seen:
@@ -151,7 +144,7 @@ def survey_of(variables):
     return dict(
         empty,
         reason_code="survey_failed",
-        reason="The survey failed: " + _one_line(result.get("msg"), "it gave no reason."),
+        reason="The survey failed: " + turns.one_line(result.get("msg"), "it gave no reason."),
     )
 
 
@@ -556,18 +549,6 @@ def _spare(hosts, variables_of, named):
     }
 
 
-def when(at):
-    """A time of the record (UTC, ISO 8601, with a fraction of a second or not) as a datetime."""
-    return datetime.strptime(
-        at, "%Y-%m-%dT%H:%M:%S.%fZ" if "." in at else "%Y-%m-%dT%H:%M:%SZ"
-    ).replace(tzinfo=timezone.utc)
-
-
-def moment(at):
-    """A datetime as a time of the record, to the millisecond."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
 def rehearsal_hosts(variables_of, everyone):
     """What the rehearsal needs to know of each host: its own wishes, and the variables that steer
     a rollout.
@@ -589,16 +570,3 @@ def rehearsal_hosts(variables_of, everyone):
 
 def _integer(value):
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]+", value) else value
-
-
-def _one_line(text, otherwise):
-    # Newer releases of ansible-core put their own words in front of what a connection or module
-    # said.
-    words = re.sub(
-        r"^(Task failed: |Module failed: |Action failed: )+", "", " ".join(str(text or "").split())
-    )
-    return words or otherwise
-
-
-def _some(names):
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -288,8 +288,11 @@ def judge(claimed, answers, controller):
         {"host": claimed["host"], "groups": claimed["groups"]}, said
     )
     if why:
+        groups = {group["name"] for group in claimed["groups"]}
         stale = any(
-            entry["stale"] for answer in said.values() for entry in (answer or {}).get("leases", ())
+            entry["stale"] and groups.intersection(group["name"] for group in entry["groups"])
+            for answer in said.values()
+            for entry in (answer or {}).get("leases", ())
         )
         return _skipped("lease_stale" if stale else "lease_refused", why)
     results = {"host": [], "peers": [], "controller": []}
@@ -714,3 +717,10 @@ def iso(seconds):
     """Seconds since 1970 as a time of the record: UTC, to the millisecond."""
     at = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds)
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def when(at):
+    """A time of the record (with a fraction of a second or not) as a datetime."""
+    return datetime.strptime(
+        at, "%Y-%m-%dT%H:%M:%S.%fZ" if "." in at else "%Y-%m-%dT%H:%M:%SZ"
+    ).replace(tzinfo=timezone.utc)

@@ -228,15 +228,17 @@ def taken_over(ledger, token):
     )
 
 
-def clear(ledger, token, now):
+def clear(ledger, token, now, host=None):
     """End what is left of a lease whose host does not know it (any more). On that host itself it
-    is the protection against a message that is still on its
-    way; asked of the host that it has claimed it is refused, as that one is to be adopted.
+    is the protection against a message that is still on its way; asked of the host that it has
+    claimed it is refused, as that one is to be adopted.
 
+    :param host: the claimed host. A token came from what some member answered: the lease of another
+        host is not ended on its word.
     :returns: as acquire.
     """
     entry = find(ledger, token) or taken_over(ledger, token)
-    if entry and entry["own"]:
+    if entry and (entry["own"] or host and entry["host"] != host):
         return _refused(ledger, describe(entry, now))
     return end(ledger, token, now)
 

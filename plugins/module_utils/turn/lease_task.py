@@ -130,7 +130,7 @@ def decide(params, found, now, busy):
     if state == "adopted":
         return lease.adopt(found, params["old_token"], params, now, busy)
     if state == "ended":
-        return lease.clear(found, params["token"], now)
+        return lease.clear(found, params["token"], now, params["host"])
     if state == "released":
         return lease.release(found, params["token"], now)
     tokens = [params["token"]] if params["token"] else [entry["token"] for entry in found["leases"]]

@@ -322,8 +322,8 @@ def drains(name, variables):
         isinstance(one, dict) and one.get("adapter") for one in given
     ):
         raise PlanError(
-            f"Host {name}: ksplice_ha_drain is {type(given).__name__}: give a list of "
-            "mappings with adapter, like ha_drain's targets, and delegate_to."
+            f"Host {name}: ksplice_ha_drain is not a list of mappings with adapter: give one, "
+            "like ha_drain's targets, and delegate_to."
         )
     found = []
     for one in given:
@@ -359,8 +359,8 @@ def wanted_checks(name, variables, soak=0):
     given = _given(name, "ksplice_ha_checks", variables) or []
     if not isinstance(given, (list, tuple)) or not all(isinstance(one, dict) for one in given):
         raise PlanError(
-            f"Host {name}: ksplice_ha_checks is {type(given).__name__}: give a list of mappings, "
-            "as ha_check's checks, and run_on, timeout, stable_for, allow_preexisting."
+            f"Host {name}: ksplice_ha_checks is not a list of mappings: give one, as ha_check's "
+            "checks, and run_on, timeout, stable_for, allow_preexisting."
         )
     result = {place: [] for place in PLACES}
     result.update(stable_for=dict.fromkeys(PLACES, 0), allow_preexisting=[])

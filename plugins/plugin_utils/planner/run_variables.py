@@ -193,7 +193,7 @@ def check(variables):
         elif kind == "settings" and not isinstance(value, dict):
             # Not what it is: it may be meant to hold a password.
             raise PlanError(
-                f"{name} is {type(value).__name__}: give a mapping of options of uptrack_config "
+                f"{name} is not a mapping: give a mapping of options of uptrack_config "
                 "to their values."
             )
         elif kind == "budget":

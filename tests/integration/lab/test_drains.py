@@ -889,7 +889,7 @@ OUT = {
 @pytest.fixture
 def own(ha):
     yield ha
-    ha.shell("k2", f"rm -rf /run/out /run/log /run/n {BOOK}")
+    ha.shell("k2", f"rm -rf /run/out /run/drained.log /run/n {BOOK}")
 
 
 def tasks(lab, *steps):
@@ -936,11 +936,11 @@ def test_own_commands_that_do_not_do(own):
     """Whatever the command that drains did or did not: what puts back has run, and nothing hangs
     longer than it may.
     """
-    undo = "sh -c 'echo back >> /run/log'"
+    undo = "sh -c 'echo back >> /run/drained.log'"
     cases = [
         (
             {"drain": "sh -c 'echo no way; exit 3' --password=hunter2"},
-            "The command sh … exited with status 3: no way.",
+            "The command sh … exited with status 3: (hidden) way.",
         ),
         ({"drain": "true", "is_drained": "false"}, "after 1 s false does not say so."),
         (
@@ -974,7 +974,9 @@ def test_own_commands_that_do_not_do(own):
         assert "hunter2" not in json.dumps(
             {key: value for key, value in result.items() if key != "invocation"}
         )
-    assert own.shell("k2", "cat /run/log") == "back\n" * len(cases) and own.saved("k2") == []
+    assert (
+        own.shell("k2", "cat /run/drained.log") == "back\n" * len(cases) and own.saved("k2") == []
+    )
     bad, blank, lost = tasks(
         own,
         *[
@@ -983,7 +985,7 @@ def test_own_commands_that_do_not_do(own):
         ],
     )
     failed(bad, "Cannot parse the command of restore (No closing quotation). Nothing was changed.")
-    failed(blank, "The command of drain is blank. Nothing was changed.")
+    failed(blank, "The command of drain is empty. Nothing was changed.")
     failed(lost, "The command /opt/nothing gave no answer (it cannot be run). Nothing was changed.")
     assert own.saved("k2") == []
 
@@ -1031,8 +1033,8 @@ def test_the_second_of_two_fails_and_the_first_comes_back(own):
         own,
         {"state": "drained", "targets": [OUT, second]},
         f"test ! -e /run/out && tail -n 1 {BOOK} | grep -q '\"drained\": \\[\\]'",
-        {"state": "drained", "targets": [dict(OUT, drain="touch /run/log"), WEB_A]},
-        "test ! -e /run/log",
+        {"state": "drained", "targets": [dict(OUT, drain="touch /run/drained.log"), WEB_A]},
+        "test ! -e /run/drained.log",
     )
     failed(
         fails,
@@ -1047,14 +1049,15 @@ def test_the_second_of_two_fails_and_the_first_comes_back(own):
 
 @pytest.mark.thorough
 def test_the_mark_is_there_before_anything_changes(own):
-    target = {"adapter": "custom", "drain": f"cp {BOOK} /run/log", "restore": "true"}
+    target = {"adapter": "custom", "drain": f"cp {BOOK} /run/drained.log", "restore": "true"}
     assert tasks(
         own,
         {"state": "drained", "targets": [target]},
         f"test $(stat -c %a {BOOK}) = 600",
         {"state": "restored"},
     )[0]["changed"]
-    [seen] = json.loads(own.shell("k2", "cat /run/log"))
+    _about, journal = own.shell("k2", "cat /run/drained.log").splitlines()
+    [seen] = json.loads(journal)["drained"]
     assert (seen["host"], seen["token"], seen["target"]) == (
         "k2",
         "run-1",
@@ -1070,7 +1073,7 @@ def test_a_run_that_died_between_mark_and_change(own):
     killer = {
         "adapter": "custom",
         "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }'",
-        "restore": "sh -c 'echo back >> /run/log'",
+        "restore": "sh -c 'echo back >> /run/drained.log'",
     }
     run = own.ansible(
         ["k2"],
@@ -1100,7 +1103,7 @@ def test_a_run_that_died_between_mark_and_change(own):
         f"{custom(killer['drain'])} is out of service since a run that did not end (dead-run): "
         "restore it first, with state=restored and force=true. Nothing was changed.",
     )
-    assert not nothing["changed"] and own.shell("k2", "cat /run/log") == "back\n"
+    assert not nothing["changed"] and own.shell("k2", "cat /run/drained.log") == "back\n"
     assert (
         restored["changed"]
         and restored["drained"] == after["drained"] == []
@@ -1152,7 +1155,7 @@ def test_a_run_that_died_while_it_waited(balancer):
     lab.shell(
         "lb",
         f"systemd-run -q --unit=reaper sh -c 'until grep -q done {BOOK}; do sleep 0.1; done; kill "
-        "-9 $(pgrep -fx /usr/bin/python3)'",
+        '-9 $(pgrep -f "^[^ ]*python3 [-]I -c")\'',
     )
     run = lab.ansible(
         ["lb"],
@@ -1285,7 +1288,9 @@ def test_checks(own):
 @pytest.mark.thorough
 def test_a_check_waits_and_a_check_that_flaps_is_not_stable(own):
     later = {"command": "sh -c 'echo x >> /run/n; test $(wc -l < /run/n) -gt 2'"}
-    flaps = {"command": "sh -c 'echo x >> /run/log; test $(($(wc -l < /run/log) % 4)) -ne 3'"}
+    flaps = {
+        "command": "sh -c 'echo x >> /run/drained.log; test $(($(wc -l < /run/drained.log) % 4)) -ne 3'"
+    }
     waited, held, without, over = own.ha(
         "k2",
         "ha_check",
@@ -1310,7 +1315,7 @@ def test_checks_that_make_no_sense(own):
         (
             {"status": [200]},
             (
-                "The check without a name has nothing to look at: give exactly "
+                "The check without a name has nothing to check: give exactly "
                 "one of command, url, port, unit."
             ),
         ),

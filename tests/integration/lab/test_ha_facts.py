@@ -104,7 +104,8 @@ def test_addresses_that_cannot_be_read_make_no_standby(ha):
         "/usr/local/sbin/ip",
     )
     try:
-        assert ha.facts("k1") == {
+        facts = ha.facts("k1")
+        assert facts.pop("host_id") and facts == {
             "groups": [],
             "role": None,
             "problems": [
@@ -174,6 +175,8 @@ def test_configurations_that_are_not_or_cannot_be_read(ha):
     ha.shell("lb", f"systemctl disable -q keepalived; rm -rf {folder}")
     assert run.status == 0 and AUTH_PASS not in run.output, run.output[-2000:]
     unused, used, *bad = [event["result"]["ansible_facts"]["ha"] for event in run.events[1::2]]
+    assert all(facts.pop("host_id") == unused["host_id"] for facts in [used, *bad])
+    assert unused.pop("host_id")
     assert unused == {"groups": [], "role": None, "problems": []}
     assert roles(used) == {"vrrp-9-10.77.50.99": "standby"}
     assert bad == [{"groups": [], "role": None, "problems": [problem]} for _words, problem in BAD]
@@ -395,7 +398,7 @@ def test_commands_that_answer_something_else(ha):
             "The command {} exited with status 127: there is no /usr/local/bin/nothing.",
         ),
         ("sleep 60", "The command {} exited with status 124: did not finish within 1 s."),
-        ("echo 'open", "The command {} is none (No closing quotation)."),
+        ("echo 'open", "Cannot parse the command {} (No closing quotation)."),
         (" ", "The command is empty."),
     ]
 

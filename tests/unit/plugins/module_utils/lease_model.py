@@ -333,12 +333,12 @@ class Model:
         if run.pc == "adopt":
             return host, Message("adopt", token, host, old, ())
         if run.pc == "invalidate":
-            return host, Message("clear", old, None, None, ())
+            return host, Message("clear", old, host, None, ())
         if run.pc == "restore":
             return host, Message("work", token, None, None, ())
         if run.pc == "give back":
             return host, Message("end", token, None, None, ())
-        return run.todo[0], Message("clear", old, None, None, ())
+        return run.todo[0], Message("clear", old, host, None, ())
 
     def answered(self, run, member, granted, told=(), stale=None, about=False, busy=False):
         """What a run may become by an answer; granted is None where none came."""

@@ -7,7 +7,7 @@ import sys
 import types
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease
+from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease, lease_task
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import turns
 from extent import todays
 
@@ -362,7 +362,12 @@ def never_known(ledger, old, wish, now, busy):
         (PAIR, "ab", dict(acquire=raises_the_dead), Faults(0, 0, 0, 1, 0, 1)),
         # Whoever clears what he takes for a remainder may end a lease that is alive on its host,
         # where only another member's clock has leapt.
-        (THREE, "ac", dict(clear=REAL.end, adopt=never_known), Faults(0, 0, 0, 1, 0, 1)),
+        (
+            THREE,
+            "ac",
+            dict(clear=lambda *ask: REAL.end(*ask[:3]), adopt=never_known),
+            Faults(0, 0, 0, 1, 0, 1),
+        ),
         # Whose lease was taken over ends what the others granted, while the other run puts the
         # host back, and they let somebody in by hand.
         (PAIR, "ab", dict(release=REAL.end), Faults(0, 0, 0, 1, 1, 1)),
@@ -530,3 +535,12 @@ def test_the_run_whose_lease_was_taken_over_leaves_the_leases_of_the_others():
         and not ledger["leases"]
         and lease.release(ledger, "t", latest)[1]["granted"]
     )
+
+
+def test_the_lease_of_another_host_is_not_cleared():
+    """A member told this token as one of host c: it is the one that protects a."""
+    ask = {"state": "ended", "token": "t", "host": "c"}
+    ledger, answer = lease_task.decide(ask, taken(member="b"), now(), False)
+    assert not answer["granted"] and ledger["leases"]
+    ledger, answer = lease_task.decide(dict(ask, host="a"), taken(member="b"), now(), False)
+    assert answer["granted"] and not ledger["leases"]
