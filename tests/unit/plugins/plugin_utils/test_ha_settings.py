@@ -338,9 +338,9 @@ def test_a_peer_must_be_able_to_take_over():
 @pytest.mark.parametrize(
     "given, words",
     [
-        ("x", "is str"),
-        ({"port": 1}, "is dict"),
-        (["x"], "is list"),
+        ("x", "is not a list of mappings"),
+        ({"port": 1}, "is not a list of mappings"),
+        (["x"], "is not a list of mappings"),
         ([{"prot": 80}], "has prot"),
         ([{"port": 80, "run_on": "peer"}], "has run_on: peer"),
         ([{"port": 80, "when": "later"}], "has when: later"),
