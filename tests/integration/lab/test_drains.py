@@ -889,7 +889,7 @@ OUT = {
 @pytest.fixture
 def own(ha):
     yield ha
-    ha.shell("k2", f"rm -rf /run/out /run/drained.log /run/n {BOOK}")
+    ha.shell("k2", f"rm -rf /run/out /run/back /run/n {BOOK}")
 
 
 def tasks(lab, *steps):
@@ -936,7 +936,7 @@ def test_own_commands_that_do_not_do(own):
     """Whatever the command that drains did or did not: what puts back has run, and nothing hangs
     longer than it may.
     """
-    undo = "sh -c 'echo back >> /run/drained.log'"
+    undo = "sh -c 'echo back >> /run/back'"
     cases = [
         (
             {"drain": "sh -c 'echo no way; exit 3' --password=hunter2"},
@@ -974,9 +974,7 @@ def test_own_commands_that_do_not_do(own):
         assert "hunter2" not in json.dumps(
             {key: value for key, value in result.items() if key != "invocation"}
         )
-    assert (
-        own.shell("k2", "cat /run/drained.log") == "back\n" * len(cases) and own.saved("k2") == []
-    )
+    assert own.shell("k2", "cat /run/back") == "back\n" * len(cases) and own.saved("k2") == []
     bad, blank, lost = tasks(
         own,
         *[
@@ -1033,8 +1031,8 @@ def test_the_second_of_two_fails_and_the_first_comes_back(own):
         own,
         {"state": "drained", "targets": [OUT, second]},
         f"test ! -e /run/out && tail -n 1 {BOOK} | grep -q '\"drained\": \\[\\]'",
-        {"state": "drained", "targets": [dict(OUT, drain="touch /run/drained.log"), WEB_A]},
-        "test ! -e /run/drained.log",
+        {"state": "drained", "targets": [dict(OUT, drain="touch /run/back"), WEB_A]},
+        "test ! -e /run/back",
     )
     failed(
         fails,
@@ -1049,14 +1047,14 @@ def test_the_second_of_two_fails_and_the_first_comes_back(own):
 
 @pytest.mark.thorough
 def test_the_mark_is_there_before_anything_changes(own):
-    target = {"adapter": "custom", "drain": f"cp {BOOK} /run/drained.log", "restore": "true"}
+    target = {"adapter": "custom", "drain": f"cp {BOOK} /run/back", "restore": "true"}
     assert tasks(
         own,
         {"state": "drained", "targets": [target]},
         f"test $(stat -c %a {BOOK}) = 600",
         {"state": "restored"},
     )[0]["changed"]
-    _about, journal = own.shell("k2", "cat /run/drained.log").splitlines()
+    _about, journal = own.shell("k2", "cat /run/back").splitlines()
     [seen] = json.loads(journal)["drained"]
     assert (seen["host"], seen["token"], seen["target"]) == (
         "k2",
@@ -1073,7 +1071,7 @@ def test_a_run_that_died_between_mark_and_change(own):
     killer = {
         "adapter": "custom",
         "drain": "sh -c 'test -e /run/n || { touch /run/n; kill -9 $(ps -o ppid= $PPID); }'",
-        "restore": "sh -c 'echo back >> /run/drained.log'",
+        "restore": "sh -c 'echo back >> /run/back'",
     }
     run = own.ansible(
         ["k2"],
@@ -1103,7 +1101,7 @@ def test_a_run_that_died_between_mark_and_change(own):
         f"{custom(killer['drain'])} is out of service since a run that did not end (dead-run): "
         "restore it first, with state=restored and force=true. Nothing was changed.",
     )
-    assert not nothing["changed"] and own.shell("k2", "cat /run/drained.log") == "back\n"
+    assert not nothing["changed"] and own.shell("k2", "cat /run/back") == "back\n"
     assert (
         restored["changed"]
         and restored["drained"] == after["drained"] == []
@@ -1288,9 +1286,7 @@ def test_checks(own):
 @pytest.mark.thorough
 def test_a_check_waits_and_a_check_that_flaps_is_not_stable(own):
     later = {"command": "sh -c 'echo x >> /run/n; test $(wc -l < /run/n) -gt 2'"}
-    flaps = {
-        "command": "sh -c 'echo x >> /run/drained.log; test $(($(wc -l < /run/drained.log) % 4)) -ne 3'"
-    }
+    flaps = {"command": "sh -c 'echo x >> /run/back; test $(($(wc -l < /run/back) % 4)) -ne 3'"}
     waited, held, without, over = own.ha(
         "k2",
         "ha_check",
