@@ -135,8 +135,15 @@ class Turn:
                 if self.turn["before"] is None:
                     # Without it there is no way back: nothing is begun.
                     state, deed = steps.next_step(self.turn, Event.INTERRUPTED)
+            before = self.turn
             self.turn = steps.enter(self.turn, state, deed, time.time())
-            self._write()
+            if not self._write() and deed in (Deed.DRAIN, Deed.APPLY):
+                # The next process would not know of it. What was begun before is undone.
+                self.turn = dict(
+                    before, **{key: self.turn[key] for key in ("reason", "reason_code")}
+                )
+                event = Event.INTERRUPTED
+                continue
             if deed is None:
                 if steps.over(self.turn):
                     if not self.turn["pending"]:
@@ -165,12 +172,15 @@ class Turn:
             self.turn.update(reason=words, reason_code=code)
 
     def _write(self):
-        """Write the turn. On a disk that has become full it goes on without: what is drained has to
-        come back into service, and nothing is begun that could not be done twice."""
+        """Write the turn; whether that was possible. On a disk that has become full it goes on
+        without: what is drained has to come back into service.
+        """
         try:
             self.turn = self.journal.keep(self.turn)
+            return True
         except ledger.Broken as broken:
             self._reason("journal", str(broken))
+            return False
 
     @contextlib.contextmanager
     def _renewed(self):
@@ -375,7 +385,9 @@ class Turn:
                 )
                 result = dict(again, removed=(result or {}).get("removed") or [])
         if result is None:
-            result = {"removed": [], "failed": False, "msg": None}
+            # Done by a process that was killed, or could not write it down.
+            outcome = apply.outcome(self.turn["before"], seen)
+            result = dict({key: outcome.get(key) for key in APPLIED}, failed=False, msg=None)
         done = dict(result, ok=not result["failed"])
         if result["failed"]:
             # The reason that there was before is why it was to be rolled back.

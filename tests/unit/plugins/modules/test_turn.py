@@ -4,13 +4,14 @@
 killed.
 """
 
+import errno
 import itertools
 import os
 import signal
 import time
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
+from ansible_collections.rebootless.ksplice.plugins.module_utils import commands, files
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
     journal,
@@ -415,9 +416,8 @@ def test_killed_at_every_write_it_comes_to_an_end(make_host, monkeypatch, course
         work(one)
         turn = turn_of(one)
         assert steps.over(turn), (number, turn)
-        told = turn["applied"]
-        if told and not turn["rolled_back"]:
-            assert told["after"]["updates"] == one.in_kernel(), (number, turn)
+        told = [seen["after"] for seen in (turn["applied"], turn["rolled_back"]) if seen]
+        assert not told or told[-1]["updates"] == one.in_kernel(), (number, turn)
         if turn["state"] == "stuck":
             assert course == "unhealthy" and one.in_kernel() == [] and not serves(one)
         else:
@@ -496,3 +496,49 @@ def test_a_command_that_leaves_something_running_is_not_waited_for():
     rc, out, err = commands.run(["sh", "-c", "echo said; echo wrong >&2; sleep 60 & exit 3"])
     assert (rc, out, err) == (3, "said\n", "wrong\n") and time.monotonic() - began < 30
     assert commands.run(["/nowhere/at/all"])[0]
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        "unhealthy",
+        pytest.param("good", marks=pytest.mark.thorough),
+        pytest.param("no verdict", marks=pytest.mark.thorough),
+    ],
+)
+def test_a_disk_that_becomes_full_at_any_write(make_host, monkeypatch, course):
+    """Nothing is begun that cannot be written down, and what is out of service comes back; once
+    there is space again, the next process ends the turn, and tells what is in the kernel.
+    """
+    monkeypatch.setattr(process, "start", lambda root, program: None)
+    real = files.replace
+    for number in itertools.count():
+        one, writes = make_host(), itertools.count()
+        monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
+        lease(one, "acquired", token="t1")
+        more = dict(COURSES[course])
+        if more.pop("unhealthy", False):
+            one.write("unhealthy", "")
+        ask(one, "begun", order=order(one, **more))
+
+        def replace(path, *rest, **more):
+            if next(writes) >= number:
+                raise OSError(errno.ENOSPC, "No space left on device", path)
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(files, "replace", replace)
+        work(one)
+        full = next(writes) > number
+        monkeypatch.setattr(files, "replace", real)
+        if turn_of(one)["state"] in ("leased", "draining", "drained"):
+            assert serves(one) and one.in_kernel() == [], number
+        work(one)
+        turn = turn_of(one)
+        assert steps.over(turn), (number, turn)
+        told = [seen["after"] for seen in (turn["applied"], turn["rolled_back"]) if seen]
+        assert one.in_kernel() == (told[-1]["updates"] if told else []), (number, turn)
+        assert serves(one) or turn["state"] == "stuck" and course == "unhealthy", (number, turn)
+        assert one.in_kernel() == IDS or turn["reason_code"], (number, turn)
+        if not full:
+            break
+    assert number > 15, "there were writes to fail at"
