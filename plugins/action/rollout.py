@@ -23,6 +23,7 @@ from ansible.vars.hostvars import HostVarsVars
 from ansible_collections.rebootless.ksplice.plugins.module_utils import rollout_task
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    faces,
     record,
     report,
     rollout,
@@ -117,6 +118,7 @@ class ActionModule(ActionBase):
     def _ready(self):
         """Check all that was asked for and needs no answer of a host, before any is asked."""
         hosts, options = self.params["hosts"] or [], typed(self.params["options"])
+        formats = faces.wanted(self.params["formats"])
         kind, play = self.params["kind"], self.params["scope"] == "play"
         if self.params["scope"] == "run":
             self.files.clear()
@@ -131,7 +133,7 @@ class ActionModule(ActionBase):
             report.make(self.params["directory"])
             about["stopped"] = report.stopped(self.params["directory"])
             where = {key: self.params[key] for key in ("directory", "template")}
-            self.files.write("report.json", where)
+            self.files.write("report.json", dict(where, formats=formats))
         kept = {}
         for name in self.everyone:
             strict = name in hosts
@@ -313,8 +315,8 @@ class ActionModule(ActionBase):
         if not where or last and begun - last["at"] < SPARE * last["took"]:
             return
         try:
-            template = where["template"] if page else None
-            report.write(where["directory"], self._document(None)[0], template)
+            document, formats = self._document(None)[0], where["formats"] if page else ()
+            report.write(where["directory"], document, where["template"], formats)
         except AnsibleActionFail as failure:
             # The hosts come first; at the end it is an error.
             self._display.warning(str(failure))
@@ -358,18 +360,23 @@ class ActionModule(ActionBase):
     def _report(self):
         """Write the record and the page; the lines that sum it up come back."""
         document, planned = self._document(now())
-        report.write(self.params["directory"], document, self.params["template"])
+        formats = faces.wanted(self.params["formats"])
+        report.write(self.params["directory"], document, self.params["template"], formats)
         attention = {row["name"]: row["reason"] for row in document["hosts"] if row["attention"]}
         self.files.write("attention.json", attention)
-        page = os.path.join(os.path.abspath(self.params["directory"]), "report.html")
+        first = faces.FORMATS[formats[0]][0] if formats else "record.json"
+        page = os.path.join(os.path.abspath(self.params["directory"]), first)
         done = {
             "msg": self._tell([*record.lines(document), f"The report is {page}"]),
             "summary": document["summary"],
             "error": planned.get("error"),
         }
         if self.params["stats"]:
-            stats = {"ksplice_summary": document["summary"]}
-            done["ansible_stats"] = {"data": stats, "per_host": False, "aggregate": True}
+            done["ansible_stats"] = {
+                "data": faces.stats(document),
+                "per_host": False,
+                "aggregate": True,
+            }
         return done
 
 

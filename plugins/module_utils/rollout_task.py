@@ -24,5 +24,6 @@ ARGUMENTS = {
     "results": {"type": "dict"},
     "directory": {"type": "path"},
     "template": {"type": "path"},
+    "formats": {"type": "list", "elements": "str", "default": ["html"]},
     "stats": {"type": "bool", "default": True},
 }

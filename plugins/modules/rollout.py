@@ -70,9 +70,17 @@ options:
     description: With O(state=report), Jinja template of the page. Everything put into it is
       escaped.
     type: path
+  formats:
+    description:
+      - With O(state=ready) and O(state=report), what is written beside C(record.json), of V(html)
+        (C(report.html)), V(csv) (C(hosts.csv)), V(junit) (C(junit.xml)), V(metrics)
+        (C(ksplice.prom)) and V(markdown) (C(report.md)). See C(docs/record.md).
+    type: list
+    elements: str
+    default: [html]
   stats:
-    description: With O(state=report), whether to leave the summary as C(ksplice_summary) in the
-      statistics of the run, where AWX finds it.
+    description: With O(state=report), whether to leave C(ksplice_summary), C(ksplice_hosts) and
+      C(ksplice_hosts_left_out) in the statistics of the run, where AWX finds them.
     type: bool
     default: true
 author:

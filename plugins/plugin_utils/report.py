@@ -10,7 +10,7 @@ import stat
 import tempfile
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record
 
 
 def make(directory):
@@ -51,21 +51,26 @@ def stopped(directory):
         return None
 
 
-def write(directory, document, template):
-    """Write record.json and report.html.
+def write(directory, document, template, formats=()):
+    """Write record.json, and the record in other formats.
 
-    :param template: path of the page's Jinja template; without one the page is not written.
+    :param template: path of the page's Jinja template, for the format html.
+    :param formats: see faces.FORMATS.
     """
     make(directory)
     with _Failure(directory):
-        page = None
-        if template:
+        files = {
+            "record.json": json.dumps(document, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
+        }
+        for name in formats:
+            path, face = faces.FORMATS[name]
+            if face:
+                files[path] = face(document)
+                continue
             with open(template, encoding="utf-8") as file:
-                page = record.page(document, file.read())
-        text = json.dumps(document, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
-        _replace(directory, "record.json", text)
-        if page is not None:
-            _replace(directory, "report.html", page)
+                files[path] = record.page(document, file.read())
+        for name, text in files.items():
+            _replace(directory, name, text)
 
 
 class _Failure:

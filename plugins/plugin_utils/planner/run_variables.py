@@ -22,6 +22,7 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves i
 RUN = {
     "ksplice_hosts": "text",
     "ksplice_report_directory": "text",
+    "ksplice_report_formats": "any",
     "ksplice_max_age": "seconds",
     "ksplice_refresh": "truth",
     "ksplice_refresh_older_than": "seconds",
