@@ -86,9 +86,11 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
                 reason=f"{row['reason']} {one['what']}",
             )
     _tell_aliases(hosts, run.get("aliases"))
-    taken = {one["host"] for one in run.get("took_over") or ()}
-    others = [name for name in in_run if name not in taken]
-    earlier = _earlier_turns(variables_of, others, about)
+    took_over = run.get("took_over") or ()
+    told = {one["host"] for one in took_over if one["turn"]}
+    others = [name for name in in_run if name not in told]
+    stopped = {(one["host"], one["run"]) for one in took_over}
+    earlier = _earlier_turns(variables_of, others, about, stopped)
     verdicts = {
         verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"])
         for verdict in VERDICTS
@@ -98,7 +100,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         "run": dict(
             {key: about[key] for key in ("id", "kind", "started", "ended", "who", "check")},
             resumed_from=sorted(
-                {one["run"] for one in run.get("took_over") or ()}
+                {one["run"] for one in took_over}
                 | {one["run"] for one in earlier if one["resumed"]}
             ),
         ),
@@ -248,6 +250,14 @@ def _row(name, variables, in_run, outcome, course):
             row.update(reason=why, reason_code=code, canary=False)
         return row
     row["canary"] = outcome.get("canary", False)
+    if course.check and outcome["claimed"]:
+        # What would come is no outcome: the host is as it was surveyed.
+        would = _updates(outcome.get("installed") or ())
+        would = f"In check mode: {would} would be installed. {row['reason']}"
+        row.update(reason=would if outcome["ok"] else outcome["reason"])
+        if not outcome["ok"]:
+            row.update(reason_code=outcome["reason_code"], attention=True)
+        return row
     if not outcome["claimed"]:
         if row["verdict"] in ("behind", "blocked") or survey.get("lease"):
             row.update(reason=outcome["reason"], reason_code=outcome["reason_code"])
@@ -346,21 +356,26 @@ def _claimed(lease):
     )
 
 
-def _earlier_turns(variables_of, names, about):
+def _earlier_turns(variables_of, names, about, left):
     """What the journals say of turns that no run may have seen the end of: C(run), C(at), C(host),
     C(what) each, and C(resumed), whether that run was stopped and its record does not know the
     outcome.
+
+    :param left: host and run of each lease that a stopped run left.
     """
     found, stopped = [], about.get("stopped") or {"run": None, "known": ()}
     for name in names:
         turn = rollout.survey_of(variables_of[name]).get("turn")
         if not turn:
             continue
-        resumed = turn["run"] == stopped["run"] and name not in stopped["known"]
+        resumed = (turn["run"] == stopped["run"] and name not in stopped["known"]) or (
+            (name, turn["run"]) in left
+        )
         # What went wrong is told until the host has another turn: nobody else may have told it.
         if resumed or turn["reason_code"]:
+            came = f", with {_updates(turn['installed'])} installed" if turn["installed"] else ""
             why = f": {turn['reason']}" if turn["reason"] else "."
-            what = f"Its last turn, of the run {turn['run']}, is {turn['state']}{why}"
+            what = f"Its last turn, of the run {turn['run']}, is {turn['state']}{came}{why}"
             # By the controller's clock: the host's own may say anything.
             told = {"run": turn["run"], "at": about["started"], "host": name, "what": what}
             found.append(dict(told, resumed=resumed))
@@ -408,6 +423,7 @@ def _events(about, run, hosts, wave_of, outcomes, earlier):
 def lines(document):
     """The record as a few lines for the end of a run."""
     summary, result = document["summary"], []
+    unknown = sum(row["cves_open"] is None and not row["alias_of"] for row in document["hosts"])
     counts = ", ".join(
         f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count
     )
@@ -422,7 +438,8 @@ def lines(document):
     if document["run"]["kind"] != "status":
         result.append(
             f"Patched in this run: {summary['patched']}. CVEs fixed: "
-            f"{summary['cves_fixed']}, still open somewhere: {summary['cves_open']}."
+            f"{summary['cves_fixed']}, still open somewhere: {summary['cves_open']}"
+            + (f", and unknown on {unknown} of the hosts." if unknown else ".")
         )
     for row in document["hosts"]:
         if (
@@ -557,6 +574,10 @@ def timeline(document, width=860, row_height=20):
         "height": len(rows) * row_height,
         "row": row_height,
     }
+
+
+def _updates(ids):
+    return f"{len(ids)} update{'' if len(ids) == 1 else 's'}"
 
 
 def _seconds(at):

@@ -343,6 +343,7 @@ FACTS = also(
             began=optional(text),
             ended=optional(text),
             lost_controller=truth,
+            installed=IDS,
         )
     ),
 )

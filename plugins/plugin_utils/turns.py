@@ -613,6 +613,8 @@ def taken_over(left, results):
     turn, who = resumed.get("turn"), f"{left['host']} was claimed by {left['run']}"
     who += f", which had not renewed its lease for {left['age']} seconds"
     found = {"host": host, "run": left["run"], "released": False, "still_drained": False}
+    # Whether the words below have what came of its turn.
+    found["turn"] = bool(turn)
     if (results.get("released") or {}).get("granted"):
         what = f"{who}: its lease was taken over"
         if turn:

@@ -53,6 +53,7 @@ def test_a_run_that_is_stopped_leaves_the_record_of_its_waves(fleet, how):
     assert after["run"]["resumed_from"] == [document["run"]["id"]]
     [event] = [one for one in after["events"] if "Its last turn" in one["what"]]
     assert event["host"] == "b" and " is re" in event["what"]
+    assert f"with {len(one.kernel('b'))} updates installed" in event["what"]
     assert after["run"]["ended"] and {row["verdict"] for row in after["hosts"]} == {"current"}
 
 

@@ -269,6 +269,7 @@ def _journal(answer):
                 "began": iso(turn["began"]),
                 "ended": iso(turn["ended"]),
                 "lost_controller": turn["lost_controller"],
+                "installed": _installed_by(turn),
             },
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -276,6 +277,13 @@ def _journal(answer):
             "drained": [{"host": None, "what": "unknown: journal.json cannot be read"}],
             "turn": None,
         }
+
+
+def _installed_by(turn):
+    """IDs that a turn gave its host, and did not take back."""
+    if (turn["rolled_back"] or {}).get("ok"):
+        return []
+    return (turn["applied"] or {}).get("installed") or []
 
 
 class _Seen:

@@ -42,7 +42,14 @@ HOSTS = {
     "turn-next": {"flavour": "ol9", "agent": ["uptrack"], "kernel": "ol9-next"},
 }
 if not ALL:
-    for name in ("switch-ubuntu", "platform", "turn-ol7", "turn-centos", "turn-next"):
+    for name in (
+        "switch-ubuntu",
+        "role-ubuntu",
+        "platform",
+        "turn-ol7",
+        "turn-centos",
+        "turn-next",
+    ):
         del HOSTS[name]
     for name in set(OTHERS).difference(LIVES):
         del HOSTS[name]

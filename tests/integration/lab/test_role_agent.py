@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from extent import ALL
 from real_hosts import KEY, ids
 
-HOSTS = ["role-ubuntu", "role-ol9"]
+HOSTS = ["role-ubuntu", "role-ol9"] if ALL else ["role-ol9"]
 
 
 def settings(lab, names=HOSTS):
@@ -64,7 +65,7 @@ def test_enroll_schedule_and_retire(lab):
         # What the job does, done once: it looks and installs nothing.
         lab.run(name, ["uptrack-upgrade", "--cron"], check=False)
         assert lab.loaded(name) == []
-    assert jobs[HOSTS[0]] != jobs[HOSTS[1]], "both hosts would ask at one moment"
+    assert len(set(jobs.values())) == len(HOSTS), "both hosts would ask at one moment"
 
     again = lab.ansible(
         HOSTS,
@@ -82,16 +83,16 @@ def test_enroll_schedule_and_retire(lab):
     back = lab.ansible(
         HOSTS, "rebootless.ksplice.enroll", **settings(lab), ksplice_https_proxy="none"
     )
-    assert back.status == 0 and cron(lab, HOSTS[1]) == ""
-    assert re.search(r"^\d", lab.run(HOSTS[1], ["cat", "/etc/cron.d/uptrack"])[1], re.M)
+    assert back.status == 0 and cron(lab, HOSTS[-1]) == ""
+    assert re.search(r"^\d", lab.run(HOSTS[-1], ["cat", "/etc/cron.d/uptrack"])[1], re.M)
 
     lab.ansible(HOSTS, [{"rebootless.ksplice.uptrack_apply": {}}])
-    assert lab.loaded(HOSTS[1]) == sorted(ids("ol9"))
+    assert lab.loaded(HOSTS[-1]) == sorted(ids("ol9"))
     refused = lab.ansible(HOSTS, "rebootless.ksplice.retire")
     assert (
         refused.status != 0
         and "Set ksplice_retire=true" in refused.output
-        and lab.loaded(HOSTS[1]) == sorted(ids("ol9"))
+        and lab.loaded(HOSTS[-1]) == sorted(ids("ol9"))
     )
     retired = lab.ansible(HOSTS, "rebootless.ksplice.retire", ksplice_retire=True)
     assert retired.status == 0, retired.output[-3000:]

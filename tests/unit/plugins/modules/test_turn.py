@@ -1,39 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""A turn on an emulated host: what comes of it, and what comes of it wherever its process is
-killed.
-"""
+"""A turn on an emulated host, and what comes of it."""
 
-import errno
 import itertools
 import os
 import signal
+import sys
 import time
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils import commands, files
+from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import (
-    journal,
-    lease_task,
     process,
     run,
     steps,
     task,
 )
-from extent import ALL
 
-IDS = ["aaaaaaa1", "bbbbbbb2", "ccccccc3", "ddddddd4"]
-PAIR = [{"name": "pair", "members": ["a", "b"], "max_unavailable": 1}]
-
-
-def lease(emulated, state, **params):
-    given = {name: spec.get("default") for name, spec in lease_task.ARGUMENTS.items()}
-    given.update(
-        {"run": "night", "host": "a", "member": "a", "groups": PAIR, "reason": "patching"},
-        **dict(params, state=state),
-    )
-    return lease_task.run(given, False, emulated.root)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from emulated_turns import IDS, ask, lease, names, order, script, serves, turn_of, work  # noqa: E402
 
 
 @pytest.fixture
@@ -44,49 +30,6 @@ def host(make_host, monkeypatch):
     monkeypatch.setattr(run, "TICK", 0.01)
     assert lease(one, "acquired", token="t1")["granted"]
     return one
-
-
-def script(host, name, text):
-    path = host.path(name)
-    with open(path, "w") as file:
-        file.write("#!/bin/sh\n" + text)
-    os.chmod(path, 0o755)
-    return path
-
-
-def order(host, **more):
-    """A turn with a drain of its own and a check that fails where the file unhealthy is."""
-    drain = {
-        "adapter": "custom",
-        "drain": script(host, "drain", f"echo out >> {host.path('log')}; touch {host.path('out')}"),
-        "restore": script(
-            host, "undo", f"echo back >> {host.path('log')}; rm -f {host.path('out')}"
-        ),
-    }
-    check = script(host, "check", f"test ! -e {host.path('unhealthy')}")
-    return dict(
-        {
-            "token": "t1",
-            "run": "night",
-            "host": "a",
-            "drains": [drain],
-            "checks": [{"name": "service", "command": check}],
-            "check_timeout": 0,
-            "drain_timeout": 5,
-            "verdict_timeout": 0.2,
-            "apply": {"retries": 0},
-        },
-        **more,
-    )
-
-
-def ask(emulated, state, **params):
-    given = {name: spec.get("default") for name, spec in task.ARGUMENTS.items()}
-    return task.perform(dict(given, state=state, **params), False, emulated.root, "")
-
-
-def work(host):
-    return run.Turn(host.root, host.run).run()
 
 
 def waiting(host):
@@ -100,18 +43,6 @@ def waiting(host):
     while turn_of(host)["state"] != "waiting":
         time.sleep(0.02)
     return pid
-
-
-def turn_of(host):
-    return journal.Journal(host.root).read()["turn"]
-
-
-def names(turn):
-    return [step["name"] for step in turn["steps"]]
-
-
-def serves(host):
-    return not os.path.exists(host.path("out"))
 
 
 def test_a_turn_from_its_beginning_to_its_end(host):
@@ -333,8 +264,8 @@ def test_a_verdict_that_says_neither_is_refused(host, verdict):
 def test_wherever_a_lease_is_needed_its_loss_has_a_way_on(state):
     turn = dict(steps.begun(steps.order({"token": "t", "run": "r", "host": "h"}), 0), state=state)
     turn["applied"] = {"installed": ["x"], "after": {}}
-    for order, event in itertools.product(({"drains": [1]}, {"drains": []}), steps.Event):
-        turn["order"] = dict(turn["order"], **order)
+    for drains, event in itertools.product(({"drains": [1]}, {"drains": []}), steps.Event):
+        turn["order"] = dict(turn["order"], **drains)
         try:
             _state, deed = steps.next_step(turn, event)
         except steps.Impossible:
@@ -352,80 +283,6 @@ def test_what_is_begun_twice_is_begun_once(host):
     assert (
         not ask(host, "begun", order=order(host))["changed"] and host.read("log").count("out") == 1
     )
-
-
-def killed(host, number, after, since_apply):
-    """Carry the turn on in a process that dies before, or after, its write of that number, of all
-    or of those since the apply.
-    """
-    pid = os.fork()
-    if pid == 0:
-        count, real = itertools.count(), journal.Journal.write
-
-        def dies(self, document):
-            counts = not since_apply or document["turn"]["applied"]
-            if counts and next(count) == number:
-                if after:
-                    real(self, document)
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(self, document)
-
-        journal.Journal.write = dies
-        try:
-            work(host)
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-
-
-COURSES = {
-    "good": {},
-    "unhealthy": {"unhealthy": True},
-    "no verdict": {"remote_checks": True, "verdict_timeout": 0},
-}
-
-
-@pytest.mark.parametrize(
-    "course, after",
-    [
-        ("good", False),
-        ("good", True),
-        pytest.param("unhealthy", False, marks=pytest.mark.thorough),
-        ("unhealthy", True),
-        ("no verdict", False),
-        pytest.param("no verdict", True, marks=pytest.mark.thorough),
-    ],
-)
-def test_killed_at_every_write_it_comes_to_an_end(make_host, monkeypatch, course, after):
-    """Whichever write it is killed at: the next process ends the turn, the host serves or is told
-    to be stuck, and what is told of its kernel is what is in it. Up to the apply the courses are
-    one: the short play kills there in the good one only.
-    """
-    since_apply = course != "good" and not ALL
-    monkeypatch.setattr(process, "start", lambda root, program: None)
-    for number in itertools.count():
-        one = make_host()
-        monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
-        lease(one, "acquired", token="t1")
-        more = dict(COURSES[course])
-        if more.pop("unhealthy", False):
-            one.write("unhealthy", "")
-        ask(one, "begun", order=order(one, **more))
-        if not killed(one, number, after, since_apply):
-            break
-        work(one)
-        turn = turn_of(one)
-        assert steps.over(turn), (number, turn)
-        told = [seen["after"] for seen in (turn["applied"], turn["rolled_back"]) if seen]
-        assert not told or told[-1]["updates"] == one.in_kernel(), (number, turn)
-        if turn["state"] == "stuck":
-            assert course == "unhealthy" and one.in_kernel() == [] and not serves(one)
-        else:
-            assert serves(one), (number, turn)
-            assert one.in_kernel() in ([], IDS), (number, turn)
-            assert one.in_kernel() == IDS or turn["reason_code"], (number, turn)
-        assert not journal.Journal(one.root).read()["drained"] or turn["state"] == "stuck"
-    assert number > (2 if since_apply else 6), "there were writes to be killed at"
 
 
 def test_a_journal_that_cannot_be_trusted_is_no_empty_one(host):
@@ -496,49 +353,3 @@ def test_a_command_that_leaves_something_running_is_not_waited_for():
     rc, out, err = commands.run(["sh", "-c", "echo said; echo wrong >&2; sleep 60 & exit 3"])
     assert (rc, out, err) == (3, "said\n", "wrong\n") and time.monotonic() - began < 30
     assert commands.run(["/nowhere/at/all"])[0]
-
-
-@pytest.mark.parametrize(
-    "course",
-    [
-        "unhealthy",
-        pytest.param("good", marks=pytest.mark.thorough),
-        pytest.param("no verdict", marks=pytest.mark.thorough),
-    ],
-)
-def test_a_disk_that_becomes_full_at_any_write(make_host, monkeypatch, course):
-    """Nothing is begun that cannot be written down, and what is out of service comes back; once
-    there is space again, the next process ends the turn, and tells what is in the kernel.
-    """
-    monkeypatch.setattr(process, "start", lambda root, program: None)
-    real = files.replace
-    for number in itertools.count():
-        one, writes = make_host(), itertools.count()
-        monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
-        lease(one, "acquired", token="t1")
-        more = dict(COURSES[course])
-        if more.pop("unhealthy", False):
-            one.write("unhealthy", "")
-        ask(one, "begun", order=order(one, **more))
-
-        def replace(path, *rest, **more):
-            if next(writes) >= number:
-                raise OSError(errno.ENOSPC, "No space left on device", path)
-            return real(path, *rest, **more)
-
-        monkeypatch.setattr(files, "replace", replace)
-        work(one)
-        full = next(writes) > number
-        monkeypatch.setattr(files, "replace", real)
-        if turn_of(one)["state"] in ("leased", "draining", "drained"):
-            assert serves(one) and one.in_kernel() == [], number
-        work(one)
-        turn = turn_of(one)
-        assert steps.over(turn), (number, turn)
-        told = [seen["after"] for seen in (turn["applied"], turn["rolled_back"]) if seen]
-        assert one.in_kernel() == (told[-1]["updates"] if told else []), (number, turn)
-        assert serves(one) or turn["state"] == "stuck" and course == "unhealthy", (number, turn)
-        assert one.in_kernel() == IDS or turn["reason_code"], (number, turn)
-        if not full:
-            break
-    assert number > 15, "there were writes to fail at"

@@ -110,7 +110,7 @@ def result(turn_of_it, known=()):
     return {"token": "t", "judged": judged, "turn": turn_of_it, "changed": True}
 
 
-def go(hosts, results, lost=(), **options):
+def go(hosts, results, lost=(), check=False, **options):
     """A whole rollout: plan, then wave by wave with the results given for each host."""
     names = sorted(hosts)
     options = dict(OPTIONS, **options)
@@ -130,7 +130,7 @@ def go(hosts, results, lost=(), **options):
             came[name] = turns.outcome(part, name, choice, given, {}, times)
         outcomes.update(came)
         progress = turns.note(progress, part, came, LATER)
-    about = dict(record.about("patch", AT, "me", False, {}), ended="2026-11-22T03:01:00Z")
+    about = dict(record.about("patch", AT, "me", check, {}), ended="2026-11-22T03:01:00Z")
     state = {"outcomes": outcomes, "began": run["waves"]}
     document = record.record(hosts, names, names, run, state, about)
     jsonschema.validate(document, SCHEMA)

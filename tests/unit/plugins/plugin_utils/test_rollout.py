@@ -10,7 +10,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, report, rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    record,
+    report,
+    rollout,
+    turns,
+)
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -654,7 +659,7 @@ def test_a_turn_that_went_wrong_is_reported_by_the_next_run_too():
     """
     hosts = {"a": surveyed("current"), "b": surveyed("current"), "c": surveyed("current")}
     last = {"run": "night", "state": "released", "began": "x", "ended": None}
-    last["lost_controller"] = False
+    last.update(lost_controller=False, installed=[])
     for name, code, reason in (("a", "unhealthy", "gate (status 1)"), ("b", None, None)):
         seen = hosts[name]["ksplice_survey"]["ansible_facts"]["uptrack"]
         seen["turn"] = dict(last, reason_code=code, reason=reason)
@@ -680,3 +685,48 @@ def test_a_record_that_is_no_plain_file_is_none_of_a_stopped_run(tmp_path):
     (tmp_path / "record.json").unlink()
     (tmp_path / "record.json").symlink_to("/dev/zero")
     assert report.stopped(str(tmp_path)) is None
+
+
+def test_what_a_host_did_after_its_run_was_killed_is_in_the_next_record():
+    """It ended its turn and its lease by itself, and only a peer still had a copy of the lease."""
+    hosts = {"a": surveyed("current"), "b": surveyed("current")}
+    last = {"run": "night", "state": "released", "began": "x", "ended": "y", "reason": None}
+    last.update(lost_controller=True, reason_code=None, installed=["aaaa", "bbbb"])
+    hosts["a"]["ksplice_survey"]["ansible_facts"]["uptrack"]["turn"] = last
+    left = {"host": "a", "run": "night", "age": 700}
+    cleared = turns.taken_over(left, {"invalidated": {"granted": True}})
+    run = rollout.start(hosts, ["a", "b"], ["a", "b"], {})
+    about = dict(record.about("patch", AT, "me", False, {}), ended=LATER)
+    run["took_over"] = [dict(cleared, at=AT)]
+    state = {"outcomes": {}, "began": []}
+    document = record.record(hosts, ["a", "b"], ["a", "b"], run, state, about)
+    jsonschema.validate(document, SCHEMA)
+    [told] = [one for one in document["events"] if "Its last turn" in one["what"]]
+    assert told["host"] == "a"
+    assert told["what"] == (
+        "Its last turn, of the run night, is released, with 2 updates installed."
+    )
+    assert document["run"]["resumed_from"] == ["night"]
+
+
+def test_in_check_mode_the_record_says_what_would_be_and_that_nothing_was():
+    """Also where the role is played in check mode, whose tasks foretell what they would do."""
+    hosts = {"a": surveyed(), "b": surveyed()}
+    rows, asked, document = go(hosts, {"b": FAILED}, check=True, max_failures=1)
+    assert sorted(asked) == ["a", "b"]
+    a, b = rows["a"], rows["b"]
+    assert a["verdict"] == "behind" and not a["attention"] and a["started"] is None
+    assert a["installed"] == a["cves_fixed"] == [] and a["remaining"] == ["aaaa"]
+    assert a["reason"] == "In check mode: 1 update would be installed. Because."
+    assert b["attention"] and b["reason_code"] == "apply_failed"
+    assert document["summary"]["patched"] == document["summary"]["cves_fixed"] == 0
+    assert not any("Claimed" in one["what"] for one in document["events"])
+
+
+def test_open_cves_are_counted_where_they_are_known():
+    hosts = {"a": surveyed(), "b": unreachable()}
+    said = record.lines(go(hosts, {}, max_failures=2)[2])
+    assert said[1] == (
+        "Patched in this run: 1. CVEs fixed: 1, still open somewhere: 0, and unknown on 1 of the "
+        "hosts."
+    )
