@@ -59,7 +59,8 @@ class ActionModule(ActionBase):
         try:
             done = getattr(self, f"_{self.params['state']}")()
         except PlanError as error:
-            raise AnsibleActionFail(str(error)) from None
+            asked = "" if self.params["state"] != "ready" else " No host was asked anything."
+            raise AnsibleActionFail(f"{error}{asked}") from None
         return dict(result, changed=False, **done)
 
     # ---- what is known of the hosts ----

@@ -78,7 +78,10 @@ options:
     type: str
 notes:
   - Needs root on the host.
-  - The process has none of the task's environment and forwards no agent of ssh.
+  - By hand it is for O(state=shown). The other states are for role
+    P(rebootless.ksplice.rolling#role), which has the leases that they need.
+  - A refusal does not fail the task. See RV(refusal).
+  - The process has none of the task's environment and has no forwarded ssh-agent.
 seealso:
   - module: rebootless.ksplice.ha_lease
   - module: rebootless.ksplice.uptrack_apply
@@ -101,7 +104,9 @@ turn:
       C(ended) in seconds since 1970, C(result)), C(applied) (as
       M(rebootless.ksplice.uptrack_apply) returns it), C(drained), C(restored), C(checks),
       C(holds), C(verdict), C(rolled_back), C(lost_controller), C(resumed) (how many times another
-      process carried it on).
+      process carried it on), C(host), C(run), C(token), C(began) and C(ended) (seconds since 1970),
+      C(not_restored) (why it is still out of service), C(was_stuck), C(started) (whether its
+      process has), C(pending) (what that is to take up).
     - The states are C(leased), C(draining), C(drained), C(applying), C(applied), C(checking),
       C(waiting), C(rolling_back), C(restoring), C(restored),
       C(released), C(stuck).
@@ -117,8 +122,22 @@ changed_nothing:
   returned: always
   type: bool
 alive:
-  description: Whether a process of this collection is at work on the host.
+  description: Whether a process of this collection is at work on the host; null beside
+    RV(refusal).
   returned: always
+  type: bool
+unknown:
+  description: Whether the host does not know the lease that was to be taken over.
+  returned: with O(state=resumed)
+  type: bool
+took:
+  description: The tokens that the lease was known by before.
+  returned: with O(state=resumed), where it was taken over
+  type: list
+  elements: str
+serves:
+  description: Whether the host is healthy and back in service.
+  returned: with O(state=resumed)
   type: bool
 """
 

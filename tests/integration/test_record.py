@@ -78,3 +78,21 @@ def test_a_play_with_serial_has_all_its_batches_in_the_record(fleet):
         assert sorted(row["installed"]) == one.kernel(name)
         # What is known from its survey, too.
         assert row["kernel_booted"] and row["kernel_before"] and row["checked_at"], row
+
+
+def test_other_formats_are_written_where_they_are_asked_for(fleet):
+    one = fleet({name: host() for name in ("a", "b")}).make()
+    run = one.play("rebootless.ksplice.status", ksplice_report_formats="csv,junit,metrics,markdown")
+    assert run.status == 0, run.output[-3000:]
+    written = {path.name for path in one.report.iterdir()}
+    assert written == {"record.json", "hosts.csv", "junit.xml", "ksplice.prom", "report.md"}
+    assert 'ksplice_hosts{verdict="behind"} 2' in (one.report / "ksplice.prom").read_text()
+    assert "The report is" in run.output and "hosts.csv" in run.output
+
+
+def test_a_format_that_is_none_is_refused_before_any_host_is_asked(fleet):
+    one = fleet({"a": host()}).make()
+    run = one.play("rebootless.ksplice.patch", ksplice_report_formats=["pdf"])
+    assert run.status != 0 and not one.report.exists()
+    assert "ksplice_report_formats has 'pdf': give some of html, csv, junit" in run.output
+    assert "No host was asked anything." in run.output and "Survey every host" not in run.output

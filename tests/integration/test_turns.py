@@ -165,6 +165,9 @@ def test_a_turn_outlives_its_control_node_and_its_lease_does_not_go_stale(fleet)
     run = one.play("rebootless.ksplice.patch", rolling_lease_seconds=2)
     assert run.status == 0, run.output[-3000:]
     assert "a1 was claimed by" in run.output and one.kernel("b1")
+    [event] = [one for one in one.record()["events"] if "Its last turn" in one["what"]]
+    count = len(one.kernel("a1"))
+    assert f"is released, with {count} updates installed" in event["what"]
 
 
 @pytest.mark.parametrize(
