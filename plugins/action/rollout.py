@@ -24,6 +24,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import rollout_
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     faces,
+    query,
     record,
     report,
     rollout,
@@ -127,6 +128,10 @@ class ActionModule(ActionBase):
         settings = self._settings()
         sources = self.task_vars.get("ansible_inventory_sources") or []
         asked = dict(options, partial_groups=True) if play else options
+        if options.get("select"):
+            query.check(options["select"], "ksplice_select")
+        if self.params["query"]:
+            query.check(self.params["query"])
         checked = rollout.ready(settings, self.everyone, hosts, dict(about, options=asked), sources)
         if "error" in checked:
             raise AnsibleActionFail(f"{checked['error']} No host was asked anything.")
@@ -181,6 +186,8 @@ class ActionModule(ActionBase):
         options = about["options"]
         known, in_run = self._known(), self._in_run()
         progress = self.files.read("progress.json", turns.begun())
+        if options.get("select"):
+            in_run = self._selected(known, in_run, options)
         if self.params["scope"] == "run":
             planned = rollout.start(
                 known, self.everyone, in_run, dict(options, check=self._task.check_mode)
@@ -209,6 +216,39 @@ class ActionModule(ActionBase):
             "error": planned.get("error"),
             "msg": self._tell(record.plan_lines(planned)),
         }
+
+    def _selected(self, known, in_run, options):
+        """The hosts that ksplice_select finds, and the members of their groups. The others are
+        outside of the run from here on.
+        """
+        ran = self.files.read("run.json")
+        plan = rollout.start(known, self.everyone, in_run, options)
+        state = {"outcomes": {}, "began": []}
+        seen = record.record(known, self.everyone, in_run, plan, state, ran["about"])
+        chosen = query.selected(seen, options["select"])
+        for group in plan["groups"].values():
+            if chosen.intersection(group["members"]):
+                chosen = chosen.union(group["members"])
+        kept = [name for name in in_run if name in chosen]
+        batches = [[name for name in batch if name in chosen] for batch in ran["batches"]]
+        self.files.write("run.json", dict(ran, in_run=kept, batches=batches, surveyed=in_run))
+        self._tell([f"ksplice_select: {len(kept)} of {len(in_run)} hosts."])
+        return kept
+
+    def _query(self):
+        """What a record answers to a question, or the fleet as it was surveyed just now."""
+        if self.params["record"]:
+            document = report.read(self.params["record"])
+        else:
+            document = self._document(now())[0]
+        question, output = self.params["query"], self.params["output"]
+        answer = query.ask(document, question)
+        lines = query.text(answer, output)
+        if self.params["dest"]:
+            report.write_text(self.params["dest"], "\n".join(lines) + "\n")
+        else:
+            self._tell(lines)
+        return {"answer": answer, "msg": lines}
 
     def _select(self):
         """Who of the next wave is claimed, and the claim that its tasks go by."""
@@ -337,7 +377,8 @@ class ActionModule(ActionBase):
         for number in range(1, last + 1):
             outcomes.update(self.files.read(f"outcomes-{number}.json", {}))
         in_run = list(dict.fromkeys(name for batch in ran["batches"] for name in batch))
-        known = self._known(in_run)
+        # Those that a selection left out were surveyed, too.
+        known = self._known([*in_run, *(ran.get("surveyed") or ())])
         for name, one in outcomes.items():
             if one.get("seen"):
                 one["seen"] = survey = rollout.survey_of(known[name])

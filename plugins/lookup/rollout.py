@@ -18,10 +18,10 @@ options:
     description: V(order) (the hosts in the order of their waves), V(sizes) (of the waves),
       V(left_behind) (hosts that a stopped run left claimed), V(left) (the
       leases that it left),
-      V(attention) (hosts that need attention), V(reasons) (why they do).
+      V(attention) (hosts that need attention), V(reasons) (why they do), V(nobody).
     type: list
     elements: str
-    choices: [order, sizes, left_behind, left, attention, reasons]
+    choices: [order, sizes, left_behind, left, attention, reasons, nobody]
     required: true
 """
 
@@ -51,6 +51,8 @@ class LookupModule(LookupBase):
         if wanted in ("order", "sizes"):
             plan = files.read("plan.json") or {"order": inventory.patterns([]), "sizes": [1]}
             return [plan[wanted]]
+        if wanted == "nobody":
+            return [inventory.patterns([])]
         if wanted in ("left_behind", "left"):
             left = files.read("left_behind.json") or []
             if wanted == "left":

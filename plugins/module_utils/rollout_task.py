@@ -11,6 +11,7 @@ STATES = (
     "select",
     "record",
     "report",
+    "query",
 )
 ARGUMENTS = {
     "state": {"type": "str", "choices": list(STATES), "required": True},
@@ -25,5 +26,9 @@ ARGUMENTS = {
     "directory": {"type": "path"},
     "template": {"type": "path"},
     "formats": {"type": "list", "elements": "str", "default": ["html"]},
+    "record": {"type": "path"},
+    "query": {"type": "str"},
+    "output": {"type": "str", "choices": ["table", "json", "csv"], "default": "table"},
+    "dest": {"type": "path"},
     "stats": {"type": "bool", "default": True},
 }

@@ -27,9 +27,9 @@ options:
         V(asked) lists the hosts outside of the run to ask for their
         groups, V(left_behind) the leases that stopped runs left, V(taken_over) keeps what came of
         one. V(plan) plans the waves, V(select) claims hosts of the
-        next wave, V(record) keeps what came of it. V(report) writes the record.
+        next wave, V(record) keeps what came of it. V(report) writes the record. V(query) asks one.
     type: str
-    choices: [ready, asked, left_behind, taken_over, plan, select, record, report]
+    choices: [ready, asked, left_behind, taken_over, plan, select, record, report, query]
     required: true
   scope:
     description: Whether the plan is one of a whole run or of one play, or, for V(report),
@@ -78,6 +78,23 @@ options:
     type: list
     elements: str
     default: [html]
+  record:
+    description: With O(state=query), the record that is asked; by default the fleet as this run
+      has surveyed it.
+    type: path
+  query:
+    description: With O(state=query), the question, in JMESPath, or a name from
+      C(docs/query.md). With O(state=ready) it is only checked.
+    type: str
+  output:
+    description: With O(state=query), how the answer is written.
+    type: str
+    choices: [table, json, csv]
+    default: table
+  dest:
+    description: With O(state=query), a file of the controller's for the answer; by default it is
+      printed.
+    type: path
   stats:
     description: With O(state=report), whether to leave C(ksplice_summary), C(ksplice_hosts) and
       C(ksplice_hosts_left_out) in the statistics of the run, where AWX finds them.
@@ -98,6 +115,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+answer:
+  description: With O(state=query), what JMESPath made of the record.
+  type: raw
+  returned: with O(state=query)
 msg:
   description: With O(state=plan) and O(state=report), what a person reads.
   type: list

@@ -24,6 +24,8 @@ IN_STATS = 500
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # What Markdown gives a meaning, and the sign by which a chat calls people.
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$]")
+# With these reason codes a run had nothing to do with a host.
+SKIPPED = ("outside_run", "not_selected", "alias")
 COLUMNS = (
     "name",
     "verdict",
@@ -92,7 +94,11 @@ def _cell(value):
         return "yes" if value else "no"
     if isinstance(value, list):
         value = " ".join(map(str, value))
-    text = str(value)
+    return harmless(str(value))
+
+
+def harmless(text):
+    """A text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
@@ -102,11 +108,7 @@ def junit(document):
     """
     run, rows = document["run"], document["hosts"]
     failed = [row for row in rows if row["attention"]]
-    skipped = [
-        row
-        for row in rows
-        if not row["attention"] and row["reason_code"] in ("outside_run", "alias")
-    ]
+    skipped = [row for row in rows if not row["attention"] and row["reason_code"] in SKIPPED]
     suite = ET.Element(
         "testsuite",
         name=_xml(f"rebootless.ksplice {run['kind']}"),

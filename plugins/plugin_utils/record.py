@@ -177,9 +177,7 @@ def _row(name, variables, in_run, outcome, course):
     row = {
         "name": name,
         "verdict": survey["verdict"],
-        "reason": survey["reason"]
-        if in_run
-        else "Not surveyed: outside this run (--limit, or its hosts).",
+        "reason": survey["reason"] if in_run else _outside(survey),
         "groups": sorted(course.groups_of.get(name, ())),
         "host_id": survey.get("host_id"),
         "role": ha_settings.role(variables),
@@ -188,7 +186,9 @@ def _row(name, variables, in_run, outcome, course):
         "canary": name in course.canaries,
         "reason_code": (survey.get("reason_code") or survey["verdict"])
         if in_run
-        else "outside_run",
+        else "outside_run"
+        if survey["reason_code"] == "not_surveyed"
+        else "not_selected",
         "kernel_booted": kernel["booted"],
         "kernel_before": kernel["effective"],
         "kernel_after": kernel["effective"],
@@ -304,6 +304,12 @@ def _row(name, variables, in_run, outcome, course):
         # It could not be inspected after the change was started: what the kernel has is unknown.
         row.update(kernel_after=None, remaining=None, cves_open=None)
     return row
+
+
+def _outside(survey):
+    if survey["reason_code"] == "not_surveyed":
+        return "Not surveyed: outside this run (--limit, or ksplice_hosts)."
+    return f"Outside this run (ksplice_select). {survey['reason']}"
 
 
 def _never_reached(name, wave, course):

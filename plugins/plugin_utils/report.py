@@ -11,6 +11,7 @@ import tempfile
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 
 def make(directory):
@@ -51,6 +52,40 @@ def stopped(directory):
         return None
 
 
+def read(path):
+    """The record in a file.
+
+    :raises PlanError: where there is none that this collection can read.
+    """
+    advice = "Give the record of a run of patch or status (ksplice_record)."
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(handle, encoding="utf-8") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise PlanError(f"{path} is no plain file. {advice}")
+            found = json.load(file)
+    except OSError as error:
+        raise PlanError(f"{path} cannot be read ({error.strerror}). {advice}") from None
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"{path} is not a complete record ({error}). {advice}") from None
+    try:
+        newer = found["schema"] > record.SCHEMA
+        rows = [dict.fromkeys(faces.COLUMNS) | row for row in found["hosts"]]
+        whole = all(isinstance(row["name"], str) for row in rows) and found["run"]["kind"]
+        groups = found["plan"]["groups"] or {}
+        whole = whole and all(isinstance(one["members"], list) for one in groups.values())
+    except (KeyError, TypeError, AttributeError):
+        whole = newer = False
+    if newer:
+        raise PlanError(
+            f"{path} has schema {found['schema']}, which a newer version of this collection wrote; "
+            f"this one reads up to {record.SCHEMA}. Update the collection."
+        )
+    if not whole:
+        raise PlanError(f"{path} is no record of rebootless.ksplice. {advice}")
+    return dict(found, hosts=rows)
+
+
 def write(directory, document, template, formats=()):
     """Write record.json, and the record in other formats.
 
@@ -71,6 +106,13 @@ def write(directory, document, template, formats=()):
                 files[path] = record.page(document, file.read())
         for name, text in files.items():
             _replace(directory, name, text)
+
+
+def write_text(path, text):
+    """Write a file that somebody asked for by its name."""
+    folder, name = os.path.split(os.path.abspath(path))
+    with _Failure(folder):
+        _replace(folder, name, text)
 
 
 class _Failure:

@@ -38,6 +38,7 @@ REASON_CODES = (
     "not_surveyed",
     "survey_failed",
     "outside_run",
+    "not_selected",
     "alias",
     # Of the plan.
     "no_plan",

@@ -19,12 +19,14 @@ from examples import all_of, commands  # noqa: E402
 # What an emulated host has not: that CVE, and packages that could be removed.
 TELLS = {
     "cves=CVE-2026-12345": "No update for CVE-2026-12345",
+    "ksplice_select=open_to": "ksplice_select finds no host",
     "ksplice.retire": "The kernel or the agent is still there",
 }
 ELSEWHERE = (
     "ansible-playbook -i INVENTORY",
     "ansible-playbook -i build/lab",
     "ansible all -m uptrack",
+    "ansible wiki1 -m uptrack",
 )
 
 
@@ -56,7 +58,10 @@ def test_the_commands_of_the_documents(tmp_path):
         words = shlex.split(command)
         if words[0] == "ansible-playbook" and words[-1] != "rebootless.ksplice.rehearse":
             words[words.index("inventory.yml")] = str(one.emulated)
-        run = one.command(*words, env={"ANSIBLE_INVENTORY": str(one.emulated)})
+        env = {"ANSIBLE_INVENTORY": str(one.emulated)}
+        if "ksplice_record=" in command:
+            one.command("ansible-playbook", "rebootless.ksplice.status", env=env)
+        run = one.command(*words, env=env)
         expected = next((told for part, told in TELLS.items() if part in command), None)
         assert (run.status != 0) == bool(expected) and (expected or "") in run.output, (
             f"{command}\n{run.output}"

@@ -96,3 +96,44 @@ def test_a_format_that_is_none_is_refused_before_any_host_is_asked(fleet):
     assert run.status != 0 and not one.report.exists()
     assert "ksplice_report_formats has 'pdf': give some of html, csv, junit" in run.output
     assert "No host was asked anything." in run.output and "Survey every host" not in run.output
+
+
+def test_questions_about_the_fleet_and_about_a_record(fleet):
+    pair = host(ksplice_ha_group="a")
+    one = fleet({"a1": pair, "a2": pair, "b": host()}).make()
+    fresh = one.play("rebootless.ksplice.query", ksplice_query="behind")
+    assert fresh.status == 0 and not one.report.exists(), fresh.output[-3000:]
+    for name in ("a1", "a2", "b"):
+        assert f"\n{name} " in fresh.output
+    assert one.play("rebootless.ksplice.status").status == 0
+    answer = one.report / "answer.json"
+    asked = one.play(
+        "rebootless.ksplice.query",
+        ksplice_query="hosts[?verdict=='behind'].name",
+        ksplice_record=str(one.report / "record.json"),
+        ksplice_query_output="json",
+        ksplice_query_dest=str(answer),
+    )
+    assert asked.status == 0 and "Survey every host" not in asked.output, asked.output[-3000:]
+    assert json.loads(answer.read_text()) == ["a1", "a2", "b"]
+    wrong = one.play("rebootless.ksplice.query", ksplice_query="hosts[?verdict=='behind'.name")
+    assert wrong.status == 2 and "Survey every host" not in wrong.output
+    assert "ksplice_query is not JMESPath." in wrong.output
+    assert "No host was asked anything." in wrong.output
+
+
+def test_a_selection_is_patched_with_its_groups_whole(fleet):
+    pair = host(ksplice_ha_group="a")
+    one = fleet({"a1": pair, "a2": pair, "b": host(), "c": host()}).make()
+    wrong = one.play("rebootless.ksplice.patch", ksplice_select="hosts[?name=='x'].name")
+    assert wrong.status == 2 and "ksplice_select finds no host" in wrong.output
+    assert not one.kernel("a1")
+    run = one.play("rebootless.ksplice.patch", ksplice_select="hosts[?name=='a2'].name")
+    assert run.status == 0, run.output[-3000:]
+    rows = one.rows()
+    for name in ("a1", "a2"):
+        assert rows[name]["reason_code"] == "patched" and one.kernel(name)
+    for name in ("b", "c"):
+        assert rows[name]["reason_code"] == "not_selected" and not one.kernel(name)
+        assert rows[name]["verdict"] == "behind" and not rows[name]["attention"]
+    jsonschema.validate(one.record(), SCHEMA)

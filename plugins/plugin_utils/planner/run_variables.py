@@ -23,6 +23,11 @@ RUN = {
     "ksplice_hosts": "text",
     "ksplice_report_directory": "text",
     "ksplice_report_formats": "any",
+    "ksplice_record": "text",
+    "ksplice_query": "text",
+    "ksplice_query_output": "output",
+    "ksplice_query_dest": "text",
+    "ksplice_select": "text",
     "ksplice_max_age": "seconds",
     "ksplice_refresh": "truth",
     "ksplice_refresh_older_than": "seconds",
@@ -73,6 +78,7 @@ RUN = {
     "ksplice_verdict_timeout": "count",
 }
 CHOICES = {
+    "output": ("table", "json", "csv"),
     "on_lost_controller": ("restore", "stay"),
     "drain": ("never", "active", "always"),
     "self_update": ("refuse", "warn", "allow"),
