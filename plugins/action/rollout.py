@@ -30,6 +30,7 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     rollout,
     run_files,
     turns,
+    upload,
 )
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import run_variables
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
@@ -121,6 +122,8 @@ class ActionModule(ActionBase):
         """Check all that was asked for and needs no answer of a host, before any is asked."""
         hosts, options = self.params["hosts"] or [], typed(self.params["options"])
         formats = faces.wanted(self.params["formats"])
+        if self.params["url"]:
+            upload.check(self.params["url"])
         kind, play = self.params["kind"], self.params["scope"] == "play"
         if self.params["scope"] == "run":
             self.files.clear()
@@ -138,7 +141,7 @@ class ActionModule(ActionBase):
         if self.params["directory"]:
             report.make(self.params["directory"])
             about["stopped"] = report.stopped(self.params["directory"])
-            where = {key: self.params[key] for key in ("directory", "template")}
+            where = {key: self.params[key] for key in ("directory", "template", "url", "token")}
             self.files.write("report.json", dict(where, formats=formats))
         kept = {}
         for name in self.everyone:
@@ -357,12 +360,24 @@ class ActionModule(ActionBase):
             return
         try:
             document, formats = self._document(None)[0], where["formats"] if page else ()
-            report.write(where["directory"], document, where["template"], formats)
+            names = report.write(where["directory"], document, where["template"], formats)
+            if where["url"] and not self.files.read("no_upload.json"):
+                failure = self._upload(where, names)
+                if failure:
+                    # Once more at the end: no wave waits for it.
+                    self.files.write("no_upload.json", failure)
+                    self._display.warning(failure)
         except AnsibleActionFail as failure:
             # The hosts come first; at the end it is an error.
             self._display.warning(str(failure))
         took = time.process_time() - spent
         self.files.write("written.json", {"at": time.monotonic(), "took": took})
+
+    @staticmethod
+    def _upload(where, names):
+        """Upload what was written; a sentence where that was not possible."""
+        directory = os.path.abspath(where["directory"])
+        return upload.put(where["url"], where["token"], directory, names)
 
     def _document(self, ended):
         """The record as it stands, and the plan."""
@@ -403,13 +418,17 @@ class ActionModule(ActionBase):
         """Write the record and the page; the lines that sum it up come back."""
         document, planned = self._document(now())
         formats = faces.wanted(self.params["formats"])
-        report.write(self.params["directory"], document, self.params["template"], formats)
+        if self.params["url"]:
+            upload.check(self.params["url"])
+        names = report.write(self.params["directory"], document, self.params["template"], formats)
         attention = {row["name"]: row["reason"] for row in document["hosts"] if row["attention"]}
         self.files.write("attention.json", attention)
         first = faces.FORMATS[formats[0]][0] if formats else "record.json"
         page = os.path.join(os.path.abspath(self.params["directory"]), first)
+        failure = self._upload(self.params, names) if self.params["url"] else None
         done = {
             "msg": self._tell([*record.lines(document), f"The report is {page}"]),
+            "upload_error": failure,
             "summary": document["summary"],
             "error": planned.get("error"),
         }

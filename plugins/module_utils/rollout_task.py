@@ -30,5 +30,7 @@ ARGUMENTS = {
     "query": {"type": "str"},
     "output": {"type": "str", "choices": ["table", "json", "csv"], "default": "table"},
     "dest": {"type": "path"},
+    "url": {"type": "str"},
+    "token": {"type": "str", "no_log": True},
     "stats": {"type": "bool", "default": True},
 }

@@ -95,6 +95,13 @@ options:
     description: With O(state=query), a file of the controller's for the answer; by default it is
       printed.
     type: path
+  url:
+    description: With O(state=ready) and O(state=report), address of a folder to which the files of
+      the report are uploaded, after each wave and at the end, by HTTP PUT.
+    type: str
+  token:
+    description: Sent as bearer token with each upload. Without it C(~/.netrc) counts.
+    type: str
   stats:
     description: With O(state=report), whether to leave C(ksplice_summary), C(ksplice_hosts) and
       C(ksplice_hosts_left_out) in the statistics of the run, where AWX finds them.
@@ -115,6 +122,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+upload_error:
+  description: Why the report could not be uploaded, or null.
+  type: str
+  returned: with O(state=report)
 answer:
   description: With O(state=query), what JMESPath made of the record.
   type: raw

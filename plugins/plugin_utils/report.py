@@ -91,6 +91,7 @@ def write(directory, document, template, formats=()):
 
     :param template: path of the page's Jinja template, for the format html.
     :param formats: see faces.FORMATS.
+    :returns: the names of the files.
     """
     make(directory)
     with _Failure(directory):
@@ -106,6 +107,7 @@ def write(directory, document, template, formats=()):
                 files[path] = record.page(document, file.read())
         for name, text in files.items():
             _replace(directory, name, text)
+    return list(files)
 
 
 def write_text(path, text):

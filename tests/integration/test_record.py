@@ -7,11 +7,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 
 import jsonschema
 import pytest
 from control_nodes import host, in_background, kill, turn, wait_for, with_variables
 from rehearsals import TOP, again
+
+sys.path.insert(0, str(TOP / "tests/unit/plugins/plugin_utils"))
+from report_server import report_server  # noqa: E402
 
 SCHEMA = json.loads((TOP / "docs/record.schema.json").read_text())
 
@@ -137,3 +141,29 @@ def test_a_selection_is_patched_with_its_groups_whole(fleet):
         assert rows[name]["reason_code"] == "not_selected" and not one.kernel(name)
         assert rows[name]["verdict"] == "behind" and not rows[name]["attention"]
     jsonschema.validate(one.record(), SCHEMA)
+
+
+TOKEN = "s3cret-t0ken-of-the-store"
+
+
+def test_a_report_is_uploaded_and_where_it_is_not_the_run_says_so(fleet):
+    one = fleet({name: host() for name in ("a", "b")}).make()
+    vault = one.directory / "vault.yml"
+    vault.write_text(f"ksplice_report_token: {TOKEN}\n")
+    words = ("-vvvv", "-e", f"@{vault}")
+    with report_server() as server:
+        run = one.play("rebootless.ksplice.patch", *words, ksplice_report_url=server.url)
+    assert run.status == 0 and TOKEN not in run.output, run.output[-3000:]
+    for name in ("record.json", "report.html"):
+        assert server.files[f"/reports/{name}"] == (one.report / name).read_text()
+    # After the plan and after waves, too: a run that is cancelled leaves its last record there.
+    assert [path for _put, path, _token in server.requests].count("/reports/record.json") >= 3
+    assert {token for _put, _path, token in server.requests} == {f"Bearer {TOKEN}"}
+    for path in one.report.iterdir():
+        assert TOKEN not in path.read_text()
+    with report_server(403) as server:
+        for play in ("patch", "status"):
+            run = one.play(f"rebootless.ksplice.{play}", *words, ksplice_report_url=server.url)
+            assert run.status == 2 and TOKEN not in run.output
+            assert "could not be uploaded to" in run.output and "(HTTP 403)" in run.output
+            assert one.record()["run"]["ended"], "the record is there all the same"

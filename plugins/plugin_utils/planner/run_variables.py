@@ -23,6 +23,8 @@ RUN = {
     "ksplice_hosts": "text",
     "ksplice_report_directory": "text",
     "ksplice_report_formats": "any",
+    "ksplice_report_url": "text",
+    "ksplice_report_token": "text",
     "ksplice_record": "text",
     "ksplice_query": "text",
     "ksplice_query_output": "output",

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Puts the files of a report where they outlive the controller's folder: HTTP PUT, as WebDAV, S3
+behind a gateway, and artifact stores take it.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote, urlsplit
+
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
+
+# Seconds to connect, and without a byte of an answer.
+TIMEOUT = (10, 60)
+TAKEN = (200, 201, 204)
+# A server that is busy or restarts is asked again, after up to 1, 2 and 4 seconds.
+RETRIES, BACKOFF, BUSY = 3, 1, (429, 500, 502, 503, 504)
+
+
+def check(url):
+    """Complain of an address that nothing can be uploaded to.
+
+    :raises PlanError:
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise PlanError("ksplice_report_url is no address: give one with http:// or https://.")
+    if "@" in parts.netloc:
+        raise PlanError(
+            "ksplice_report_url has a user in it: set ksplice_report_token, or put user and "
+            "password into ~/.netrc."
+        )
+    if parts.query or parts.fragment:
+        raise PlanError(
+            "ksplice_report_url has a ? or #: give the address of a folder, to which the names of "
+            "the files are added."
+        )
+
+
+def put(url, token, directory, names):
+    """Upload files of a directory; a sentence where one could not be, or None.
+
+    :param token: sent as bearer token, unless empty.
+    """
+    try:
+        import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3.util import Retry
+    except ImportError:
+        return (
+            f"Nothing was uploaded to {url}: requests is not installed on the controller (pip "
+            "install requests)."
+        )
+    again = Retry(
+        total=RETRIES,
+        backoff_factor=BACKOFF,
+        status_forcelist=BUSY,
+        allowed_methods=("PUT",),
+        raise_on_status=False,
+        # A server could make the run wait for a day.
+        respect_retry_after_header=False,
+    )
+    with requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=again))
+        if token:
+            # Not as a header of the session, which ~/.netrc would replace.
+            session.auth = _Bearer(token)
+        for name in names:
+            try:
+                with open(os.path.join(directory, name), "rb") as file:
+                    answer = session.put(
+                        f"{url.rstrip('/')}/{quote(name)}",
+                        data=file.read(),
+                        timeout=TIMEOUT,
+                        # Neither the report nor the token is for somebody else.
+                        allow_redirects=False,
+                    )
+                why = (
+                    None if answer.status_code in (200, 201, 204) else f"HTTP {answer.status_code}"
+                )
+            except requests.exceptions.SSLError:
+                why = "its certificate is not accepted"
+            except requests.exceptions.Timeout:
+                why = "no answer in time"
+            except (requests.exceptions.RequestException, OSError) as error:
+                why = f"no connection, {type(error).__name__}"
+            if why:
+                return f"{name} could not be uploaded to {url} ({why}). It is in {directory}."
+    return None
+
+
+class _Bearer:
+    def __init__(self, token):
+        self.token = token
+
+    def __call__(self, request):
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
