@@ -351,14 +351,13 @@ def _claimed(lease):
         return lease["reason"]
     whom = "it" if lease["own"] else f"its peer {lease['host']}"
     stale = (
-        ": it has stopped renewing its lease, and the host may be out of service"
+        f": it has stopped renewing its lease, and {lease['host']} may be out of service"
         if lease["stale"]
         else ""
     )
     return (
-        f"The run {lease['run']} has claimed {whom} ({lease['reason']}, "
-        f"{lease['phase'].replace('_', ' ')}) and was last heard of {lease['age']} seconds "
-        f"before{stale}."
+        f"When it was surveyed, the run {lease['run']} had claimed {whom} ({lease['reason']}, "
+        f"{lease['phase'].replace('_', ' ')}), last heard of {lease['age']} seconds before{stale}."
     )
 
 

@@ -71,9 +71,11 @@ def read(path):
     try:
         newer = found["schema"] > record.SCHEMA
         rows = [dict.fromkeys(faces.COLUMNS) | row for row in found["hosts"]]
-        whole = all(isinstance(row["name"], str) for row in rows) and found["run"]["kind"]
-        groups = found["plan"]["groups"] or {}
-        whole = whole and all(isinstance(one["members"], list) for one in groups.values())
+        texts = [found["run"]["kind"], *(row["name"] for row in rows)]
+        texts += [row["kernel_after"] for row in rows if row["kernel_after"] is not None]
+        for group in (found["plan"]["groups"] or {}).values():
+            texts += group["members"]
+        whole = all(isinstance(text, str) for text in texts)
     except (KeyError, TypeError, AttributeError):
         whole = newer = False
     if newer:

@@ -256,7 +256,7 @@ def test_the_next_run_puts_back_what_a_dead_one_left_although_nothing_waits(flee
     assert run.status == 0 and one.record()["summary"]["attention"] == ["p1", "p2", "s1"], (
         "a survey tells it, too"
     )
-    assert "The run one that died has claimed it" in one.rows()["p1"]["reason"]
+    assert "the run one that died had claimed it" in one.rows()["p1"]["reason"]
     run = one.play("rebootless.ksplice.patch", ksplice_ha_drain=[DRAIN])
     assert run.status == 0, run.output[-3000:]
     for host in ("p1", "s1"):

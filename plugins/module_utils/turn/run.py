@@ -312,7 +312,7 @@ class Turn:
 
     def _check(self, order):
         if not (order["checks"] or order["addresses"] or order["stable_for"]):
-            return Event.DONE, {"checks": [], "holds": [], "result": "healthy"}
+            return Event.DONE, {"checks": [], "holds": [], "result": "no checks"}
         from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks
 
         found = checks.run(

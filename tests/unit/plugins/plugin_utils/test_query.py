@@ -190,6 +190,9 @@ def test_what_a_selection_has_to_be(document):
         (lambda text: text.replace('"schema": 1', '"schema": "1"'), "is no record"),
         (lambda text: text.replace('"schema": 1', '"schema": 2'), "reads up to 1. Update"),
         (lambda text: text.replace('"name": "b"', '"name": 7'), "is no record"),
+        (lambda text: text.replace('"kernel_after": "k2"', '"kernel_after": []'), "is no record"),
+        (lambda text: text.replace('"members": ["a1"', '"members": [["a1"]'), "is no record"),
+        (lambda text: text.replace('"members": ["a1", "a2"]', '"members": 5'), "is no record"),
     ],
 )
 def test_a_record_that_is_none(document, tmp_path, spoil, words):
