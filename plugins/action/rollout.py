@@ -123,7 +123,7 @@ class ActionModule(ActionBase):
         hosts, options = self.params["hosts"] or [], typed(self.params["options"])
         formats = faces.wanted(self.params["formats"])
         if self.params["url"]:
-            upload.check(self.params["url"])
+            upload.check(self.params["url"], self.params["token"])
         kind, play = self.params["kind"], self.params["scope"] == "play"
         if self.params["scope"] == "run":
             self.files.clear()
@@ -150,7 +150,7 @@ class ActionModule(ActionBase):
             kept[name] = {
                 key: plain(one[key])
                 for key in (*run_variables.HOST, *run_variables.RUN)
-                if one.get(key) is not None
+                if key not in run_variables.SECRET and one.get(key) is not None
             }
         self.files.write("settings.json", kept)
         self.files.write("survey.json", _survey_options(self.params["survey"], kept, hosts))
@@ -189,12 +189,17 @@ class ActionModule(ActionBase):
         options = about["options"]
         known, in_run = self._known(), self._in_run()
         progress = self.files.read("progress.json", turns.begun())
-        if options.get("select"):
-            in_run = self._selected(known, in_run, options)
         if self.params["scope"] == "run":
-            planned = rollout.start(
-                known, self.everyone, in_run, dict(options, check=self._task.check_mode)
-            )
+            surveyed = in_run
+            try:
+                if options.get("select"):
+                    in_run = self._selected(known, in_run, options)
+                planned = rollout.start(
+                    known, self.everyone, in_run, dict(options, check=self._task.check_mode)
+                )
+            except PlanError as error:
+                planned = rollout.without_plan(str(error))
+            planned["unselected"] = [name for name in surveyed if name not in set(in_run)]
         else:
             proven = {
                 one["build"] for one in progress["hosts"].values() if one["claimed"] and one["ok"]
@@ -223,19 +228,27 @@ class ActionModule(ActionBase):
     def _selected(self, known, in_run, options):
         """The hosts that ksplice_select finds, and the members of their groups. The others are
         outside of the run from here on.
+
+        :raises PlanError:
         """
         ran = self.files.read("run.json")
         plan = rollout.start(known, self.everyone, in_run, options)
         state = {"outcomes": {}, "began": []}
         seen = record.record(known, self.everyone, in_run, plan, state, ran["about"])
         chosen = query.selected(seen, options["select"])
-        for group in plan["groups"].values():
-            if chosen.intersection(group["members"]):
-                chosen = chosen.union(group["members"])
-        kept = [name for name in in_run if name in chosen]
-        batches = [[name for name in batch if name in chosen] for batch in ran["batches"]]
-        self.files.write("run.json", dict(ran, in_run=kept, batches=batches, surveyed=in_run))
-        self._tell([f"ksplice_select: {len(kept)} of {len(in_run)} hosts."])
+        kept = rollout.with_groups(chosen, in_run, plan)
+        if not kept:
+            raise PlanError("ksplice_select finds no host of this run.")
+        self.files.write("run.json", dict(ran, in_run=kept))
+        open_unknown = [row for row in seen["hosts"] if row["cves_open"] is None]
+        outside = [row["name"] for row in open_unknown if row["name"] in set(in_run) - set(kept)]
+        self._tell(
+            [
+                f"ksplice_select: {len(kept)} of {len(in_run)} hosts"
+                + (f"; not known which CVEs are open: {', '.join(outside)}" if outside else "")
+                + "."
+            ]
+        )
         return kept
 
     def _query(self):
@@ -243,6 +256,8 @@ class ActionModule(ActionBase):
         if self.params["record"]:
             document = report.read(self.params["record"])
         else:
+            if not any(self.files.survey(name) for name in self._in_run()):
+                raise PlanError("No host was surveyed, so that there is nothing to ask.")
             document = self._document(now())[0]
         question, output = self.params["query"], self.params["output"]
         answer = query.ask(document, question)
@@ -392,8 +407,7 @@ class ActionModule(ActionBase):
         for number in range(1, last + 1):
             outcomes.update(self.files.read(f"outcomes-{number}.json", {}))
         in_run = list(dict.fromkeys(name for batch in ran["batches"] for name in batch))
-        # Those that a selection left out were surveyed, too.
-        known = self._known([*in_run, *(ran.get("surveyed") or ())])
+        known = self._known(in_run)
         for name, one in outcomes.items():
             if one.get("seen"):
                 one["seen"] = survey = rollout.survey_of(known[name])
@@ -419,7 +433,7 @@ class ActionModule(ActionBase):
         document, planned = self._document(now())
         formats = faces.wanted(self.params["formats"])
         if self.params["url"]:
-            upload.check(self.params["url"])
+            upload.check(self.params["url"], self.params["token"])
         names = report.write(self.params["directory"], document, self.params["template"], formats)
         attention = {row["name"]: row["reason"] for row in document["hosts"] if row["attention"]}
         self.files.write("attention.json", attention)

@@ -24,6 +24,19 @@ IN_STATS = 500
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # What Markdown gives a meaning, and the sign by which a chat calls people.
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$]")
+# Those of them that are lists of texts, and those that are true or false.
+LISTS = (
+    "groups",
+    "installed",
+    "removed",
+    "remaining",
+    "cves_fixed",
+    "cves_open",
+    "rolled_back",
+    "drained",
+    "self_update",
+)
+TRUTHS = ("attention", "canary", "still_drained")
 # With these reason codes a run had nothing to do with a host.
 SKIPPED = ("outside_run", "not_selected", "alias")
 COLUMNS = (
@@ -189,6 +202,10 @@ def metrics(document):
             "Hosts that install updates by themselves.",
             lambda row: row["self_update"],
         ),
+        "hosts_lease_unreadable": (
+            "Hosts whose leases could not be read.",
+            lambda row: row["lease"] and row["lease"]["run"] is None,
+        ),
         "hosts_claimed": (
             "Hosts that another run had claimed, or a peer of theirs.",
             lambda row: row["lease"] and not row["started"],
@@ -201,7 +218,8 @@ def metrics(document):
         ("cves_open", "CVEs that pending updates would fix, each counted once."),
     ):
         found.append(_metric(name, text, {"": document["summary"][name]}))
-    ages = [row["lease"]["age"] for row in machines if row["lease"] and not row["started"]]
+    leases = [row["lease"] for row in machines if row["lease"] and not row["started"]]
+    ages = [lease["age"] for lease in leases if lease["age"] is not None]
     found.append(
         _metric(
             "lease_oldest_age_seconds",

@@ -17,6 +17,8 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 OUTPUTS = ("table", "json", "csv")
+# What jmespath raises: its own errors, and what functions make of values that they do not take.
+WRONG = (ValueError, TypeError, AttributeError, RecursionError)
 # Characters of a cell of a table, but for the last of a row.
 WIDEST = 80
 # Questions that have a name. After a colon comes what replaces {}, quoted for JMESPath.
@@ -58,11 +60,12 @@ def check(question, option="ksplice_query"):
             "jmespath is not installed on the controller: install it for the Python of Ansible "
             "(pip install jmespath)."
         ) from None
+    if not isinstance(question, str):
+        raise PlanError(f"{option} is no text.")
     expression = _expression(question)
-    # All that jmespath raises is a ValueError.
     try:
         return jmespath.compile(expression)
-    except ValueError as error:
+    except WRONG as error:
         raise PlanError(f"{option} is not JMESPath. {_wrong(error, expression)}") from None
 
 
@@ -73,10 +76,13 @@ def ask(document, question, option="ksplice_query"):
     """
     compiled = check(question, option)
     try:
-        return compiled.search(asked(document))
-    except ValueError as error:
+        answer = compiled.search(asked(document))
+        # An expression may come to a part of itself.
+        json.dumps(answer)
+    except WRONG as error:
         words = _wrong(error, compiled.expression)
         raise PlanError(f"{option} cannot be answered. {words}") from None
+    return answer
 
 
 def _expression(question):
@@ -121,21 +127,22 @@ def text(answer, output):
     """
     rows = _rows(answer)
     if output == "json" or rows is None:
-        return json.dumps(answer, indent=4, ensure_ascii=False).split("\n")
+        return json.dumps(answer, indent=4).split("\n")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     headed = columns != [None]
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    cells = [[_printable(_cell(row.get(column))) for column in columns] for row in rows]
+    heads = [_printable(column) for column in columns] if headed else []
     if output == "csv":
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n")
-        table.writerows([columns] if headed else [])
-        table.writerows([[faces.harmless(cell) for cell in row] for row in cells])
-        return out.getvalue().splitlines()
+        for row in ([heads] if headed else []) + cells:
+            table.writerow([faces.harmless(cell) for cell in row])
+        return out.getvalue().rstrip("\n").split("\n")
     if not rows:
         return ["Nothing matches."]
     cells = [
-        [*(_short(_printable(cell)) for cell in row[:-1]), _printable(row[-1])]
-        for row in ([columns] if headed else []) + cells
+        [*(_short(cell) for cell in row[:-1]), row[-1]]
+        for row in ([heads] if headed else []) + cells
     ]
     widths = [max(map(len, column)) for column in zip(*cells)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]

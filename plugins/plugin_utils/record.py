@@ -177,7 +177,9 @@ def _row(name, variables, in_run, outcome, course):
     row = {
         "name": name,
         "verdict": survey["verdict"],
-        "reason": survey["reason"] if in_run else _outside(survey),
+        "reason": survey["reason"]
+        if in_run
+        else "Not surveyed: outside this run (--limit, or ksplice_hosts).",
         "groups": sorted(course.groups_of.get(name, ())),
         "host_id": survey.get("host_id"),
         "role": ha_settings.role(variables),
@@ -186,9 +188,7 @@ def _row(name, variables, in_run, outcome, course):
         "canary": name in course.canaries,
         "reason_code": (survey.get("reason_code") or survey["verdict"])
         if in_run
-        else "outside_run"
-        if survey["reason_code"] == "not_surveyed"
-        else "not_selected",
+        else "outside_run",
         "kernel_booted": kernel["booted"],
         "kernel_before": kernel["effective"],
         "kernel_after": kernel["effective"],
@@ -216,6 +216,13 @@ def _row(name, variables, in_run, outcome, course):
         and survey["verdict"]
         in ("unreachable", "unknown") + (() if course.check or not run else WORK),
     }
+    if name in (run.get("unselected") or ()):
+        # That it is behind is what the run was told to leave; all else counts as ever.
+        row.update(
+            attention=survey["verdict"] in ("unreachable", "unknown"),
+            reason=f"Outside this run (ksplice_select). {row['reason']}",
+            reason_code="not_selected",
+        )
     if in_run and survey.get("lease"):
         row["reason"] += f" {_claimed(survey['lease'])}"
         # One that is not stale may well be a rollout at work.
@@ -304,12 +311,6 @@ def _row(name, variables, in_run, outcome, course):
         # It could not be inspected after the change was started: what the kernel has is unknown.
         row.update(kernel_after=None, remaining=None, cves_open=None)
     return row
-
-
-def _outside(survey):
-    if survey["reason_code"] == "not_surveyed":
-        return "Not surveyed: outside this run (--limit, or ksplice_hosts)."
-    return f"Outside this run (ksplice_select). {survey['reason']}"
 
 
 def _never_reached(name, wave, course):

@@ -72,7 +72,14 @@ def read(path):
         newer = found["schema"] > record.SCHEMA
         rows = [dict.fromkeys(faces.COLUMNS) | row for row in found["hosts"]]
         texts = [found["run"]["kind"], *(row["name"] for row in rows)]
-        texts += [row["kernel_after"] for row in rows if row["kernel_after"] is not None]
+        for key in faces.COLUMNS:
+            for value in (row[key] for row in rows if row[key] is not None):
+                if key in faces.LISTS:
+                    texts += value if isinstance(value, list) else [None]
+                elif key in faces.TRUTHS:
+                    texts.append("" if isinstance(value, bool) else None)
+                elif key != "wave":
+                    texts.append(value)
         for group in (found["plan"]["groups"] or {}).values():
             texts += group["members"]
         whole = all(isinstance(text, str) for text in texts)
@@ -97,9 +104,9 @@ def write(directory, document, template, formats=()):
     """
     make(directory)
     with _Failure(directory):
-        files = {
-            "record.json": json.dumps(document, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
-        }
+        text = json.dumps(document, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
+        _replace(directory, "record.json", text)
+        files = {}
         for name in formats:
             path, face = faces.FORMATS[name]
             if face:
@@ -109,7 +116,7 @@ def write(directory, document, template, formats=()):
                 files[path] = record.page(document, file.read())
         for name, text in files.items():
             _replace(directory, name, text)
-    return list(files)
+    return ["record.json", *files]
 
 
 def write_text(path, text):

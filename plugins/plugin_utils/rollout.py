@@ -226,15 +226,41 @@ def start(variables_of, everyone, in_run, options):
     try:
         run = _plan(Once(variables_of, in_run), everyone, in_run, options)
     except PlanError as error:
-        # The survey is done all the same, and the record tells it.
-        run = dict(
-            waves.Plan().as_dict(),
-            hash=None,
-            error=str(error),
-            groups={},
-            max_failures=0,
-            planned_hosts={},
-        )
+        return without_plan(str(error))
+    return _in_order(run, options)
+
+
+def without_plan(error):
+    """What stands in for a plan where there is none. The survey is done all the same, and the
+    record tells it.
+    """
+    run = dict(
+        waves.Plan().as_dict(),
+        hash=None,
+        error=error,
+        groups={},
+        max_failures=0,
+        planned_hosts={},
+    )
+    return _in_order(run, {})
+
+
+def with_groups(chosen, in_run, plan):
+    """The hosts of a run that are chosen, and all that share a redundancy group with one of them,
+    directly or through others. A name of a machine stands for all of its names.
+    """
+    aliases = plan.get("aliases") or {}
+    found = {aliases.get(name, name) for name in chosen}
+    groups = [set(group["members"]) for group in plan["groups"].values()]
+    while True:
+        more = {name for group in groups if group & found for name in group} - found
+        if not more:
+            break
+        found |= more
+    return [name for name in in_run if aliases.get(name, name) in found]
+
+
+def _in_order(run, options):
     # For the play that follows the plan by Ansible's own serial. A pattern that matches no host,
     # where there is nothing to do.
     going = [] if options.get("check") else run["waves"]

@@ -10,6 +10,7 @@ through. Pure.
 from __future__ import annotations
 
 import ipaddress
+from datetime import datetime
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import (
     REASON_CODES,
@@ -91,6 +92,16 @@ def one_of(*words):
         return value
 
     return shape
+
+
+def moment(value, where):
+    """A time of the record: UTC, ISO 8601."""
+    found = text(value, where)
+    try:
+        datetime.strptime(found, "%Y-%m-%dT%H:%M:%S.%fZ" if "." in found else "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        raise Misfit(f"{where} is not a time") from None
+    return found
 
 
 def address(value, where):
@@ -304,7 +315,7 @@ FACTS = also(
         available=optional(listed(KNOWN)),
     ),
     cves=also(fixed=optional(listed(text)), open=optional(listed(text))),
-    checked_at=optional(text),
+    checked_at=optional(moment),
     warnings=listed(text),
     self_update=optional(listed(text)),
     host_id=optional(text),
@@ -316,7 +327,7 @@ FACTS = also(
             own=optional(truth),
             reason=optional(text),
             phase=optional(text),
-            since=optional(text),
+            since=optional(moment),
             age=optional(number(0, 1000 * A_YEAR)),
             seconds=optional(number(0, A_YEAR)),
             stale=optional(truth),
@@ -340,8 +351,8 @@ FACTS = also(
             state=text,
             reason=optional(text),
             reason_code=optional(one_of(*steps.REASON_CODES)),
-            began=optional(text),
-            ended=optional(text),
+            began=optional(moment),
+            ended=optional(moment),
             lost_controller=truth,
             installed=IDS,
         )

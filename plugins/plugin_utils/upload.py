@@ -7,6 +7,7 @@ behind a gateway, and artifact stores take it.
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
@@ -18,11 +19,13 @@ TAKEN = (200, 201, 204)
 RETRIES, BACKOFF, BUSY = 3, 1, (429, 500, 502, 503, 504)
 
 
-def check(url):
-    """Complain of an address that nothing can be uploaded to.
+def check(url, token):
+    """Complain of an address that nothing can be uploaded to, and of a token that is none.
 
-    :raises PlanError:
+    :raises PlanError: without a word of the token.
     """
+    if token and not re.fullmatch("[\x21-\x7e]+", token):
+        raise PlanError("ksplice_report_token has blanks, line ends or letters with accents in it.")
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -74,21 +77,23 @@ def put(url, token, directory, names):
         for name in names:
             try:
                 with open(os.path.join(directory, name), "rb") as file:
-                    answer = session.put(
-                        f"{url.rstrip('/')}/{quote(name)}",
-                        data=file.read(),
-                        timeout=TIMEOUT,
-                        # Neither the report nor the token is for somebody else.
-                        allow_redirects=False,
-                    )
-                why = (
-                    None if answer.status_code in (200, 201, 204) else f"HTTP {answer.status_code}"
-                )
+                    content = file.read()
+                # Neither the report nor the token is for somebody else, and of an answer only its
+                # status counts, however much else the server has to say.
+                with session.put(
+                    f"{url.rstrip('/')}/{quote(name)}",
+                    data=content,
+                    timeout=TIMEOUT,
+                    allow_redirects=False,
+                    stream=True,
+                ) as answer:
+                    status = answer.status_code
+                why = None if status in (200, 201, 204) else f"HTTP {status}"
             except requests.exceptions.SSLError:
                 why = "its certificate is not accepted"
             except requests.exceptions.Timeout:
                 why = "no answer in time"
-            except (requests.exceptions.RequestException, OSError) as error:
+            except Exception as error:  # its text may have the token in it
                 why = f"no connection, {type(error).__name__}"
             if why:
                 return f"{name} could not be uploaded to {url} ({why}). It is in {directory}."

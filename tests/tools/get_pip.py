@@ -18,7 +18,14 @@ here, name = os.path.split(os.path.abspath(__file__))
 version = os.path.splitext(name)[0].replace("get_pip_", "").replace("_", ".")
 unpacked = os.path.join(here, "pip-" + version)
 if not os.path.isdir(unpacked):
+    # Whole or not at all, whoever is interrupted, or does the same just now.
+    half = f"{unpacked}.{os.getpid()}"
     with zipfile.ZipFile(glob.glob(unpacked + "-*.whl")[0]) as wheel:
-        wheel.extractall(unpacked)
+        wheel.extractall(half)
+    try:
+        os.rename(half, unpacked)
+    except OSError:
+        if not os.path.isdir(unpacked):
+            raise
 with open(os.path.join(sysconfig.get_path("purelib"), "pip.pth"), "w") as link:
     link.write(unpacked + "\n")

@@ -163,11 +163,15 @@ def _with_uv(path: Path, interpreter: Path, packages: list[str]) -> None:
     _run(str(interpreter), "-m", "venv", "--clear", "--without-pip", str(path))
     target = ["--python", str(path / "bin" / "python"), "--compile-bytecode"]
     # Of pip's settings uv reads none: where packages come from it is told.
-    settings = dict(os.environ)
-    for key, variable in (("index-url", "UV_DEFAULT_INDEX"), ("cert", "SSL_CERT_FILE")):
-        with contextlib.suppress(Missing):
-            value = _run(str(bin_ / "pip"), "config", "get", f"global.{key}").strip()
-            settings.setdefault(variable, value)
+    settings = _run(str(bin_ / "pip"), "config", "list")
+    if re.search(r"\.no-index='?(1|true|yes)", settings, re.IGNORECASE):
+        raise Missing("pip is told to use no index.")
+    listed = re.findall(r"^(\S+)\.(index-url|cert)='(.*)'$", settings, re.MULTILINE)
+    names, found = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}, {}
+    # The environment's count more than those of files.
+    for _section, key, value in sorted(listed, key=lambda one: one[0].startswith(":env:")):
+        found[names[key]] = value
+    settings = {**found, **os.environ}
     _run(str(bin_ / "uv"), "pip", "install", *target, *packages, env=settings)
 
 

@@ -388,6 +388,8 @@ class Turn:
             # Done by a process that was killed, or could not write it down.
             outcome = apply.outcome(self.turn["before"], seen)
             result = dict({key: outcome.get(key) for key in APPLIED}, failed=False, msg=None)
+            if seen["updates"]["available"] is None:
+                result["remaining"] = None
         done = dict(result, ok=not result["failed"])
         if result["failed"]:
             # The reason that there was before is why it was to be rolled back.

@@ -79,6 +79,8 @@ RUN = {
     "ksplice_on_lost_controller": "on_lost_controller",
     "ksplice_verdict_timeout": "count",
 }
+# Not kept with the others for the planner, which has no use for them.
+SECRET = ("ksplice_access_key", "ksplice_https_proxy", "ksplice_report_token")
 CHOICES = {
     "output": ("table", "json", "csv"),
     "on_lost_controller": ("restore", "stay"),
@@ -191,6 +193,8 @@ def check(variables):
                 ) from None
         elif kind == "path" and text and not text.startswith("/"):
             raise PlanError(f"{name} is {value!r}: give an absolute path.")
+        elif kind == "text" and isinstance(value, (dict, list, tuple)):
+            raise PlanError(f"{name} is a list or mapping: give text.")
         elif kind == "truth" and text.lower() not in TRUTHS:
             raise PlanError(f"{name} is {value!r}: give true or false.")
         elif kind == "list" and not (

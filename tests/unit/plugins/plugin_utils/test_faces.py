@@ -135,6 +135,16 @@ def test_the_metrics_count(document):
     )
 
 
+def test_leases_that_cannot_be_read_are_counted_and_have_no_age(document):
+    other = copy.deepcopy(document)
+    unread = {"run": None, "age": None, "own": None, "reason": "It cannot be read.", "stale": None}
+    for row in other["hosts"][1:3]:
+        row.update(lease=unread, started=None)
+    found = values(other)
+    assert found["ksplice_hosts_lease_unreadable"] == 2
+    assert found["ksplice_lease_oldest_age_seconds"] == 0
+
+
 def test_a_large_fleet_has_no_more_series(document):
     """Nothing of a single host is a label."""
     assert set(values(spoilt(document, EVIL[0]))) == set(values(document))

@@ -97,9 +97,21 @@ def test_a_wrong_question_is_shown_with_a_caret(question, words, at):
     assert shown == question and caret == " " * at + "^"
 
 
-@pytest.mark.parametrize("question", ["nope(@)", "contains(@)", "hosts[*].length(wave)"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "nope(@)",
+        "contains(@)",
+        "hosts[*].length(wave)",
+        "hosts[?contains(reason, `5`)]",
+        "&name",
+        "(" * 3000,
+        "!" * 3000 + "a",
+        ["a", "b"],
+    ],
+)
 def test_a_question_that_jmespath_cannot_answer(document, question):
-    with pytest.raises(PlanError, match=r"ksplice_query (is not|cannot)"):
+    with pytest.raises(PlanError, match=r"ksplice_query (is not|cannot|is no text)"):
         query.ask(document, question)
 
 
@@ -165,6 +177,11 @@ def test_a_cell_of_the_answer_is_no_formula(document):
     other["hosts"][3]["reason"] = "=1+1"
     [row, _other] = csv.DictReader(lines(other, "attention", "csv"))
     assert row["reason"] == "'=1+1"
+    other["hosts"][3]["reason"] = "x\u2028=cmd()\x85=cmd()\x0b=cmd()\x1b[2J"
+    said = lines(other, "attention", "csv")
+    assert len(said) == 3 and all(line.isprintable() for line in said)
+    assert lines(other, '[{"=a": `1`}]', "csv")[0] == "'=a"
+    assert all(line.isascii() for line in lines(other, "hosts", "json"))
 
 
 def test_what_a_selection_has_to_be(document):
@@ -193,6 +210,8 @@ def test_what_a_selection_has_to_be(document):
         (lambda text: text.replace('"kernel_after": "k2"', '"kernel_after": []'), "is no record"),
         (lambda text: text.replace('"members": ["a1"', '"members": [["a1"]'), "is no record"),
         (lambda text: text.replace('"members": ["a1", "a2"]', '"members": 5'), "is no record"),
+        (lambda text: text.replace('"cves_open": []', '"cves_open": "CVE-2026-1"'), "is no record"),
+        (lambda text: text.replace('"attention": true', '"attention": [1]'), "is no record"),
     ],
 )
 def test_a_record_that_is_none(document, tmp_path, spoil, words):

@@ -730,3 +730,37 @@ def test_open_cves_are_counted_where_they_are_known():
         "Patched in this run: 1. CVEs fixed: 1, still open somewhere: 0, and unknown on 1 of the "
         "hosts."
     )
+
+
+def test_a_selection_is_widened_until_every_group_is_whole():
+    names = ["a", "al", "b", "c", "d", "e", "m"]
+    groups = {"g1": ["a", "b"], "g2": ["b", "c"], "g3": ["m", "e"]}
+    plan = {
+        "groups": {name: {"members": members} for name, members in groups.items()},
+        "aliases": {"al": "m"},
+    }
+    assert rollout.with_groups({"c"}, names, plan) == ["a", "b", "c"]
+    assert rollout.with_groups({"a"}, names, plan) == ["a", "b", "c"]
+    assert rollout.with_groups({"d"}, names, plan) == ["d"]
+    assert rollout.with_groups({"al"}, names, plan) == ["al", "e", "m"]
+    assert rollout.with_groups({"x"}, names, plan) == []
+
+
+def test_what_was_not_selected_keeps_every_alarm_but_that_it_is_behind():
+    hosts = {"a": surveyed(), "b": surveyed(), "c": unreachable(), "d": surveyed(), "e": surveyed()}
+    seen = hosts["d"]["ksplice_survey"]["ansible_facts"]["uptrack"]
+    seen["drained"] = [{"host": "d", "what": "keepalived"}]
+    run = rollout.start(hosts, sorted(hosts), ["a"], {})
+    run["unselected"] = ["b", "c", "d", "e"]
+    left = {"host": "e", "run": "night", "age": 700}
+    run["took_over"] = [dict(turns.taken_over(left, {}), at=AT)]
+    about = dict(record.about("patch", AT, "me", False, {}), ended=LATER)
+    state = {"outcomes": {}, "began": []}
+    document = record.record(hosts, sorted(hosts), sorted(hosts), run, state, about)
+    jsonschema.validate(document, SCHEMA)
+    rows = {row["name"]: row for row in document["hosts"]}
+    assert rows["b"]["reason_code"] == "not_selected" and not rows["b"]["attention"]
+    assert rows["b"]["reason"].startswith("Outside this run (ksplice_select).")
+    assert rows["c"]["attention"] and rows["c"]["verdict"] == "unreachable"
+    assert rows["d"]["attention"] and rows["d"]["reason_code"] == "drained_without_lease"
+    assert rows["e"]["attention"] and rows["e"]["reason_code"] == "not_taken_over"

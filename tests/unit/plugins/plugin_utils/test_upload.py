@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -112,11 +113,42 @@ def test_a_certificate_that_nobody_signed(put, tmp_path, monkeypatch):
 )
 def test_an_address_that_is_none(url, words):
     with pytest.raises(PlanError, match=words) as refused:
-        upload.check(url)
+        upload.check(url, None)
     assert "pass" not in str(refused.value).replace("password", "") and "sig" not in str(
         refused.value
     )
 
 
 def test_an_address():
-    upload.check("https://reports.example.com:8443/ksplice/a%20b")
+    upload.check("https://reports.example.com:8443/ksplice/a%20b", TOKEN)
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"\u201c{TOKEN}\u201d", f"\r{TOKEN}"])
+def test_a_token_that_is_none_is_refused_without_a_word_of_it(put, token):
+    with pytest.raises(PlanError, match="ksplice_report_token has blanks") as refused:
+        upload.check("https://reports.example.com", token)
+    assert TOKEN not in str(refused.value)
+    with report_server() as server:
+        assert TOKEN not in put(server.url, token) and not server.files
+
+
+def test_an_address_that_no_library_takes(put):
+    assert "(no connection, " in put("http://a..b/x")
+
+
+def test_an_answer_without_an_end_is_not_read(put):
+    with socket.socket() as endless:
+        endless.bind(("127.0.0.1", 0))
+        endless.listen()
+
+        def answer():
+            for _file in range(2):
+                asked = endless.accept()[0]
+                asked.recv(65536)
+                asked.sendall(b"HTTP/1.1 201 Created\r\n\r\n" + b"x" * 100)
+                talking.append(asked)
+
+        talking = []
+        threading.Thread(target=answer, daemon=True).start()
+        assert put(f"http://127.0.0.1:{endless.getsockname()[1]}/x") is None
+        assert len(talking) == 2
