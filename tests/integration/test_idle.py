@@ -159,9 +159,8 @@ def test_module_action_plugin_async_and_fact_gathering_give_the_same_facts(fleet
         assert carried == plain(run.result("gathered", name)["msg"])
 
 
-@pytest.mark.parametrize(
-    "module", ["uptrack_apply", again("uptrack_facts"), again("uptrack_config")]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("module", ["uptrack_apply", "uptrack_facts", "uptrack_config"])
 def test_ad_hoc_by_full_name(fleet, module):
     one = fleet(dict(alone("a"), **pair("p", "c", "d")))
     one.make()

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 
+import extent
 import jsonschema
 import pytest
 from control_nodes import host, in_background, kill, turn, wait_for, with_variables
@@ -162,7 +163,7 @@ def test_a_report_is_uploaded_and_where_it_is_not_the_run_says_so(fleet):
     for path in one.report.iterdir():
         assert TOKEN not in path.read_text()
     with report_server(403) as server:
-        for play in ("patch", "status"):
+        for play in ("patch", "status") if extent.ALL else ("status",):
             run = one.play(f"rebootless.ksplice.{play}", *words, ksplice_report_url=server.url)
             assert run.status == 2 and TOKEN not in run.output
             assert "could not be uploaded to" in run.output and "(HTTP 403)" in run.output

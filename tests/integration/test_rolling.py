@@ -416,6 +416,7 @@ def test_an_update_published_in_the_middle_does_not_slip_in(fleet, promote):
 # ---- what is looked at before every wave ----
 
 
+@pytest.mark.thorough
 def test_a_stop_file_stops_before_the_next_wave(fleet):
     one = fleet(alone("h1", "h2")).make()
     stop = one.directory / "stop"

@@ -196,6 +196,7 @@ def workers(one, name):
     return found
 
 
+@pytest.mark.thorough
 def test_killed_or_booted_another_process_carries_the_turn_on(fleet):
     """One host's process is killed, and its guardian starts another. On the other host both are
     killed, and the control node: there a boot starts it, by what it left for cron.

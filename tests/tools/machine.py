@@ -110,15 +110,22 @@ def make_venv(path: Path, python: str, requirements: str, *packages: str) -> Pat
     uv makes it, without pip in it, for a seventh of what pip costs. Where uv cannot (it knows no
     Python below 3.8, and not all of pip's settings) pip does.
     """
-    files = [REQUIREMENTS / requirements, REQUIREMENTS / "env.txt"]
-    wish = [*packages, "-r", str(files[0])]
-    with _to_fill(path, python, [*wish, *(f.read_text() for f in files)]) as interpreter:
+    file = REQUIREMENTS / requirements
+    wish = [*packages, "-r", str(file)]
+    with _to_fill(path, python, [*wish, _whole(file)]) as interpreter:
         if interpreter:
             try:
                 _with_uv(path, interpreter, wish)
             except Missing:
                 _with_pip(path, interpreter, wish)
     return path
+
+
+def _whole(file: Path) -> str:
+    """The text of a file of requirements, and of those that it includes."""
+    text = file.read_text()
+    more = re.findall(r"^-r (\S+)$", text, re.MULTILINE)
+    return text + "".join(_whole(file.with_name(name)) for name in more)
 
 
 @functools.cache

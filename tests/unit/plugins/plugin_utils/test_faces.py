@@ -61,7 +61,7 @@ def spoilt(document, words):
 
 words = st.one_of(st.sampled_from(EVIL), st.text(min_size=1))
 example = settings(
-    max_examples=rounds(300, 25),
+    max_examples=rounds(300, 15),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
