@@ -62,6 +62,7 @@ def test_a_run_that_is_stopped_leaves_the_record_of_its_waves(fleet, how):
     assert after["run"]["ended"] and {row["verdict"] for row in after["hosts"]} == {"current"}
 
 
+@pytest.mark.thorough
 def test_a_play_with_serial_has_all_its_batches_in_the_record(fleet):
     one = fleet({name: host() for name in ("a", "b", "c")}).make()
     run = one.play(
