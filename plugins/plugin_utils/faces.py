@@ -24,50 +24,38 @@ IN_STATS = 500
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # What Markdown gives a meaning, and the sign by which a chat calls people.
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+!|~&$]")
-# Those of them that are lists of texts, and those that are true or false.
-LISTS = (
-    "groups",
-    "installed",
-    "removed",
-    "remaining",
-    "cves_fixed",
-    "cves_open",
-    "rolled_back",
-    "drained",
-    "self_update",
-)
-TRUTHS = ("attention", "canary", "still_drained")
 # With these reason codes a run had nothing to do with a host.
 SKIPPED = ("outside_run", "not_selected", "alias")
-COLUMNS = (
-    "name",
-    "verdict",
-    "attention",
-    "reason_code",
-    "reason",
-    "groups",
-    "role",
-    "stage",
-    "wave",
-    "canary",
-    "alias_of",
-    "kernel_booted",
-    "kernel_before",
-    "kernel_after",
-    "kernel_on_disk",
-    "installed",
-    "removed",
-    "remaining",
-    "cves_fixed",
-    "cves_open",
-    "rolled_back",
-    "drained",
-    "still_drained",
-    "self_update",
-    "checked_at",
-    "started",
-    "ended",
-)
+# Keys of a row of the record that a table has, and what they are where they are known.
+COLUMNS = {
+    "name": str,
+    "verdict": str,
+    "attention": bool,
+    "reason_code": str,
+    "reason": str,
+    "groups": list,
+    "role": str,
+    "stage": str,
+    "wave": int,
+    "canary": bool,
+    "alias_of": str,
+    "kernel_booted": str,
+    "kernel_before": str,
+    "kernel_after": str,
+    "kernel_on_disk": str,
+    "installed": list,
+    "removed": list,
+    "remaining": list,
+    "cves_fixed": list,
+    "cves_open": list,
+    "rolled_back": list,
+    "drained": list,
+    "still_drained": bool,
+    "self_update": list,
+    "checked_at": str,
+    "started": str,
+    "ended": str,
+}
 
 
 def wanted(formats):

@@ -72,17 +72,14 @@ def read(path):
         newer = found["schema"] > record.SCHEMA
         rows = [dict.fromkeys(faces.COLUMNS) | row for row in found["hosts"]]
         texts = [found["run"]["kind"], *(row["name"] for row in rows)]
-        for key in faces.COLUMNS:
-            for value in (row[key] for row in rows if row[key] is not None):
-                if key in faces.LISTS:
-                    texts += value if isinstance(value, list) else [None]
-                elif key in faces.TRUTHS:
-                    texts.append("" if isinstance(value, bool) else None)
-                elif key != "wave":
-                    texts.append(value)
         for group in (found["plan"]["groups"] or {}).values():
             texts += group["members"]
-        whole = all(isinstance(text, str) for text in texts)
+        whole = True
+        for key, kind in faces.COLUMNS.items():
+            known = [row[key] for row in rows if row[key] is not None]
+            whole = whole and all(isinstance(value, kind) for value in known)
+            texts += [text for value in known for text in value] if kind is list else []
+        whole = whole and all(isinstance(text, str) for text in texts)
     except (KeyError, TypeError, AttributeError):
         whole = newer = False
     if newer:

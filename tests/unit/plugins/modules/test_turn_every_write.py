@@ -52,6 +52,19 @@ COURSES = {
 }
 
 
+def begun(make_host, monkeypatch, course):
+    """A host whose turn is begun, and that no process carries on."""
+    one = make_host()
+    monkeypatch.setattr(process, "start", lambda root, program: None)
+    monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
+    lease(one, "acquired", token="t1")
+    more = dict(COURSES[course])
+    if more.pop("unhealthy", False):
+        one.write("unhealthy", "")
+    ask(one, "begun", order=order(one, **more))
+    return one
+
+
 @pytest.mark.parametrize(
     "course, after",
     [
@@ -69,15 +82,8 @@ def test_killed_at_every_write_it_comes_to_an_end(make_host, monkeypatch, course
     one: the short play kills there in the good one only.
     """
     since_apply = course != "good" and not ALL
-    monkeypatch.setattr(process, "start", lambda root, program: None)
     for number in itertools.count():
-        one = make_host()
-        monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
-        lease(one, "acquired", token="t1")
-        more = dict(COURSES[course])
-        if more.pop("unhealthy", False):
-            one.write("unhealthy", "")
-        ask(one, "begun", order=order(one, **more))
+        one = begun(make_host, monkeypatch, course)
         if not killed(one, number, after, since_apply):
             break
         work(one)
@@ -107,16 +113,9 @@ def test_a_disk_that_becomes_full_at_any_write(make_host, monkeypatch, course):
     """Nothing is begun that cannot be written down, and what is out of service comes back; once
     there is space again, the next process ends the turn, and tells what is in the kernel.
     """
-    monkeypatch.setattr(process, "start", lambda root, program: None)
     real = files.replace
     for number in itertools.count():
-        one, writes = make_host(), itertools.count()
-        monkeypatch.setenv("UPTRACK_LAB_ROOT", one.root)
-        lease(one, "acquired", token="t1")
-        more = dict(COURSES[course])
-        if more.pop("unhealthy", False):
-            one.write("unhealthy", "")
-        ask(one, "begun", order=order(one, **more))
+        one, writes = begun(make_host, monkeypatch, course), itertools.count()
 
         def replace(path, *rest, **more):
             if next(writes) >= number:

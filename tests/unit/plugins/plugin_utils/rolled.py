@@ -135,3 +135,17 @@ def go(hosts, results, lost=(), check=False, **options):
     document = record.record(hosts, names, names, run, state, about)
     jsonschema.validate(document, SCHEMA)
     return {row["name"]: row for row in document["hosts"]}, asked, document
+
+
+def document():
+    """The record of a pair of which one was patched, and of a host that is current, one that cannot
+    be reached and one on which an update failed.
+    """
+    hosts = {
+        "a1": surveyed(ksplice_ha_group="a"),
+        "a2": surveyed("current", ksplice_ha_group="a"),
+        "b": surveyed("current"),
+        "c": unreachable(),
+        "d": surveyed(build="k9"),
+    }
+    return go(hosts, {"d": FAILED}, max_failures=5)[2]
