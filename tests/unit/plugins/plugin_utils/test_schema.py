@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply
+from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import apply, facts
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import groups as ha_groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease_task
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import host_action, schema
@@ -229,3 +229,14 @@ def test_what_the_ledger_and_discovery_really_answer_comes_through(tmp_path):
         assert schema.lease(json.loads(json.dumps(said)))["granted"] == said["granted"]
     machine = ha_groups.Machine(lambda *_words, **_more: (127, "", "none"), str(tmp_path))
     assert schema.groups(ha_groups.discover(machine)) == dict(ha_groups.discover(machine))
+
+
+@pytest.mark.parametrize("told", ["yesterday", "2026-11-27", "2026-13-01T00:00:00Z", "", 5])
+def test_a_time_that_is_none_does_not_get_past_the_border(told):
+    """The record and what is made from it take every time for one."""
+    for good in ("2026-11-27T22:00:00Z", "2026-11-27T22:00:00.123Z"):
+        assert schema.moment(good, "checked_at") == good
+    with pytest.raises(schema.Misfit, match="checked_at is not"):
+        schema.moment(told, "checked_at")
+    with pytest.raises(schema.Misfit, match="checked_at is not"):
+        schema.FACTS(dict(facts.nothing("current", "x"), checked_at=told), "facts")
