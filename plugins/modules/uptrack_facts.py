@@ -219,6 +219,9 @@ ansible_facts:
               description:
                 - What an upgrade would add, at the time of RV(ansible_facts.uptrack.checked_at).
                 - Null if never asked, or if the answer does not match what is in the kernel now.
+                - Each has V(first_seen), too (UTC, ISO 8601, since when the host has it on disk, as
+                  the agent does not report a date of publication), and V(age), the same in seconds
+                  before now by the host's clock. Null where it is not on disk.
               type: list
               elements: dict
               returned: always

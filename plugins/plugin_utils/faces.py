@@ -48,6 +48,8 @@ COLUMNS = {
     "remaining": list,
     "cves_fixed": list,
     "cves_open": list,
+    "behind_since": str,
+    "behind_days": int,
     "rolled_back": list,
     "drained": list,
     "still_drained": bool,
@@ -222,6 +224,15 @@ def metrics(document):
                 "checked_oldest_timestamp_seconds",
                 "When the host that has not asked the service for the longest time asked it.",
                 {"": min(known)},
+            )
+        )
+    behind = [_at(row["behind_since"]) for row in machines if row["behind_since"]]
+    if behind:
+        found.append(
+            _metric(
+                "behind_oldest_timestamp_seconds",
+                "Since when the host that has been behind for the longest time has been so.",
+                {"": min(behind)},
             )
         )
     if run["ended"]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import unicodedata
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
@@ -21,12 +22,17 @@ OUTPUTS = ("table", "json", "csv")
 WRONG = (ValueError, TypeError, AttributeError, RecursionError)
 # Characters of a cell of a table, but for the last of a row.
 WIDEST = 80
-# Questions that have a name. After a colon comes what replaces {}, quoted for JMESPath.
+# Questions that have a name. After a colon comes what replaces {}, quoted for JMESPath, or the
+# number that replaces {number}.
 NAMED = {
     "attention": "hosts[?attention].{host: name, verdict: verdict, reason: reason}",
     "behind": (
         "hosts[?verdict=='behind'].{host: name, kernel: kernel_after, pending: remaining,"
         " cves: cves_open}"
+    ),
+    "behind_longer": (
+        "hosts[?behind_days != `null` && behind_days > `{number}`]"
+        ".{host: name, days: behind_days, since: behind_since, verdict: verdict}"
     ),
     "blocked": "hosts[?verdict=='blocked'].{host: name, reason: reason}",
     "unknown": (
@@ -88,8 +94,12 @@ def ask(document, question, option="ksplice_query"):
 def _expression(question):
     name, colon, value = question.strip().partition(":")
     wish = NAMED.get(name)
-    if wish is None or colon and "{}" not in wish:
+    if wish is None or colon and not ("{}" in wish or "{number}" in wish):
         return question
+    if "{number}" in wish:
+        if not re.fullmatch(r"[0-9]{1,9}", value.strip()):
+            raise PlanError(f"The query {name} needs a whole number: {name}:30.")
+        return wish.replace("{number}", value.strip())
     if "{}" in wish and not value.strip():
         raise PlanError(f"The query {name} needs a value: {name}:VALUE.")
     quoted = value.strip().replace("\\", "\\\\").replace("'", "\\'")

@@ -30,6 +30,8 @@ SHARED = (
     "kernel_on_disk",
     "remaining",
     "cves_open",
+    "behind_since",
+    "behind_days",
     "still_drained",
     "lease",
     "self_update",
@@ -72,7 +74,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     began = (state or {}).get("began") or []
     course = _Course(run, bool(about["check"]), began, given_up, about["ended"])
     hosts = [
-        _row(name, variables_of[name], name in inside, outcomes.get(name), course)
+        _complete(name, variables_of[name], name in inside, outcomes.get(name), course)
         for name in sorted(everyone, key=natural)
     ]
     for one in run.get("took_over") or ():
@@ -170,6 +172,20 @@ def _tell_aliases(rows, aliases):
             )
 
 
+def _complete(name, variables, in_run, outcome, course):
+    """A row, with how long it has been behind."""
+    row = _row(name, variables, in_run, outcome, course)
+    known = [*(rollout.survey_of(variables)["updates"]["available"] or ())]
+    known += (outcome or {}).get("left") or ()
+    remaining = set(row["remaining"] or ())
+    dated = [one for one in known if one.get("first_seen") and one.get("age") is not None]
+    seen = [one for one in dated if one["id"] in remaining]
+    if seen:
+        oldest = max(seen, key=lambda one: one["age"])
+        row.update(behind_since=oldest["first_seen"], behind_days=int(oldest["age"] // 86400))
+    return row
+
+
 def _row(name, variables, in_run, outcome, course):
     run, wave = course.run, course.wave_of.get(name)
     survey = rollout.survey_of(variables)
@@ -200,6 +216,8 @@ def _row(name, variables, in_run, outcome, course):
         else [update["id"] for update in survey["updates"]["available"]],
         "cves_fixed": [],
         "cves_open": survey["cves"]["open"],
+        "behind_since": None,
+        "behind_days": None,
         "deferred": [],
         "rolled_back": [],
         "drained": [],
@@ -210,6 +228,7 @@ def _row(name, variables, in_run, outcome, course):
         "checked_at": survey.get("checked_at"),
         "started": None,
         "ended": None,
+        "steps": [],
         # Hosts that could not be surveyed and, where patching was the point, hosts that still have
         # updates pending.
         "attention": in_run
@@ -274,6 +293,7 @@ def _row(name, variables, in_run, outcome, course):
     row.update(
         still_drained=outcome.get("still_drained", False),
         drained=outcome.get("drained") or [],
+        steps=outcome["steps"],
         reason_code=outcome["reason_code"],
     )
     if outcome.get("seen"):

@@ -308,6 +308,13 @@ class _Seen:
         self.stages_unreadable = any(stage == "unreadable" for _ident, stage in stages)
         self.kernel_ids = {ident for ident, stage in stages if stage in ("applied", "unreadable")}
 
+        unpacked = [line.rpartition(" ")[::2] for line in answer.get("unpacked", ())]
+        self.unpacked = {
+            name[len("ksplice-") :]: _integer(since)
+            for name, since in unpacked
+            if name.startswith("ksplice-")
+        }
+
         self.unread, self.partial = [], set()
         (
             self.status,
@@ -434,6 +441,14 @@ class _Seen:
 
     def named(self, ident):
         return output.update(ident, self.names.get(ident))
+
+    def pending(self, ident):
+        """An update that waits, and since when the host has it on disk: its date of publication is
+        nowhere.
+        """
+        since = self.unpacked.get(ident)
+        age = None if since is None else max(0, self.now - since)
+        return dict(self.named(ident), first_seen=iso(since), age=age)
 
     def _names(self, packages):
         names, known = {}, []
@@ -581,7 +596,7 @@ class _Seen:
             if failed["verb"] == "install" and failed["id"] not in added
         ]
         return (
-            [self.named(ident) for ident in added if ident not in self.kernel_ids],
+            [self.pending(ident) for ident in added if ident not in self.kernel_ids],
             [ident for ident in taken if ident in self.kernel_ids],
         )
 

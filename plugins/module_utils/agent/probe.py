@@ -421,6 +421,15 @@ esac
 # An agent that ran since its configuration was changed could read it.
 # shellcheck disable=SC3013
 [ -e "$state/status" ] && [ "$R/etc/uptrack/uptrack.conf" -nt "$state/status" ] && say conf_newer 1
+# Since when updates that are not in the kernel are on the disk: nothing here has another date of
+# theirs.
+set --
+for f in "$state"/updates/ksplice-*; do
+  f=${f##*/}
+  case $f in *[!A-Za-z0-9_-]*) continue;; esac
+  case " $applied " in *" ${f#ksplice-} "*) ;; *) set -- "$@" "$f";; esac
+done
+[ $# -gt 0 ] && (cd "$state/updates" && stat -c '@unpacked %n %Y' "$@" 2>/dev/null)
 [ -n "$seen" ] && printf '%s\n' "$seen"
 [ -n "$told" ] && printf '%s\n' "$told"
 echo @end
