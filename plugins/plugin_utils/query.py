@@ -12,7 +12,6 @@ import csv
 import io
 import json
 import re
-import unicodedata
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
@@ -140,8 +139,8 @@ def text(answer, output):
         return json.dumps(answer, indent=4).split("\n")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     headed = columns != [None]
-    cells = [[_printable(_cell(row.get(column))) for column in columns] for row in rows]
-    heads = [_printable(column) for column in columns] if headed else []
+    cells = [[faces.printable(_cell(row.get(column))) for column in columns] for row in rows]
+    heads = [faces.printable(column) for column in columns] if headed else []
     if output == "csv":
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n")
@@ -182,13 +181,6 @@ def _cell(value):
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _printable(cell):
-    """Of what a host said, nothing that a terminal obeys."""
-    return "".join(
-        "?" if unicodedata.category(char)[0] in "CZ" and char != " " else char for char in cell
-    )
 
 
 def _short(words):

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 import jinja2
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout, turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, rollout, turns
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
     WORK,
@@ -447,12 +447,19 @@ def _events(about, run, hosts, wave_of, outcomes, earlier):
 
 
 def lines(document):
-    """The record as a few lines for the end of a run."""
+    """The record as a few lines for the end of a run: its numbers, and notable hosts."""
+    rows = notable(document)
+    return [
+        *summed_up(document),
+        *(f"{row['name']}: {row['verdict']}. {row['reason']}" for row in rows),
+    ]
+
+
+def summed_up(document):
+    """The numbers of a record as a few lines."""
     summary, result = document["summary"], []
     unknown = sum(row["cves_open"] is None and not row["alias_of"] for row in document["hosts"])
-    counts = ", ".join(
-        f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count
-    )
+    counts = faces.counts(summary["verdicts"])
     if summary["aliases"]:
         counts += f", {summary['aliases']} another name of one of these"
     result.append(f"{summary['hosts']} hosts: {counts}.")
@@ -467,42 +474,56 @@ def lines(document):
             f"{summary['cves_fixed']}, still open somewhere: {summary['cves_open']}"
             + (f", and unknown on {unknown} of the hosts." if unknown else ".")
         )
-    for row in document["hosts"]:
-        if (
-            row["verdict"] != "current"
-            or row["attention"]
-            or row["alias_of"]
-            or (row["lease"] and not row["started"])
-        ):
-            result.append(f"{row['name']}: {row['verdict']}. {row['reason']}")
     return result
+
+
+def notable(document):
+    """The rows that a person is told of at the end of a run, those that need attention first."""
+    rows = [
+        row
+        for row in document["hosts"]
+        if row["verdict"] != "current"
+        or row["attention"]
+        or row["alias_of"]
+        or (row["lease"] and not row["started"])
+    ]
+    return sorted(rows, key=lambda row: not row["attention"])
 
 
 def plan_lines(run):
     """The plan as lines: what a person reads before saying yes."""
     if run.get("error"):
         return [f"No plan: {run['error']} No host is patched."]
-    result = [
+    return [
         f"Plan {run['hash']}. Hosts with work: {sum(map(len, run['waves']))}, waves: "
-        f"{len(run['waves'])}."
+        f"{len(run['waves'])}.",
+        *(f"Note: {words}" for words in notes(run)),
+        *(f"Wave {number}: " + ", ".join(wave) for number, wave in enumerate(described(run), 1)),
+        *(f"In no wave: {name}. {why}" for name, why in in_no_wave(run).items()),
     ]
+
+
+def notes(run):
+    """What is to be known of a plan besides its waves."""
+    found = []
     out = [
         name
         for name, host in run["planned_hosts"].items()
         if host["verdict"] in ("unreachable", "unknown")
     ]
     if len(out) > run["max_failures"] and run["waves"]:
-        result.append(
+        found.append(
             f"No wave will start: {len(out)} hosts cannot be reached or checked, and "
             f"max_failures allows {run['max_failures']}."
         )
-    result += [
-        f"Note: {words}"
-        for words in [*(run.get("contradictions") or ()), *(run.get("warnings") or ())]
-    ]
+    return [*found, *(run.get("contradictions") or ()), *(run.get("warnings") or ())]
+
+
+def described(run):
+    """The hosts of each wave of a plan, each with its groups and its part in them."""
     canaries, groups_of = set(run["canaries"]), _groups_of(run["groups"])
 
-    def described(name):
+    def words_of(name):
         words = groups_of.get(name, []) + [
             word
             for word in (run["planned_hosts"][name]["role"], "canary" if name in canaries else None)
@@ -510,12 +531,16 @@ def plan_lines(run):
         ]
         return f"{name} ({', '.join(words)})" if words else name
 
-    for number, wave in enumerate(run["waves"], 1):
-        result.append(f"Wave {number}: " + ", ".join(map(described, wave)))
-    for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0])):
-        if run["planned_hosts"][name]["verdict"] != "current":
-            result.append(f"In no wave: {name}. {why}")
-    return result
+    return [list(map(words_of, wave)) for wave in run["waves"]]
+
+
+def in_no_wave(run):
+    """Hosts of a plan that have work and are in no wave, with the reason."""
+    return {
+        name: why
+        for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0]))
+        if run["planned_hosts"][name]["verdict"] != "current"
+    }
 
 
 def page(document, template):

@@ -497,7 +497,7 @@ def of_turn(turn, proven=None):
     applied, rolled_back = turn["applied"], turn["rolled_back"]
     found = {
         "started": iso(turn["began"]),
-        "ended": iso(turn["ended"] or turn["began"]),
+        "ended": iso(ended(turn)),
         "drained": turn["drained"],
         "steps": [_step(one, turn["began"]) for one in turn["steps"]],
         "left": (applied or {}).get("left") or [],
@@ -545,6 +545,12 @@ def of_turn(turn, proven=None):
         found.update(ok=False, still_drained=True, reason_code="not_restored")
         found["reason"] += f" STILL OUT OF SERVICE: {turn['not_restored']}"
     return found
+
+
+def ended(turn):
+    """When a turn ended, in seconds since 1970; of one that is not quite over, its last step."""
+    steps_ended = [one["ended"] for one in turn["steps"] if one["ended"] is not None]
+    return turn["ended"] or max([turn["began"], *steps_ended])
 
 
 def _step(step, began):
