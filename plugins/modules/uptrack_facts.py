@@ -146,6 +146,12 @@ ansible_facts:
               description: Whether C(/etc/uptrack/disable) exists.
               type: bool
               returned: always
+            uuid:
+              description: By which the service knows this machine (C(/var/lib/uptrack/uuid), which
+                the agent makes when it first asks the service). Null if there is none, or if the
+                agent goes by the hardware's (C(use_hw_uuid)).
+              type: str
+              returned: always
             last_run:
               description:
                 - How its last run ended, no matter what started it; null if it never ran for this

@@ -198,6 +198,7 @@ def _row(name, variables, in_run, outcome, course):
         else "Not surveyed: outside this run (--limit, or ksplice_hosts).",
         "groups": sorted(course.groups_of.get(name, ())),
         "host_id": survey.get("host_id"),
+        "uuid": (survey.get("agent") or {}).get("uuid"),
         "role": ha_settings.role(variables),
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,

@@ -313,6 +313,7 @@ FACTS = also(
     verdict=one_of(*VERDICTS),
     reason=text,
     reason_code=optional(one_of(*REASON_CODES)),
+    agent=also(uuid=optional(text)),
     kernel=also(
         booted=optional(text),
         version=optional(text),

@@ -56,6 +56,7 @@ PROVEN, LIKELY = "proven", "likely"
 _CRON_TIME = re.compile(r"[\d*]")
 _NUMBER_OR_WORD = re.compile(r"[0-9]+|[A-Za-z]+")
 _PACKAGE = re.compile(r"^(\d+\.\d+\.\d+-\d+)\.")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _FLAVOUR = re.compile(r"^\d+\.\d+\.\d+-\d+(-\w+)\Z")
 _SECONDS = re.compile(r"^\d{1,12}(\.\d*)?$")
 _DATE = re.compile(
@@ -118,6 +119,7 @@ def facts(text, max_age=DAY):
             "enhanced": "ksplice" in seen.commands,
             "disabled": seen.disabled,
             "last_run": seen.last_run,
+            "uuid": _uuid(seen),
         },
         "kernel": {
             "booted": seen.release,
@@ -153,7 +155,13 @@ def nothing(verdict, reason):
         "verdict": verdict,
         "reason": reason,
         "reason_code": verdict,
-        "agent": {"installed": None, "enhanced": None, "disabled": None, "last_run": None},
+        "agent": {
+            "installed": None,
+            "enhanced": None,
+            "disabled": None,
+            "last_run": None,
+            "uuid": None,
+        },
         "kernel": {
             "booted": None,
             "version": None,
@@ -995,6 +1003,14 @@ def _release(short, booted, machine):
 
 def _texts(value):
     return {item for item in _list(value) if isinstance(item, str)}
+
+
+def _uuid(seen):
+    """By which UUID the service knows this machine; None where that is not on its disk."""
+    if seen.config and seen.config.get("use_hw_uuid"):
+        return None
+    found = seen.one("uuid", "").strip().lower()
+    return found if _UUID.match(found) else None
 
 
 def _ids(value):

@@ -45,6 +45,8 @@ first() { { read -r i < "$2"; } 2>/dev/null && say "$1" "$i"; }
 first machine_id "$R/etc/machine-id" || first machine_id "$R/var/lib/dbus/machine-id"
 first boot_id "$R/proc/sys/kernel/random/boot_id" || first boot_id /proc/sys/kernel/random/boot_id
 first uptime /proc/uptime
+# By which the service knows it.
+first uuid "$R/var/lib/uptrack/uuid"
 upgrade=; show=
 for c in uptrack-upgrade uptrack-install uptrack-remove uptrack-show uptrack-uname ksplice; do
   where $c

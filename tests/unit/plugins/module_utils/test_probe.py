@@ -512,3 +512,15 @@ def test_since_when_the_host_has_what_waits(make_host):
         assert seen[ident]["age"] // 86400 == age
         assert facts.iso(now - age * 86400) == seen[ident]["first_seen"]
     assert seen["ddddddd4"]["age"] is seen["ddddddd4"]["first_seen"] is None
+
+
+def test_by_which_uuid_the_service_knows_the_machine(make_host):
+    host = make_host()
+    host.agent().run("uptrack-upgrade", "-n")
+    uuid = host.read("var/lib/uptrack/uuid").strip()
+    assert host.facts()["agent"]["uuid"] == uuid and len(uuid) == 36
+    host.write("var/lib/uptrack/uuid", "not one\n")
+    assert host.facts()["agent"]["uuid"] is None
+    host = make_host(config={"Auth": {"use_hw_uuid": True}})
+    host.agent().run("uptrack-upgrade", "-n")
+    assert host.facts()["agent"]["uuid"] is None
