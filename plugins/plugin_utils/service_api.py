@@ -9,7 +9,9 @@ program.
 
 from __future__ import annotations
 
+import concurrent.futures
 import configparser
+import contextlib
 import json
 import os
 import re
@@ -28,6 +30,8 @@ ENVIRONMENT = {"user": "UPTRACK_API_USERNAME", "key": "UPTRACK_API_KEY"}
 CONNECT, SILENCE, WHOLE, LONGEST = 10, 60, 300, 100_000_000
 # A service that is busy is asked again, after 1, 2 and 4 seconds or when it says, if that is soon.
 RETRIES, BACKOFF, BUSY, SOON = 3, 1, (429, 500, 502, 503, 504), 60
+# Requests under way at the same time.
+AT_ONCE = 8
 STATUSES = ("uptodate", "outofdate", "unsupported")
 AUTHORIZATIONS = ("allowed", "denied", "pending")
 
@@ -324,6 +328,16 @@ class Service:
             return {**MACHINE(found, "the machine"), **DESCRIPTION(found, "the machine")}
         except schema.Misfit as misfit:
             raise self._misfit(misfit) from None
+
+    def describe_all(self, uuids):
+        """As describe, of many machines; of one that is gone meanwhile nothing."""
+
+        def one(uuid):
+            with contextlib.suppress(NotFound):
+                return self.describe(uuid)
+
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as workers:
+            return [found for found in workers.map(one, uuids) if found]
 
     def authorize(self, uuid, allowed):
         """Allow a machine to use the service, or deny it."""
