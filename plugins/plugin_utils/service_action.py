@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""What the action plugins share that ask the service's API, on the controller."""
+
+from __future__ import annotations
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, service_api
+
+
+class Ambiguous(service_api.ApiError):
+    """Two machines may be meant."""
+
+
+class ServiceAction(ActionBase):
+    """A task that asks the service; no host is connected to."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = False
+
+    ARGUMENTS: dict = {}
+    EXCLUSIVE: list = []
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        _checked, params = self.validate_argument_spec(
+            self.ARGUMENTS, mutually_exclusive=self.EXCLUSIVE
+        )
+        try:
+            options = {name[4:]: params[name] for name in params if name.startswith("api_")}
+            service = service_api.Service(service_api.settings(options))
+            return dict(result, **self.perform(service, params, task_vars))
+        except service_api.ApiError as error:
+            return dict(result, failed=True, msg=str(error), error=type(error).__name__)
+
+    def perform(self, service, params, task_vars):
+        """The task with its arguments validated: the result.
+
+        :raises service_api.ApiError:
+        """
+        raise NotImplementedError
+
+    def which(self, service, params, task_vars):
+        """The UUID of the machine that a task is about."""
+        if params["uuid"]:
+            return params["uuid"]
+        if params["name"]:
+            return _called([params["name"]], service.machines(), params["name"])
+        name = task_vars["inventory_hostname"]
+        uuid = known_uuid(task_vars)
+        if uuid:
+            return uuid
+        names = [name, *machines.addresses(name, task_vars)]
+        return _called(names, service.machines(), f"{name} ({', '.join(names)})")
+
+
+def known_uuid(variables):
+    """The UUID of a host by its facts, or by its variable; None where neither is known."""
+    facts = (variables.get("ansible_facts") or {}).get("uptrack") or {}
+    found = (facts.get("agent") or {}).get("uuid") or variables.get("ksplice_uuid")
+    return str(found) if found else None
+
+
+def _called(names, known, what):
+    """The UUID of the one machine with any of these names."""
+    names = {name.lower() for name in names}
+    found = [one for one in known if one["hostname"].lower() in names]
+    found = [one for one in found if one["active"]] or found
+    if not found:
+        raise service_api.NotFound(
+            f"The account has no machine called {what}. It appears once its agent has asked the "
+            "service. Nothing was changed."
+        )
+    if len(found) > 1:
+        uuids = ", ".join(one["uuid"] for one in found)
+        raise Ambiguous(
+            f"The account has {len(found)} machines called {what}: {uuids}. Nothing was changed. "
+            "Give the uuid."
+        )
+    return found[0]["uuid"]
