@@ -225,9 +225,10 @@ def _hosts(documents, runs):
     """
     seen = {}
     for document in documents:
+        began = _order(document["run"])
         for row in document["hosts"]:
             run = runs[row["run"]] if row.get("run") in runs else document["run"]
-            seen.setdefault(row["name"], []).append((_order(run), run, row))
+            seen.setdefault(row["name"], []).append((_order(run), run, row, began))
     for found in seen.values():
         # Whoever was outside of a run is not known by it.
         found.sort(key=lambda one: (one[2]["reason_code"] != "outside_run", one[0]))
@@ -238,9 +239,10 @@ def _hosts(documents, runs):
     last = max(_order(run) for run in runs.values())
     hosts = []
     for name in sorted(seen, key=natural):
-        rows = [row for _at, _run, row in sorted(history.get(name, ()), key=lambda one: one[0])]
-        _at, run, newest = seen[name][-1]
-        hosts.append(_row(newest, run, rows, last))
+        # A row of a record that was merged already tells from its first run on.
+        found = sorted(history.get(name, ()), key=lambda one: one[3])
+        _at, run, newest, _began = seen[name][-1]
+        hosts.append(_row(newest, run, [row for _at, _run, row, _began in found], last))
     record.tell_aliases(hosts, aliases)
     return hosts
 
@@ -256,11 +258,11 @@ def _row(newest, run, history, last):
     row.update({key: _all(one[key] for one in history) for key in DONE})
     before = (one["kernel_before"] for one in history if one["kernel_before"])
     row["kernel_before"] = next(before, row["kernel_before"])
-    claimed = [one for one in history if one["started"]]
+    claims = [one for one in history if one["started"]]
     # Beside another run's claim, an earlier one of its own would look like that one.
     if not row["lease"] or not history:
-        claim = claimed[-1] if claimed else dict.fromkeys(("started", "ended"))
-        row.update(started=claim["started"], ended=claim["ended"])
+        claim = max(claims, key=lambda one: one["started"][:-1], default={})
+        row.update(started=claim.get("started"), ended=claim.get("ended"))
     as_of = f" As of {run['started']}: no later run asked this host."
     later = last[0] > (run["ended"] or run["started"])[:-1]
     if later and row["reason_code"] != "outside_run" and not row["reason"].endswith(as_of):
@@ -276,10 +278,10 @@ def _aliases(newest):
     """Other names of machines: those of the newest rows, and where hosts of different runs were the
     same machine. The name that was known last has the outcome.
 
-    :param newest: name to the order of its run, the run and its row.
+    :param newest: name to the order of its run, the run, its row and more.
     :returns: alias to the name that has the outcome.
     """
-    found = {name: row["alias_of"] for name, (_at, _run, row) in newest.items() if row["alias_of"]}
+    found = {name: one[2]["alias_of"] for name, one in newest.items() if one[2]["alias_of"]}
     machines = {}
     for name in sorted(newest, key=lambda name: (newest[name][0], name), reverse=True):
         ident = newest[name][2]["host_id"]
