@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Servers that take files by HTTP PUT: any, and one that is compatible with S3."""
+"""Servers that take what a report sends: any for HTTP, and a store compatible with S3."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def report_server(*statuses, context=None):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_PUT(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            server.requests.append(("PUT", self.path, self.headers["Authorization"]))
+            server.requests.append((self.command, self.path, self.headers["Authorization"]))
             status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
             if status < 300:
                 server.files[self.path] = body.decode()
@@ -35,7 +35,7 @@ def report_server(*statuses, context=None):
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_PUT
+        do_GET = do_POST = do_PUT
 
         def log_message(self, *_words):
             pass
