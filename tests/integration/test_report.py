@@ -152,6 +152,23 @@ def test_what_is_no_record_is_one_error_and_nothing_is_written(one, variables, w
     assert {path: path.read_text() for path in one.directory.rglob("*.json")} == before
 
 
+@pytest.mark.thorough
+def test_a_run_puts_its_record_into_a_store_after_its_waves(fleet):
+    one = fleet({"a": host()}).make()
+    vault = one.directory / "vault.yml"
+    with report_server.s3_store("reports") as store:
+        vault.write_text(json.dumps({"ksplice_report_s3": dict(store.keys, endpoint=store.url)}))
+        words = ("-vvvv", "-e", f"@{vault}")
+        run = one.play("rebootless.ksplice.patch", *words, ksplice_report_url="s3://reports/x")
+        assert run.status == 0, run.output[-3000:]
+        for name in ("record.json", "report.html"):
+            assert store.files("reports")[f"x/{name}"] == (one.report / name).read_bytes()
+    secret = store.keys["secret_access_key"]
+    assert secret not in run.output + json.dumps(run.events)
+    for path in one.report.iterdir():
+        assert secret not in path.read_text()
+
+
 def test_a_report_goes_to_a_store_and_no_secret_anywhere_else(one):
     with report_server.s3_store("reports") as store:
         keys = store.keys
