@@ -137,6 +137,12 @@ def test_of_what_a_store_says_only_a_code_is_shown(put):
             "https://reports.s3.eu-west-1.amazonaws.com/a%20b",
         ),
         ("s3://my.reports/a", {}, "https://s3.us-east-1.amazonaws.com/my.reports/a"),
+        # As S3 itself writes a name before it signs it.
+        (
+            "s3://my.reports/a+=~ü",
+            {},
+            "https://s3.us-east-1.amazonaws.com/my.reports/a%2B%3D~%C3%BC",
+        ),
         ("s3://reports/a", {"endpoint": "http://127.0.0.1:9/"}, "http://127.0.0.1:9/reports/a"),
     ],
 )
