@@ -11,11 +11,9 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
-from grafana_foundation_sdk.cog import plugins
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import Dashboard
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_rules import TOP, promtool, rolled  # noqa: E402
@@ -59,11 +57,17 @@ def lost(given, read, where="dashboard"):
 
 def test_grafana_knows_everything_in_it():
     """Its own types for Python leave out keys that they do not know."""
+    pytest.importorskip("grafana_foundation_sdk", reason="Grafana's types need Python 3.11")
+    from grafana_foundation_sdk.cog import encoder, plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    def read(given):
+        return json.loads(encoder.JSONEncoder().encode(Dashboard.from_json(given)))
+
     plugins.register_default_plugins()
-    read = json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD)))
-    assert list(lost(DASHBOARD, read)) == []
+    assert list(lost(DASHBOARD, read(DASHBOARD))) == []
     spoilt = json.loads(json.dumps(DASHBOARD).replace('"fieldConfig"', '"fieldConfiguration"'))
-    assert list(lost(spoilt, json.loads(JSONEncoder().encode(Dashboard.from_json(spoilt)))))
+    assert list(lost(spoilt, read(spoilt)))
 
 
 def test_no_panel_lies_on_another_and_each_asks_the_chosen_source():
