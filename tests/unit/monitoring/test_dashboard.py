@@ -11,9 +11,10 @@ import re
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
+from grafana_foundation_sdk.cog import encoder, plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_rules import TOP, promtool, rolled  # noqa: E402
@@ -57,9 +58,6 @@ def lost(given, read, where="dashboard"):
 
 def test_grafana_knows_everything_in_it():
     """Its own types for Python leave out keys that they do not know."""
-    pytest.importorskip("grafana_foundation_sdk", reason="Grafana's types need Python 3.11")
-    from grafana_foundation_sdk.cog import encoder, plugins
-    from grafana_foundation_sdk.models.dashboard import Dashboard
 
     def read(given):
         return json.loads(encoder.JSONEncoder().encode(Dashboard.from_json(given)))
