@@ -122,6 +122,8 @@ class _Server:
         self.process = subprocess.Popen(
             [interpreter, os.path.abspath(__file__), program, self.path],
             env=env,
+            # Where there is no ansible.cfg.
+            cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -24,6 +24,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import rollout_
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     faces,
+    progress,
     query,
     record,
     records,
@@ -113,8 +114,8 @@ class ActionModule(ActionBase):
 
     def _tell(self, lines):
         """Say lines to whoever looks on, as they are: as a result they would be JSON."""
-        for line in lines:
-            self._display.display(line)
+        for line in () if progress.by_callback else lines:
+            self._display.display(faces.printable(line))
         return lines
 
     # ---- states ----
@@ -160,7 +161,9 @@ class ActionModule(ActionBase):
         earlier = self.files.read("run.json") or {}
         batches = [*earlier.get("batches", ()), hosts]
         self.files.write("run.json", {"about": about, "in_run": hosts, "batches": batches})
-        return {"run": about["id"]}
+        said = {key: about[key] for key in ("kind", "check")}
+        said.update(step="ready", run=about["id"], hosts=len(hosts))
+        return {"run": about["id"], "progress": said}
 
     def _asked(self):
         """The hosts outside of the run that are to be asked for their groups, too."""
@@ -184,7 +187,8 @@ class ActionModule(ActionBase):
         seen = self.files.read("seen.json") or {}
         seen[words["host"]] = plain(self.params["results"]["seen"])
         self.files.write("seen.json", seen)
-        return {"msg": self._tell([f"{words['host']}: {words['what']}"])}
+        said = {"step": "taken_over", "host": words["host"], "what": words["what"]}
+        return {"msg": self._tell([f"{words['host']}: {words['what']}"]), "progress": said}
 
     def _plan(self):
         about = self.files.read("run.json")["about"]
@@ -225,7 +229,29 @@ class ActionModule(ActionBase):
             "waves": planned["waves"],
             "error": planned.get("error"),
             "msg": self._tell(record.plan_lines(planned)),
+            "progress": self._planned(planned, parts, known, options["wave_soak"]),
         }
+
+    def _planned(self, planned, parts, known, wave_soak):
+        """The plan, for whoever shows the run as it goes on."""
+        said = {"step": "plan", "error": planned.get("error")}
+        if said["error"]:
+            return said
+        described, pending = record.described(planned), {}
+        for part, names in zip(parts, described):
+            number = self.files.read("first.json") + part["number"]
+            self.files.write(f"described-{number}.json", names)
+            for name in part["hosts"]:
+                available = rollout.survey_of(known[name])["updates"]["available"]
+                pending[name] = len(available or ())
+        return dict(
+            said,
+            hash=planned["hash"],
+            waves=planned["waves"],
+            seconds=progress.expected(parts, pending, wave_soak),
+            notes=record.notes(planned),
+            left=record.in_no_wave(planned),
+        )
 
     def _selected(self, known, in_run, options):
         """The hosts that ksplice_select finds, and the members of their groups. The others are
@@ -339,7 +365,7 @@ class ActionModule(ActionBase):
         run, claims = self.files.read("run.json")["about"]["id"], {}
         for name, choice in chosen.items():
             if choice["reason"]:
-                self._display.display(f"{name}: {choice['reason']}")
+                self._tell([f"{name}: {choice['reason']}"])
                 claims[name] = {"claimed": False, "claim": "", "members": [name]}
                 claims[name].update(peers=[], balancers=[])
                 claims[name]["notify"] = {"before": [], "after": []}
@@ -357,7 +383,11 @@ class ActionModule(ActionBase):
             choice.update(token=token, claim=claims[name]["claim"])
         self.files.write(f"chosen-{number}.json", {"at": at, "hosts": chosen})
         self.files.write("wave.json", number)
-        return {"claims": claims}
+        said = {"step": "select", "number": number}
+        said["claimed"] = [name for name, one in claims.items() if one["claimed"]]
+        said["described"] = self.files.read(f"described-{number}.json")
+        said["skipped"] = {name: one["reason"] for name, one in chosen.items() if one["reason"]}
+        return {"claims": claims, "progress": said}
 
     def _record(self):
         """What came of a wave."""
@@ -390,7 +420,10 @@ class ActionModule(ActionBase):
         progress = turns.note(self.files.read("progress.json"), part, outcomes, times["now"])
         self.files.write("progress.json", progress)
         self._write_record()
-        return {}
+        failed = {name: one["reason"] for name, one in outcomes.items() if not one["ok"]}
+        good = sum(one["claimed"] and one["ok"] for one in outcomes.values())
+        said = {"step": "record", "hosts": len(outcomes), "patched": good, "failed": failed}
+        return {"progress": said}
 
     def _after(self, outcome, name, choice, result, variables, released):
         """What the tasks after the turn gave."""
@@ -487,8 +520,15 @@ class ActionModule(ActionBase):
         first = faces.FORMATS[formats[0]][0] if formats else "record.json"
         page = os.path.join(os.path.abspath(self.params["directory"]), first)
         failure = self._upload(self.params, names) if self.params["url"] else None
+        rows = record.notable(document)
+        said = {"step": "report", "summary": record.summed_up(document), "report": page}
+        said["rows"] = [
+            dict(host=row["name"], **{key: row[key] for key in ("verdict", "reason", "attention")})
+            for row in rows
+        ]
         done = {
             "msg": self._tell([*record.lines(document), f"The report is {page}"]),
+            "progress": said,
             "upload_error": failure,
             "summary": document["summary"],
         }

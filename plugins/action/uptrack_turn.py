@@ -18,7 +18,9 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks, groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease_task, steps, task
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    faces,
     host_program,
+    progress,
     run_files,
     schema,
     turns,
@@ -81,7 +83,7 @@ class ActionModule(HostAction):
         judged = turns.judge(claimed, answers, controller)
         said = {"token": claimed["token"], "judged": judged, "changed": True, "turn": None}
         if judged["reason"]:
-            self._tell(claimed, judged["reason"])
+            self._tell_result(claimed, judged["reason"])
             own = answers.get(claimed["host"])
             granted = own and own.get("granted")
             return self._release_own(said, claimed, task_vars) if granted else said
@@ -95,7 +97,7 @@ class ActionModule(HostAction):
         result = self._ask_again(self._params(wait=float(AT_ONCE), **asked), task_vars)
         why = self._no_turn(result, claimed)
         if why:
-            self._tell(claimed, why)
+            self._tell_result(claimed, why)
             untouched = bool(result.get("changed_nothing"))
             said.update(msg=why, changed_nothing=untouched)
             return self._release_own(said, claimed, task_vars) if untouched else said
@@ -276,12 +278,19 @@ class ActionModule(HostAction):
             return 0
         ended = [one for one in turn["steps"] if one["ended"] is not None]
         for one in ended[told:]:
+            # A callback that shows the whole run has a line of each host at its end.
+            if progress.by_callback and one["ended"] - turn["began"] < progress.LONG:
+                continue
             words = " ".join(str(one["result"] or "").split())[:200]
             self._tell(claimed, f"{one['name']}: {words} ({one['ended'] - one['started']:.1f} s)")
         return len(ended)
 
+    def _tell_result(self, claimed, words):
+        if not progress.by_callback:
+            self._tell(claimed, words)
+
     def _tell(self, claimed, words):
-        self._display.display(f"{claimed['host']}: {words}")
+        self._display.display(faces.printable(f"{claimed['host']}: {words}"))
 
 
 def _waits(turn):

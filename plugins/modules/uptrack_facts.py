@@ -146,6 +146,12 @@ ansible_facts:
               description: Whether C(/etc/uptrack/disable) exists.
               type: bool
               returned: always
+            uuid:
+              description: By which the service knows this machine (C(/var/lib/uptrack/uuid), which
+                the agent makes when it first asks the service). Null if there is none, or if the
+                agent goes by the hardware's (C(use_hw_uuid)).
+              type: str
+              returned: always
             last_run:
               description:
                 - How its last run ended, no matter what started it; null if it never ran for this
@@ -219,6 +225,9 @@ ansible_facts:
               description:
                 - What an upgrade would add, at the time of RV(ansible_facts.uptrack.checked_at).
                 - Null if never asked, or if the answer does not match what is in the kernel now.
+                - Each has V(first_seen), too (UTC, ISO 8601, since when the host has it on disk, as
+                  the agent does not report a date of publication), and V(age), the same in seconds
+                  before now by the host's clock. Null where it is not on disk.
               type: list
               elements: dict
               returned: always

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv as tables
 import io
 import re
+import unicodedata
 import xml.etree.ElementTree as ET
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
@@ -48,6 +49,8 @@ COLUMNS = {
     "remaining": list,
     "cves_fixed": list,
     "cves_open": list,
+    "behind_since": str,
+    "behind_days": int,
     "rolled_back": list,
     "drained": list,
     "still_drained": bool,
@@ -112,6 +115,26 @@ def _cell(value):
     if isinstance(value, list):
         value = " ".join(map(str, value))
     return harmless(str(value))
+
+
+def printable(text):
+    """A text of somebody else's with nothing in it that a terminal obeys."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        "?" if unicodedata.category(char)[0] in "CZ" and char != " " else char for char in text
+    )
+
+
+def count(number, what, of_many=None):
+    """A number and what it is of."""
+    return f"{number} {what if number == 1 else of_many or what + 's'}"
+
+
+def counts(verdicts):
+    """How many hosts have which verdict, in the order of the verdicts."""
+    found = [f"{verdicts[one]} {one}" for one in VERDICTS if verdicts.get(one)]
+    return ", ".join(found) or "no host"
 
 
 def harmless(text):
@@ -240,6 +263,15 @@ def metrics(document):
                 {"": min(known)},
             )
         )
+    behind = [_at(row["behind_since"]) for row in machines if row["behind_since"]]
+    if behind:
+        found.append(
+            _metric(
+                "behind_oldest_timestamp_seconds",
+                "Since when the host that has been behind for the longest time has been so.",
+                {"": min(behind)},
+            )
+        )
     if run["ended"]:
         found.append(
             _metric("run_end_timestamp_seconds", "When the run ended.", {"": _at(run["ended"])})
@@ -258,10 +290,7 @@ def _metric(name, text, values):
 def markdown(document):
     """A message for a chat or a ticket: the numbers, and what needs attention."""
     run, summary = document["run"], document["summary"]
-    counts = ", ".join(
-        f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count
-    )
-    lines = [f"**Ksplice {run['kind']}: {counts}**", ""]
+    lines = [f"**Ksplice {run['kind']}: {counts(summary['verdicts'])}**", ""]
     if run["kind"] == "rehearsal":
         lines += ["A rehearsal: the hosts are emulated.", ""]
     if not run["ended"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import unicodedata
+import re
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
@@ -21,12 +21,17 @@ OUTPUTS = ("table", "json", "csv", "markdown")
 WRONG = (ValueError, TypeError, AttributeError, RecursionError)
 # Characters of a cell of a table, but for the last of a row.
 WIDEST = 80
-# Questions that have a name. After a colon comes what replaces {}, quoted for JMESPath.
+# Questions that have a name. After a colon comes what replaces {}, quoted for JMESPath, or the
+# number that replaces {number}.
 NAMED = {
     "attention": "hosts[?attention].{host: name, verdict: verdict, reason: reason}",
     "behind": (
         "hosts[?verdict=='behind'].{host: name, kernel: kernel_after, pending: remaining,"
         " cves: cves_open}"
+    ),
+    "behind_longer": (
+        "hosts[?behind_days != `null` && behind_days > `{number}`]"
+        ".{host: name, days: behind_days, since: behind_since, verdict: verdict}"
     ),
     "blocked": "hosts[?verdict=='blocked'].{host: name, reason: reason}",
     "unknown": (
@@ -88,8 +93,12 @@ def ask(document, question, option="ksplice_query"):
 def _expression(question):
     name, colon, value = question.strip().partition(":")
     wish = NAMED.get(name)
-    if wish is None or colon and "{}" not in wish:
+    if wish is None or colon and not ("{}" in wish or "{number}" in wish):
         return question
+    if "{number}" in wish:
+        if not re.fullmatch(r"[0-9]{1,9}", value.strip()):
+            raise PlanError(f"The query {name} needs a whole number: {name}:30.")
+        return wish.replace("{number}", value.strip())
     if "{}" in wish and not value.strip():
         raise PlanError(f"The query {name} needs a value: {name}:VALUE.")
     quoted = value.strip().replace("\\", "\\\\").replace("'", "\\'")
@@ -132,8 +141,8 @@ def text(answer, output, none="Nothing matches."):
         return json.dumps(answer, indent=4).split("\n")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     headed = columns != [None]
-    cells = [[_printable(_cell(row.get(column))) for column in columns] for row in rows]
-    heads = [_printable(column) for column in columns] if headed else []
+    cells = [[faces.printable(_cell(row.get(column))) for column in columns] for row in rows]
+    heads = [faces.printable(column) for column in columns] if headed else []
     if output == "csv":
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n")
@@ -182,13 +191,6 @@ def _cell(value):
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _printable(cell):
-    """Of what a host said, nothing that a terminal obeys."""
-    return "".join(
-        "?" if unicodedata.category(char)[0] in "CZ" and char != " " else char for char in cell
-    )
 
 
 def _short(words):

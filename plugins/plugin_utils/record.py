@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 import jinja2
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout, turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, rollout, turns
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
     WORK,
@@ -30,6 +30,8 @@ SHARED = (
     "kernel_on_disk",
     "remaining",
     "cves_open",
+    "behind_since",
+    "behind_days",
     "still_drained",
     "lease",
     "self_update",
@@ -72,7 +74,7 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
     began = (state or {}).get("began") or []
     course = _Course(run, bool(about["check"]), began, given_up, about["ended"])
     hosts = [
-        _row(name, variables_of[name], name in inside, outcomes.get(name), course)
+        _complete(name, variables_of[name], name in inside, outcomes.get(name), course)
         for name in sorted(everyone, key=natural)
     ]
     for one in run.get("took_over") or ():
@@ -175,6 +177,20 @@ def tell_aliases(rows, aliases):
             )
 
 
+def _complete(name, variables, in_run, outcome, course):
+    """A row, with how long it has been behind."""
+    row = _row(name, variables, in_run, outcome, course)
+    known = [*(rollout.survey_of(variables)["updates"]["available"] or ())]
+    known += (outcome or {}).get("left") or ()
+    remaining = set(row["remaining"] or ())
+    dated = [one for one in known if one.get("first_seen") and one.get("age") is not None]
+    seen = [one for one in dated if one["id"] in remaining]
+    if seen:
+        oldest = max(seen, key=lambda one: one["age"])
+        row.update(behind_since=oldest["first_seen"], behind_days=int(oldest["age"] // 86400))
+    return row
+
+
 def _row(name, variables, in_run, outcome, course):
     run, wave = course.run, course.wave_of.get(name)
     survey = rollout.survey_of(variables)
@@ -187,6 +203,7 @@ def _row(name, variables, in_run, outcome, course):
         else "Not surveyed: outside this run (--limit, or ksplice_hosts).",
         "groups": sorted(course.groups_of.get(name, ())),
         "host_id": survey.get("host_id"),
+        "uuid": (survey.get("agent") or {}).get("uuid"),
         "role": ha_settings.role(variables),
         "stage": variables.get("ksplice_stage") or None,
         "wave": wave,
@@ -205,6 +222,8 @@ def _row(name, variables, in_run, outcome, course):
         else [update["id"] for update in survey["updates"]["available"]],
         "cves_fixed": [],
         "cves_open": survey["cves"]["open"],
+        "behind_since": None,
+        "behind_days": None,
         "deferred": [],
         "rolled_back": [],
         "drained": [],
@@ -215,6 +234,7 @@ def _row(name, variables, in_run, outcome, course):
         "checked_at": survey.get("checked_at"),
         "started": None,
         "ended": None,
+        "steps": [],
         # Hosts that could not be surveyed and, where patching was the point, hosts that still have
         # updates pending.
         "attention": in_run
@@ -279,6 +299,7 @@ def _row(name, variables, in_run, outcome, course):
     row.update(
         still_drained=outcome.get("still_drained", False),
         drained=outcome.get("drained") or [],
+        steps=outcome["steps"],
         reason_code=outcome["reason_code"],
     )
     if outcome.get("seen"):
@@ -432,12 +453,19 @@ def _events(about, run, hosts, wave_of, outcomes, earlier):
 
 
 def lines(document):
-    """The record as a few lines for the end of a run."""
+    """The record as a few lines for the end of a run: its numbers, and notable hosts."""
+    rows = notable(document)
+    return [
+        *summed_up(document),
+        *(f"{row['name']}: {row['verdict']}. {row['reason']}" for row in rows),
+    ]
+
+
+def summed_up(document):
+    """The numbers of a record as a few lines."""
     summary, result = document["summary"], []
     unknown = sum(row["cves_open"] is None and not row["alias_of"] for row in document["hosts"])
-    counts = ", ".join(
-        f"{count} {verdict}" for verdict, count in summary["verdicts"].items() if count
-    )
+    counts = faces.counts(summary["verdicts"])
     if summary["aliases"]:
         counts += f", {summary['aliases']} another name of one of these"
     result.append(f"{summary['hosts']} hosts: {counts}.")
@@ -452,42 +480,56 @@ def lines(document):
             f"{summary['cves_fixed']}, still open somewhere: {summary['cves_open']}"
             + (f", and unknown on {unknown} of the hosts." if unknown else ".")
         )
-    for row in document["hosts"]:
-        if (
-            row["verdict"] != "current"
-            or row["attention"]
-            or row["alias_of"]
-            or (row["lease"] and not row["started"])
-        ):
-            result.append(f"{row['name']}: {row['verdict']}. {row['reason']}")
     return result
+
+
+def notable(document):
+    """The rows that a person is told of at the end of a run, those that need attention first."""
+    rows = [
+        row
+        for row in document["hosts"]
+        if row["verdict"] != "current"
+        or row["attention"]
+        or row["alias_of"]
+        or (row["lease"] and not row["started"])
+    ]
+    return sorted(rows, key=lambda row: not row["attention"])
 
 
 def plan_lines(run):
     """The plan as lines: what a person reads before saying yes."""
     if run.get("error"):
         return [f"No plan: {run['error']} No host is patched."]
-    result = [
+    return [
         f"Plan {run['hash']}. Hosts with work: {sum(map(len, run['waves']))}, waves: "
-        f"{len(run['waves'])}."
+        f"{len(run['waves'])}.",
+        *(f"Note: {words}" for words in notes(run)),
+        *(f"Wave {number}: " + ", ".join(wave) for number, wave in enumerate(described(run), 1)),
+        *(f"In no wave: {name}. {why}" for name, why in in_no_wave(run).items()),
     ]
+
+
+def notes(run):
+    """What is to be known of a plan besides its waves."""
+    found = []
     out = [
         name
         for name, host in run["planned_hosts"].items()
         if host["verdict"] in ("unreachable", "unknown")
     ]
     if len(out) > run["max_failures"] and run["waves"]:
-        result.append(
+        found.append(
             f"No wave will start: {len(out)} hosts cannot be reached or checked, and "
             f"max_failures allows {run['max_failures']}."
         )
-    result += [
-        f"Note: {words}"
-        for words in [*(run.get("contradictions") or ()), *(run.get("warnings") or ())]
-    ]
+    return [*found, *(run.get("contradictions") or ()), *(run.get("warnings") or ())]
+
+
+def described(run):
+    """The hosts of each wave of a plan, each with its groups and its part in them."""
     canaries, groups_of = set(run["canaries"]), _groups_of(run["groups"])
 
-    def described(name):
+    def words_of(name):
         words = groups_of.get(name, []) + [
             word
             for word in (run["planned_hosts"][name]["role"], "canary" if name in canaries else None)
@@ -495,12 +537,16 @@ def plan_lines(run):
         ]
         return f"{name} ({', '.join(words)})" if words else name
 
-    for number, wave in enumerate(run["waves"], 1):
-        result.append(f"Wave {number}: " + ", ".join(map(described, wave)))
-    for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0])):
-        if run["planned_hosts"][name]["verdict"] != "current":
-            result.append(f"In no wave: {name}. {why}")
-    return result
+    return [list(map(words_of, wave)) for wave in run["waves"]]
+
+
+def in_no_wave(run):
+    """Hosts of a plan that have work and are in no wave, with the reason."""
+    return {
+        name: why
+        for name, why in sorted(run["left"].items(), key=lambda item: natural(item[0]))
+        if run["planned_hosts"][name]["verdict"] != "current"
+    }
 
 
 def page(document, template):

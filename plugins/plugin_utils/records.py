@@ -70,6 +70,11 @@ ROW = {
     "lease": schema.optional(
         schema.also(run=schema.optional(_text), age=schema.optional(schema.number(0, 1e12)))
     ),
+    # These came later: an earlier record does not know them, and has no steps.
+    "behind_since": TIME,
+    "behind_days": schema.optional(schema.number(0, 1e6)),
+    "uuid": schema.optional(_text),
+    "steps": lambda value, where: _listed(_mapping)(value or [], where),
     "host_id": schema.optional(_text),
 }
 RUN = dict(
@@ -263,6 +268,7 @@ def _row(newest, run, history, last):
     if not row["lease"] or not history:
         claim = max(claims, key=lambda one: one["started"][:-1], default={})
         row.update(started=claim.get("started"), ended=claim.get("ended"))
+        row["steps"] = claim.get("steps", [])
     as_of = f" As of {run['started']}: no later run asked this host."
     later = last[0] > (run["ended"] or run["started"])[:-1]
     if later and row["reason_code"] != "outside_run" and not row["reason"].endswith(as_of):

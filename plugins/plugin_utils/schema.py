@@ -189,7 +189,10 @@ HA = mapping(
 )
 KERNEL = mapping(effective=optional(text), updates=IDS)
 UPDATE = mapping(
-    id=text, name=optional(text), first_seen=optional(text), age=optional(number(0, 1000 * A_YEAR))
+    id=text,
+    name=optional(text),
+    first_seen=optional(moment),
+    age=optional(number(0, 1000 * A_YEAR)),
 )
 FAILURE = mapping(
     id=optional(text),
@@ -299,10 +302,18 @@ DRAIN = mapping(
 )
 
 KNOWN = also(id=text, name=optional(text), cves=listed(text))
+PENDING = also(
+    id=text,
+    name=optional(text),
+    cves=listed(text),
+    first_seen=optional(moment),
+    age=optional(number(0, 1000 * A_YEAR)),
+)
 FACTS = also(
     verdict=one_of(*VERDICTS),
     reason=text,
     reason_code=optional(one_of(*REASON_CODES)),
+    agent=also(uuid=optional(text)),
     kernel=also(
         booted=optional(text),
         version=optional(text),
@@ -312,7 +323,7 @@ FACTS = also(
     ),
     updates=also(
         installed=optional(listed(KNOWN)),
-        available=optional(listed(KNOWN)),
+        available=optional(listed(PENDING)),
     ),
     cves=also(fixed=optional(listed(text)), open=optional(listed(text))),
     checked_at=optional(moment),

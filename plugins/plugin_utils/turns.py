@@ -497,9 +497,10 @@ def of_turn(turn, proven=None):
     applied, rolled_back = turn["applied"], turn["rolled_back"]
     found = {
         "started": iso(turn["began"]),
-        "ended": iso(turn["ended"] or turn["began"]),
+        "ended": iso(ended(turn)),
         "drained": turn["drained"],
-        "steps": turn["steps"],
+        "steps": [_step(one, turn["began"]) for one in turn["steps"]],
+        "left": (applied or {}).get("left") or [],
         "error_class": (applied or {}).get("error_class"),
     }
     for key in ("installed", "removed", "remaining", "cves_fixed", "cves_open", "before", "after"):
@@ -544,6 +545,21 @@ def of_turn(turn, proven=None):
         found.update(ok=False, still_drained=True, reason_code="not_restored")
         found["reason"] += f" STILL OUT OF SERVICE: {turn['not_restored']}"
     return found
+
+
+def ended(turn):
+    """When a turn ended, in seconds since 1970; of one that is not quite over, its last step."""
+    steps_ended = [one["ended"] for one in turn["steps"] if one["ended"] is not None]
+    return turn["ended"] or max([turn["began"], *steps_ended])
+
+
+def _step(step, began):
+    """A step of a turn by how long after its begin it began, and how long it took, in seconds: the
+    clock of a host may be wrong.
+    """
+    took = None if step["ended"] is None else round(max(0.0, step["ended"] - step["started"]), 3)
+    after = round(max(0.0, step["started"] - began), 3)
+    return {"name": step["name"], "after": after, "seconds": took}
 
 
 def _applied(applied, proven):

@@ -123,7 +123,7 @@ class Benches:
     def fleet(self, name, hosts, pending=3):
         return Fleet(self.folder / name, hosts, pending).make()
 
-    def patch(self, fleet):
+    def patch(self, fleet, **environment):
         fleet.make()
         cost = self.bench.play(
             "rebootless.ksplice.patch",
@@ -136,6 +136,7 @@ class Benches:
                     "ksplice_report_directory": str(fleet.report),
                 }
             ),
+            **environment,
         )
         if cost.finished:
             fleet.check_patched()
@@ -196,6 +197,26 @@ class Benches:
             (median(costs["large"], "memory") - median(costs["ping"], "memory")) / 1e6,
             10,
             " MB",
+        )
+
+    def output(self):
+        """A rollout as its callback shows it, beside the same as Ansible's default does."""
+        pairs = max(1, self.options.pairs // 4)
+        fleet = self.fleet("shown", 2 * pairs)
+
+        def shown(callback):
+            return self.patch(fleet, ANSIBLE_STDOUT_CALLBACK=callback)
+
+        costs = in_turns(
+            self.options.rounds,
+            default=lambda: shown("ansible.builtin.default"),
+            rollout=lambda: shown("rebootless.ksplice.rollout"),
+        )
+        self.table.costs(f"What is shown of {pairs} pairs", costs, "default")
+        self.table.limit(
+            "controller CPU of a rollout with its callback, by Ansible's default",
+            median(costs["rollout"], "controller") / median(costs["default"], "controller"),
+            1.05,
         )
 
     def survey(self):
@@ -371,7 +392,7 @@ class Benches:
         )
 
 
-BENCHES = ("functions", "apply", "survey", "status", "scaling", "rollout")
+BENCHES = ("functions", "apply", "survey", "status", "output", "scaling", "rollout")
 
 
 def main():

@@ -105,8 +105,8 @@ class Rehearsal:
             ANSIBLE_TEST_EVENTS=str(events),
             PWD=str(self.directory),
             COLUMNS="400",
-            **(env or {}),
         )
+        environment.update(env or {})
         done = forked_ansible.run([str(word) for word in argv], self.directory, environment)
         # Whatever a test is about: the planted key is in no output, result, or record.
         for what in (

@@ -26,7 +26,9 @@ def test_the_demo_shows_what_its_scenario_must_lead_to():
         timeout=600,
     )
     assert done.returncode == 0, done.stdout
-    assert "Report: " in done.stdout
+    lines = done.stdout.splitlines()
+    assert "are meant to fail: an update of batch3" in lines[0]
+    assert len(lines) <= 80 and "Report: " in done.stdout
     page = (TOP / "build/demo/report.html").read_text()
     assert (
         "http://" not in page

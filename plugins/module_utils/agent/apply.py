@@ -103,24 +103,6 @@ class Agent:
                 return rc, words
         raise Refused(f"There is no {command} on this host: install the agent first.")
 
-    def waiting(self, update, seen):
-        """An update that waits, with the time since when the host has it on disk: the agent reports
-        no date of publication.
-        """
-        kernel = seen["kernel"]
-        path = "{}/var/cache/uptrack/Linux/{}/{}/{}/updates/ksplice-{}".format(
-            self.root, kernel["machine"], kernel["booted"], kernel["version"], update["id"]
-        )
-        try:
-            since = int(os.stat(path).st_mtime)
-        except OSError:
-            since = None
-        return dict(
-            update,
-            first_seen=facts.iso(since),
-            age=None if since is None else max(0, int(time.time()) - since),
-        )
-
 
 def check_arguments(params):
     """Validate the arguments, before the host is inspected."""
@@ -365,9 +347,7 @@ def _work(agent, params, check_mode, host, sleep, clock, before, steps):
             break
     result = outcome(before, after, work, rc, words, attempts, params)
     if params["state"] == "present":
-        result["left"] = [
-            agent.waiting(update, after) for update in after["updates"]["available"] or ()
-        ]
+        result["left"] = after["updates"]["available"] or []
     return result
 
 

@@ -56,6 +56,7 @@ PROVEN, LIKELY = "proven", "likely"
 _CRON_TIME = re.compile(r"[\d*]")
 _NUMBER_OR_WORD = re.compile(r"[0-9]+|[A-Za-z]+")
 _PACKAGE = re.compile(r"^(\d+\.\d+\.\d+-\d+)\.")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _FLAVOUR = re.compile(r"^\d+\.\d+\.\d+-\d+(-\w+)\Z")
 _SECONDS = re.compile(r"^\d{1,12}(\.\d*)?$")
 _DATE = re.compile(
@@ -118,6 +119,7 @@ def facts(text, max_age=DAY):
             "enhanced": "ksplice" in seen.commands,
             "disabled": seen.disabled,
             "last_run": seen.last_run,
+            "uuid": _uuid(seen),
         },
         "kernel": {
             "booted": seen.release,
@@ -153,7 +155,13 @@ def nothing(verdict, reason):
         "verdict": verdict,
         "reason": reason,
         "reason_code": verdict,
-        "agent": {"installed": None, "enhanced": None, "disabled": None, "last_run": None},
+        "agent": {
+            "installed": None,
+            "enhanced": None,
+            "disabled": None,
+            "last_run": None,
+            "uuid": None,
+        },
         "kernel": {
             "booted": None,
             "version": None,
@@ -308,6 +316,13 @@ class _Seen:
         self.stages_unreadable = any(stage == "unreadable" for _ident, stage in stages)
         self.kernel_ids = {ident for ident, stage in stages if stage in ("applied", "unreadable")}
 
+        unpacked = [line.rpartition(" ")[::2] for line in answer.get("unpacked", ())]
+        self.unpacked = {
+            name[len("ksplice-") :]: _integer(since)
+            for name, since in unpacked
+            if name.startswith("ksplice-")
+        }
+
         self.unread, self.partial = [], set()
         (
             self.status,
@@ -434,6 +449,14 @@ class _Seen:
 
     def named(self, ident):
         return output.update(ident, self.names.get(ident))
+
+    def pending(self, ident):
+        """An update that waits, and since when the host has it on disk: its date of publication is
+        nowhere.
+        """
+        since = self.unpacked.get(ident)
+        age = None if since is None else max(0, self.now - since)
+        return dict(self.named(ident), first_seen=iso(since), age=age)
 
     def _names(self, packages):
         names, known = {}, []
@@ -581,7 +604,7 @@ class _Seen:
             if failed["verb"] == "install" and failed["id"] not in added
         ]
         return (
-            [self.named(ident) for ident in added if ident not in self.kernel_ids],
+            [self.pending(ident) for ident in added if ident not in self.kernel_ids],
             [ident for ident in taken if ident in self.kernel_ids],
         )
 
@@ -980,6 +1003,14 @@ def _release(short, booted, machine):
 
 def _texts(value):
     return {item for item in _list(value) if isinstance(item, str)}
+
+
+def _uuid(seen):
+    """By which UUID the service knows this machine; None where that is not on its disk."""
+    if seen.config and seen.config.get("use_hw_uuid"):
+        return None
+    found = seen.one("uuid", "").strip().lower()
+    return found if _UUID.match(found) else None
 
 
 def _ids(value):

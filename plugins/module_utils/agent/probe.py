@@ -45,6 +45,8 @@ first() { { read -r i < "$2"; } 2>/dev/null && say "$1" "$i"; }
 first machine_id "$R/etc/machine-id" || first machine_id "$R/var/lib/dbus/machine-id"
 first boot_id "$R/proc/sys/kernel/random/boot_id" || first boot_id /proc/sys/kernel/random/boot_id
 first uptime /proc/uptime
+# By which the service knows it.
+first uuid "$R/var/lib/uptrack/uuid"
 upgrade=; show=
 for c in uptrack-upgrade uptrack-install uptrack-remove uptrack-show uptrack-uname ksplice; do
   where $c
@@ -421,6 +423,15 @@ esac
 # An agent that ran since its configuration was changed could read it.
 # shellcheck disable=SC3013
 [ -e "$state/status" ] && [ "$R/etc/uptrack/uptrack.conf" -nt "$state/status" ] && say conf_newer 1
+# Since when updates that are not in the kernel are on the disk: nothing here has another date of
+# theirs.
+set --
+for f in "$state"/updates/ksplice-*; do
+  f=${f##*/}
+  case $f in *[!A-Za-z0-9_-]*) continue;; esac
+  case " $applied " in *" ${f#ksplice-} "*) ;; *) set -- "$@" "$f";; esac
+done
+[ $# -gt 0 ] && (cd "$state/updates" && stat -c '@unpacked %n %Y' "$@" 2>/dev/null)
 [ -n "$seen" ] && printf '%s\n' "$seen"
 [ -n "$told" ] && printf '%s\n' "$told"
 echo @end

@@ -92,8 +92,8 @@ def test_no_panel_lies_on_another_and_each_asks_the_chosen_source():
 def test_its_queries_use_metrics_that_there_are_and_show_all_of_them():
     metrics = faces.metrics(rolled.document())
     there = set(re.findall(r"^# TYPE (\S+)", metrics, re.MULTILINE))
-    # The time is missing where no host has been checked.
-    there.add("ksplice_checked_oldest_timestamp_seconds")
+    # These times are missing where no host has been checked, and where none is known to be behind.
+    there |= {f"ksplice_{what}_oldest_timestamp_seconds" for what in ("checked", "behind")}
     assert set(re.findall(r"ksplice_\w+", " ".join(queries().values()))) == there - {
         "ksplice_run_info"
     }

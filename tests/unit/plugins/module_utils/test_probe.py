@@ -494,3 +494,33 @@ def test_links_that_may_make_a_host_a_member_of_a_group(make_host, path, target,
     for shell in SHELLS.values():
         if shutil.which(shell[0]):
             assert facts.facts(host.probe("never", shell=shell))["redundancy"] == found
+
+
+def test_since_when_the_host_has_what_waits(make_host):
+    host = make_host(installed=["aaaaaaa1"])
+    host.agent().run("uptrack-upgrade", "-n")
+    [folder] = glob.glob(host.path("var/cache/uptrack/Linux/x86_64/*/*/updates"))
+    now, days = int(time.time()), {"bbbbbbb2": 40, "ccccccc3": 2}
+    for ident, age in days.items():
+        os.utime(f"{folder}/ksplice-{ident}", (now, now - age * 86400))
+    shutil.rmtree(f"{folder}/ksplice-ddddddd4")
+    # What is on its way to the disk, and what nobody unpacked, have no time.
+    os.mkdir(f"{folder}/ksplice-ddddddd4.incomplete")
+    seen = {one["id"]: one for one in host.facts()["updates"]["available"]}
+    assert list(seen) == ["bbbbbbb2", "ccccccc3", "ddddddd4"]
+    for ident, age in days.items():
+        assert seen[ident]["age"] // 86400 == age
+        assert facts.iso(now - age * 86400) == seen[ident]["first_seen"]
+    assert seen["ddddddd4"]["age"] is seen["ddddddd4"]["first_seen"] is None
+
+
+def test_by_which_uuid_the_service_knows_the_machine(make_host):
+    host = make_host()
+    host.agent().run("uptrack-upgrade", "-n")
+    uuid = host.read("var/lib/uptrack/uuid").strip()
+    assert host.facts()["agent"]["uuid"] == uuid and len(uuid) == 36
+    host.write("var/lib/uptrack/uuid", "not one\n")
+    assert host.facts()["agent"]["uuid"] is None
+    host = make_host(config={"Auth": {"use_hw_uuid": True}})
+    host.agent().run("uptrack-upgrade", "-n")
+    assert host.facts()["agent"]["uuid"] is None

@@ -45,9 +45,9 @@ OPTIONS = {
 def surveyed(verdict="behind", build="k1", name="CVE-2026-1: x.", **variables):
     seen = facts.nothing(verdict, "Because.")
     seen["kernel"].update(booted=build, version="v", machine="m", effective=build)
-    seen["updates"].update(
-        installed=[], available=[{"id": "aaaa", "name": name, "cves": ["CVE-2026-1"]}]
-    )
+    pending = {"id": "aaaa", "name": name, "cves": ["CVE-2026-1"]}
+    pending.update(first_seen="2026-11-10T02:00:00Z", age=12 * 86400 + 3600)
+    seen["updates"].update(installed=[], available=[pending])
     seen["cves"].update(fixed=[], open=["CVE-2026-1"])
     return dict(variables, ksplice_survey={"ansible_facts": {"uptrack": seen}})
 

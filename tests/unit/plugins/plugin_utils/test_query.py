@@ -46,6 +46,8 @@ def test_what_jmespath_says_is_the_answer(document):
         ("open_to:CVE-2026-1", [["host", "verdict", "kernel"], ["a2"], ["b"], ["d", "blocked"]]),
         ("cves_unknown", [["host", "verdict", "reason"], ["c", "unreachable"]]),
         ("different_kernels", [["group", "kernels", "members"], ["a", "k1", "k2", "a1", "a2"]]),
+        ("behind_longer:11", [["host", "days", "since", "verdict"], ["a2"], ["b"], ["d", "12"]]),
+        ("behind_longer:12", None),
         ("behind", None),
         ("self_updating", None),
         ("aliases", None),
@@ -64,7 +66,10 @@ def test_questions_that_have_a_name(document, question, rows):
 def test_every_named_question_is_sound_whatever_its_value(document):
     for name, expression in query.NAMED.items():
         for value in ("x", "it's", "a\\", "']", "`"):
-            if "{}" in expression:
+            if "{number}" in expression:
+                with pytest.raises(PlanError, match=f"{name} needs a whole number"):
+                    query.ask(document, f"{name}:{value}")
+            elif "{}" in expression:
                 assert query.ask(document, f"{name}:{value}") == []
             else:
                 assert isinstance(query.ask(document, name), list)

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The output of a rollout on a terminal, in a log or in a job."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: rollout
+type: stdout
+short_description: Shows a rollout as a whole, in place of each task on each host
+description:
+  - Says first what will be done (hosts, waves, about how long), then one line for each host that is
+    finished and for each wave, and at the end a table of the hosts that need attention. What a host
+    does is said step by step only when its turn takes longer than ten seconds.
+  - Of other tasks it says how many hosts they changed. What fails is one sentence.
+  - With C(-v) the output is that of P(ansible.builtin.default#callback), and these lines within it.
+  - On a terminal there is a progress bar, with the number of hosts and the time left, if the Python
+    package C(rich) is there for the Python of Ansible. Elsewhere, and with C(TERM=dumb), there are
+    plain lines only.
+  - Where the output belongs to another callback, as in AWX, use
+    P(rebootless.ksplice.rollout_lines#callback).
+options:
+  progress_bar:
+    description: Whether there may be a progress bar.
+    type: bool
+    default: true
+    env:
+      - name: KSPLICE_PROGRESS_BAR
+    ini:
+      - section: callback_rollout
+        key: progress_bar
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+author:
+  - rebootless.ksplice contributors (@rebootless)
+"""
+
+import atexit
+import os
+import sys
+
+from ansible import constants as C
+from ansible.plugins.callback.default import CallbackModule as Default
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, progress, turns
+
+COLOURS = {"plain": None, "changed": C.COLOR_CHANGED, "bad": C.COLOR_ERROR}
+
+
+class CallbackModule(Default):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "rebootless.ksplice.rollout"
+
+    def __init__(self):
+        super().__init__()
+        self._progress = progress.Progress()
+        progress.by_callback = True
+        # Whether each task is shown as ansible.builtin.default shows it.
+        self._whole = self._display.verbosity > 0
+        self._bar = None
+        self._task, self._changed, self._items = None, 0, {}
+
+    def set_options(self, *args, **kwargs):
+        super().set_options(*args, **kwargs)
+        if self.get_option("progress_bar") and not self._whole:
+            self._bar = _bar()
+
+    # ---- what is said ----
+
+    def _say(self, lines):
+        for line in lines:
+            self._display.display(line.text, color=COLOURS[line.kind])
+        if self._bar:
+            self._bar.show(self._progress.bar)
+
+    def _seen(self, result):
+        """Say what a result is for the rollout. Whether it is one of its steps, of which no more is
+        said, comes back."""
+        action = (result._task.resolved_action or result._task.action).rpartition(".")[2]
+        lines = self._progress.seen(action, result._host.get_name(), result._result)
+        self._say(lines)
+        return bool(lines) or action in ("rollout", "uptrack_turn", "ha_lease")
+
+    def _ended(self):
+        """Say what came of a task that is no step of the rollout, once it is over."""
+        if self._task and self._changed:
+            hosts = faces.count(self._changed, "host")
+            name = faces.printable(self._task.get_name(include_role_fqcn=False).strip())
+            changed = "would change" if self._task.check_mode else "changed on"
+            self._say([progress.Line(f"{name}: {changed} {hosts}", "changed")])
+        self._task, self._changed, self._items = None, 0, {}
+
+    # ---- what Ansible tells ----
+
+    def v2_playbook_on_play_start(self, play):
+        self._ended()
+        if self._whole:
+            super().v2_playbook_on_play_start(play)
+        self._play = play
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self._task_begins(task, "TASK")
+
+    def v2_playbook_on_handler_task_start(self, task):
+        self._task_begins(task, "RUNNING HANDLER")
+
+    def _task_begins(self, task, prefix):
+        self._ended()
+        self._task = task
+        if self._whole:
+            self._task_start(task, prefix=prefix)
+        else:
+            self._last_task_name = task.get_name().strip()
+
+    def v2_runner_on_ok(self, result):
+        step = self._seen(result)
+        if self._whole:
+            super().v2_runner_on_ok(result)
+            return
+        self._handle_warnings(result._result)
+        if step:
+            return
+        if result._task.action.rpartition(".")[2] == "debug":
+            self._debug(result)
+        elif result._result.get("changed"):
+            self._changed += 1
+
+    def _debug(self, result):
+        message = result._result.get("msg")
+        if isinstance(message, str):
+            text = faces.printable(f"{result._host.get_name()}: {message}")
+            self._say([progress.Line(text)])
+        else:
+            super().v2_runner_on_ok(result)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        if self._whole:
+            self._seen(result)
+            super().v2_runner_on_failed(result, ignore_errors)
+            return
+        self._handle_warnings(result._result)
+        name, host = result._task.get_name().strip(), result._host.get_name()
+        # Of a loop, why its first item did.
+        words = self._items.get(host) or _why(result)
+        if words in self._progress.said.get(host, ()):
+            # The playbook fails a host for its exit status, with a sentence that was said.
+            return
+        # What the controller does itself is nothing that a host did.
+        who = "the controller" if _of_controller(result) else host
+        ignored = " (ignored)" if ignore_errors else ""
+        self._say(self._progress.failed(who, f"{name} failed{ignored}: {words}"))
+
+    def v2_runner_on_unreachable(self, result):
+        words = f"unreachable: {_why(result)}"
+        lines = self._progress.failed(result._host.get_name(), words, unreachable=True)
+        if self._whole:
+            super().v2_runner_on_unreachable(result)
+        else:
+            self._say(lines)
+
+    def v2_runner_on_skipped(self, result):
+        if self._whole:
+            super().v2_runner_on_skipped(result)
+
+    def v2_runner_item_on_ok(self, result):
+        if self._whole:
+            super().v2_runner_item_on_ok(result)
+
+    def v2_runner_item_on_failed(self, result):
+        self._items.setdefault(result._host.get_name(), _why(result))
+        if self._whole:
+            super().v2_runner_item_on_failed(result)
+
+    def v2_runner_item_on_skipped(self, result):
+        if self._whole:
+            super().v2_runner_item_on_skipped(result)
+
+    def v2_playbook_on_include(self, included_file):
+        if self._whole:
+            super().v2_playbook_on_include(included_file)
+
+    def v2_playbook_on_no_hosts_matched(self):
+        # A rollout has plays for hosts of which there may be none.
+        if self._whole or not self._progress.begun:
+            super().v2_playbook_on_no_hosts_matched()
+
+    def v2_playbook_on_stats(self, stats):
+        self._ended()
+        if self._bar:
+            self._bar.show(None)
+        if self._whole or not self._progress.ended:
+            super().v2_playbook_on_stats(stats)
+
+
+def _of_controller(result):
+    return (result._task.resolved_action or "").rpartition(".")[2] == "rollout"
+
+
+def _why(result):
+    """Why a task failed, in a sentence."""
+    found = result._result
+    words = found.get("msg") or found.get("stderr") or found.get("module_stderr")
+    return turns.one_line(words, "It gave no reason; -v shows its whole result.")
+
+
+def _bar():
+    """The progress bar; None where there is no terminal, or nothing that can draw one."""
+    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return None
+    try:
+        from rich import progress as drawn
+    except ImportError:
+        return None
+    return _Bar(drawn)
+
+
+class _Bar:
+    """A bar below all lines. Drawn only when something happened: a thread that draws it might hold
+    the terminal's lock while Ansible forks a worker."""
+
+    def __init__(self, drawn):
+        self._drawn = drawn.Progress(
+            drawn.TextColumn("{task.description}"),
+            drawn.BarColumn(),
+            drawn.MofNCompleteColumn(),
+            drawn.TextColumn("hosts  {task.fields[more]}"),
+            auto_refresh=False,
+            transient=True,
+        )
+        self._row = None
+        atexit.register(self.show, None)
+
+    def show(self, bar):
+        """Draw a progress.Bar, or take the bar away."""
+        if bar is None or not bar.total:
+            if self._row is not None:
+                self._drawn.stop()
+                self._drawn.remove_task(self._row)
+                self._row = None
+            return
+        if self._row is None:
+            self._row = self._drawn.add_task(bar.title, total=bar.total, more=bar.more)
+            self._drawn.start()
+            # It hides the cursor, which would stay so if somebody kills Ansible.
+            self._drawn.console.show_cursor(True)
+        self._drawn.update(
+            self._row,
+            description=bar.title,
+            completed=bar.done,
+            total=bar.total,
+            more=bar.more,
+        )
+        self._drawn.refresh()
