@@ -27,6 +27,7 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     progress,
     query,
     record,
+    records,
     report,
     rollout,
     run_files,
@@ -124,7 +125,7 @@ class ActionModule(ActionBase):
         hosts, options = self.params["hosts"] or [], typed(self.params["options"])
         formats = faces.wanted(self.params["formats"])
         if self.params["url"]:
-            upload.check(self.params["url"], self.params["token"])
+            upload.check(self.params["url"], self.params["token"], self.params["s3"])
         kind, play = self.params["kind"], self.params["scope"] == "play"
         if self.params["scope"] == "run":
             self.files.clear()
@@ -142,7 +143,8 @@ class ActionModule(ActionBase):
         if self.params["directory"]:
             report.make(self.params["directory"])
             about["stopped"] = report.stopped(self.params["directory"])
-            where = {key: self.params[key] for key in ("directory", "template", "url", "token")}
+            places = ("directory", "template", "url", "token", "s3")
+            where = {key: self.params[key] for key in places}
             self.files.write("report.json", dict(where, formats=formats))
         kept = {}
         for name in self.everyone:
@@ -287,12 +289,52 @@ class ActionModule(ActionBase):
             document = self._document(now())[0]
         question, output = self.params["query"], self.params["output"]
         answer = query.ask(document, question)
-        lines = query.text(answer, output)
+        return {"answer": answer, "msg": self._answer(query.text(answer, output))}
+
+    def _answer(self, lines):
+        """Write lines to where they are wanted, or say them."""
         if self.params["dest"]:
             report.write_text(self.params["dest"], "\n".join(lines) + "\n")
-        else:
-            self._tell(lines)
-        return {"answer": answer, "msg": lines}
+            return lines
+        return self._tell(lines)
+
+    def _merge(self):
+        """Records that were written before, as one, in the formats that are wanted."""
+        self._refuse_misspelt()
+        formats = faces.wanted(self.params["formats"])
+        files = report.find(self.params["records"] or [], "ksplice_records")
+        directory = os.path.abspath(self.params["directory"])
+        target = os.path.realpath(os.path.join(directory, "record.json"))
+        if len(files) > 1 and target in map(os.path.realpath, files):
+            raise PlanError(
+                f"{target} would be replaced by what is made of it and others. Nothing was "
+                "written: give another directory (ksplice_report_directory)."
+            )
+        if self.params["url"]:
+            upload.check(self.params["url"], self.params["token"], self.params["s3"])
+        return self._written(_merged(files, "ksplice_records"), formats)
+
+    def _compare(self):
+        """What changed from earlier records to others."""
+        self._refuse_misspelt()
+        before, after = (
+            _merged(report.find(self.params[key] or [], option), option)
+            for key, option in (
+                ("compare_with", "ksplice_compare_with"),
+                ("records", "ksplice_records"),
+            )
+        )
+        changes, output = records.compare(before, after), self.params["output"]
+        rows = changes if output == "json" else records.shown(changes)
+        lines = query.text(rows, output, "Nothing changed.")
+        if output in ("table", "markdown"):
+            heading = records.heading(before, after)
+            lines = [faces.words(heading) if output == "markdown" else heading, "", *lines]
+        return {"answer": changes, "msg": self._answer(lines)}
+
+    def _refuse_misspelt(self):
+        """A step without hosts has no V(ready) that would complain."""
+        run_variables.misspelt("localhost", self.task_vars)
 
     def _select(self):
         """Who of the next wave is claimed, and the claim that its tasks go by."""
@@ -425,7 +467,7 @@ class ActionModule(ActionBase):
     def _upload(where, names):
         """Upload what was written; a sentence where that was not possible."""
         directory = os.path.abspath(where["directory"])
-        return upload.put(where["url"], where["token"], directory, names)
+        return upload.put(where["url"], where["token"], directory, names, where["s3"])
 
     def _document(self, ended):
         """The record as it stands, and the plan."""
@@ -466,10 +508,15 @@ class ActionModule(ActionBase):
         document, planned = self._document(now())
         formats = faces.wanted(self.params["formats"])
         if self.params["url"]:
-            upload.check(self.params["url"], self.params["token"])
-        names = report.write(self.params["directory"], document, self.params["template"], formats)
+            upload.check(self.params["url"], self.params["token"], self.params["s3"])
+        done = self._written(document, formats)
         attention = {row["name"]: row["reason"] for row in document["hosts"] if row["attention"]}
         self.files.write("attention.json", attention)
+        return dict(done, error=planned.get("error"))
+
+    def _written(self, document, formats):
+        """Write a record, and upload it where that is wanted; what the task gives."""
+        names = report.write(self.params["directory"], document, self.params["template"], formats)
         first = faces.FORMATS[formats[0]][0] if formats else "record.json"
         page = os.path.join(os.path.abspath(self.params["directory"]), first)
         failure = self._upload(self.params, names) if self.params["url"] else None
@@ -484,7 +531,6 @@ class ActionModule(ActionBase):
             "progress": said,
             "upload_error": failure,
             "summary": document["summary"],
-            "error": planned.get("error"),
         }
         if self.params["stats"]:
             done["ansible_stats"] = {
@@ -493,6 +539,10 @@ class ActionModule(ActionBase):
                 "aggregate": True,
             }
         return done
+
+
+def _merged(files, option):
+    return records.merge([report.read(path, option) for path in files])
 
 
 def _survey_options(options, settings, hosts):

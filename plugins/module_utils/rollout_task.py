@@ -12,7 +12,17 @@ STATES = (
     "record",
     "report",
     "query",
+    "merge",
+    "compare",
 )
+# Where S3, or a server compatible with it, takes the report; what is missing the environment has.
+S3 = {
+    "endpoint": {"type": "str"},
+    "region": {"type": "str"},
+    "access_key_id": {"type": "str"},
+    "secret_access_key": {"type": "str", "no_log": True},
+    "session_token": {"type": "str", "no_log": True},
+}
 ARGUMENTS = {
     "state": {"type": "str", "choices": list(STATES), "required": True},
     "scope": {"type": "str", "choices": ["run", "play", "last"], "default": "run"},
@@ -27,10 +37,13 @@ ARGUMENTS = {
     "template": {"type": "path"},
     "formats": {"type": "list", "elements": "str", "default": ["html"]},
     "record": {"type": "path"},
+    "records": {"type": "list", "elements": "str"},
+    "compare_with": {"type": "list", "elements": "str"},
     "query": {"type": "str"},
-    "output": {"type": "str", "choices": ["table", "json", "csv"], "default": "table"},
+    "output": {"type": "str", "choices": ["table", "json", "csv", "markdown"], "default": "table"},
     "dest": {"type": "path"},
     "url": {"type": "str"},
     "token": {"type": "str", "no_log": True},
+    "s3": {"type": "dict", "options": S3},
     "stats": {"type": "bool", "default": True},
 }

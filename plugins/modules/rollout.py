@@ -28,8 +28,21 @@ options:
         groups, V(left_behind) the leases that stopped runs left, V(taken_over) keeps what came of
         one. V(plan) plans the waves, V(select) claims hosts of the
         next wave, V(record) keeps what came of it. V(report) writes the record. V(query) asks one.
+        V(merge) writes records that were written before as one, V(compare) says what changed from
+        others to them.
     type: str
-    choices: [ready, asked, left_behind, taken_over, plan, select, record, report, query]
+    choices:
+      - ready
+      - asked
+      - left_behind
+      - taken_over
+      - plan
+      - select
+      - record
+      - report
+      - query
+      - merge
+      - compare
     required: true
   scope:
     description: Whether the plan is one of a whole run or of one play, or, for V(report),
@@ -67,14 +80,15 @@ options:
     description: Where the record is written. With O(state=ready) the directory is made (mode 0750).
     type: path
   template:
-    description: With O(state=report), Jinja template of the page. Everything put into it is
-      escaped.
+    description: With O(state=report) and O(state=merge), Jinja template of the page. Everything
+      put into it is escaped.
     type: path
   formats:
     description:
-      - With O(state=ready) and O(state=report), what is written beside C(record.json), of V(html)
-        (C(report.html)), V(csv) (C(hosts.csv)), V(junit) (C(junit.xml)), V(metrics)
-        (C(ksplice.prom)) and V(markdown) (C(report.md)). See C(docs/record.md).
+      - With O(state=ready), O(state=report) and O(state=merge), what is written beside
+        C(record.json), of V(html) (C(report.html)), V(csv) (C(hosts.csv)), V(junit)
+        (C(junit.xml)), V(metrics) (C(ksplice.prom)) and V(markdown) (C(report.md)). See
+        C(docs/record.md).
     type: list
     elements: str
     default: [html]
@@ -82,29 +96,61 @@ options:
     description: With O(state=query), the record that is asked; by default the fleet as this run
       has surveyed it.
     type: path
+  records:
+    description: With O(state=merge) and O(state=compare), files of records, directories with a
+      C(record.json), or patterns of these. See C(docs/report.md).
+    type: list
+    elements: str
+  compare_with:
+    description: With O(state=compare), the earlier ones, like O(records).
+    type: list
+    elements: str
   query:
     description: With O(state=query), the question, in JMESPath, or a name from
       C(docs/query.md). With O(state=ready) it is only checked.
     type: str
   output:
-    description: With O(state=query), how the answer is written.
+    description: With O(state=query) and O(state=compare), how the answer is written.
     type: str
-    choices: [table, json, csv]
+    choices: [table, json, csv, markdown]
     default: table
   dest:
-    description: With O(state=query), a file of the controller's for the answer; by default it is
-      printed.
+    description: With O(state=query) and O(state=compare), a file of the controller's for the
+      answer; by default it is printed.
     type: path
   url:
-    description: With O(state=ready) and O(state=report), address of a folder to which the files of
-      the report are uploaded, after each wave and at the end, by HTTP PUT.
+    description: With O(state=ready), O(state=report) and O(state=merge), address of a folder to
+      which the files of the report are uploaded, after each wave and at the end, by HTTP PUT, or
+      C(s3://BUCKET/PREFIX).
     type: str
   token:
     description: Sent as bearer token with each upload. Without it C(~/.netrc) counts.
     type: str
+  s3:
+    description: What an upload to S3, or to a server compatible with it, needs. What is missing is
+      taken from the environment variables of AWS's own tools.
+    type: dict
+    suboptions:
+      endpoint:
+        description: Address of a compatible server (E(AWS_ENDPOINT_URL_S3), E(AWS_ENDPOINT_URL));
+          by default that of AWS.
+        type: str
+      region:
+        description: E(AWS_REGION), E(AWS_DEFAULT_REGION), or C(us-east-1).
+        type: str
+      access_key_id:
+        description: E(AWS_ACCESS_KEY_ID).
+        type: str
+      secret_access_key:
+        description: E(AWS_SECRET_ACCESS_KEY).
+        type: str
+      session_token:
+        description: E(AWS_SESSION_TOKEN).
+        type: str
   stats:
-    description: With O(state=report), whether to leave C(ksplice_summary), C(ksplice_hosts) and
-      C(ksplice_hosts_left_out) in the statistics of the run, where AWX finds them.
+    description: With O(state=report) and O(state=merge), whether to leave C(ksplice_summary),
+      C(ksplice_hosts) and C(ksplice_hosts_left_out) in the statistics of the run, where AWX finds
+      them.
     type: bool
     default: true
 author:
@@ -125,18 +171,19 @@ RETURN = r"""
 upload_error:
   description: Why the report could not be uploaded, or null.
   type: str
-  returned: with O(state=report)
+  returned: with O(state=report) and O(state=merge)
 answer:
-  description: With O(state=query), what JMESPath made of the record.
+  description: With O(state=query), what JMESPath made of the record; with O(state=compare), what
+    changed, as a list of mappings of C(host), C(what), C(before) and C(after).
   type: raw
-  returned: with O(state=query)
+  returned: with O(state=query) and O(state=compare)
 msg:
-  description: With O(state=plan) and O(state=report), what a person reads.
+  description: With O(state=plan), O(state=report) and O(state=merge), what a person reads.
   type: list
   elements: str
   returned: success
 summary:
-  description: With O(state=report), the numbers of the record.
+  description: With O(state=report) and O(state=merge), the numbers of the record.
   type: dict
   returned: success
 """

@@ -59,6 +59,22 @@ COLUMNS = {
     "started": str,
     "ended": str,
 }
+# Those of them that are never null.
+ALWAYS = (
+    "name",
+    "verdict",
+    "attention",
+    "reason_code",
+    "reason",
+    "groups",
+    "canary",
+    "installed",
+    "removed",
+    "cves_fixed",
+    "rolled_back",
+    "drained",
+    "still_drained",
+)
 
 
 def wanted(formats):
@@ -289,15 +305,15 @@ def markdown(document):
     if needy:
         lines += ["| host | verdict | reason |", "|---|---|---|"]
         for row in needy[:IN_MESSAGE]:
-            lines.append(f"| {_words(row['name'])} | {row['verdict']} | {_words(row['reason'])} |")
+            lines.append(f"| {words(row['name'])} | {row['verdict']} | {words(row['reason'])} |")
         lines.append("")
         if len(needy) > IN_MESSAGE:
             lines += [f"And {len(needy) - IN_MESSAGE} more that need attention.", ""]
-    lines.append(f"Run {_words(run['id'])} of {_words(run['who'])}, begun {run['started']}.")
+    lines.append(f"Run {words(run['id'])} of {words(run['who'])}, begun {run['started']}.")
     return "\n".join(lines) + "\n"
 
 
-def _words(text):
+def words(text):
     """A text of somebody else's, as Markdown that shows it as it is and calls nobody."""
     plain = MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
     return plain.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")

@@ -16,7 +16,7 @@ import re
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
-OUTPUTS = ("table", "json", "csv")
+OUTPUTS = ("table", "json", "csv", "markdown")
 # What jmespath raises: its own errors, and what functions make of values that they do not take.
 WRONG = (ValueError, TypeError, AttributeError, RecursionError)
 # Characters of a cell of a table, but for the last of a row.
@@ -130,9 +130,11 @@ def asked(document):
     return dict(document, groups=groups)
 
 
-def text(answer, output):
-    """The answer as lines, for people or programs. A table and CSV are of mappings of the same
-    keys, of names, or of a single value; of anything else it is JSON.
+def text(answer, output, none="Nothing matches."):
+    """The answer as lines, for people or programs. A table (also in Markdown) and CSV are of
+    mappings of the same keys, of names, or of a single value; of anything else it is JSON.
+
+    :param none: what is said in place of an empty table.
     """
     rows = _rows(answer)
     if output == "json" or rows is None:
@@ -148,13 +150,21 @@ def text(answer, output):
             table.writerow([faces.harmless(cell) for cell in row])
         return out.getvalue().rstrip("\n").split("\n")
     if not rows:
-        return ["Nothing matches."]
+        return [none]
+    if output == "markdown":
+        return _markdown(heads or ["answer"], cells)
     cells = [
         [*(_short(cell) for cell in row[:-1]), row[-1]]
         for row in ([heads] if headed else []) + cells
     ]
     widths = [max(map(len, column)) for column in zip(*cells)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+
+
+def _markdown(heads, cells):
+    first, *rest = [[faces.words(cell) for cell in row] for row in [heads, *cells]]
+    lines = [first, ["---"] * len(heads), *rest]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _rows(answer):

@@ -87,16 +87,12 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
                 reason_code="not_taken_over",
                 reason=f"{row['reason']} {one['what']}",
             )
-    _tell_aliases(hosts, run.get("aliases"))
+    tell_aliases(hosts, run.get("aliases"))
     took_over = run.get("took_over") or ()
     told = {one["host"] for one in took_over if one["turn"]}
     others = [name for name in in_run if name not in told]
     stopped = {(one["host"], one["run"]) for one in took_over}
     earlier = _earlier_turns(variables_of, others, about, stopped)
-    verdicts = {
-        verdict: sum(row["verdict"] == verdict for row in hosts if not row["alias_of"])
-        for verdict in VERDICTS
-    }
     return {
         "schema": SCHEMA,
         "run": dict(
@@ -110,15 +106,24 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         "plan": {key: run.get(key) for key in ("hash", "waves", "canaries", "groups")},
         "hosts": hosts,
         "events": _events(about, run, hosts, course.wave_of, outcomes, earlier),
-        "summary": {
-            "hosts": len(hosts),
-            "aliases": sum(bool(row["alias_of"]) for row in hosts),
-            "verdicts": verdicts,
-            "patched": sum(bool(row["installed"] or row["removed"]) for row in hosts),
-            "attention": [row["name"] for row in hosts if row["attention"]],
-            "cves_fixed": len({cve for row in hosts for cve in row["cves_fixed"]}),
-            "cves_open": len({cve for row in hosts for cve in row["cves_open"] or ()}),
-        },
+        "summary": summary(hosts),
+    }
+
+
+def summary(rows):
+    """The numbers of a record, from its rows."""
+    verdicts = {
+        verdict: sum(row["verdict"] == verdict for row in rows if not row["alias_of"])
+        for verdict in VERDICTS
+    }
+    return {
+        "hosts": len(rows),
+        "aliases": sum(bool(row["alias_of"]) for row in rows),
+        "verdicts": verdicts,
+        "patched": sum(bool(row["installed"] or row["removed"]) for row in rows),
+        "attention": [row["name"] for row in rows if row["attention"]],
+        "cves_fixed": len({cve for row in rows for cve in row["cves_fixed"]}),
+        "cves_open": len({cve for row in rows for cve in row["cves_open"] or ()}),
     }
 
 
@@ -148,7 +153,7 @@ def _groups_of(groups):
     return found
 
 
-def _tell_aliases(rows, aliases):
+def tell_aliases(rows, aliases):
     """Give what is another name of a machine the row of the name that did the work: there is one
     truth of a machine.
 

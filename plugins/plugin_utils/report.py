@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import stat
 import tempfile
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record, records
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 
@@ -52,12 +53,13 @@ def stopped(directory):
         return None
 
 
-def read(path):
+def read(path, option="ksplice_record"):
     """The record in a file.
 
+    :param option: where the file's name was given.
     :raises PlanError: where there is none that this collection can read.
     """
-    advice = "Give the record of a run of patch or status (ksplice_record)."
+    advice = f"Give the record of a run of patch or status ({option})."
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(handle, encoding="utf-8") as file:
@@ -68,28 +70,27 @@ def read(path):
         raise PlanError(f"{path} cannot be read ({error.strerror}). {advice}") from None
     except (ValueError, RecursionError) as error:
         raise PlanError(f"{path} is not a complete record ({error}). {advice}") from None
-    try:
-        newer = found["schema"] > record.SCHEMA
-        rows = [dict.fromkeys(faces.COLUMNS) | row for row in found["hosts"]]
-        texts = [found["run"]["kind"], *(row["name"] for row in rows)]
-        for group in (found["plan"]["groups"] or {}).values():
-            texts += group["members"]
-        whole = True
-        for key, kind in faces.COLUMNS.items():
-            known = [row[key] for row in rows if row[key] is not None]
-            whole = whole and all(isinstance(value, kind) for value in known)
-            texts += [text for value in known for text in value] if kind is list else []
-        whole = whole and all(isinstance(text, str) for text in texts)
-    except (KeyError, TypeError, AttributeError):
-        whole = newer = False
-    if newer:
-        raise PlanError(
-            f"{path} has schema {found['schema']}, which a newer version of this collection wrote; "
-            f"this one reads up to {record.SCHEMA}. Update the collection."
-        )
-    if not whole:
-        raise PlanError(f"{path} is no record of rebootless.ksplice. {advice}")
-    return dict(found, hosts=rows)
+    return records.understood(found, path, advice)
+
+
+def find(given, option):
+    """The files of records that are meant by names of files, of directories with a record.json in
+    them, and by patterns of these; each once.
+
+    :raises PlanError: where there is none.
+    """
+    found = {}
+    for one in filter(None, (str(one).strip() for one in given)):
+        path = os.path.expanduser(one)
+        matching = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
+        if not matching:
+            raise PlanError(f"{option}: there is no file {one}.")
+        for name in matching:
+            name = os.path.join(name, "record.json") if os.path.isdir(name) else name
+            found[os.path.realpath(name)] = name
+    if not found:
+        raise PlanError(f"Give records ({option}): files, or directories with record.json in them.")
+    return list(found.values())
 
 
 def write(directory, document, template, formats=()):

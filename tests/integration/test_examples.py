@@ -6,15 +6,26 @@ inventory.
 
 from __future__ import annotations
 
+import email
+import email.policy
+import json
 import shlex
+import shutil
+import socket
 import sys
+from importlib.util import find_spec
 
+import pytest
 import yaml
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import report
 from extent import todays
 from rehearsals import KEY, TOP, Rehearsal
 
 sys.path.insert(0, str(TOP / "tests/unit/examples"))
+sys.path.insert(0, str(TOP / "tests/unit/plugins/plugin_utils"))
+import rolled  # noqa: E402
 from examples import all_of, commands  # noqa: E402
+from report_server import report_server  # noqa: E402
 
 # What an emulated host has not: that CVE, and packages that could be removed.
 TELLS = {
@@ -56,13 +67,96 @@ def test_the_commands_of_the_documents(tmp_path):
     one.make()
     for command in todays(runnable()):
         words = shlex.split(command)
-        if words[0] == "ansible-playbook" and words[-1] != "rebootless.ksplice.rehearse":
+        if "inventory.yml" in words and words[-1] != "rebootless.ksplice.rehearse":
             words[words.index("inventory.yml")] = str(one.emulated)
         env = {"ANSIBLE_INVENTORY": str(one.emulated)}
-        if "ksplice_record=" in command:
+        if "ksplice_record" in command:
             one.command("ansible-playbook", "rebootless.ksplice.status", env=env)
+            (tmp_path / "archive").mkdir(exist_ok=True)
+            for day in ("monday", "tuesday"):
+                shutil.copy(
+                    tmp_path / "ksplice-report/record.json", tmp_path / f"archive/{day}.json"
+                )
         run = one.command(*words, env=env)
         expected = next((told for part, told in TELLS.items() if part in command), None)
         assert (run.status != 0) == bool(expected) and (expected or "") in run.output, (
             f"{command}\n{run.output}"
         )
+
+
+PASSWORD = "s3cret-of-the-tickets"
+SAID = "{{ lookup('pipe', 'id') }} @channel"
+
+
+@pytest.fixture
+def example(tmp_path):
+    """Runs the example of docs/report.md that has a word in it, over a report, with other words in
+    place of some.
+    """
+    document = rolled.document()
+    document["hosts"][-1]["reason"] = SAID
+    report.write(str(tmp_path / "report"), document, None, ["csv", "markdown"])
+    (tmp_path / "vault.yml").write_text(yaml.safe_dump({"ticket_password": PASSWORD}))
+    one = Rehearsal(tmp_path, {"none": {}})
+
+    def run(word, **others):
+        [text] = [block.text for block in all_of("yaml") if word in block.text]
+        for old, new in {"/var/lib/ksplice-report": str(tmp_path / "report"), **others}.items():
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "example.yml").write_text(text)
+        done = one.command("ansible-playbook", "-v", "-e", "@vault.yml", "example.yml")
+        assert done.status == 0 and PASSWORD not in done.output, done.output
+        return document
+
+    return run
+
+
+def test_the_chat_and_the_ticket_of_the_documents(example, tmp_path):
+    message = (tmp_path / "report/report.md").read_text().rstrip()
+    with report_server(200, 201) as server:
+        here = server.url.removesuffix("/reports")
+        addresses = ("https://chat.example.com", "https://example.service-now.com")
+        document = example("service-now", **dict.fromkeys(addresses, here))
+    chat = json.loads(server.files["/hooks/0000"])
+    assert chat == {"text": message} and "lookup" in message and "@" not in message
+    ticket = json.loads(server.files["/api/now/table/incident"])
+    assert ticket["short_description"] == "Ksplice: 2 hosts need attention"
+    assert ticket["correlation_id"] == document["run"]["id"] and ticket["description"] == message
+    assert server.requests[1][2].startswith("Basic ")
+
+
+@pytest.mark.thorough
+def test_the_mail_of_the_documents(example, tmp_path):
+    if not find_spec("aiosmtpd") or not find_spec("ansible_collections.community"):
+        pytest.skip(
+            "community.general and aiosmtpd are not installed: Python 3.12 or later has them"
+        )
+    from aiosmtpd.controller import Controller
+
+    class Mailbox:
+        async def handle_DATA(self, _server, _session, envelope):
+            mails.append(envelope)
+            return "250 OK"
+
+    mails = []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Controller(Mailbox(), "127.0.0.1", port)
+    server.start()
+    try:
+        example(
+            "community.general.mail",
+            **{"mail.example.com": "127.0.0.1", "port: 25": f"port: {port}"},
+        )
+    finally:
+        server.stop()
+    [mail] = mails
+    assert mail.rcpt_tos == ["operators@example.com"]
+    parts = email.message_from_bytes(mail.content, policy=email.policy.default)
+    assert parts["subject"] == "Ksplice patch: 2 hosts need attention"
+    [attached] = parts.iter_attachments()
+    assert attached.get_filename() == "hosts.csv"
+    body = parts.get_body(("plain",)).get_content()
+    assert body.split() == (tmp_path / "report/report.md").read_text().split()

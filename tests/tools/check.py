@@ -630,7 +630,9 @@ def newest(found: dict[str, Core | None]) -> Core:
 
 
 def environment(core: Core) -> Path:
-    return make_venv(VENVS / core.name, core.python, "units.txt", core.requirement)
+    more = "-all" if ALL and core.name == "newest" else ""
+    file = f"units{more}.txt"
+    return make_venv(VENVS / f"{core.name}{more}", core.python, file, core.requirement)
 
 
 GROUPS = {

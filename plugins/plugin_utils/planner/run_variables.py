@@ -25,6 +25,9 @@ RUN = {
     "ksplice_report_formats": "any",
     "ksplice_report_url": "text",
     "ksplice_report_token": "text",
+    "ksplice_report_s3": "s3",
+    "ksplice_records": "any",
+    "ksplice_compare_with": "any",
     "ksplice_record": "text",
     "ksplice_query": "text",
     "ksplice_query_output": "output",
@@ -80,9 +83,9 @@ RUN = {
     "ksplice_verdict_timeout": "count",
 }
 # Not kept with the others for the planner, which has no use for them.
-SECRET = ("ksplice_access_key", "ksplice_https_proxy", "ksplice_report_token")
+SECRET = ("ksplice_access_key", "ksplice_https_proxy", "ksplice_report_token", "ksplice_report_s3")
 CHOICES = {
-    "output": ("table", "json", "csv"),
+    "output": ("table", "json", "csv", "markdown"),
     "on_lost_controller": ("restore", "stay"),
     "drain": ("never", "active", "always"),
     "self_update": ("refuse", "warn", "allow"),
@@ -209,6 +212,8 @@ def check(variables):
                 f"{name} is not a mapping: give a mapping of options of uptrack_config "
                 "to their values."
             )
+        elif kind == "s3" and not isinstance(value, dict):
+            raise PlanError(f"{name} is not a mapping: give endpoint, region, or credentials.")
         elif kind == "budget":
             budget(value, 1)
         elif kind in CHOICES and value not in CHOICES[kind]:

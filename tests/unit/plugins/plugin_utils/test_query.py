@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import jmespath
+import markdown_it
 import pytest
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import query, report
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
@@ -168,6 +169,20 @@ def test_the_answer_as_csv_and_json(document):
     assert json.loads(text) == ["a1", "a2", "b", "c", "d"]
     # No table, and so JSON.
     assert json.loads("\n".join(lines(document, "plan"))) == document["plan"]
+
+
+def test_the_answer_in_markdown(document):
+    other = copy.deepcopy(document)
+    other["hosts"][3]["reason"] = "a | b <b>c</b> `d` @channel"
+    said = "\n".join(lines(other, "attention", "markdown"))
+    tokens = markdown_it.MarkdownIt().enable("table").parse(said)
+    cells = [one.children for one in tokens if one.type == "inline"]
+    texts = ["".join(child.content for child in cell) for cell in cells]
+    assert texts[:3] == ["host", "verdict", "reason"] and len(texts) == 9
+    assert texts[5] == other["hosts"][3]["reason"]
+    assert {child.type for cell in cells for child in cell} <= {"text", "text_special"}
+    assert lines(other, "hosts[*].name", "markdown")[:3] == ["| answer |", "| --- |", "| a1 |"]
+    assert lines(other, "hosts[?name=='x']", "markdown") == ["Nothing matches."]
 
 
 def test_a_cell_of_the_answer_is_no_formula(document):
