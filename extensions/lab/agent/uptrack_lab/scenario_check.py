@@ -45,6 +45,12 @@ def line(value, where):
     return value
 
 
+def absolute(value, where):
+    if not line(value, where).startswith("/"):
+        raise _Bad(where, f"must be the whole path of a directory, not {_shown(value)}")
+    return value
+
+
 def name_of_update(value, where):
     """A line that may be empty: real names have been odd."""
     if "\n" in text(value, where):
@@ -401,6 +407,7 @@ SCENARIO_KEYS = dict(
         "comment": (text, ""),
         "kernel": (KERNEL, REQUIRED),
         "hostname": (optional(word), None),
+        "service": (optional(absolute), None),
         "client": (CLIENT, CLIENT({}, "")),
         "agent": (boolean, True),
         "updates": (list_of(UPDATE), []),
