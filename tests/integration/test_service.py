@@ -7,6 +7,8 @@ commands. No host of these inventories can be connected to, but for the emulated
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 import sys
 
@@ -17,8 +19,10 @@ from watched_arguments import watching
 
 sys.path[:0] = [str(TOP / "tests/unit/lab"), str(TOP / "tests/unit/examples")]
 from emulated_service import KEY, UPDATE, USER, answers_time, emulated_service  # noqa: E402
+from examples import commands, fenced  # noqa: E402
 
 ONE, TWO, THREE, FOUR, FIVE = (f"00000000-0000-4000-8000-00000000000{one}" for one in range(1, 6))
+ALL = (ONE, TWO, THREE, FOUR, FIVE)
 CREDENTIALS = {"UPTRACK_API_USERNAME": USER, "UPTRACK_API_KEY": KEY}
 NOBODY = {"ansible_host": "nowhere.invalid", "ansible_connection": "ssh"}
 
@@ -159,6 +163,10 @@ def test_the_cache_spares_the_service_and_has_no_secret(run, service, source, tm
     assert "does not accept the API's user and key" in said and FIVE not in said
 
 
+def again(*values):
+    return pytest.param(*values, marks=pytest.mark.thorough)
+
+
 WRONG = {
     "credentials": ({"key": "wrong"}, "does not accept the API's user and key"),
     "trust": ({"ca": None}, "The certificate of 127.0.0.1 is not accepted"),
@@ -166,7 +174,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize("what", ["credentials", again("trust"), again("option")])
 def test_a_source_that_cannot_be_read_is_said_to_be_so(run, service, source, what):
     options, words = WRONG[what]
     machines(service)
@@ -193,9 +201,7 @@ def play(run, service, tmp_path):
             "hosts": "all",
             "gather_facts": False,
             "vars_files": [str(tmp_path / "vault.yml")],
-            "module_defaults": {
-                f"rebootless.ksplice.{name}": ours for name in ("uptrack_machine", INFO)
-            },
+            "module_defaults": {"group/rebootless.ksplice.service": ours},
             "tasks": [
                 {"name": f"Task {number}", "ignore_errors": True, **task}
                 for number, task in enumerate(tasks)
@@ -236,7 +242,7 @@ def test_a_machine_is_allowed_denied_and_grouped_once(play, service):
         wish,
         wish,
         task(group=""),
-        {OWN[INFO]: {}},
+        {OWN[INFO]: {"api_user": USER, "api_key": "{{ vault_key }}"}},
         options=["--diff", "-vvv"],
     )
     planned, first, again, ungrouped, about = done.results
@@ -283,13 +289,8 @@ def test_which_machine_it_is(play, service):
     assert deleted["error"] == "NotFound" and FIVE[:-1] + "9" in deleted["msg"]
     assert host["error"] == "NotFound" and "nobody" in host["msg"]
     assert "mutually exclusive" in both["msg"]
-    assert [one["uuid"] for one in everyone["machines"]] == [ONE, TWO, THREE, FOUR, FIVE]
-    changed = {
-        uuid
-        for uuid in (ONE, TWO, THREE, FOUR, FIVE)
-        if service.known(uuid)["authorization"] != "allowed"
-    }
-    assert changed == set()
+    assert [one["uuid"] for one in everyone["machines"]] == list(ALL)
+    assert all(service.known(uuid)["authorization"] == "allowed" for uuid in ALL)
 
 
 def test_what_goes_wrong_is_one_sentence_and_changes_nothing(play, service, tmp_path):
@@ -322,6 +323,39 @@ def test_what_goes_wrong_is_one_sentence_and_changes_nothing(play, service, tmp_
         "NotTheService",
         None,
     ]
+
+
+def test_the_examples_of_the_document(fleet, service, tmp_path):
+    """Its sources and plays, by the commands that it has for them."""
+    machines(service)
+    blocks = fenced(TOP / "docs/service.md")
+    for block in blocks:
+        named = re.match(r"# (\S+\.yml)", block.text)
+        if block.language == "yaml":
+            text = block.text
+            for url, ca in (("url", "ca"), ("api_url", "api_ca")):
+                text = re.sub(
+                    rf"^( *){url}: https://.*",
+                    rf"\1{url}: {service.running.url}\n\1{ca}: {service.running.ca}",
+                    text,
+                    flags=re.MULTILINE,
+                )
+            assert service.running.ca in text
+            text = text.replace("~/.cache", str(tmp_path / "cache"))
+            (tmp_path / named[1]).write_text(text)
+    vault = {"uptrack_api_user": USER, "uptrack_api_key": KEY}
+    (tmp_path / "vault.yml").write_text(yaml.safe_dump(vault))
+    one = fleet({"web1": NOBODY})
+    inventory = {"web": {"hosts": {"web1": NOBODY}}}
+    one.inventory.write_text(yaml.safe_dump(inventory))
+    console = [block for block in blocks if block.language == "console"]
+    wanted = [command for block in console for command in commands(block)]
+    graph, play = (one.command(*shlex.split(command), env=CREDENTIALS) for command in wanted)
+    assert graph.status == play.status == 0, graph.output + play.output
+    assert "|--new.example.com" in graph.output and "gone" not in graph.output
+    assert service.known(ONE)["group"] == "web"
+    denied = {uuid for uuid in ALL if service.known(uuid)["authorization"] == "denied"}
+    assert denied == {FOUR} and KEY not in play.output
 
 
 # ---- the agents ----------------------------------------------------------------------------------
