@@ -28,7 +28,8 @@ options:
     type: str
 attributes:
   action_group:
-    description: Use C(group/rebootless.ksplice.service) in C(module_defaults) to set defaults for it.
+    description: >-
+      Use C(group/rebootless.ksplice.service) in C(module_defaults) to set defaults for it.
     support: full
     membership:
       - rebootless.ksplice.service
