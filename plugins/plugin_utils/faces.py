@@ -53,9 +53,11 @@ COLUMNS = {
     "behind_days": int,
     "rolled_back": list,
     "drained": list,
+    "restored": list,
     "still_drained": bool,
     "self_update": list,
     "checked_at": str,
+    "checked_age": int,
     "started": str,
     "ended": str,
 }

@@ -36,6 +36,7 @@ SHARED = (
     "lease",
     "self_update",
     "checked_at",
+    "checked_age",
 )
 
 
@@ -227,11 +228,13 @@ def _row(name, variables, in_run, outcome, course):
         "deferred": [],
         "rolled_back": [],
         "drained": [],
+        "restored": [],
         "still_drained": False,
         "failures": [],
         "lease": survey.get("lease"),
         "self_update": survey["self_update"],
         "checked_at": survey.get("checked_at"),
+        "checked_age": survey.get("checked_age"),
         "started": None,
         "ended": None,
         "steps": [],
@@ -299,6 +302,7 @@ def _row(name, variables, in_run, outcome, course):
     row.update(
         still_drained=outcome.get("still_drained", False),
         drained=outcome.get("drained") or [],
+        restored=outcome.get("restored") or [],
         steps=outcome["steps"],
         reason_code=outcome["reason_code"],
     )

@@ -18,7 +18,7 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves i
 # Schema of a record -> the function that makes the next schema of it. One for each former schema.
 UPGRADES = {}
 # What runs did to a host: of several runs, all of it counts.
-DONE = ("installed", "removed", "rolled_back", "cves_fixed", "drained")
+DONE = ("installed", "removed", "rolled_back", "cves_fixed", "drained", "restored")
 
 
 # ---- understanding what is in a file ----
@@ -73,6 +73,7 @@ ROW = {
     # These came later: an earlier record does not know them, and has no steps.
     "behind_since": TIME,
     "behind_days": schema.optional(schema.number(0, 1e6)),
+    "checked_age": schema.optional(schema.number(0, 1e12)),
     "uuid": schema.optional(_text),
     "steps": lambda value, where: _listed(_mapping)(value or [], where),
     "host_id": schema.optional(_text),
@@ -260,7 +261,7 @@ def _row(newest, run, history, last):
     :param last: the order of the newest run.
     """
     row = dict(newest, wave=None, run=run["id"])
-    row.update({key: _all(one[key] for one in history) for key in DONE})
+    row.update({key: _all(one[key] or () for one in history) for key in DONE})
     before = (one["kernel_before"] for one in history if one["kernel_before"])
     row["kernel_before"] = next(before, row["kernel_before"])
     claims = [one for one in history if one["started"]]
