@@ -75,6 +75,7 @@ ALWAYS = (
     "cves_fixed",
     "rolled_back",
     "drained",
+    "restored",
     "still_drained",
 )
 

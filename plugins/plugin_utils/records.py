@@ -70,12 +70,13 @@ ROW = {
     "lease": schema.optional(
         schema.also(run=schema.optional(_text), age=schema.optional(schema.number(0, 1e12)))
     ),
-    # These came later: an earlier record does not know them, and has no steps.
+    # These came later: an earlier record does not know them, and has empty lists.
     "behind_since": TIME,
     "behind_days": schema.optional(schema.number(0, 1e6)),
     "checked_age": schema.optional(schema.number(0, 1e12)),
     "uuid": schema.optional(_text),
     "steps": lambda value, where: _listed(_mapping)(value or [], where),
+    "restored": lambda value, where: TEXTS(value or [], where),
     "host_id": schema.optional(_text),
 }
 RUN = dict(
