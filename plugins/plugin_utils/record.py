@@ -108,6 +108,8 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         "hosts": hosts,
         "events": _events(about, run, hosts, course.wave_of, outcomes, earlier),
         "summary": summary(hosts),
+        # Whoever writes the record asks it, at the end.
+        "service": None,
     }
 
 
@@ -484,6 +486,8 @@ def summed_up(document):
             f"{summary['cves_fixed']}, still open somewhere: {summary['cves_open']}"
             + (f", and unknown on {unknown} of the hosts." if unknown else ".")
         )
+    if document.get("service"):
+        result += faces.of_service(document["service"])
     return result
 
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 import hashlib
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record, schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    faces,
+    reconcile,
+    record,
+    schema,
+)
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
     PlanError,
     natural,
@@ -87,6 +92,25 @@ RUN = dict(
     who=_text,
     check=schema.truth,
 )
+FINDING = schema.mapping(
+    kind=schema.one_of(*reconcile.KINDS),
+    host=schema.optional(_text),
+    uuid=schema.optional(_text),
+    what=_text,
+    advice=_text,
+)
+COUNT = schema.number(0, 1e9)
+
+
+def _service(value, where):
+    """What the service said: why it could not be asked, or what was found."""
+    error = schema.also(error=schema.optional(_text))(value, where)["error"]
+    if error:
+        return {"error": error}
+    counts = dict.fromkeys(("machines", "active", "seats", "matched"), COUNT)
+    return schema.also(findings=_listed(FINDING), **counts)(value, where)
+
+
 RECORD = schema.also(
     run=_also(dict(RUN, resumed_from=TEXTS), {"merged_from": _listed(schema.mapping(**RUN))}),
     options=_mapping,
@@ -98,6 +122,8 @@ RECORD = schema.also(
     ),
     hosts=_listed(_also(ROW, {"run": _text})),
     events=_listed(schema.also(at=schema.moment, host=schema.optional(_text), what=_text)),
+    # None where the service was not asked, and in an earlier record.
+    service=schema.optional(_service),
 )
 
 
@@ -170,6 +196,8 @@ def merge(documents):
         "hosts": hosts,
         "events": [event for _key, event in sorted(events.items(), key=lambda one: one[0][0])],
         "summary": record.summary(hosts),
+        # That of the last run that asked it.
+        "service": next((one["service"] for one in documents[::-1] if one["service"]), None),
     }
 
 
