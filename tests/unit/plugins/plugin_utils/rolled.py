@@ -110,15 +110,19 @@ def result(turn_of_it, known=()):
     return {"token": "t", "judged": judged, "turn": turn_of_it, "changed": True}
 
 
-def go(hosts, results, lost=(), check=False, **options):
-    """A whole rollout: plan, then wave by wave with the results given for each host."""
+def go(hosts, results, lost=(), check=False, clock=None, **options):
+    """A whole rollout: plan, then wave by wave with the results given for each host.
+
+    :param clock: gives, for the index of a wave and a host, when it was claimed and when its
+        outcome was known, as C(claimed) and C(now).
+    """
     names = sorted(hosts)
     options = dict(OPTIONS, **options)
     run = rollout.start(hosts, names, names, options)
     assert "error" not in run, run
     progress, outcomes, asked = turns.planned(turns.begun(), run), {}, []
     conditions = {"max_failures": run["max_failures"], "promote": options["promote"]}
-    for part in rollout.slices(run, hosts, options):
+    for number, part in enumerate(rollout.slices(run, hosts, options)):
         chosen = turns.select(part, progress, AT, lost, conditions)
         came = {}
         for name, choice in chosen.items():
@@ -127,6 +131,7 @@ def go(hosts, results, lost=(), check=False, **options):
             given = results.get(name, PATCHED)
             given = result(turn(given)) if "after" in given else given
             times = {"claimed": AT.replace("Z", ".000Z"), "now": LATER}
+            times = clock(number, name) if clock else times
             came[name] = turns.outcome(part, name, choice, given, {}, times)
         outcomes.update(came)
         progress = turns.note(progress, part, came, LATER)
