@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 
 import jinja2
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
@@ -112,6 +113,7 @@ def page(document, folder, template):
         return Markup(_text(folder, name).strip())
 
     shown = readable(document)
+    counted = cves(shown["hosts"])
     return environment.get_template(template).render(
         record=shown,
         answer=answer(shown),
@@ -119,8 +121,8 @@ def page(document, folder, template):
         attention=attention(shown["hosts"]),
         timeline=timeline(shown),
         verdicts=VERDICTS,
-        cves=cves(shown["hosts"])[:CVES],
-        data=Markup(data(shown)),
+        cves=counted[:CVES],
+        data=Markup(data(shown, counted)),
         part=part,
         digest=digest,
     )
@@ -140,6 +142,8 @@ def digest(text):
 def readable(value):
     """A value with all its texts as they can be read: what is not seen is written out as U+202E."""
     if isinstance(value, str):
+        if value.isascii() and value.isprintable():
+            return value
         return UNSEEN.sub(lambda found: f"[U+{ord(found.group()):04X}]", value)
     if isinstance(value, (list, tuple)):
         return [readable(one) for one in value]
@@ -228,28 +232,30 @@ def cves(rows):
     """CVEs by number: C(cve), and on how many machines it was C(fixed) by this run and is still
     C(open). Those that are open on most machines come first.
     """
-    found = {}
+    fixed, still = Counter(), Counter()
     for row in rows:
         if not row["alias_of"]:
-            for key in ("fixed", "open"):
-                for cve in row[f"cves_{key}"] or ():
-                    found.setdefault(cve, {"cve": cve, "fixed": 0, "open": 0})[key] += 1
-    return sorted(found.values(), key=lambda one: (-one["open"], natural(one["cve"])))
+            fixed.update(row["cves_fixed"])
+            still.update(row["cves_open"] or ())
+    found = [{"cve": cve, "fixed": fixed[cve], "open": still[cve]} for cve in fixed | still]
+    return sorted(found, key=lambda one: (-one["open"], natural(one["cve"])))
 
 
-def data(document):
+def data(document, counted):
     """What the page's script reads, as JSON without a character that HTML knows.
 
     Rows of a fleet repeat each other: each value is there once (C(values)), and a row is the
     places of its values, in the order of C(keys); -1 where it has none.
+
+    :param counted: see cves.
     """
     rows, places, values = document["hosts"], {}, []
     keys = list(dict.fromkeys(key for row in rows for key in row))
 
     def place(value):
-        known = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        # The text "null" is not null.
-        known = (type(value) is str, known)
+        known = json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+        # Yes is not one, and the text of a list no list.
+        known = (type(value), known)
         if known not in places:
             places[known] = len(values)
             values.append(value)
@@ -260,7 +266,7 @@ def data(document):
         "rows": [[place(row[key]) if key in row else -1 for key in keys] for row in rows],
         "values": values,
         "events": [[one["at"], one["host"], one["what"]] for one in document["events"]],
-        "cves": [[one["cve"], one["fixed"], one["open"]] for one in cves(rows)],
+        "cves": [[one["cve"], one["fixed"], one["open"]] for one in counted],
         "titles": REASONS,
         "verdicts": list(VERDICTS),
     }

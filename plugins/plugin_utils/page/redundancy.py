@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page.timeline import seconds
 
 # After a turn that ended with one of these codes the host was in the service that it had before,
 # unless it is still drained. Whatever else came of a turn leaves the host's state open.
@@ -114,7 +115,7 @@ def _of_group(name, group, rows, run):
         (rows[member]["alias_of"] or member) if member in rows else member
         for member in group["members"]
     }
-    begun = turns.when(run["started"]).timestamp()
+    begun = seconds(run["started"])
     for member in sorted(members):
         sure, perhaps, why = _out(rows.get(member), begun)
         certain += [(*one, member) for one in sure]
@@ -145,8 +146,8 @@ def _out(row, begun):
     if row is None:
         return [], [(begun, math.inf)], "is not in the inventory"
     if row["started"]:
-        start = turns.when(row["started"]).timestamp()
-        end = turns.when(row["ended"]).timestamp() if row["ended"] else None
+        start = seconds(row["started"])
+        end = seconds(row["ended"]) if row["ended"] else None
         if row["still_drained"]:
             return [(start, math.inf)], [], None
         if end is None:

@@ -6,8 +6,10 @@ record; where it is drawn, and how large, is the template's business.
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import datetime, timezone
+from itertools import accumulate
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import turns
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import natural
@@ -26,7 +28,8 @@ WAVES = 30
 def timeline(document):
     """Lanes, one for each redundancy group and for each host that is in none, with a bar for each
     claim. Above LANES lanes those in which something needs attention stay what they are, as many
-    as there is room for, and all others become two: how many of their hosts were claimed when.
+    as there is room for, and all others become two, which come first: how many of their hosts
+    were claimed when.
 
     All positions and lengths are percent of the axis.
 
@@ -37,7 +40,8 @@ def timeline(document):
         C(bars), each with C(host), C(row) (its index in the record), C(x), C(width), C(level) (bars
         on one level do not overlap), C(room) (up to the next bar of its level), C(attention),
         C(out) (still drained, or not ended), C(started), C(ended), C(wave), C(canary);
-        or C(columns), each with C(x), C(width), C(hosts) and C(share) (percent of C(most)).
+        or C(columns), each with C(x), C(width), C(hosts), C(attention) (numbers) and C(share),
+        C(bad) (the same as percent of C(most)).
     """
     indexes = [index for index, row in enumerate(document["hosts"]) if row["started"]]
     if not indexes:
@@ -67,10 +71,10 @@ class _Axis:
     """From the first claim to the end of the last one, with at least a second between."""
 
     def __init__(self, rows, run):
-        self.first = min(_seconds(row["started"]) for row in rows)
-        last = max(_seconds(row["ended"] or row["started"]) for row in rows)
+        self.first = min(seconds(row["started"]) for row in rows)
+        last = max(seconds(row["ended"] or row["started"]) for row in rows)
         if run["ended"] and any(row["still_drained"] or not row["ended"] for row in rows):
-            last = max(last, _seconds(run["ended"]))
+            last = max(last, seconds(run["ended"]))
         self.last = max(last, self.first + 1)
         self.length = self.last - self.first
 
@@ -93,8 +97,8 @@ class _Axis:
 
 def _bar(index, row, axis):
     out = bool(row["still_drained"] or not row["ended"])
-    first = _seconds(row["started"])
-    last = axis.last if out else _seconds(row["ended"])
+    first = seconds(row["started"])
+    last = axis.last if out else seconds(row["ended"])
     return {
         "host": row["name"],
         "row": index,
@@ -132,15 +136,15 @@ def _aggregated(lanes, axis):
         : LANES - 2
     ]
     names = {(lane["group"], lane["name"]) for lane in kept}
-    rest = [lane for lane in lanes if (lane["group"], lane["name"]) not in names]
+    many, rest = [], [lane for lane in lanes if (lane["group"], lane["name"]) not in names]
     other = "other " if kept else ""
     for group, word in ((True, "groups"), (False, "hosts in no group")):
         some = [lane for lane in rest if lane["group"] is group]
         if some:
             bars = {bar["row"]: bar for lane in some for bar in lane["bars"]}
             name = f"{len(some)} {other}{word}"
-            kept.append({"name": name, "group": group, "levels": 0, "bars": list(bars.values())})
-    return kept
+            many.append({"name": name, "group": group, "levels": 0, "bars": list(bars.values())})
+    return [*many, *kept]
 
 
 def _seen(lane, axis):
@@ -154,31 +158,35 @@ def _seen(lane, axis):
 
 def _columns(bars, axis):
     """How many hosts of these lanes were claimed in each part of the axis, if only for a moment."""
-    width = axis.length / COLUMNS
-    counts = [0] * (COLUMNS + 1)
-    for bar in bars:
-        first = min(int((bar["first"] - axis.first) / width), COLUMNS - 1)
-        last = min(math.ceil((bar["last"] - axis.first) / width), COLUMNS)
-        counts[first] += 1
-        counts[max(last, first + 1)] -= 1
-    columns, claimed = [], 0
-    for number, change in enumerate(counts[:COLUMNS]):
-        claimed += change
-        columns.append(claimed)
-    most = max(columns)
+    everyone = _counts(bars, axis)
+    needy = _counts([bar for bar in bars if bar["attention"]], axis)
+    most = max(everyone)
     return {
         "most": most,
         "columns": [
             {
                 "x": round(100 * number / COLUMNS, 2),
                 "width": round(100 / COLUMNS, 2),
-                "share": round(100 * hosts / most, 1),
                 "hosts": hosts,
+                "attention": needy[number],
+                "share": round(100 * hosts / most, 1),
+                "bad": round(100 * needy[number] / most, 1),
             }
-            for number, hosts in enumerate(columns)
+            for number, hosts in enumerate(everyone)
             if hosts
         ],
     }
+
+
+def _counts(bars, axis):
+    """How many of the bars are in each column."""
+    width, changes = axis.length / COLUMNS, [0] * (COLUMNS + 1)
+    for bar in bars:
+        first = min(int((bar["first"] - axis.first) / width), COLUMNS - 1)
+        last = min(math.ceil((bar["last"] - axis.first) / width), COLUMNS)
+        changes[first] += 1
+        changes[max(last, first + 1)] -= 1
+    return list(accumulate(changes[:COLUMNS]))
 
 
 def _waves(rows, axis):
@@ -186,7 +194,7 @@ def _waves(rows, axis):
     spans = {}
     for row in rows:
         if row["wave"]:
-            first, last = _seconds(row["started"]), _seconds(row["ended"] or row["started"])
+            first, last = seconds(row["started"]), seconds(row["ended"] or row["started"])
             known = spans.setdefault(row["wave"], [first, last, 0])
             known[:] = [min(known[0], first), max(known[1], last), known[2] + 1]
     if len(spans) > WAVES:
@@ -202,5 +210,7 @@ def _waves(rows, axis):
     ]
 
 
-def _seconds(at):
+@functools.lru_cache(1 << 16)
+def seconds(at):
+    """A time of the record as seconds since 1970."""
     return turns.when(at).timestamp()

@@ -17,7 +17,7 @@
   const byName = new Map(hosts.map((row) => [row.name, row]));
   const $ = (id) => document.getElementById(id);
   const form = $('filters');
-  const count = (number) => number.toLocaleString('en-US');
+  const count = new Intl.NumberFormat('en-US').format;
   const many = (number, word) => count(number) + ' ' + word + (number === 1 ? '' : 's');
 
   // An element: attributes by name, listeners by onName, children as nodes or text.
@@ -127,6 +127,7 @@
   // ---- a table with sorting and paging ----
 
   const compare = new Intl.Collator('en', { numeric: true }).compare;
+  const SIZES = [10, 20, 25, 50, 100, 250, 1000];
   let printing = false;
 
   function inOrder(rows, by, descending) {
@@ -140,10 +141,40 @@
     return keyed.map((one) => one[1]);
   }
 
+  // The pages of a table. It is made once, and its select touched only where it changes: for that
+  // the browser lays out the whole table, even where nobody sees it.
+  function Pager(caption, change) {
+    const to = {};
+    const step = (name) => (to[name] = el('button', { type: 'button', onclick: () => change({ page: Number(to[name].dataset.page) }) }, name));
+    const place = el('span', { class: 'place' });
+    const choice = el('select', { onchange: () => change({ size: Number(choice.value), page: 1 }) }, SIZES.map((one) => el('option', {}, String(one))));
+    const nav = el('nav', { class: 'pager', 'aria-label': 'Pages: ' + caption }, step('First'), step('Previous'), place, step('Next'), step('Last'),
+      el('label', {}, 'Rows on a page ', choice));
+
+    function show(found, page, pages, size) {
+      const pagesOf = { First: 1, Previous: page - 1, Next: page + 1, Last: pages };
+      const focused = document.activeElement;
+      for (const [name, one] of Object.entries(pagesOf)) {
+        to[name].dataset.page = one;
+        to[name].disabled = one < 1 || one > pages || one === page;
+      }
+      // A button that leads nowhere any more has no focus to keep.
+      if (nav.contains(focused) && focused.disabled) (page > 1 ? to.Previous : to.Next).focus({ preventScroll: true });
+      place.textContent = count(found ? (page - 1) * size + 1 : 0) + '–' + count(Math.min(found, page * size)) + ' of ' + count(found);
+      if (choice.value !== String(size)) choice.value = size;
+      nav.hidden = found <= SIZES[0];
+    }
+    return { nav, show };
+  }
+
   // box: where it goes; caption; rows: all of them; change: told what somebody wants to see, as
   // {sort}, {page} or {size}.
   function Table(box, caption, rows, change) {
     const orders = new Map();
+    const wide = el('div', { class: 'wide', 'data-caption': caption });
+    const pager = Pager(caption, change);
+    box.replaceChildren(wide, pager.nav);
+    new ResizeObserver(reachable).observe(wide);
 
     function sorted(columns, sort) {
       if (!orders.has(sort)) {
@@ -175,17 +206,6 @@
       return made;
     }
 
-    function pager(found, page, pages, size) {
-      const step = (word, to, name) => el('button', { type: 'button', disabled: to < 1 || to > pages || to === page,
-        'data-focus': box.id + ' page ' + name, onclick: () => change({ page: to }) }, word);
-      const sizes = el('select', { 'data-focus': box.id + ' size', onchange: (event) => change({ size: Number(event.target.value), page: 1 }) },
-        [...new Set([20, 25, 50, 100, 250, size])].sort((a, b) => a - b).map((one) => el('option', { selected: one === size }, String(one))));
-      const first = found ? (page - 1) * size + 1 : 0;
-      return el('nav', { class: 'pager', 'aria-label': 'Pages: ' + caption }, step('First', 1, 'first'), step('Previous', page - 1, 'previous'),
-        el('span', { class: 'place' }, count(first) + '–' + count(Math.min(found, page * size)) + ' of ' + count(found)),
-        step('Next', page + 1, 'next'), step('Last', pages, 'last'), el('label', {}, 'Rows on a page ', sizes));
-    }
-
     // Draws it; match: which rows are shown (without it: all). Gives the rows and the page.
     return function (view, match) {
       const found = match ? sorted(view.all, view.sort).filter(match) : sorted(view.all, view.sort);
@@ -198,32 +218,28 @@
         el('thead', { role: 'rowgroup' }, head(view.columns, view.sort)),
         el('tbody', { role: 'rowgroup' }, some.map((row) => line(row, view.columns, view.host))));
       if (!some.length) table.tBodies[0].append(el('tr', { role: 'row' }, el('td', { role: 'cell', colspan: view.columns.length }, 'Nothing is found.')));
-      box.replaceChildren(el('div', { class: 'wide' }, table), found.length > 20 ? pager(found.length, page, pages, view.size) : '');
-      reachable(box.firstChild, caption);
-      if (focus) refocus(box, focus);
+      wide.replaceChildren(table);
+      pager.show(found.length, page, pages, view.size);
+      const again = focus && [...table.querySelectorAll('[data-focus]')].find((one) => one.getAttribute('data-focus') === focus);
+      if (again) again.focus({ preventScroll: true });
       return { found, page };
     };
   }
 
   // What scrolls sideways can be scrolled by keyboard.
-  function reachable(box, caption) {
-    if (box.scrollWidth > box.clientWidth) {
-      box.setAttribute('tabindex', '0'); box.setAttribute('role', 'region'); box.setAttribute('aria-label', caption + ', scrollable');
+  function reachable(entries) {
+    for (const { target } of entries) {
+      const scrolls = target.scrollWidth > target.clientWidth;
+      const said = { tabindex: '0', role: 'region', 'aria-label': target.dataset.caption + ', scrollable' };
+      for (const [name, value] of Object.entries(said)) scrolls ? target.setAttribute(name, value) : target.removeAttribute(name);
     }
-  }
-
-  function refocus(box, focus) {
-    const again = [...box.querySelectorAll('[data-focus]')].find((one) => one.getAttribute('data-focus') === focus);
-    if (!again) return;
-    const usable = again.disabled ? [...box.querySelectorAll('.pager button')].find((one) => !one.disabled) : again;
-    if (usable) usable.focus({ preventScroll: true });
   }
 
   // ---- the state, and the fragment that says it ----
 
   const FILTERS = ['q', 'verdict', 'reason', 'group', 'cve', 'attention'];
   const EMPTY = { q: '', verdict: '', reason: '', group: '', cve: '', attention: '', host: '', sort: 'name', columns: USUAL.join(','), page: 0,
-    size: matchMedia('(max-width: 760px)').matches ? 25 : 100 };
+    size: matchMedia('(max-width: 760px)').matches ? 25 : 50 };
   let state = Object.assign({}, EMPTY);
 
   function parsed(fragment) {
@@ -233,7 +249,7 @@
     if ('sort' in read && !KNOWN.has(read.sort.replace(/^-/, ''))) delete read.sort;
     if ('columns' in read) read.columns = read.columns.split(',').filter((key) => KNOWN.has(key)).join(',') || EMPTY.columns;
     if ('page' in read) read.page = Math.max(0, parseInt(read.page, 10) || 0);
-    if ('size' in read) read.size = Math.min(1000, Math.max(1, parseInt(read.size, 10) || EMPTY.size));
+    if ('size' in read) read.size = SIZES.find((size) => size >= read.size) || EMPTY.size;
     return read;
   }
 
@@ -351,6 +367,9 @@
   function drawTools() {
     const keys = state.columns.split(',');
     boxes.forEach((box) => { box.checked = keys.includes(box.value); });
+    const offered = [state.columns, state.sort].join(' ');
+    if (sorter.dataset.offered === offered) return;
+    sorter.dataset.offered = offered;
     sorter.replaceChildren(...COLUMNS.filter((one) => keys.includes(one.key)).flatMap((one) => ['', '-'].map((sign) => el('option',
       { value: sign + one.key, selected: state.sort === sign + one.key }, one.label + (sign ? ', descending' : '')))));
   }
