@@ -418,7 +418,8 @@ def _events(about, run, hosts, wave_of, outcomes, earlier):
                     "what": row["reason"],
                 }
             )
-    events.sort(key=lambda event: event["at"])
+    # With a fraction of a second or not: without the Z the shorter one is the earlier one.
+    events.sort(key=lambda event: event["at"].rstrip("Z"))
     if about["ended"]:
         events.append({"at": about["ended"], "host": None, "what": f"Run {about['id']} ended."})
     return events
