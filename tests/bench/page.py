@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""The page of a fleet in Chromium. `page.py HOSTS ROUNDS` prints, as JSON, what was measured and its
-limit, in milliseconds: the first paint, and what each key in the filter takes until the next frame
-is painted.
+"""The page of a fleet in Chromium. `page.py HOSTS ROUNDS` prints, as JSON, what was measured and
+its limit, in milliseconds: the first paint, and what each key in the filter takes until the next
+frame is painted.
 """
 
 from __future__ import annotations

@@ -12,8 +12,10 @@ from playwright.sync_api import sync_playwright
 
 def lacking():
     """What this machine lacks, in a sentence; None where it has everything."""
-    if not shutil.which("chromium"):
-        return "Chromium is not installed. On Debian: apt-get install chromium"
+    wanted = {"chromium": "chromium", "pdftotext": "poppler-utils"}
+    missing = [package for program, package in wanted.items() if not shutil.which(program)]
+    if missing:
+        return f"not installed. On Debian: apt-get install {' '.join(missing)}"
     return None
 
 

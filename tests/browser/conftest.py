@@ -56,9 +56,10 @@ class Viewed:
 
     def __init__(self, page, path, document):
         self.page, self.path, self.document = page, path, document
-        self.requests, self.console = [], []
+        self.requests, self.refused, self.console = [], [], []
         page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: self.requests.append(request.url.partition("#")[0]))
+        page.on("requestfailed", lambda request: self.refused.append(request.url))
         page.on("console", lambda message: self.console.append(message.text))
         page.on("pageerror", lambda error: self.console.append(str(error)))
 
