@@ -12,6 +12,7 @@ import tempfile
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record, records
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page import html
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 
@@ -110,8 +111,7 @@ def write(directory, document, template, formats=()):
             if face:
                 files[path] = face(document)
                 continue
-            with open(template, encoding="utf-8") as file:
-                files[path] = record.page(document, file.read())
+            files[path] = html.page(document, *os.path.split(os.path.abspath(template)))
         for name, text in files.items():
             _replace(directory, name, text)
     return ["record.json", *files]

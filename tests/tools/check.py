@@ -538,6 +538,17 @@ def on_real_hosts(
     return pytest(f"{name}: core {core.version}, {what}", space, [folder, "-rP"], quiet)
 
 
+def browser(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    """The page of the record in Chromium. What it looks like is left in build/test/screenshots."""
+    core = newest(found)
+    venv = make_venv(VENVS / "browser", core.python, "browser.txt", core.requirement)
+    space = Space("browser", venv)
+    pictures = TEST / "screenshots"
+    shutil.rmtree(pictures, ignore_errors=True)
+    space.env["KSPLICE_SCREENSHOTS"] = str(pictures)
+    return [pytest("browser: the page in Chromium", space, ["tests/browser"], quiet=90)]
+
+
 def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
     checks = []
     for core in filter(None, found.values()):
@@ -642,6 +653,7 @@ GROUPS = {
     "fleet": fleet,
     "fire": fire,
     "integration": integration,
+    "browser": browser,
     "sanity": sanity,
 }
 
