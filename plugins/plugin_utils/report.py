@@ -11,7 +11,7 @@ import stat
 import tempfile
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record, records
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, records
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page import html
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
