@@ -25,6 +25,7 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import fa
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     faces,
     machines,
+    preview,
     progress,
     query,
     reconcile,
@@ -220,6 +221,53 @@ class ActionModule(ActionBase):
         else:
             self._tell([*words, *lines])
         return {"findings": found, "msg": [*words, *lines]}
+
+    def _preview(self):
+        """What Ksplice would fix in the kernels of this run's hosts: one look-up for each build."""
+        known = self._known()
+        surveys = {name: rollout.survey_of(known[name]) for name in self._in_run()}
+        builds, unknown = preview.kernels_of(surveys)
+        if not builds:
+            raise PlanError("Of no host it is known which kernel it has.")
+        rows = preview.rows(builds, self._inspected(builds), time.time())
+        words = [
+            f"Not known of {faces.count(len(hosts), 'host')} ({place.replace('_', ' ')}): "
+            f"{turns.some(hosts)}."
+            for place, hosts in unknown.items()
+            if hosts
+        ]
+        output = self.params["output"]
+        lines = query.text(preview.short(rows) if output in ("table", "markdown") else rows, output)
+        if self.params["dest"]:
+            report.write_text(self.params["dest"], "\n".join(lines) + "\n")
+        self._tell(words if self.params["dest"] else [*lines, *words])
+        return {"kernels": rows, "unknown": unknown, "msg": [*lines, *words]}
+
+    def _inspected(self, builds):
+        """What the Inspector says of each build, from the cache where that is young enough; of one
+        that it does not answer for, what it said before, or why there is nothing."""
+        api, path = self.params["api"] or {}, self.params["cache"]
+        cached, found, failure = report.read_cache(path), {}, None
+        options = [api.get("ca") or None, api.get("proxy") or None]
+        inspector = service_api.Inspector(self.params["inspector_url"], *options)
+        for build in builds:
+            key = preview.key_of(build)
+            kept = cached.get(key)
+            if kept and 0 <= time.time() - kept["at"] < self.params["cache_seconds"]:
+                found[key] = kept
+                continue
+            try:
+                if failure:
+                    raise failure
+                found[key] = {"lines": inspector.updates(build), "at": int(time.time())}
+            except service_api.NotFound as error:
+                found[key] = {"error": str(error)}
+            except service_api.ApiError as error:
+                # Nobody has to wait for the others to fail as well.
+                failure = error
+                found[key] = dict(kept or {}, error=str(error))
+        report.write_cache(path, {**cached, **{k: v for k, v in found.items() if "lines" in v}})
+        return found
 
     def _asked(self):
         """The hosts outside of the run that are to be asked for their groups, too."""

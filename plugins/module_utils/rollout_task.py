@@ -15,6 +15,7 @@ STATES = (
     "merge",
     "compare",
     "findings",
+    "preview",
 )
 # Where S3, or a server compatible with it, takes the report; what is missing the environment has.
 S3 = {
@@ -58,4 +59,7 @@ ARGUMENTS = {
     "api": {"type": "dict", "options": API},
     "ask_api": {"type": "bool", "default": False},
     "silent_days": {"type": "int", "default": 14},
+    "inspector_url": {"type": "str"},
+    "cache": {"type": "path"},
+    "cache_seconds": {"type": "int", "default": 86400},
 }

@@ -117,6 +117,28 @@ def write(directory, document, template, formats=()):
     return ["record.json", *files]
 
 
+def read_cache(path):
+    """What was kept: a mapping; an empty one where nothing that can be read is there."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        return {
+            key: {"lines": [str(line) for line in one["lines"]], "at": int(one["at"])}
+            for key, one in found.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def write_cache(path, value):
+    """Keep a mapping. Where that cannot be written, nothing is lost but time."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _replace(os.path.dirname(path), os.path.basename(path), json.dumps(value))
+    except OSError:
+        pass
+
+
 def write_text(path, text):
     """Write a file that somebody asked for by its name."""
     folder, name = os.path.split(os.path.abspath(path))

@@ -320,6 +320,7 @@ FACTS = also(
         machine=optional(text),
         effective=optional(text),
         on_disk=optional(text),
+        on_disk_version=optional(text),
     ),
     updates=also(
         installed=optional(listed(KNOWN)),
