@@ -232,8 +232,8 @@ findings:
   returned: with O(state=findings)
 kernels:
   description: With O(state=preview), for each build of a kernel C(kernel), C(build), C(machine),
-    C(booted_on) and C(on_disk_of) (numbers of hosts), C(updates) (a number), C(cves), C(age_seconds)
-    (how long ago the Inspector said it) and C(note). What is not known is null.
+    C(booted_on) and C(on_disk_of) (numbers of hosts), C(updates) (a number), C(cves),
+    C(age_seconds) (how long ago the Inspector said it) and C(note). What is not known is null.
   type: list
   elements: dict
   returned: with O(state=preview)

@@ -77,7 +77,7 @@ def test_on_a_phone_rows_are_cards_and_nothing_is_wider_than_the_screen(view, si
 def printed(one, path):
     """The pages of what the browser prints, as text without white space."""
     one.page.pdf(path=path, prefer_css_page_size=True)
-    words = ["pdftotext", "-enc", "UTF-8", str(path), "-"]
+    words = ["pdftotext", "-raw", "-enc", "UTF-8", str(path), "-"]
     text = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
     return [re.sub(r"\s", "", page) for page in text.split("\f") if page.strip()]
 

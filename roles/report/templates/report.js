@@ -188,7 +188,7 @@
       return el('tr', { role: 'row' }, columns.map(function (one) {
         const direction = sort === one.key ? 'ascending' : sort === '-' + one.key ? 'descending' : null;
         const next = direction === 'ascending' ? '-' + one.key : one.key;
-        return el('th', { scope: 'col', role: 'columnheader', class: one.kind === 'n' ? 'n' : null, 'aria-sort': direction },
+        return el('th', { scope: 'col', role: 'columnheader', class: one.kind || null, 'aria-sort': direction },
           printing ? one.label : el('button', { type: 'button', 'data-focus': box.id + ' sort ' + one.key, onclick: () => change({ sort: next, page: 1 }) }, one.label));
       }));
     }
@@ -206,21 +206,27 @@
       return made;
     }
 
+    function body(some, view) {
+      const lines = some.map((row) => line(row, view.columns, view.host));
+      const nothing = el('tr', { role: 'row' }, el('td', { role: 'cell', colspan: view.columns.length }, 'Nothing is found.'));
+      return el('table', { role: 'table', class: 'cards' }, el('caption', {}, caption),
+        el('thead', { role: 'rowgroup' }, head(view.columns, view.sort)),
+        el('tbody', { role: 'rowgroup' }, lines.length ? lines : nothing));
+    }
+
     // Draws it; match: which rows are shown (without it: all). Gives the rows and the page.
     return function (view, match) {
       const found = match ? sorted(view.all, view.sort).filter(match) : sorted(view.all, view.sort);
       const pages = Math.max(1, Math.ceil(found.length / view.size));
       const at = view.host ? found.findIndex((row) => row.name === view.host) : -1;
       const page = at >= 0 && !view.page ? Math.floor(at / view.size) + 1 : Math.min(Math.max(1, view.page || 1), pages);
-      const some = printing ? found : found.slice((page - 1) * view.size, page * view.size);
+      // On paper is all that is found, unless it is folded away.
+      const whole = printing && !box.closest('details:not([open])');
+      const some = whole ? found : found.slice((page - 1) * view.size, page * view.size);
       const focus = document.activeElement && document.activeElement.getAttribute('data-focus');
-      const table = el('table', { role: 'table', class: 'cards' }, el('caption', {}, caption),
-        el('thead', { role: 'rowgroup' }, head(view.columns, view.sort)),
-        el('tbody', { role: 'rowgroup' }, some.map((row) => line(row, view.columns, view.host))));
-      if (!some.length) table.tBodies[0].append(el('tr', { role: 'row' }, el('td', { role: 'cell', colspan: view.columns.length }, 'Nothing is found.')));
-      wide.replaceChildren(table);
+      wide.replaceChildren(body(some, view));
       pager.show(found.length, page, pages, view.size);
-      const again = focus && [...table.querySelectorAll('[data-focus]')].find((one) => one.getAttribute('data-focus') === focus);
+      const again = focus && [...wide.querySelectorAll('[data-focus]')].find((one) => one.getAttribute('data-focus') === focus);
       if (again) again.focus({ preventScroll: true });
       return { found, page };
     };
