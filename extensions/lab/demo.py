@@ -3,19 +3,26 @@
 """make demo: rehearse the shipped fleet, then check that the record shows what its scenario must
 lead to.
 
-Ends with 0 only if it does. The rollout itself ends with an error, as it should: one host cannot be
+The emulated service runs meanwhile, and every host is to be known there. Ends with 0 only if all of
+it is as it must be. The rollout itself ends with an error, as it should: one host cannot be
 reached, and on one an update will not go in.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "service"))
+import service  # noqa: E402
+from uptrack_lab import account  # noqa: E402
+
 TOP = os.path.dirname(os.path.dirname(HERE))
 RESULT = os.path.join(TOP, "build", "demo")
+FLEET = os.path.join(RESULT, "fleet")
 INVENTORY = os.path.join(HERE, "rehearsal", "demo.yml")
 
 # The last effective kernel of each build's catalogue (rehearsal/hosts.py).
@@ -24,10 +31,14 @@ LATEST = {"el9uek": "5.15.0-313.167.6.el9uek.x86_64", "el8uek": "5.4.17-2147.330
 OTHERS = {"fw1": "behind", "fw2": "unreachable", "batch3": "blocked"}
 
 
-def rehearse():
-    """Run the playbook; its exit status comes back."""
+def rehearse(environment):
+    """Run the playbook; its exit status comes back.
+
+    :param environment: variables for it, besides those of this process.
+    """
     environment = dict(
         os.environ,
+        **environment,
         ANSIBLE_CONFIG=os.path.join(TOP, "ansible.cfg"),
         ANSIBLE_NOCOWS="1",
         ANSIBLE_STDOUT_CALLBACK="rebootless.ksplice.rollout",
@@ -42,7 +53,7 @@ def rehearse():
             "-e",
             json.dumps(
                 {
-                    "ksplice_rehearsal_directory": os.path.join(RESULT, "fleet"),
+                    "ksplice_rehearsal_directory": FLEET,
                     "ksplice_report_directory": RESULT,
                     "ksplice_rehearsal_enroll": True,
                     "ksplice_enroll_hosts": "new",
@@ -53,6 +64,34 @@ def rehearse():
         env=environment,
         stdin=subprocess.DEVNULL,
     )
+
+
+def rehearse_with_service():
+    """Run the playbook while the emulated service is at work; its exit status comes back, and the
+    machines that the account knows in the end.
+    """
+    directory = os.path.join(FLEET, "service")
+    shutil.rmtree(directory, ignore_errors=True)
+    service.make_account(directory)
+    with service.running(directory) as running:
+        # As the vendor's own tools know them, and not in an argument.
+        status = rehearse({"UPTRACK_API_USERNAME": running.user, "UPTRACK_API_KEY": running.key})
+    return status, account.machines(directory)
+
+
+def not_known(record, machines):
+    """Hosts of the record that the service does not know, or not as the record has them, as a list
+    of sentences.
+    """
+    known = {machine["hostname"]: machine for machine in machines}
+    found = []
+    for row in record["hosts"]:
+        machine = known.get(row["name"])
+        if machine is None:
+            found.append(f"the service does not know {row['name']}")
+        elif row["verdict"] == "current" and machine["steps"]:
+            found.append(f"the service has {row['name']} as one with updates pending")
+    return found
 
 
 def wrong(record, status):
@@ -155,7 +194,7 @@ def main():
         "cannot be reached, and its peer fw1 is skipped therefore.",
         flush=True,
     )
-    status = rehearse()
+    status, machines = rehearse_with_service()
     seconds = time.monotonic() - began
     if not os.path.exists(path):
         sys.exit(
@@ -163,7 +202,7 @@ def main():
         )
     with open(path, encoding="utf-8") as file:
         record = json.load(file)
-    found = wrong(record, status)
+    found = wrong(record, status) + not_known(record, machines)
     summary = record["summary"]
     print(
         f"\nDemo: {summary['hosts']} hosts in {seconds:.0f} s, "
@@ -172,6 +211,10 @@ def main():
             f"; {summary['patched']} patched in {len(record['plan']['waves'])} waves, "
             f"{summary['cves_fixed']} CVEs fixed."
         )
+    )
+    print(
+        f"Service: {len(machines)} machines, {sum(bool(one['steps']) for one in machines)} out of "
+        f"date ({os.path.relpath(os.path.join(FLEET, 'service'), os.getcwd())})"
     )
     print(f"Record: {os.path.relpath(path, os.getcwd())}")
     print(f"Report: {os.path.relpath(os.path.join(RESULT, 'report.html'), os.getcwd())}")

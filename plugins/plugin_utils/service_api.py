@@ -283,18 +283,20 @@ class _Client:
 
 
 def _retry():
-    from urllib3.exceptions import MaxRetryError
+    from urllib3.exceptions import MaxRetryError, ReadTimeoutError, SSLError
     from urllib3.util import Retry
 
     class Patient(Retry):
-        """Retries that do not wait for as long as a server likes."""
+        """Retries that do not wait for as long as a server likes, nor for what stays as it is."""
 
-        def increment(self, method=None, url=None, response=None, *args, **more):
+        def increment(self, method=None, url=None, response=None, error=None, *args, **more):
+            if isinstance(error, (ReadTimeoutError, SSLError)):
+                raise error
             after = self.get_retry_after(response) if response is not None else None
             if after and after > SOON:
                 # The answer itself says why.
                 raise MaxRetryError(args[0] if args else None, url)
-            return super().increment(method, url, response, *args, **more)
+            return super().increment(method, url, response, error, *args, **more)
 
     return Patient(
         total=RETRIES,

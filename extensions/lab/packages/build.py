@@ -25,6 +25,7 @@ sys.path.insert(0, AGENT)
 
 import emulated_host  # noqa: E402
 import kernels  # noqa: E402
+import pki  # noqa: E402
 import scriptlets  # noqa: E402
 
 PROGRAM = "/usr/lib/uptrack-lab"
@@ -56,7 +57,7 @@ def build(directory):
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(directory)
     with tempfile.TemporaryDirectory(prefix="lab-packages-") as work:
-        _pki(os.path.join(directory, "pki"))
+        pki.make(os.path.join(directory, "pki"), SERVER, f"DNS:{SERVER},IP:{ADDRESS},IP:127.0.0.1")
         signer = Signer(os.path.join(work, "gnupg"), "Lab packages")
         stranger = Signer(os.path.join(work, "gnupg-other"), "Somebody else")
         _write(os.path.join(directory, "fingerprint"), signer.fingerprint + "\n")
@@ -437,69 +438,6 @@ class Signer:
 
     def clear(self, path, target):
         self._gpg("--output", target, "--clearsign", path)
-
-
-def _pki(directory):
-    """A certification authority, and a certificate of the server from it."""
-    os.makedirs(directory)
-    ca, key, request = (
-        os.path.join(directory, name) for name in ("ca.crt", "server.key", "server.csr")
-    )
-    _run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "30",
-            "-subj",
-            "/CN=Lab CA",
-            "-keyout",
-            os.path.join(directory, "ca.key"),
-            "-out",
-            ca,
-        ]
-    )
-    _run(
-        [
-            "openssl",
-            "req",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            f"/CN={SERVER}",
-            "-keyout",
-            key,
-            "-out",
-            request,
-        ]
-    )
-    extensions = os.path.join(directory, "extensions")
-    _write(extensions, f"subjectAltName=DNS:{SERVER},IP:{ADDRESS},IP:127.0.0.1\n")
-    _run(
-        [
-            "openssl",
-            "x509",
-            "-req",
-            "-in",
-            request,
-            "-CA",
-            ca,
-            "-CAkey",
-            os.path.join(directory, "ca.key"),
-            "-CAcreateserial",
-            "-days",
-            "30",
-            "-extfile",
-            extensions,
-            "-out",
-            os.path.join(directory, "server.crt"),
-        ]
-    )
 
 
 # ---- small things --------------------------------------------------------------------------------

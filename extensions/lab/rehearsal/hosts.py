@@ -9,7 +9,9 @@ Reads one JSON document from standard input, as the playbook rehearse.yml writes
      "hosts": {"web1": {"rehearsal": {...} or null, "vars": {"ksplice_ha_group": "web", ...}}, ...}}
 
 and writes below the directory C(hosts/NAME) (a host's root), C(program) (the agent), and
-C(inventory.yml) (for ad-hoc commands). On standard output it leaves a JSON mapping of host names to
+C(inventory.yml) (for ad-hoc commands). If the directory has an account of the emulated service
+(C(service), see extensions/lab/service), the hosts check in at it, in place of those that it knew.
+On standard output it leaves a JSON mapping of host names to
 their roots. What a host is follows from its name, so that the same inventory always rehearses the
 same; C(rehearsal) (the host's variable ksplice_rehearsal) says otherwise:
 
@@ -31,6 +33,7 @@ from urllib.parse import quote
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "agent"))
 import emulated_host  # noqa: E402
+from uptrack_lab import account  # noqa: E402
 
 KERNELS = {
     "ol9-uek7": {
@@ -108,8 +111,11 @@ def catalogue(kernel):
     return updates
 
 
-def scenario(name, wishes, enrolled):
-    """The scenario of a host: what its name says, then what the inventory says."""
+def scenario(name, wishes, enrolled, service=None):
+    """The scenario of a host: what its name says, then what the inventory says.
+
+    :param service: the directory of the account that it checks in at, or None.
+    """
     for key in wishes:
         if key not in KEYS:
             meant = difflib.get_close_matches(str(key), KEYS, 1)
@@ -154,6 +160,7 @@ def scenario(name, wishes, enrolled):
     result = {
         "kernel": dict(kernel),
         "hostname": name.split(".")[0].replace("/", "-") or None,
+        "service": service,
         "updates": updates,
         "installed": [update["id"] for update in updates[: len(updates) - pending]],
         "checked": "-600s" if enrolled else None,
@@ -187,20 +194,23 @@ def make(wish):
     # The playbook has its own temporary files there already.
     if (
         os.path.isdir(directory)
-        and set(os.listdir(directory)) - {"tmp", "report"}
+        and set(os.listdir(directory)) - {"tmp", "report", "service"}
         and not os.path.exists(marker)
     ):
         raise Mistake(
             f"{directory} is not empty and holds no rehearsal fleet: name another directory "
             "(ksplice_rehearsal_directory)."
         )
+    service = os.path.join(directory, "service")
+    if not os.path.exists(os.path.join(service, account.SETTINGS)):
+        service = None
     # First look at everything, then touch anything.
     scenarios = {}
     for name, host in wish["hosts"].items():
         wishes = host.get("rehearsal") or {}
         if not isinstance(wishes, dict):
             raise Mistake(f"Host {name}: ksplice_rehearsal needs a mapping, not {wishes!r}.")
-        scenarios[name] = scenario(name, wishes, name not in wish["not_enrolled"])
+        scenarios[name] = scenario(name, wishes, name not in wish["not_enrolled"], service)
         try:
             emulated_host.read_scenario(scenarios[name])
         except emulated_host.ScenarioError as error:
@@ -208,6 +218,8 @@ def make(wish):
     os.makedirs(directory, exist_ok=True)
     open(marker, "w", encoding="utf-8").close()
     shutil.rmtree(os.path.join(directory, "hosts"), ignore_errors=True)
+    if service:
+        account.clear(service)
     roots = {}
     for name, host in wish["hosts"].items():
         roots[name] = os.path.join(directory, "hosts", file_name(name))

@@ -17,6 +17,8 @@ import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import fragment_loader
+from ansible.utils.plugin_docs import get_docstring
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import rollout
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import (
     ha_settings,
@@ -42,6 +44,8 @@ def kind(document):
         plays = [any(key in one for key in PLAYS) for one in document]
         # A list of both is neither.
         return "plays" if all(plays) else "tasks" if not any(plays) else None
+    if "plugin" in document:
+        return "source"
     if list(document) == ["minor_changes"]:
         return "changelog"
     if set(document) <= {"all"}:
@@ -114,6 +118,13 @@ def arguments_of(module, monkeypatch):
     )
 
 
+def options_of(inventory_plugin):
+    """The options of an inventory plugin of ours, those that it shares with others included."""
+    path = TOP / "plugins" / "inventory" / f"{inventory_plugin[len(OURS) :]}.py"
+    found, _examples, _returns, _metadata = get_docstring(str(path), fragment_loader)
+    return set(found["options"])
+
+
 def check_variables(name, variables, everyone):
     """As a run checks what stands in the inventory, and stricter: there is no variable of another's
     here.
@@ -137,6 +148,7 @@ def test_there_are_examples_of_every_kind():
         "plays",
         "tasks",
         "inventory",
+        "source",
         "variables",
         "hosts",
         "changelog",
@@ -165,6 +177,8 @@ def test_a_yaml_example(block, monkeypatch):
         hosts = {name: variables or {} for name, variables in document["all"]["hosts"].items()}
         about = {"options": {"max_parallel": 10}}
         assert rollout.ready(hosts, list(hosts), list(hosts), about) == about
+    elif what == "source":
+        assert set(document) <= options_of(document["plugin"])
     elif what in ("plays", "tasks"):
         for task in tasks_of(document):
             for key, given in task.items():

@@ -328,7 +328,7 @@ class Run(object):
         self.count_contact()
         self.note(f"Verifying your access key is valid by requesting: {self.service_url()}/status")
         try:
-            answer = self.service.status()
+            answer = self.service.status(self.check_in)
         except server.Refused as refused:
             self.note_refusal(refused)
             raise
@@ -350,6 +350,12 @@ class Run(object):
             self.say(answer["Message"])
         if answer.get("Warning"):
             self.say(answer["Warning"], ERROR)  # not even -q hides it
+
+    def check_in(self):
+        """Leave at a shared service what it knows of a machine; returns the authorization."""
+        if self.scenario["service"] is None:
+            return "allowed"
+        return self.service.check_in(self.identity(), self.applied(), self.time())
 
     def note_refusal(self, refused):
         if refused.code == 14:
@@ -922,6 +928,7 @@ class Run(object):
             self.service.contact()
             if self.scenario["network"] == "result_error":
                 raise server.Refused(10, "")
+            self.check_in()
             self.records.stamp_results(now)
         except (server.Refused, OSError):
             self.say(texts.NOT_SENT, WARNING)

@@ -45,6 +45,12 @@ def line(value, where):
     return value
 
 
+def absolute(value, where):
+    if not line(value, where).startswith("/"):
+        raise _Bad(where, f"must be the whole path of a directory, not {_shown(value)}")
+    return value
+
+
 def name_of_update(value, where):
     """A line that may be empty: real names have been odd."""
     if "\n" in text(value, where):
@@ -401,6 +407,7 @@ SCENARIO_KEYS = dict(
         "comment": (text, ""),
         "kernel": (KERNEL, REQUIRED),
         "hostname": (optional(word), None),
+        "service": (optional(absolute), None),
         "client": (CLIENT, CLIENT({}, "")),
         "agent": (boolean, True),
         "updates": (list_of(UPDATE), []),
@@ -448,35 +455,49 @@ _SCENARIO = mapping(SCENARIO_KEYS)
 # ---- the whole -----------------------------------------------------------------------------------
 
 
-def check(raw, source="scenario"):
-    """The scenario with every default filled in; ScenarioError with one line if
-    something is wrong.
+def whole(check_all, raw, source):
+    """What a check makes of a whole document; ScenarioError with one line if something is wrong.
+
+    :param check_all: one of the checks above.
+    :param source: where the document is from.
     """
     try:
-        scenario = _SCENARIO(raw, "")
-        _check_catalogue(scenario["updates"], "updates")
-        for place, other in enumerate(scenario["other_kernels"]):
-            _check_catalogue(other["updates"], f"other_kernels[{place}].updates")
-        known = {update["id"] for update in scenario["updates"]}
-        _refer(scenario["installed"], known, "installed")
-        for place, failure in enumerate(scenario["failures"]):
-            _refer_one(failure["id"], known, f"failures[{place}].id")
-        for place, one in enumerate(scenario["installed"]):
-            if one in scenario["installed"][:place]:
-                raise _Bad(f"installed[{place}]", f"'{one}' is there twice; take one out")
+        return check_all(raw, "")
     except _Bad as bad:
         raise ScenarioError("{}: {}: {}".format(source, bad.where or "the whole", bad.what))
+
+
+def check(raw, source="scenario"):
+    """The scenario with every default filled in; ScenarioError with one line if something is
+    wrong.
+    """
+    return whole(_check, raw, source)
+
+
+def _check(raw, where):
+    scenario = _SCENARIO(raw, where)
+    _check_catalogue(scenario["updates"], "updates")
+    for place, other in enumerate(scenario["other_kernels"]):
+        _check_catalogue(other["updates"], f"other_kernels[{place}].updates")
+    known = {update["id"] for update in scenario["updates"]}
+    _refer(scenario["installed"], known, "installed")
+    for place, failure in enumerate(scenario["failures"]):
+        _refer_one(failure["id"], known, f"failures[{place}].id")
+    for place, one in enumerate(scenario["installed"]):
+        if one in scenario["installed"][:place]:
+            raise _Bad(f"installed[{place}]", f"'{one}' is there twice; take one out")
     return scenario
 
 
 def check_updates(raw, source):
     """A catalogue that came with an offline updates package."""
-    try:
+
+    def check_all(raw, dummy):
         updates = list_of(UPDATE)(raw, "updates")
         _check_catalogue(updates, "updates")
-    except _Bad as bad:
-        raise ScenarioError(f"{source}: {bad.where}: {bad.what}")
-    return updates
+        return updates
+
+    return whole(check_all, raw, source)
 
 
 def _check_catalogue(updates, where):

@@ -20,6 +20,9 @@ NETWORK_DETAIL = {
 }
 
 
+NOT_ACTIVATED = {"code": 19, "message": "This machine has not been activated."}
+
+
 class Refused(Exception):
     """An answer that ends the run: exit status and words."""
 
@@ -64,8 +67,12 @@ class Service(object):
 
     # ---- the answers ----
 
-    def status(self):
-        """The first request of a run; returns the answer as the client keeps it."""
+    def status(self, check_in):
+        """The first request of a run; returns the answer as the client keeps it.
+
+        :param check_in: called where the service takes the request; returns the machine's
+            authorization.
+        """
         self.contact()
         scenario = self.scenario
         accepted = scenario["accepted_keys"]
@@ -88,8 +95,8 @@ class Service(object):
             if scenario[word]:
                 answer[key] = True
         error = scenario["error"]
-        if scenario["access_key"] == "not_activated":
-            error = {"code": 19, "message": "This machine has not been activated."}
+        if check_in() != "allowed" or scenario["access_key"] == "not_activated":
+            error = NOT_ACTIVATED
         if error:
             answer["Error"] = {"Code": error["code"], "Message": error["message"]}
         return answer
@@ -158,6 +165,52 @@ class Service(object):
         if scenario["desupported"]:
             result["Desupported"] = scenario["desupported"]
         return result
+
+    # ---- the account ----
+
+    def check_in(self, client, installed, now):
+        """Let the account that the scenario names know of this machine; returns its authorization.
+
+        :param client: the client's identity, as it is sent.
+        :param installed: IDs in the kernel.
+        :param now: seconds since 1970.
+        """
+        from . import account
+
+        directory = self.scenario["service"]
+        try:
+            return account.check_in(directory, self._machine(client, installed, now))
+        except account.Missing:
+            raise Refused(10, texts.network(NETWORK_DETAIL["connect"] % directory))
+
+    def _machine(self, client, installed, now):
+        """This machine in the words of the web API (reference 5.1)."""
+        scenario, effective = self.scenario, self.effective(installed)
+        names = {update["id"]: update["name"] for update in scenario["updates"]}
+
+        def named(update_id):
+            return {"ID": update_id, "Name": names.get(update_id, "")}
+
+        steps = [] if scenario["unsupported"] else self.upgrade_steps(installed)
+        booted = plan.effective_kernel(scenario["kernel"], [], ())
+        return {
+            "uuid": client["UUID"],
+            "hostname": client["FullHostname"] or client["Hostname"],
+            "ip": None if self.config.suppress_ip else client.get("LocalIP"),
+            "uptrack_client_version": client["UptrackVersion"],
+            "autoinstall": self.config.autoinstall,
+            "mmap_min_addr": int(client["MmapMinAddr"]),
+            "last_seen": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+            "unsupported": scenario["unsupported"],
+            "original_kernel": booted["package_version"],
+            "effective_kernel": effective and effective["package_version"],
+            "installed_updates": [
+                named(one)
+                for one in list(names) + sorted(set(installed) - set(names))
+                if one in installed
+            ],
+            "steps": [[verb, named(update_id)] for verb, update_id in steps],
+        }
 
     # ---- plans ----
 
