@@ -18,6 +18,7 @@ from collections import Counter
 
 import jinja2
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page.redundancy import redundancy
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page.timeline import timeline
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import natural
@@ -26,6 +27,8 @@ from markupsafe import Markup
 # Hosts under one reason, and CVEs, that the page shows without its script.
 HOSTS = 5
 CVES = 20
+# Findings about the service that are shown.
+FINDINGS = 100
 # Characters of a reason in the list of what needs attention; all of it is in the host's details.
 LONG = 300
 # Controls, marks that turn the direction of text, separators of lines, halves of a character, and
@@ -120,6 +123,7 @@ def page(document, folder, template):
         marks=marks(shown["run"]),
         attention=attention(shown["hosts"]),
         timeline=timeline(shown),
+        service=service(shown.get("service")),
         verdicts=VERDICTS,
         cves=counted[:CVES],
         data=Markup(data(shown, counted)),
@@ -184,6 +188,10 @@ def marks(run):
         )
     if run["check"]:
         found.append(("Check mode", "Nothing was changed: this is what the run would do."))
+    if run.get("merged_from"):
+        runs = faces.count(len(run["merged_from"]), "run")
+        sentence = f"What is known of a host is from the newest of {runs} that asked it."
+        found.append(("Several runs", f"{sentence} What was done is from all of them."))
     if not run["ended"]:
         found.append(
             (
@@ -222,6 +230,22 @@ def attention(rows):
         }
         for code in codes
     ]
+
+
+def service(said):
+    """What the service says beside the hosts: C(error), C(lines), C(count) of findings, and the
+    first FINDINGS of them; None where it was not asked.
+    """
+    if not said:
+        return None
+    found = said.get("findings") or []
+    lines = faces.of_service(said)
+    return {
+        "error": said["error"],
+        "lines": lines,
+        "count": len(found),
+        "findings": found[:FINDINGS],
+    }
 
 
 def _short(text):

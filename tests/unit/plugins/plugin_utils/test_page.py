@@ -283,3 +283,24 @@ def test_more_trouble_than_there_is_room_for_is_counted_in_red():
 def test_a_lane_of_too_many_hosts_is_counted_too():
     lanes = timeline.timeline(claimed(90, lambda _number: ["big"]))["lanes"]
     assert len(lanes) == 1 and lanes[0]["columns"] and not lanes[0]["bars"]
+
+
+def test_the_service_beside_the_hosts_bounded_and_escaped(document):
+    finding = {"kind": "not_at_service", "host": "a1", "uuid": None, "what": EVIL[0]}
+    finding["advice"] = "Look at it."
+    counts = {"error": None, "machines": 7, "active": 6, "seats": 5, "matched": 4}
+    found = page(dict(document, service=dict(counts, findings=[finding] * 250)))
+    text = " ".join("".join(found.text).split())
+    assert "5 seats used" in text and text.count(EVIL[0]) == html.FINDINGS
+    assert f"And {250 - html.FINDINGS} findings more" in text
+    text = "".join(page(dict(document, service=dict(counts, findings=[]))).text)
+    assert "Nothing disagrees." in text
+    text = "".join(page(dict(document, service={"error": "It gave no answer."})).text)
+    assert "could not be asked: It gave no answer." in text and "Nothing disagrees." not in text
+    assert "The service's view" not in "".join(page(document).text)
+
+
+def test_a_record_of_several_runs_says_so(document):
+    run = dict(document["run"], merged_from=[document["run"]] * 3)
+    text = "".join(page(dict(document, run=run)).text)
+    assert "Several runs." in text and "the newest of 3 runs that asked it" in text
