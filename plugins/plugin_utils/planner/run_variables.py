@@ -32,6 +32,8 @@ RUN = {
     "ksplice_api_ca": "text",
     "ksplice_api_proxy": "text",
     "ksplice_silent_days": "number",
+    "ksplice_authorize": "truth",
+    "ksplice_service_group": "text",
     "ksplice_inspector_url": "text",
     "ksplice_cache": "text",
     "ksplice_cache_seconds": "seconds",
