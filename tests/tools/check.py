@@ -380,7 +380,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
                 f"units: core {old.version}, Python {old.python}",
                 space,
                 [*folders, *NOT_TWICE, *([] if ALL else PURE)],
-                quiet=400 if ALL else 15,
+                quiet=400 if ALL else 40,
             )
         )
     if on_target:
@@ -401,7 +401,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
                 f"units: target code, Python {target}",
                 space,
                 [*folders, *NOT_TWICE],
-                quiet=500 if ALL else 70,
+                quiet=500 if ALL else 100,
             )
         )
     else:
