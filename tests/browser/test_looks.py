@@ -28,7 +28,9 @@ def troubles(one):
     return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(
+    "look", ["light", "dark", "phone", pytest.param("phone-dark", marks=pytest.mark.thorough)]
+)
 def test_axe_finds_nothing(view, look):
     one = view(**LOOKS[look])
     assert troubles(one) == []
