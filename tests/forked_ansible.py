@@ -24,7 +24,7 @@ import threading
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import extent  # noqa: E402
 
-COMMANDS = {"ansible": "adhoc", "ansible-playbook": "playbook"}
+COMMANDS = {"ansible": "adhoc", "ansible-inventory": "inventory", "ansible-playbook": "playbook"}
 # What differs from command to command and is looked at when it is needed, not at an import.
 LATE = ("ANSIBLE_TEST_EVENTS", "PWD", "PYTEST_CURRENT_TEST")
 

@@ -10,10 +10,10 @@ import json
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from watched_arguments import watching
 
 KEY = "5ec2e7" + "0123456789abcdef" * 3 + "0123456789"
 # Long, and with hyphens: the agent breaks its lines in the middle of it.
@@ -21,36 +21,10 @@ PASSWORD = "s3cr3t%pass-word-that-is-long-enough-to-be-wrapped-by-the-agent-at-s
 PROXY = f"http://patching:{PASSWORD}@proxy.example.com:3128"
 
 
-class Watch(threading.Thread):
-    """Reads the argument lists of all processes, over and over, and keeps those with a secret in
-    them.
-    """
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.found, self.going, self.looks = [], True, 0
-
-    def run(self):
-        while self.going:
-            self.looks += 1
-            for name in filter(str.isdigit, os.listdir("/proc")):
-                try:
-                    words = Path("/proc", name, "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if KEY.encode() in words or PASSWORD.encode() in words:
-                    self.found.append(words)
-            time.sleep(0.05)
-
-
 @pytest.fixture
 def watch():
-    one = Watch()
-    one.start()
-    yield one
-    one.going = False
-    one.join()
-    assert one.looks > 10 and one.found == []
+    with watching(KEY, PASSWORD):
+        yield
 
 
 @pytest.fixture

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""The inventory plugin, the modules and the agents against the emulated service, by the real
+commands. No host of these inventories can be connected to, but for the emulated ones.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+
+import pytest
+import yaml
+from rehearsals import TOP, alone
+from watched_arguments import watching
+
+sys.path[:0] = [str(TOP / "tests/unit/lab"), str(TOP / "tests/unit/examples")]
+from emulated_service import KEY, UPDATE, USER, answers_time, emulated_service  # noqa: E402
+
+ONE, TWO, THREE, FOUR, FIVE = (f"00000000-0000-4000-8000-00000000000{one}" for one in range(1, 6))
+CREDENTIALS = {"UPTRACK_API_USERNAME": USER, "UPTRACK_API_KEY": KEY}
+NOBODY = {"ansible_host": "nowhere.invalid", "ansible_connection": "ssh"}
+
+
+@pytest.fixture(scope="module")
+def ca_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("pki")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def watch():
+    with watching(KEY):
+        yield
+
+
+@pytest.fixture
+def service(tmp_path, ca_dir):
+    with emulated_service(tmp_path / "fleet/service", ca_dir) as one:
+        yield one
+
+
+@pytest.fixture
+def run(fleet, service):
+    """run(hosts, *words): a command over hosts that cannot be connected to, with the credentials in
+    its environment. Whatever it does, the key is in no output, result or argument.
+    """
+
+    def command(hosts, *words, env=None):
+        one = fleet({name: {**NOBODY, **(own or {})} for name, own in hosts.items()})
+        words = (words[0], "-i", one.inventory, *words[1:])
+        done = one.command(*words, env={**CREDENTIALS, **(env or {})})
+        assert KEY not in done.output and KEY not in json.dumps(done.events)
+        assert "UNREACHABLE" not in done.output
+        return done
+
+    return command
+
+
+# ---- the inventory plugin ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def source(tmp_path, service):
+    """source(**options): the path of an inventory source for the service."""
+
+    def write(**options):
+        path = tmp_path / "fleet.uptrack.yml"
+        ours = {"url": service.running.url, "ca": service.running.ca}
+        path.write_text(yaml.safe_dump({"plugin": "rebootless.ksplice.uptrack", **ours, **options}))
+        return path
+
+    return write
+
+
+def machines(service):
+    service.machine(ONE, "web1")
+    service.machine(TWO, "twin", steps=[["Install", UPDATE]])
+    service.machine(THREE, "twin")
+    service.machine(FOUR, "gone", last_seen=answers_time(90_000))
+    service.machine(FIVE, "new.example.com", unsupported=True)
+
+
+def listed(done):
+    """What ansible-inventory --list printed: hosts and their variables, groups and their hosts."""
+    assert done.status == 0, done.output
+    # Before the document come warnings.
+    text = done.output[done.output.index("\n{") if done.output[0] != "{" else 0 :]
+    found = json.loads(text, object_hook=lambda one: one.get("__ansible_unsafe", one))
+    groups = {name: set(own.get("hosts", ())) for name, own in found.items() if name != "_meta"}
+    return found["_meta"]["hostvars"], groups
+
+
+def test_the_machines_join_the_inventory_that_is_there(run, service, source):
+    machines(service)
+    known = {"web1": {}, "db1": {"ksplice_uuid": TWO}, "other": {}}
+    words = ("-i", source(describe=True), "--list")
+    hosts, groups = listed(run(known, "ansible-inventory", *words))
+    assert set(hosts) == {"web1", "db1", "other", "twin", "gone", "new.example.com"}
+    assert {
+        name: own["uptrack_machine"]["uuid"] for name, own in hosts.items() if name != "other"
+    } == {
+        "web1": ONE,
+        "db1": TWO,
+        "twin": THREE,
+        "gone": FOUR,
+        "new.example.com": FIVE,
+    }
+    assert hosts["db1"]["uptrack_machine"]["steps"] == [{"verb": "Install", **UPDATE}]
+    assert groups["uptrack_inactive"] == {"gone"}
+    assert groups["uptrack_status_outofdate"] == {"db1"}
+    assert groups["uptrack_status_unsupported"] == {"new.example.com"}
+    assert groups["uptrack_kernel_5_15_0_303_167_6_el9uek"] == set(hosts) - {"other"}
+    # By nothing but their names, two machines may be twin: neither is guessed.
+    done = run({"twin": {}}, "ansible-inventory", "-i", source(), "--graph")
+    assert done.status == 0 and f"twin may be any of {TWO} and {THREE}" in done.output
+    assert "|--new.example.com" in done.output and "@uptrack_authorization_allowed" in done.output
+
+
+def test_the_cache_spares_the_service_and_has_no_secret(run, service, source, tmp_path):
+    machines(service)
+    cache = {"cache": True, "cache_plugin": "jsonfile", "cache_connection": str(tmp_path / "cache")}
+    words = ("ansible-inventory", "-vvv", "-i", source(**cache, filters={"active": True}), "--list")
+    first = listed(run({"x": {}}, *words))
+    assert FIVE in str(first) and FOUR not in str(first)
+    asked = service.asked()
+    assert listed(run({"x": {}}, *words)) == first and service.asked() == asked != []
+    [file] = (tmp_path / "cache").iterdir()
+    text = file.read_text()
+    assert ONE in text and KEY not in text and USER not in text
+    # Flushed, it asks anew, and says what became of that.
+    service.faults({"key": "rejected"})
+    done = run({"x": {}}, *words, "--flush-cache")
+    assert "does not accept the API's user and key" in done.output and FIVE not in done.output
+
+
+WRONG = {
+    "credentials": ({"key": "wrong"}, "does not accept the API's user and key"),
+    "trust": ({"ca": None}, "The certificate of 127.0.0.1 is not accepted"),
+    "option": ({"filters": {"statsu": "x"}}, "filters has statsu"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_source_that_cannot_be_read_is_said_to_be_so(run, service, source, what):
+    options, words = WRONG[what]
+    machines(service)
+    env = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
+    done = run({"x": {}}, "ansible-inventory", "-i", source(**options), "--list", env=env)
+    assert done.status != 0 and words in " ".join(done.output.split())
+    assert "No host was added" in " ".join(done.output.split()) and ONE not in done.output
+
+
+# ---- the modules ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def play(run, service, tmp_path):
+    """play(hosts, *tasks): the tasks as a play; each is a mapping of a module to its arguments and
+    has other keys beside it. Returns the run, with C(results): of each task, by host.
+    """
+
+    def command(hosts, *tasks, options=(), env=None, **api):
+        ours = {"api_url": service.running.url, "api_ca": service.running.ca, **api}
+        path = tmp_path / "play.yml"
+        document = {
+            "name": "Ask the service",
+            "hosts": "all",
+            "gather_facts": False,
+            "vars_files": [str(tmp_path / "vault.yml")],
+            "module_defaults": {
+                f"rebootless.ksplice.{name}": ours for name in ("uptrack_machine", INFO)
+            },
+            "tasks": [
+                {"name": f"Task {number}", "ignore_errors": True, **task}
+                for number, task in enumerate(tasks)
+            ],
+        }
+        path.write_text(yaml.safe_dump([document], sort_keys=False))
+        (tmp_path / "vault.yml").write_text(yaml.safe_dump({"vault_key": KEY}))
+        done = run(hosts, "ansible-playbook", path, *options, env=env)
+        assert done.status == 0, done.output
+        done.results = [
+            {
+                event["host"]: event["result"]
+                for event in done.events
+                if event["task"].endswith(f"Task {number}")
+            }
+            for number in range(len(tasks))
+        ]
+        return done
+
+    return command
+
+
+INFO = "uptrack_machine_info"
+OWN = {name: f"rebootless.ksplice.{name}" for name in ("uptrack_machine", INFO)}
+
+
+def task(**arguments):
+    return {OWN["uptrack_machine"]: arguments}
+
+
+def test_a_machine_is_allowed_denied_and_grouped_once(play, service):
+    machines(service)
+    hosts = {"web1": {}, "db1": {"ksplice_uuid": TWO}}
+    wish = task(authorized=False, group="web")
+    done = play(
+        hosts,
+        {**wish, "check_mode": True},
+        wish,
+        wish,
+        task(group=""),
+        {OWN[INFO]: {}},
+        options=["--diff", "-vvv"],
+    )
+    planned, first, again, ungrouped, about = done.results
+    for host, uuid in (("web1", ONE), ("db1", TWO)):
+        states = [one[host]["machine"]["authorization"] for one in (planned, first, again)]
+        assert states == ["denied"] * 3
+        assert [one[host]["changed"] for one in done.results] == [True, True, False, True, False]
+        assert (
+            planned[host]["diff"]
+            == first[host]["diff"]
+            == {
+                "before": {"authorization": "allowed", "group": ""},
+                "after": {"authorization": "denied", "group": "web"},
+            }
+        )
+        assert first[host]["machine"]["uuid"] == uuid
+        [machine] = about[host]["machines"]
+        assert (machine["uuid"], machine["authorization"]) == (uuid, "denied")
+        assert machine["group"] == service.known(uuid)["group"] == ""
+    # In check mode nobody was asked to change anything, and only what changes is.
+    posts = [one[1:3] for one in service.asked() if one[0] == "POST"]
+    assert sorted(posts) == sorted(
+        (call, uuid) for uuid in (ONE, TWO) for call in ("authorize", "group", "group")
+    )
+    assert "-authorization: allowed" in done.output or '"authorization": "allowed"' in done.output
+
+
+def test_which_machine_it_is(play, service):
+    machines(service)
+    tasks = [
+        task(uuid=FIVE, authorized=False),
+        task(name="NEW.example.com", authorized=True),
+        task(name="twin", authorized=False),
+        task(uuid=FIVE[:-1] + "9", authorized=False),
+        task(authorized=False),
+        task(uuid=ONE, name="web1"),
+        {OWN[INFO]: {"all": True, "describe": False}},
+    ]
+    done = play({"nobody": {}}, *tasks)
+    by_uuid, by_name, twins, deleted, host, both, everyone = (one["nobody"] for one in done.results)
+    assert by_uuid["machine"]["authorization"] == "denied"
+    assert by_name["changed"] and by_name["machine"]["authorization"] == "allowed"
+    assert twins["error"] == "Ambiguous" and TWO in twins["msg"] and THREE in twins["msg"]
+    assert deleted["error"] == "NotFound" and FIVE[:-1] + "9" in deleted["msg"]
+    assert host["error"] == "NotFound" and "nobody" in host["msg"]
+    assert "mutually exclusive" in both["msg"]
+    assert [one["uuid"] for one in everyone["machines"]] == [ONE, TWO, THREE, FOUR, FIVE]
+    changed = {
+        uuid
+        for uuid in (ONE, TWO, THREE, FOUR, FIVE)
+        if service.known(uuid)["authorization"] != "allowed"
+    }
+    assert changed == set()
+
+
+def test_what_goes_wrong_is_one_sentence_and_changes_nothing(play, service, tmp_path):
+    machines(service)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        elsewhere = f"https://127.0.0.1:{closed.getsockname()[1]}/api/1"
+    troubles = [
+        ({"api_key": "{{ vault_key[1:] }}"}, "Rejected"),
+        ({"api_key": "{{ vault_key }} "}, "Misconfigured"),
+        ({"api_ca": "/nowhere"}, "Misconfigured"),
+        ({"api_url": elsewhere}, "Unreachable"),
+        ({"api_url": service.running.page}, "NotFound"),
+        ({"api_ca": "/etc/ssl/certs/ca-certificates.crt"}, "Untrusted"),
+    ]
+    wish = {"uuid": ONE, "authorized": False}
+    done = play(
+        {"x": {}}, *(task(**{**wish, **more}) for more, _kind in troubles), options=["-vvv"]
+    )
+    for found, (_more, kind) in zip(done.results, troubles):
+        assert found["x"].get("error") == kind and "\n" not in found["x"]["msg"], found
+    assert KEY[1:] not in done.output and service.known(ONE)["authorization"] == "allowed"
+    service.faults(
+        {"certificate": "self-signed"}, {"status": 429, "retry_after": 86400}, {"body": "html"}
+    )
+    done = play({"x": {}}, *[task(**wish)] * 4)
+    assert [one["x"].get("error") for one in done.results] == [
+        "Untrusted",
+        "RateLimited",
+        "NotTheService",
+        None,
+    ]
+
+
+# ---- the agents ----------------------------------------------------------------------------------
+
+
+def test_a_machine_that_is_denied_is_refused_until_it_is_allowed(fleet, service):
+    one = fleet(alone("web1", pending=2)).make()
+    api = {"api_url": service.running.url, "api_ca": service.running.ca}
+
+    def authorized(wish):
+        return {"name": f"Authorized {wish}", OWN["uptrack_machine"]: {**api, "authorized": wish}}
+
+    facts = {"rebootless.ksplice.uptrack_facts": {"refresh": True}, "failed_when": False}
+    tasks = [
+        {"name": "Known", OWN[INFO]: api},
+        {"name": "Facts", "rebootless.ksplice.uptrack_facts": {}},
+        authorized(False),
+        {
+            "name": "Denied apply",
+            "rebootless.ksplice.uptrack_apply": {"retries": 0},
+            "failed_when": False,
+        },
+        {"name": "Denied facts", **facts},
+        authorized(True),
+        {"name": "Apply", "rebootless.ksplice.uptrack_apply": {"retries": 0}},
+        {"name": "Known in the end", OWN[INFO]: api},
+    ]
+    play = [{"name": "One", "hosts": "all", "gather_facts": False, "tasks": tasks}]
+    done = one.play(play, env=CREDENTIALS)
+    assert done.status == 0, done.output
+    [before] = done.result("Known", "web1")["machines"]
+    assert (before["hostname"], before["status"], len(before["steps"])) == ("web1", "outofdate", 2)
+    refused = done.result("Denied apply", "web1")
+    assert refused["rc"] == 19 and refused["error_class"] == "licence", refused
+    assert "not activated" in refused["msg"]
+    facts = done.result("Denied facts", "web1")
+    print(json.dumps(facts, indent=1))
+    [after] = done.result("Known in the end", "web1")["machines"]
+    assert (after["status"], after["steps"], after["authorization"]) == ("uptodate", [], "allowed")
+    assert after["last_seen"] > before["last_seen"]
+    assert len(after["installed_updates"]) == len(one.kernel("web1")) == 12
