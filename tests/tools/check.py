@@ -380,7 +380,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
                 f"units: core {old.version}, Python {old.python}",
                 space,
                 [*folders, *NOT_TWICE, *([] if ALL else PURE)],
-                quiet=400 if ALL else 40,
+                quiet=400 if ALL else 15,
             )
         )
     if on_target:
@@ -441,10 +441,19 @@ PURE = [
         "growth",
         "ha_settings",
         "left_behind",
+        "machines",
+        "page",
+        "preview",
+        "progress",
         "query",
         "reason_codes",
+        "reconcile",
+        "records",
+        "redundancy",
         "rollout",
+        "s3",
         "schema",
+        "service_api",
         "turns",
         "upload",
         "waves",
