@@ -228,4 +228,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("The demo was interrupted; its service has ended. make demo begins it anew.")

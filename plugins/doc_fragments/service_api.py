@@ -26,6 +26,13 @@ options:
   api_proxy:
     description: URL of a proxy. By default E(HTTPS_PROXY) of the controller counts.
     type: str
+attributes:
+  action_group:
+    description: >-
+      Use C(group/rebootless.ksplice.service) in C(module_defaults) to set defaults for it.
+    support: full
+    membership:
+      - rebootless.ksplice.service
 requirements:
   - requests, on the controller
 """

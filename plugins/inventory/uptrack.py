@@ -16,7 +16,7 @@ description:
     C(ksplice_uuid)), then by name (the host's own, or its C(ansible_host)). What cannot be told, as
     two machines have one name or two hosts one UUID, is a warning, and is not guessed.
   - Any other machine becomes a host, called by its host name, or by its UUID where the account has
-    two active machines of that name.
+    two active machines of that name, or the name is none that a host has.
   - Each host gets C(uptrack_machine), which has all that the API says of it, and is in groups
     C(uptrack_active) or C(uptrack_inactive), C(uptrack_status_STATUS) and
     C(uptrack_authorization_STATE); with O(describe) also in C(uptrack_group_NAME) and
@@ -89,8 +89,11 @@ compose:
   ansible_host: uptrack_machine.ip
 """
 
+import re
+
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, service_api
 
 # Variables of our own, for each host.
@@ -175,7 +178,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         new, taken = set(matched.new), {}
         for machine in chosen:
             if machine["uuid"] in new:
-                taken.setdefault(machine["hostname"] or machine["uuid"], []).append(machine)
+                # What a machine calls itself is foreign, and may be a template.
+                good = re.fullmatch(r"[\w.-]+", machine["hostname"], re.ASCII)
+                name = machine["hostname"] if good else machine["uuid"]
+                taken.setdefault(name, []).append(machine)
         found = {}
         for name, those in taken.items():
             if name in self.inventory.hosts or name in self.inventory.groups:
@@ -195,7 +201,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _add(self, name, machine):
         self.inventory.add_host(name)
-        self.inventory.set_variable(name, ABOUT, machine)
+        # Before ansible-core 2.19 nothing else keeps what a machine says from being a template.
+        self.inventory.set_variable(name, ABOUT, wrap_var(machine))
         groups = ["uptrack_active" if machine["active"] else "uptrack_inactive"]
         groups += [f"{begin}{machine[key]}" for key, begin in GROUPS.items() if machine.get(key)]
         for group in groups:

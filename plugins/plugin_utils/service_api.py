@@ -82,8 +82,15 @@ def word_or_unknown(words):
     return shape
 
 
+def uuid_like(value, where):
+    """What can be in a path, a name of a host and a file's name."""
+    if not re.fullmatch("[0-9A-Za-z-]{1,64}", schema.text(value, where)):
+        raise schema.Misfit(f"{where} is not a UUID")
+    return value
+
+
 MACHINE = schema.mapping(
-    uuid=schema.text,
+    uuid=uuid_like,
     hostname=schema.text,
     ip=schema.optional(schema.text),
     active=schema.truth,

@@ -36,6 +36,8 @@ TELLS = {
 ELSEWHERE = (
     "ansible-playbook -i INVENTORY",
     "ansible-playbook -i build/lab",
+    # tests/integration/test_service.py
+    "ansible-playbook -i inventory.yml -e @vault.yml --diff service.yml",
     "ansible all -m uptrack",
     "ansible wiki1 -m uptrack",
 )

@@ -48,6 +48,7 @@ def test_the_demo_fails_when_the_record_is_wrong(fleet, tmp_path):
     one.rehearse(ksplice_max_parallel=6)
     record = one.record()
     assert demo.wrong(record, 2) == []
+    assert len(demo.not_known(record, [{"hostname": "lb1", "steps": []}])) == 23
     rows = {row["name"]: row for row in record["hosts"]}
     rows["lb1"]["started"] = rows["lb2"]["started"]
     rows["wiki1"]["verdict"] = "behind"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -187,6 +188,8 @@ def test_no_secret_in_output_results_records_logs_files_and_arguments(
 def test_the_search_itself_finds_a_secret(tmp_path):
     (tmp_path / "x").write_text("a " + KEY)
     assert leaks(tmp_path, set()) and not clean("a " + KEY[:30] + "\n" + KEY[30:])
+    with pytest.raises(AssertionError), watching("hunter22-argument"):
+        subprocess.run(["sh", "-c", "sleep 1; :", "hunter22-argument"], check=True)
 
 
 COMMAND_SECRETS = (

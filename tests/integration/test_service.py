@@ -7,6 +7,8 @@ commands. No host of these inventories can be connected to, but for the emulated
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 import sys
 
@@ -17,8 +19,10 @@ from watched_arguments import watching
 
 sys.path[:0] = [str(TOP / "tests/unit/lab"), str(TOP / "tests/unit/examples")]
 from emulated_service import KEY, UPDATE, USER, answers_time, emulated_service  # noqa: E402
+from examples import commands, fenced  # noqa: E402
 
 ONE, TWO, THREE, FOUR, FIVE = (f"00000000-0000-4000-8000-00000000000{one}" for one in range(1, 6))
+ALL = (ONE, TWO, THREE, FOUR, FIVE)
 CREDENTIALS = {"UPTRACK_API_USERNAME": USER, "UPTRACK_API_KEY": KEY}
 NOBODY = {"ansible_host": "nowhere.invalid", "ansible_connection": "ssh"}
 
@@ -113,8 +117,32 @@ def test_the_machines_join_the_inventory_that_is_there(run, service, source):
     assert groups["uptrack_kernel_5_15_0_303_167_6_el9uek"] == set(hosts) - {"other"}
     # By nothing but their names, two machines may be twin: neither is guessed.
     done = run({"twin": {}}, "ansible-inventory", "-i", source(), "--graph")
-    assert done.status == 0 and f"twin may be any of {TWO} and {THREE}" in done.output
+    assert done.status == 0
+    assert f"twin may be any of {TWO} and {THREE}" in " ".join(done.output.split())
     assert "|--new.example.com" in done.output and "@uptrack_authorization_allowed" in done.output
+
+
+@pytest.mark.every_core
+def test_what_a_machine_is_called_is_no_template(run, service, source, tmp_path):
+    """The account's machines name themselves."""
+    service.machine(ONE, "{{ 7 * 7 }}")
+    service.machine(TWO, "web2", uptrack_client_version="{{ 7 * 7 }}")
+    service.decide(TWO, group="{{ 7 * 7 }}")
+    options = {"describe": True, "compose": {"client": "uptrack_machine.uptrack_client_version"}}
+    options["keyed_groups"] = [{"key": "uptrack_machine.uptrack_client_version", "prefix": "is"}]
+    show = {"msg": "{{ [inventory_hostname, uptrack_machine, client, group_names] }}"}
+    play = {"name": "Show", "hosts": "all", "gather_facts": False}
+    play["tasks"] = [{"name": "Show", "ansible.builtin.debug": show}]
+    (tmp_path / "show.yml").write_text(yaml.safe_dump([play]))
+    done = run({}, "ansible-playbook", "-i", source(**options), tmp_path / "show.yml")
+    assert done.status == 0, done.output
+    first, second = (done.result("Show", host)["msg"] for host in (ONE, "web2"))
+    assert first[1]["hostname"] == second[2] == second[1]["group"] == "{{ 7 * 7 }}"
+    assert second[3] == sorted(
+        ["is____7___7___", "uptrack_active", "uptrack_authorization_allowed"]
+        + ["uptrack_group____7___7___", "uptrack_kernel_5_15_0_303_167_6_el9uek"]
+        + ["uptrack_status_uptodate"]
+    )
 
 
 def test_the_cache_spares_the_service_and_has_no_secret(run, service, source, tmp_path):
@@ -128,10 +156,15 @@ def test_the_cache_spares_the_service_and_has_no_secret(run, service, source, tm
     [file] = (tmp_path / "cache").iterdir()
     text = file.read_text()
     assert ONE in text and KEY not in text and USER not in text
-    # Flushed, it asks anew, and says what became of that.
+    # Without it, it asks anew, and says what became of that.
+    file.unlink()
     service.faults({"key": "rejected"})
-    done = run({"x": {}}, *words, "--flush-cache")
-    assert "does not accept the API's user and key" in done.output and FIVE not in done.output
+    said = " ".join(run({"x": {}}, *words).output.split())
+    assert "does not accept the API's user and key" in said and FIVE not in said
+
+
+def again(*values):
+    return pytest.param(*values, marks=pytest.mark.thorough)
 
 
 WRONG = {
@@ -141,7 +174,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize("what", ["credentials", again("trust"), again("option")])
 def test_a_source_that_cannot_be_read_is_said_to_be_so(run, service, source, what):
     options, words = WRONG[what]
     machines(service)
@@ -168,9 +201,7 @@ def play(run, service, tmp_path):
             "hosts": "all",
             "gather_facts": False,
             "vars_files": [str(tmp_path / "vault.yml")],
-            "module_defaults": {
-                f"rebootless.ksplice.{name}": ours for name in ("uptrack_machine", INFO)
-            },
+            "module_defaults": {"group/rebootless.ksplice.service": ours},
             "tasks": [
                 {"name": f"Task {number}", "ignore_errors": True, **task}
                 for number, task in enumerate(tasks)
@@ -211,7 +242,7 @@ def test_a_machine_is_allowed_denied_and_grouped_once(play, service):
         wish,
         wish,
         task(group=""),
-        {OWN[INFO]: {}},
+        {OWN[INFO]: {"api_user": USER, "api_key": "{{ vault_key }}"}},
         options=["--diff", "-vvv"],
     )
     planned, first, again, ungrouped, about = done.results
@@ -258,13 +289,8 @@ def test_which_machine_it_is(play, service):
     assert deleted["error"] == "NotFound" and FIVE[:-1] + "9" in deleted["msg"]
     assert host["error"] == "NotFound" and "nobody" in host["msg"]
     assert "mutually exclusive" in both["msg"]
-    assert [one["uuid"] for one in everyone["machines"]] == [ONE, TWO, THREE, FOUR, FIVE]
-    changed = {
-        uuid
-        for uuid in (ONE, TWO, THREE, FOUR, FIVE)
-        if service.known(uuid)["authorization"] != "allowed"
-    }
-    assert changed == set()
+    assert [one["uuid"] for one in everyone["machines"]] == list(ALL)
+    assert all(service.known(uuid)["authorization"] == "allowed" for uuid in ALL)
 
 
 def test_what_goes_wrong_is_one_sentence_and_changes_nothing(play, service, tmp_path):
@@ -297,6 +323,39 @@ def test_what_goes_wrong_is_one_sentence_and_changes_nothing(play, service, tmp_
         "NotTheService",
         None,
     ]
+
+
+def test_the_examples_of_the_document(fleet, service, tmp_path):
+    """Its sources and plays, by the commands that it has for them."""
+    machines(service)
+    blocks = fenced(TOP / "docs/service.md")
+    for block in blocks:
+        named = re.match(r"# (\S+\.yml)", block.text)
+        if block.language == "yaml":
+            text = block.text
+            for url, ca in (("url", "ca"), ("api_url", "api_ca")):
+                text = re.sub(
+                    rf"^( *){url}: https://.*",
+                    rf"\1{url}: {service.running.url}\n\1{ca}: {service.running.ca}",
+                    text,
+                    flags=re.MULTILINE,
+                )
+            assert service.running.ca in text
+            text = text.replace("~/.cache", str(tmp_path / "cache"))
+            (tmp_path / named[1]).write_text(text)
+    vault = {"uptrack_api_user": USER, "uptrack_api_key": KEY}
+    (tmp_path / "vault.yml").write_text(yaml.safe_dump(vault))
+    one = fleet({"web1": NOBODY})
+    inventory = {"web": {"hosts": {"web1": NOBODY}}}
+    one.inventory.write_text(yaml.safe_dump(inventory))
+    console = [block for block in blocks if block.language == "console"]
+    wanted = [command for block in console for command in commands(block)]
+    graph, play = (one.command(*shlex.split(command), env=CREDENTIALS) for command in wanted)
+    assert graph.status == play.status == 0, graph.output + play.output
+    assert "|--new.example.com" in graph.output and "gone" not in graph.output
+    assert service.known(ONE)["group"] == "web"
+    denied = {uuid for uuid in ALL if service.known(uuid)["authorization"] == "denied"}
+    assert denied == {FOUR} and KEY not in play.output
 
 
 # ---- the agents ----------------------------------------------------------------------------------
@@ -332,8 +391,9 @@ def test_a_machine_that_is_denied_is_refused_until_it_is_allowed(fleet, service)
     refused = done.result("Denied apply", "web1")
     assert refused["rc"] == 19 and refused["error_class"] == "licence", refused
     assert "not activated" in refused["msg"]
-    facts = done.result("Denied facts", "web1")
-    print(json.dumps(facts, indent=1))
+    facts = done.result("Denied facts", "web1")["ansible_facts"]["uptrack"]
+    assert (facts["verdict"], facts["agent"]["last_run"]["rc"]) == ("unknown", 19)
+    assert "not activated" in facts["reason"]
     [after] = done.result("Known in the end", "web1")["machines"]
     assert (after["status"], after["steps"], after["authorization"]) == ("uptodate", [], "allowed")
     assert after["last_seen"] > before["last_seen"]

@@ -486,7 +486,10 @@ def build_install(found: dict[str, Core | None], lacking: list[str]) -> list[Che
 # What differs between the releases of ansible-core is how they play a playbook. These files, and in
 # the short play those of their tests that are marked so, have one of every kind in them; all others
 # run on the newest.
-ON_EVERY_CORE = ("test_rehearsal.py", "test_idle.py", "test_ssh.py", "test_rolling.py")
+ON_EVERY_CORE = (
+    *("test_rehearsal.py", "test_idle.py", "test_ssh.py", "test_rolling.py"),
+    "test_service.py",
+)
 
 
 def integration(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:

@@ -48,6 +48,9 @@ class EmulatedService:
         account.check_in(str(self.directory), {**known, **said})
         return uuid
 
+    def decide(self, uuid, **decided):
+        account.decide(str(self.directory), uuid, **decided)
+
     def known(self, uuid):
         return account.machine(str(self.directory), uuid)
 

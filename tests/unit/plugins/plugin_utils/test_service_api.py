@@ -127,6 +127,7 @@ def test_what_is_not_known_is_unknown(serve):
         (Answer(200, b"<html>Login</html>"), api.NotTheService, "is not JSON", 1),
         (Answer(200, b"\xff\xfe"), api.NotTheService, "is not JSON", 1),
         (json_of({}), api.NotTheService, "is not a list", 1),
+        (json_of([dict(MACHINE, uuid="../x")]), api.NotTheService, "uuid is not a UUID", 1),
         (json_of([dict(MACHINE, active="yes")]), api.NotTheService, "active is not true", 1),
         (json_of([dict(MACHINE, last_seen="now")]), api.NotTheService, "is not a time", 1),
         (Answer(200, b"[]", length=100), api.Unreachable, "no whole answer", 1),
