@@ -176,9 +176,16 @@ class ActionModule(ActionBase):
 
     def _check_api(self):
         """Complain of an API that cannot be asked, where it is to be."""
+        if self._asks_api(self.params["kind"]):
+            service_api.settings(self.params["api"] or {})
+
+    def _asks_api(self, kind):
+        """Whether the API is asked. Emulated hosts are no machines of an account: in a rehearsal
+        only an API whose address was given is, such as the emulated one."""
         api = self.params["api"] or {}
-        if self.params["ask_api"] or service_api.given(api):
-            service_api.settings(api)
+        if kind in ("rehearse", "rehearsal") and not api.get("url"):
+            return False
+        return self.params["ask_api"] or service_api.given(api)
 
     def _service(self, document, now):
         """What the service says beside the hosts; None where nobody gave credentials.
@@ -186,7 +193,7 @@ class ActionModule(ActionBase):
         An API that does not answer costs nobody their record, and is no API that finds nothing.
         """
         api, raw = self.params["api"] or {}, self.task_vars["hostvars"].raw_get
-        if not (self.params["ask_api"] or service_api.given(api)):
+        if not self._asks_api(document["run"]["kind"]):
             return None
         try:
             found = service_api.Service(service_api.settings(api)).machines()
