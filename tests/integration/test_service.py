@@ -14,11 +14,11 @@ import sys
 
 import pytest
 import yaml
-from rehearsals import TOP, alone
+from rehearsals import TOP, again, alone
 from watched_arguments import watching
 
 sys.path[:0] = [str(TOP / "tests/unit/lab"), str(TOP / "tests/unit/examples")]
-from emulated_service import KEY, UPDATE, USER, answers_time, emulated_service  # noqa: E402
+from emulated_service import KEY, UPDATE, USER, emulated_service, seen  # noqa: E402
 from examples import commands, fenced  # noqa: E402
 
 ONE, TWO, THREE, FOUR, FIVE = (f"00000000-0000-4000-8000-00000000000{one}" for one in range(1, 6))
@@ -81,7 +81,7 @@ def machines(service):
     service.machine(ONE, "web1")
     service.machine(TWO, "twin", steps=[["Install", UPDATE]])
     service.machine(THREE, "twin")
-    service.machine(FOUR, "gone", last_seen=answers_time(90_000))
+    service.machine(FOUR, "gone", last_seen=seen(90_000))
     service.machine(FIVE, "new.example.com", unsupported=True)
 
 
@@ -163,10 +163,6 @@ def test_the_cache_spares_the_service_and_has_no_secret(run, service, source, tm
     assert "does not accept the API's user and key" in said and FIVE not in said
 
 
-def again(*values):
-    return pytest.param(*values, marks=pytest.mark.thorough)
-
-
 WRONG = {
     "credentials": ({"key": "wrong"}, "does not accept the API's user and key"),
     "trust": ({"ca": None}, "The certificate of 127.0.0.1 is not accepted"),
@@ -245,9 +241,9 @@ def test_a_machine_is_allowed_denied_and_grouped_once(play, service):
         {OWN[INFO]: {"api_user": USER, "api_key": "{{ vault_key }}"}},
         options=["--diff", "-vvv"],
     )
-    planned, first, again, ungrouped, about = done.results
+    planned, first, second, _ungrouped, about = done.results
     for host, uuid in (("web1", ONE), ("db1", TWO)):
-        states = [one[host]["machine"]["authorization"] for one in (planned, first, again)]
+        states = [one[host]["machine"]["authorization"] for one in (planned, first, second)]
         assert states == ["denied"] * 3
         assert [one[host]["changed"] for one in done.results] == [True, True, False, True, False]
         assert (
@@ -362,6 +358,7 @@ def test_the_examples_of_the_document(fleet, service, tmp_path):
 
 
 def test_a_machine_that_is_denied_is_refused_until_it_is_allowed(fleet, service):
+    service.machine(ONE, "web1")
     one = fleet(alone("web1", pending=2)).make()
     api = {"api_url": service.running.url, "api_ca": service.running.ca}
 
@@ -386,6 +383,7 @@ def test_a_machine_that_is_denied_is_refused_until_it_is_allowed(fleet, service)
     play = [{"name": "One", "hosts": "all", "gather_facts": False, "tasks": tasks}]
     done = one.play(play, env=CREDENTIALS)
     assert done.status == 0, done.output
+    # The one machine of that name: what the account knew of an earlier fleet is gone.
     [before] = done.result("Known", "web1")["machines"]
     assert (before["hostname"], before["status"], len(before["steps"])) == ("web1", "outofdate", 2)
     refused = done.result("Denied apply", "web1")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 LAB = Path(__file__).resolve().parents[3] / "extensions" / "lab"
@@ -38,7 +39,7 @@ class EmulatedService:
             "uptrack_client_version": "1.2.80",
             "autoinstall": False,
             "mmap_min_addr": 4096,
-            "last_seen": answers_time(3600),
+            "last_seen": seen(3600),
             "unsupported": False,
             "original_kernel": "5.15.0-302.167.6.el9uek",
             "effective_kernel": "5.15.0-303.167.6.el9uek",
@@ -63,9 +64,8 @@ class EmulatedService:
         return [tuple(one.split()) for one in log.read_text().splitlines()] if log.exists() else []
 
 
-def answers_time(ago):
-    from datetime import timedelta
-
+def seen(ago):
+    """A time that was so many seconds ago, as the API has it."""
     return f"{lab_service.answers.utc_now() - timedelta(seconds=ago):%Y-%m-%dT%H:%M:%SZ}"
 
 

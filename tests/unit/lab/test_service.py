@@ -20,7 +20,7 @@ import requests
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import service_api as api
 
 sys.path.insert(0, str(Path(__file__).parent))
-from emulated_service import KEY, LAB, UPDATE, USER, answers_time, emulated_service  # noqa: E402
+from emulated_service import KEY, LAB, UPDATE, USER, emulated_service, seen  # noqa: E402
 from emulated_service import lab_service as lab  # noqa: E402
 
 sys.path.insert(0, str(LAB / "rehearsal"))
@@ -61,7 +61,7 @@ def bare(service, method, path, headers=HEADERS, **more):
 
 def test_the_machines_and_one_of_them_as_the_reference_has_them(service):
     service.machine(ONE, "qa.example.com", steps=[["Install", UPDATE]])
-    service.machine(TWO, "prod1", unsupported=True, last_seen=answers_time(90_000))
+    service.machine(TWO, "prod1", unsupported=True, last_seen=seen(90_000))
     found = {one["uuid"]: one for one in client(service).machines()}
     assert (found[ONE]["status"], found[ONE]["active"]) == ("outofdate", True)
     assert (found[TWO]["status"], found[TWO]["active"]) == ("unsupported", False)
