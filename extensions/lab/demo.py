@@ -31,10 +31,11 @@ LATEST = {"el9uek": "5.15.0-313.167.6.el9uek.x86_64", "el8uek": "5.4.17-2147.330
 OTHERS = {"fw1": "behind", "fw2": "unreachable", "batch3": "blocked"}
 
 
-def rehearse(environment):
+def rehearse(environment, variables):
     """Run the playbook; its exit status comes back.
 
     :param environment: variables for it, besides those of this process.
+    :param variables: of Ansible's, besides those of the demo.
     """
     environment = dict(
         os.environ,
@@ -58,6 +59,7 @@ def rehearse(environment):
                     "ksplice_rehearsal_enroll": True,
                     "ksplice_enroll_hosts": "new",
                     "ksplice_max_parallel": 6,
+                    **variables,
                 }
             ),
         ],
@@ -75,7 +77,10 @@ def rehearse_with_service():
     service.make_account(directory)
     with service.running(directory) as running:
         # As the vendor's own tools know them, and not in an argument.
-        status = rehearse({"UPTRACK_API_USERNAME": running.user, "UPTRACK_API_KEY": running.key})
+        status = rehearse(
+            {"UPTRACK_API_USERNAME": running.user, "UPTRACK_API_KEY": running.key},
+            {"ksplice_api_url": running.url, "ksplice_api_ca": running.ca},
+        )
     return status, account.machines(directory)
 
 

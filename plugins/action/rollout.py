@@ -24,13 +24,17 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import rollout_
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent import facts
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     faces,
+    machines,
+    preview,
     progress,
     query,
+    reconcile,
     record,
     records,
     report,
     rollout,
     run_files,
+    service_api,
     turns,
     upload,
 )
@@ -114,9 +118,13 @@ class ActionModule(ActionBase):
 
     def _tell(self, lines):
         """Say lines to whoever looks on, as they are: as a result they would be JSON."""
-        for line in () if progress.by_callback else lines:
+        for line in lines:
             self._display.display(faces.printable(line))
         return lines
+
+    def _tell_step(self, lines):
+        """The same of a step of the run, unless a callback shows the run as a whole."""
+        return lines if progress.by_callback else self._tell(lines)
 
     # ---- states ----
 
@@ -130,6 +138,7 @@ class ActionModule(ActionBase):
         if self.params["scope"] == "run":
             self.files.clear()
         about = record.about(kind, now(), self.params["who"], self._task.check_mode, options)
+        self._check_api()
         settings = self._settings()
         sources = self.task_vars.get("ansible_inventory_sources") or []
         asked = dict(options, partial_groups=True) if play else options
@@ -165,6 +174,108 @@ class ActionModule(ActionBase):
         said.update(step="ready", run=about["id"], hosts=len(hosts))
         return {"run": about["id"], "progress": said}
 
+    def _check_api(self):
+        """Complain of an API that cannot be asked, where it is to be."""
+        if self._asks_api(self.params["kind"]):
+            service_api.settings(self.params["api"] or {})
+
+    def _asks_api(self, kind):
+        """Whether the API is asked. Emulated hosts are no machines of an account: in a rehearsal
+        only an API whose address was given is, such as the emulated one."""
+        api = self.params["api"] or {}
+        if kind in ("rehearse", "rehearsal") and not api.get("url"):
+            return False
+        return self.params["ask_api"] or service_api.given(api)
+
+    def _service(self, document, now):
+        """What the service says beside the hosts; None where nobody gave credentials.
+
+        An API that does not answer costs nobody their record, and is no API that finds nothing.
+        """
+        api, raw = self.params["api"] or {}, self.task_vars["hostvars"].raw_get
+        if not self._asks_api(document["run"]["kind"]):
+            return None
+        try:
+            found = service_api.Service(service_api.settings(api)).machines()
+        except service_api.ApiError as error:
+            return {"error": str(error)}
+        addresses, settings, rows = {}, self.files.read("settings.json"), []
+        for row in document["hosts"]:
+            name = row["name"]
+            addresses[name] = machines.addresses(name, raw(name))
+            known = (settings.get(name) or {}).get("ksplice_uuid")
+            rows.append(dict(row, uuid=row["uuid"] or known))
+        days = self.params["silent_days"]
+        compared = reconcile.compare(rows, found, addresses, now, days)
+        return dict(compared, error=None)
+
+    def _findings(self):
+        """Where the service and the hosts disagree, as the report found it."""
+        service = self.files.read("service.json")
+        if service is None or service["error"]:
+            raise PlanError((service or {}).get("error") or "The service was not asked.")
+        found, output, words = service["findings"], self.params["output"], []
+        if output == "table":
+            words = faces.of_service(service)
+            rows = [
+                {"kind": one["kind"], "finding": f"{one['what']} {one['advice']}"} for one in found
+            ]
+            lines = query.text(rows, output) if rows else ["Nothing disagrees."]
+        else:
+            lines = query.text(found, output)
+        if self.params["dest"]:
+            report.write_text(self.params["dest"], "\n".join(lines) + "\n")
+        else:
+            self._tell([*words, *lines])
+        return {"findings": found, "msg": [*words, *lines]}
+
+    def _preview(self):
+        """What Ksplice would fix in the kernels of this run's hosts: one look-up for each build."""
+        known = self._known()
+        surveys = {name: rollout.survey_of(known[name]) for name in self._in_run()}
+        builds, unknown = preview.kernels_of(surveys)
+        if not builds:
+            raise PlanError("Of no host it is known which kernel it has.")
+        rows = preview.rows(builds, self._inspected(builds), time.time())
+        words = [
+            f"Not known of {faces.count(len(hosts), 'host')} ({place.replace('_', ' ')}): "
+            f"{turns.some(hosts)}."
+            for place, hosts in unknown.items()
+            if hosts
+        ]
+        output = self.params["output"]
+        lines = query.text(preview.short(rows) if output in ("table", "markdown") else rows, output)
+        if self.params["dest"]:
+            report.write_text(self.params["dest"], "\n".join(lines) + "\n")
+        self._tell(words if self.params["dest"] else [*lines, *words])
+        return {"kernels": rows, "unknown": unknown, "msg": [*lines, *words]}
+
+    def _inspected(self, builds):
+        """What the Inspector says of each build, from the cache where that is young enough; of one
+        that it does not answer for, what it said before, or why there is nothing."""
+        api, path = self.params["api"] or {}, self.params["cache"]
+        cached, found, failure = report.read_cache(path), {}, None
+        options = [api.get("ca") or None, api.get("proxy") or None]
+        inspector = service_api.Inspector(self.params["inspector_url"], *options)
+        for build in builds:
+            key = preview.key_of(build)
+            kept = cached.get(key)
+            if kept and 0 <= time.time() - kept["at"] < self.params["cache_seconds"]:
+                found[key] = kept
+                continue
+            try:
+                if failure:
+                    raise failure
+                found[key] = {"lines": inspector.updates(build), "at": int(time.time())}
+            except service_api.NotFound as error:
+                found[key] = {"error": str(error)}
+            except service_api.ApiError as error:
+                # Nobody has to wait for the others to fail as well.
+                failure = error
+                found[key] = dict(kept or {}, error=str(error))
+        report.write_cache(path, {**cached, **{k: v for k, v in found.items() if "lines" in v}})
+        return found
+
     def _asked(self):
         """The hosts outside of the run that are to be asked for their groups, too."""
         return {"hosts": rollout.to_ask(self._known(), self.everyone, self._in_run())}
@@ -188,7 +299,7 @@ class ActionModule(ActionBase):
         seen[words["host"]] = plain(self.params["results"]["seen"])
         self.files.write("seen.json", seen)
         said = {"step": "taken_over", "host": words["host"], "what": words["what"]}
-        return {"msg": self._tell([f"{words['host']}: {words['what']}"]), "progress": said}
+        return {"msg": self._tell_step([f"{words['host']}: {words['what']}"]), "progress": said}
 
     def _plan(self):
         about = self.files.read("run.json")["about"]
@@ -228,7 +339,7 @@ class ActionModule(ActionBase):
         return {
             "waves": planned["waves"],
             "error": planned.get("error"),
-            "msg": self._tell(record.plan_lines(planned)),
+            "msg": self._tell_step(record.plan_lines(planned)),
             "progress": self._planned(planned, parts, known, options["wave_soak"]),
         }
 
@@ -365,7 +476,7 @@ class ActionModule(ActionBase):
         run, claims = self.files.read("run.json")["about"]["id"], {}
         for name, choice in chosen.items():
             if choice["reason"]:
-                self._tell([f"{name}: {choice['reason']}"])
+                self._tell_step([f"{name}: {choice['reason']}"])
                 claims[name] = {"claimed": False, "claim": "", "members": [name]}
                 claims[name].update(peers=[], balancers=[])
                 claims[name]["notify"] = {"before": [], "after": []}
@@ -505,7 +616,10 @@ class ActionModule(ActionBase):
 
     def _report(self):
         """Write the record and the page; the lines that sum it up come back."""
-        document, planned = self._document(now())
+        at = now()
+        document, planned = self._document(at)
+        document["service"] = self._service(document, at)
+        self.files.write("service.json", document["service"])
         formats = faces.wanted(self.params["formats"])
         if self.params["url"]:
             upload.check(self.params["url"], self.params["token"], self.params["s3"])
@@ -527,7 +641,7 @@ class ActionModule(ActionBase):
             for row in rows
         ]
         done = {
-            "msg": self._tell([*record.lines(document), f"The report is {page}"]),
+            "msg": self._tell_step([*record.lines(document), f"The report is {page}"]),
             "progress": said,
             "upload_error": failure,
             "summary": document["summary"],

@@ -60,7 +60,6 @@ class FilterModule:
             "plan_waves": plan_waves,
             "plan_lines": record.plan_lines,
             "run_record_lines": record.lines,
-            "run_record_page": record.page,
             "rehearsal_hosts": rollout.rehearsal_hosts,
             "rollout_everybody": everybody,
         }

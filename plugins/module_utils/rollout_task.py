@@ -14,6 +14,8 @@ STATES = (
     "query",
     "merge",
     "compare",
+    "findings",
+    "preview",
 )
 # Where S3, or a server compatible with it, takes the report; what is missing the environment has.
 S3 = {
@@ -22,6 +24,14 @@ S3 = {
     "access_key_id": {"type": "str"},
     "secret_access_key": {"type": "str", "no_log": True},
     "session_token": {"type": "str", "no_log": True},
+}
+# Of the service's API, see service_api.settings.
+API = {
+    "user": {"type": "str"},
+    "key": {"type": "str", "no_log": True},
+    "url": {"type": "str"},
+    "ca": {"type": "path"},
+    "proxy": {"type": "str", "no_log": True},
 }
 ARGUMENTS = {
     "state": {"type": "str", "choices": list(STATES), "required": True},
@@ -46,4 +56,10 @@ ARGUMENTS = {
     "token": {"type": "str", "no_log": True},
     "s3": {"type": "dict", "options": S3},
     "stats": {"type": "bool", "default": True},
+    "api": {"type": "dict", "options": API},
+    "ask_api": {"type": "bool", "default": False},
+    "silent_days": {"type": "int", "default": 14},
+    "inspector_url": {"type": "str"},
+    "cache": {"type": "path"},
+    "cache_seconds": {"type": "int", "default": 86400},
 }

@@ -29,7 +29,8 @@ options:
         one. V(plan) plans the waves, V(select) claims hosts of the
         next wave, V(record) keeps what came of it. V(report) writes the record. V(query) asks one.
         V(merge) writes records that were written before as one, V(compare) says what changed from
-        others to them.
+        others to them. V(findings) says where the service and the hosts disagree, as V(report)
+        found it, and V(preview) what Ksplice would fix in the kernels of the hosts.
     type: str
     choices:
       - ready
@@ -43,6 +44,8 @@ options:
       - query
       - merge
       - compare
+      - findings
+      - preview
     required: true
   scope:
     description: Whether the plan is one of a whole run or of one play, or, for V(report),
@@ -110,14 +113,54 @@ options:
       C(docs/query.md). With O(state=ready) it is only checked.
     type: str
   output:
-    description: With O(state=query) and O(state=compare), how the answer is written.
+    description: With O(state=query), O(state=compare), O(state=findings) and O(state=preview),
+      how the answer is written.
     type: str
     choices: [table, json, csv, markdown]
     default: table
   dest:
-    description: With O(state=query) and O(state=compare), a file of the controller's for the
-      answer; by default it is printed.
+    description: With O(state=query), O(state=compare), O(state=findings) and O(state=preview), a
+      file of the controller's for the answer; by default it is printed.
     type: path
+  api:
+    description: What asking the service's API needs. Without user and key, here or in the
+      environment, it is not asked, unless O(ask_api). See C(docs/service.md).
+    type: dict
+    suboptions:
+      user:
+        description: The user, or E(UPTRACK_API_USERNAME).
+        type: str
+      key:
+        description: The key, or E(UPTRACK_API_KEY).
+        type: str
+      url:
+        description: The address.
+        type: str
+      ca:
+        description: A file with the CA that its certificate is checked by.
+        type: path
+      proxy:
+        description: URL of a proxy.
+        type: str
+  ask_api:
+    description: With O(state=ready) and O(state=report), that the API has to be asked; credentials
+      may then come from C(/etc/uptrack-api.conf), too.
+    type: bool
+    default: false
+  silent_days:
+    description: With O(state=report), after how many days without a word a machine is silent.
+    type: int
+    default: 14
+  inspector_url:
+    description: With O(state=preview), the address of the Inspector, by default Oracle's.
+    type: str
+  cache:
+    description: With O(state=preview), a file that keeps what the Inspector said.
+    type: path
+  cache_seconds:
+    description: With O(state=preview), how long that is good without asking again.
+    type: int
+    default: 86400
   url:
     description: With O(state=ready), O(state=report) and O(state=merge), address of a folder to
       which the files of the report are uploaded, after each wave and at the end, by HTTP PUT, or
@@ -182,6 +225,22 @@ msg:
   type: list
   elements: str
   returned: success
+findings:
+  description: With O(state=findings), each with C(kind), C(host), C(uuid), C(what) and C(advice).
+  type: list
+  elements: dict
+  returned: with O(state=findings)
+kernels:
+  description: With O(state=preview), for each build of a kernel C(kernel), C(build), C(machine),
+    C(booted_on) and C(on_disk_of) (numbers of hosts), C(updates) (a number), C(cves),
+    C(age_seconds) (how long ago the Inspector said it) and C(note). What is not known is null.
+  type: list
+  elements: dict
+  returned: with O(state=preview)
+unknown:
+  description: With O(state=preview), hosts whose kernels C(booted) and C(on_disk) are not known.
+  type: dict
+  returned: with O(state=preview)
 summary:
   description: With O(state=report) and O(state=merge), the numbers of the record.
   type: dict

@@ -117,6 +117,9 @@ options:
         that the host checks in and a wrong key shows at once.
       - If the service rejects the new key, the previous configuration is restored, and the task
         fails.
+      - Where the account does not let new machines in by themselves, the configuration stays, and
+        RV(checked_in) is false until the machine is activated, see
+        M(rebootless.ksplice.uptrack_machine).
     type: bool
     default: true
   retries:

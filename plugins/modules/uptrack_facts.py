@@ -51,6 +51,11 @@ options:
     description: With O(groups=true), the command that reports the groups, see
       O(rebootless.ksplice.ha_facts#module:command).
     type: str
+  kernels:
+    description: Also read from the newest kernel's image on disk which build it is, see
+      RV(ansible_facts.uptrack.kernel.on_disk_version).
+    type: bool
+    default: false
   timeout:
     description:
       - Seconds after which the agent, if it has to be run at all, is sent SIGTERM, and ten seconds
@@ -204,6 +209,11 @@ ansible_facts:
               returned: always
             on_disk:
               description: The newest kernel in C(/boot), which a reboot would probably start.
+              type: str
+              returned: always
+            on_disk_version:
+              description: Its build as C(uname -v) would print it, from its image. Null without
+                O(kernels), and where the image does not tell (architectures other than x86).
               type: str
               returned: always
         updates:

@@ -15,7 +15,7 @@ import unicodedata
 import xml.etree.ElementTree as ET
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import reconcile, turns
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 # Hosts in a message, and in the statistics of a run: what needs attention comes first.
@@ -53,9 +53,11 @@ COLUMNS = {
     "behind_days": int,
     "rolled_back": list,
     "drained": list,
+    "restored": list,
     "still_drained": bool,
     "self_update": list,
     "checked_at": str,
+    "checked_age": int,
     "started": str,
     "ended": str,
 }
@@ -73,6 +75,7 @@ ALWAYS = (
     "cves_fixed",
     "rolled_back",
     "drained",
+    "restored",
     "still_drained",
 )
 
@@ -276,7 +279,44 @@ def metrics(document):
         found.append(
             _metric("run_end_timestamp_seconds", "When the run ended.", {"": _at(run["ended"])})
         )
+    if document.get("service"):
+        found += _service_metrics(document["service"])
     return "".join(found)
+
+
+def of_service(service):
+    """What the service says beside the hosts, as lines."""
+    if service["error"]:
+        return [f"The service could not be asked: {service['error']}"]
+    return [
+        f"The service has {count(service['machines'], 'machine')}, {service['active']} of them "
+        f"active; {count(service['seats'], 'seat')} used, {service['matched']} matched to hosts, "
+        f"{count(len(service['findings']), 'finding')}."
+    ]
+
+
+def _service_metrics(service):
+    """Of the service, where it was asked."""
+    found = [
+        _metric(
+            "service_up",
+            "Whether the service's API answered.",
+            {"": int(not service["error"])},
+        )
+    ]
+    if service["error"]:
+        return found
+    for key, text in (
+        ("machines", "Machines of the account."),
+        ("active", "Active machines of the account."),
+        ("seats", "Active machines that may use the service."),
+        ("matched", "Machines that are hosts of the inventory."),
+    ):
+        found.append(_metric(f"service_{key}", text, {"": service[key]}))
+    kinds = [one["kind"] for one in service["findings"]]
+    values = {f'kind="{kind}"': kinds.count(kind) for kind in reconcile.KINDS}
+    text = "Where service, inventory and hosts disagree."
+    return [*found, _metric("service_findings", text, values)]
 
 
 def _metric(name, text, values):
@@ -301,6 +341,8 @@ def markdown(document):
             f"{summary['cves_open']}.",
             "",
         ]
+    if document.get("service"):
+        lines += [words(line) for line in of_service(document["service"])] + [""]
     needy = [row for row in document["hosts"] if row["attention"]]
     if needy:
         lines += ["| host | verdict | reason |", "|---|---|---|"]

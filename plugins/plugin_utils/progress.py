@@ -29,6 +29,7 @@ KINDS = {
     "rehearse": "Making {}, emulated ones",
     "status": "Surveying {}",
     "query": "Surveying {}",
+    "preview": "Reading the kernels of {}",
     "enroll": "Enrolling {}",
     "retire": "Retiring {}",
 }
@@ -96,12 +97,13 @@ class Progress:
     # ---- the steps of a run ----
 
     def _ready(self, step):
-        self.begun, self.ended = True, False
+        # Of a question the answer is all that is to be said at the end.
+        self.begun, self.ended = True, step["kind"] in ("query", "preview")
         self._began, self._verdicts = self._clock(), {}
         hosts = faces.count(step["hosts"], "host")
         words = KINDS.get(step["kind"], "Working on {}").format(hosts)
         check = " (check mode: nothing is changed)" if step["check"] else ""
-        if step["kind"] in ("patch", "rehearsal", "status", "query"):
+        if step["kind"] in ("patch", "rehearsal", "status", "query", "preview"):
             self.bar = Bar("Survey", 0, step["hosts"])
         return [Line(f"{words}{check}: run {step['run']}")]
 

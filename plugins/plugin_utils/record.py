@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import getpass
 import uuid
-from datetime import datetime, timezone
 
-import jinja2
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, rollout, turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, rollout
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
     WORK,
@@ -36,6 +34,7 @@ SHARED = (
     "lease",
     "self_update",
     "checked_at",
+    "checked_age",
 )
 
 
@@ -107,6 +106,8 @@ def record(variables_of, everyone, in_run, run, state, about, given_up=()):
         "hosts": hosts,
         "events": _events(about, run, hosts, course.wave_of, outcomes, earlier),
         "summary": summary(hosts),
+        # Whoever writes the record asks it, at the end.
+        "service": None,
     }
 
 
@@ -227,11 +228,13 @@ def _row(name, variables, in_run, outcome, course):
         "deferred": [],
         "rolled_back": [],
         "drained": [],
+        "restored": [],
         "still_drained": False,
         "failures": [],
         "lease": survey.get("lease"),
         "self_update": survey["self_update"],
         "checked_at": survey.get("checked_at"),
+        "checked_age": survey.get("checked_age"),
         "started": None,
         "ended": None,
         "steps": [],
@@ -299,6 +302,7 @@ def _row(name, variables, in_run, outcome, course):
     row.update(
         still_drained=outcome.get("still_drained", False),
         drained=outcome.get("drained") or [],
+        restored=outcome.get("restored") or [],
         steps=outcome["steps"],
         reason_code=outcome["reason_code"],
     )
@@ -446,7 +450,8 @@ def _events(about, run, hosts, wave_of, outcomes, earlier):
                     "what": row["reason"],
                 }
             )
-    events.sort(key=lambda event: event["at"])
+    # With a fraction of a second or not: without the Z the shorter one is the earlier one.
+    events.sort(key=lambda event: event["at"].rstrip("Z"))
     if about["ended"]:
         events.append({"at": about["ended"], "host": None, "what": f"Run {about['id']} ended."})
     return events
@@ -480,6 +485,8 @@ def summed_up(document):
             f"{summary['cves_fixed']}, still open somewhere: {summary['cves_open']}"
             + (f", and unknown on {unknown} of the hosts." if unknown else ".")
         )
+    if document.get("service"):
+        result += faces.of_service(document["service"])
     return result
 
 
@@ -549,93 +556,5 @@ def in_no_wave(run):
     }
 
 
-def page(document, template):
-    """The record as one HTML page without outside resources.
-
-    :param template: text of a Jinja template; everything put into it is escaped.
-    """
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    cves = {}
-    for row in document["hosts"]:
-        for cve in row["cves_fixed"]:
-            cves.setdefault(cve, {"fixed": [], "open": []})["fixed"].append(row["name"])
-        for cve in row["cves_open"] or ():
-            cves.setdefault(cve, {"fixed": [], "open": []})["open"].append(row["name"])
-    return environment.from_string(template).render(
-        record=document,
-        timeline=timeline(document),
-        verdicts=VERDICTS,
-        cves=[
-            dict(hosts, cve=cve)
-            for cve, hosts in sorted(cves.items(), key=lambda item: natural(item[0]))
-        ],
-    )
-
-
-def timeline(document, width=860, row_height=20):
-    """Where the bars of the picture stand: hosts that were claimed, ordered by group, as boxes
-    from start to end.
-    """
-    rows = [row for row in document["hosts"] if row["started"]]
-    if not rows:
-        return None
-    rows.sort(
-        key=lambda row: (not row["groups"], row["groups"], row["started"], natural(row["name"]))
-    )
-    first = min(_seconds(row["started"]) for row in rows)
-    last = max(max(_seconds(row["ended"]) for row in rows), first + 1)
-    scale = width / (last - first)
-    bars, bands, previous = [], [], None
-    for number, row in enumerate(rows):
-        group = ", ".join(row["groups"]) or None
-        if group and group == previous:
-            bands[-1]["height"] += row_height
-        elif group:
-            bands.append({"y": number * row_height, "height": row_height, "group": group})
-        previous = group
-        x = (_seconds(row["started"]) - first) * scale
-        bars.append(
-            {
-                "name": row["name"],
-                "group": group,
-                "role": row["role"],
-                "wave": row["wave"],
-                "canary": row["canary"],
-                "ok": not row["attention"],
-                "x": round(x, 1),
-                "y": number * row_height,
-                "width": round(
-                    max((_seconds(row["ended"]) - _seconds(row["started"])) * scale, 2), 1
-                ),
-                "started": row["started"],
-                "ended": row["ended"],
-                "reason": row["reason"],
-            }
-        )
-    ticks = [
-        {
-            "x": round(width * part / 4, 1),
-            "at": datetime.fromtimestamp(first + (last - first) * part / 4, timezone.utc).strftime(
-                "%H:%M:%S"
-            ),
-        }
-        for part in range(5)
-    ]
-    return {
-        "bars": bars,
-        "bands": bands,
-        "ticks": ticks,
-        "width": width,
-        "height": len(rows) * row_height,
-        "row": row_height,
-    }
-
-
 def _updates(ids):
     return f"{len(ids)} update{'' if len(ids) == 1 else 's'}"
-
-
-def _seconds(at):
-    return turns.when(at).timestamp()

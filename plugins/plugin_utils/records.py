@@ -9,7 +9,12 @@ from __future__ import annotations
 import hashlib
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record, schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    faces,
+    reconcile,
+    record,
+    schema,
+)
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
     PlanError,
     natural,
@@ -18,7 +23,7 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves i
 # Schema of a record -> the function that makes the next schema of it. One for each former schema.
 UPGRADES = {}
 # What runs did to a host: of several runs, all of it counts.
-DONE = ("installed", "removed", "rolled_back", "cves_fixed", "drained")
+DONE = ("installed", "removed", "rolled_back", "cves_fixed", "drained", "restored")
 
 
 # ---- understanding what is in a file ----
@@ -70,11 +75,13 @@ ROW = {
     "lease": schema.optional(
         schema.also(run=schema.optional(_text), age=schema.optional(schema.number(0, 1e12)))
     ),
-    # These came later: an earlier record does not know them, and has no steps.
+    # These came later: an earlier record does not know them, and has empty lists.
     "behind_since": TIME,
     "behind_days": schema.optional(schema.number(0, 1e6)),
+    "checked_age": schema.optional(schema.number(0, 1e12)),
     "uuid": schema.optional(_text),
     "steps": lambda value, where: _listed(_mapping)(value or [], where),
+    "restored": lambda value, where: TEXTS(value or [], where),
     "host_id": schema.optional(_text),
 }
 RUN = dict(
@@ -85,6 +92,25 @@ RUN = dict(
     who=_text,
     check=schema.truth,
 )
+FINDING = schema.mapping(
+    kind=schema.one_of(*reconcile.KINDS),
+    host=schema.optional(_text),
+    uuid=schema.optional(_text),
+    what=_text,
+    advice=_text,
+)
+COUNT = schema.number(0, 1e9)
+
+
+def _service(value, where):
+    """What the service said: why it could not be asked, or what was found."""
+    error = schema.also(error=schema.optional(_text))(value, where)["error"]
+    if error:
+        return {"error": error}
+    counts = dict.fromkeys(("machines", "active", "seats", "matched"), COUNT)
+    return schema.also(findings=_listed(FINDING), **counts)(value, where)
+
+
 RECORD = schema.also(
     run=_also(dict(RUN, resumed_from=TEXTS), {"merged_from": _listed(schema.mapping(**RUN))}),
     options=_mapping,
@@ -96,6 +122,8 @@ RECORD = schema.also(
     ),
     hosts=_listed(_also(ROW, {"run": _text})),
     events=_listed(schema.also(at=schema.moment, host=schema.optional(_text), what=_text)),
+    # None where the service was not asked, and in an earlier record.
+    service=schema.optional(_service),
 )
 
 
@@ -168,6 +196,8 @@ def merge(documents):
         "hosts": hosts,
         "events": [event for _key, event in sorted(events.items(), key=lambda one: one[0][0])],
         "summary": record.summary(hosts),
+        # That of the last run that asked it.
+        "service": next((one["service"] for one in documents[::-1] if one["service"]), None),
     }
 
 
@@ -260,7 +290,7 @@ def _row(newest, run, history, last):
     :param last: the order of the newest run.
     """
     row = dict(newest, wave=None, run=run["id"])
-    row.update({key: _all(one[key] for one in history) for key in DONE})
+    row.update({key: _all(one[key] or () for one in history) for key in DONE})
     before = (one["kernel_before"] for one in history if one["kernel_before"])
     row["kernel_before"] = next(before, row["kernel_before"])
     claims = [one for one in history if one["started"]]

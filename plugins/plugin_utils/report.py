@@ -11,7 +11,8 @@ import stat
 import tempfile
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, record, records
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, records
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page import html
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 
@@ -110,11 +111,32 @@ def write(directory, document, template, formats=()):
             if face:
                 files[path] = face(document)
                 continue
-            with open(template, encoding="utf-8") as file:
-                files[path] = record.page(document, file.read())
+            files[path] = html.page(document, *os.path.split(os.path.abspath(template)))
         for name, text in files.items():
             _replace(directory, name, text)
     return ["record.json", *files]
+
+
+def read_cache(path):
+    """What was kept: a mapping; an empty one where nothing that can be read is there."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        return {
+            key: {"lines": [str(line) for line in one["lines"]], "at": int(one["at"])}
+            for key, one in found.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def write_cache(path, value):
+    """Keep a mapping. Where that cannot be written, nothing is lost but time."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _replace(os.path.dirname(path), os.path.basename(path), json.dumps(value))
+    except OSError:
+        pass
 
 
 def write_text(path, text):

@@ -320,6 +320,7 @@ FACTS = also(
         machine=optional(text),
         effective=optional(text),
         on_disk=optional(text),
+        on_disk_version=optional(text),
     ),
     updates=also(
         installed=optional(listed(KNOWN)),
@@ -327,6 +328,7 @@ FACTS = also(
     ),
     cves=also(fixed=optional(listed(text)), open=optional(listed(text))),
     checked_at=optional(moment),
+    checked_age=optional(number(0, 1000 * A_YEAR)),
     warnings=listed(text),
     self_update=optional(listed(text)),
     host_id=optional(text),

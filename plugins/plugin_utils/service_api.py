@@ -121,6 +121,14 @@ DESCRIPTION = schema.mapping(
 )
 
 
+def given(options, environ=None):
+    """Whether somebody gave credentials, as options or in the environment. The vendor's own file,
+    which may be there for other tools, does not count.
+    """
+    environ = os.environ if environ is None else environ
+    return all(options.get(name) or environ.get(ENVIRONMENT[name]) for name in ENVIRONMENT)
+
+
 def settings(options, environ=None, configuration=CONFIGURATION):
     """What the client needs, from options, the environment and the vendor's own file, in this
     order: C(url), C(user), C(key), C(ca), C(proxy).

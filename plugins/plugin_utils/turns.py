@@ -499,6 +499,7 @@ def of_turn(turn, proven=None):
         "started": iso(turn["began"]),
         "ended": iso(ended(turn)),
         "drained": turn["drained"],
+        "restored": turn["restored"] or [],
         "steps": [_step(one, turn["began"]) for one in turn["steps"]],
         "left": (applied or {}).get("left") or [],
         "error_class": (applied or {}).get("error_class"),

@@ -344,6 +344,29 @@ class Benches:
             )
             self.table.limit(f"{what} of {hosts} hosts", statistics.median(found), 5, " s")
 
+    def page(self):
+        """The page of a large fleet in a browser: until it is painted, and until a key that is
+        pressed in the filter has its effect on the screen.
+        """
+        hosts = self.options.page_hosts
+        python = make_venv(
+            BUILD / "venvs" / "browser",
+            self._core().python,
+            "browser.txt",
+            self._core().requirement,
+        )
+        said = self._python(
+            Path(__file__).with_name("page.py"),
+            hosts,
+            self.options.rounds,
+            python=python / "bin" / "python",
+        )
+        print(f"\nThe page of {hosts} hosts in Chromium, ms")
+        for what, (found, limit) in json.loads(said).items():
+            median = statistics.median(found)
+            print(f"  {what:34}{median:.0f} ({min(found):.0f}–{max(found):.0f})", flush=True)
+            self.table.limit(f"{what}, {hosts} hosts", median, limit, " ms")
+
     def apply(self):
         """uptrack_apply with nothing to do: its payload, and what it costs the host besides."""
         fleet = self.fleet("apply", self.options.apply_hosts, pending=0)
@@ -372,9 +395,9 @@ class Benches:
     def _core(self):
         return [core for core in cores().values() if core][-1]
 
-    def _python(self, *words):
+    def _python(self, *words, python=BUILD / "venv" / "bin" / "python"):
         done = subprocess.run(
-            [BUILD / "venv" / "bin" / "python", *map(str, words)],
+            [python, *map(str, words)],
             env=self.bench.environment,
             capture_output=True,
             text=True,
@@ -392,7 +415,16 @@ class Benches:
         )
 
 
-BENCHES = ("functions", "apply", "survey", "status", "output", "scaling", "rollout")
+BENCHES = (
+    "functions",
+    "page",
+    "apply",
+    "survey",
+    "status",
+    "output",
+    "scaling",
+    "rollout",
+)
 
 
 def main():
@@ -409,6 +441,7 @@ def main():
         ("pairs", 100, "pairs of the rollout; a tenth and a half of them for how it scales"),
         ("hosts", 1000, "hosts of status, and a fifth of them"),
         ("fleet", 10000, "hosts of what is worked out in one go"),
+        ("page-hosts", 5000, "hosts of the page in a browser"),
         ("ssh-hosts", 20, "hosts behind sshd"),
         ("apply-hosts", 10, "hosts of uptrack_apply"),
         ("rounds", 3, "how often each is measured"),

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import record, rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page import html
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "roles/report/templates/report.html.j2"
+TEMPLATES = Path(__file__).resolve().parents[2] / "roles/report/templates"
 
 
 def survey(number):
@@ -66,7 +67,7 @@ def measured(hosts):
     about = record.about("patch", "2026-11-01T00:00:00Z", "bench", False, options)
     about["ended"] = "2026-11-01T01:00:00Z"
     document = timed("record", record.record, variables, names, names, run, {}, about)
-    timed("page", record.page, document, TEMPLATE.read_text(encoding="utf-8"))
+    timed("page", html.page, document, TEMPLATES, "report.html.j2")
     return times
 
 

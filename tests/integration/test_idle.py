@@ -148,10 +148,11 @@ def test_module_action_plugin_async_and_fact_gathering_give_the_same_facts(fleet
     assert run.status == 0, run.output
 
     def plain(facts):
-        # What goes on with time: the age, and the sentence that tells it.
-        return json.dumps(
-            dict(facts, checked_age=None, reason=facts["reason"].split(";")[0]), sort_keys=True
-        )
+        # What goes on with time: ages, and the sentence that tells one.
+        pending = [dict(one, age=None) for one in facts["updates"]["available"] or ()]
+        facts = dict(facts, checked_age=None, reason=facts["reason"].split(";")[0])
+        facts["updates"] = dict(facts["updates"], available=pending)
+        return json.dumps(facts, sort_keys=True)
 
     for name in one.names:
         carried = plain(run.result("carried", name)["ansible_facts"]["uptrack"])

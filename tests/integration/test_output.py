@@ -115,6 +115,12 @@ def test_elsewhere_there_are_plain_lines(hosts):
     # The playbook fails the two for its exit status: nobody has to read it twice.
     assert sum("code_busy" in line for line in lines) == 2
     assert len(lines) < 30, lines
+    # What was asked for is an answer, and no step of a run.
+    record = str(hosts.report / "record.json")
+    asked = hosts.play(
+        "rebootless.ksplice.query", env=OURS, ksplice_query="blocked", ksplice_record=record
+    )
+    assert "busy" in asked.output and "code_busy" in asked.output
 
 
 @pytest.mark.thorough

@@ -401,7 +401,7 @@ def units(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
                 f"units: target code, Python {target}",
                 space,
                 [*folders, *NOT_TWICE],
-                quiet=500 if ALL else 70,
+                quiet=500 if ALL else 100,
             )
         )
     else:
@@ -441,10 +441,19 @@ PURE = [
         "growth",
         "ha_settings",
         "left_behind",
+        "machines",
+        "page",
+        "preview",
+        "progress",
         "query",
         "reason_codes",
+        "reconcile",
+        "records",
+        "redundancy",
         "rollout",
+        "s3",
         "schema",
+        "service_api",
         "turns",
         "upload",
         "waves",
@@ -539,6 +548,17 @@ def on_real_hosts(
     space = Space(name, environment(core))
     space.env["LAB_CACHE"] = os.environ.get("LAB_CACHE") or str(BUILD / "lab")
     return pytest(f"{name}: core {core.version}, {what}", space, [folder, "-rP"], quiet)
+
+
+def browser(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
+    """The page of the record in Chromium. What it looks like is left in build/test/screenshots."""
+    core = newest(found)
+    venv = make_venv(VENVS / "browser", core.python, "browser.txt", core.requirement)
+    space = Space("browser", venv)
+    pictures = TEST / "screenshots"
+    shutil.rmtree(pictures, ignore_errors=True)
+    space.env["KSPLICE_SCREENSHOTS"] = str(pictures)
+    return [pytest("browser: the page in Chromium", space, ["tests/browser"], quiet=90)]
 
 
 def sanity(found: dict[str, Core | None], lacking: list[str]) -> list[Check]:
@@ -645,6 +665,7 @@ GROUPS = {
     "fleet": fleet,
     "fire": fire,
     "integration": integration,
+    "browser": browser,
     "sanity": sanity,
 }
 

@@ -56,6 +56,7 @@ PROVEN, LIKELY = "proven", "likely"
 _CRON_TIME = re.compile(r"[\d*]")
 _NUMBER_OR_WORD = re.compile(r"[0-9]+|[A-Za-z]+")
 _PACKAGE = re.compile(r"^(\d+\.\d+\.\d+-\d+)\.")
+_IMAGE = re.compile(r"(\S+) \(.*\) (#\d.*)$")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _FLAVOUR = re.compile(r"^\d+\.\d+\.\d+-\d+(-\w+)\Z")
 _SECONDS = re.compile(r"^\d{1,12}(\.\d*)?$")
@@ -74,19 +75,20 @@ ARGUMENTS = {
     "timeout": {"type": "int", "default": 900},
     "groups": {"type": "bool", "default": False},
     "ha_command": {"type": "str"},
+    "kernels": {"type": "bool", "default": False},
 }
 
 
 def refresh(arguments):
-    """What the arguments ask of the probe: when to refresh, the age in seconds from which on, and
-    how long the agent may take.
+    """What the arguments ask of the probe: when to refresh, the age in seconds from which on, how
+    long the agent may take, and whether to read the builds of kernels on disk.
     """
-    timeout = max(1, arguments["timeout"])
+    timeout, kernels = max(1, arguments["timeout"]), arguments["kernels"]
     if arguments["refresh"]:
-        return "always", 0, timeout
+        return "always", 0, timeout, kernels
     if arguments["refresh_older_than"] is not None:
-        return "stale", arguments["refresh_older_than"], timeout
-    return "never", 0, timeout
+        return "stale", arguments["refresh_older_than"], timeout, kernels
+    return "never", 0, timeout, kernels
 
 
 def facts(text, max_age=DAY):
@@ -129,6 +131,7 @@ def facts(text, max_age=DAY):
             "effective_build": seen.effective_build,
             "effective_package": seen.effective_package,
             "on_disk": newest(seen.kernels_on_disk),
+            "on_disk_version": _build_on_disk(answer, newest(seen.kernels_on_disk)),
         },
         "updates": {"installed": installed, "available": available, "superseded": superseded},
         "cves": {
@@ -170,6 +173,7 @@ def nothing(verdict, reason):
             "effective_build": None,
             "effective_package": None,
             "on_disk": None,
+            "on_disk_version": None,
         },
         "updates": {"installed": None, "available": None, "superseded": None},
         "cves": {"fixed": None, "open": None},
@@ -1003,6 +1007,19 @@ def _release(short, booted, machine):
 
 def _texts(value):
     return {item for item in _list(value) if isinstance(item, str)}
+
+
+def _build_on_disk(answer, release):
+    """The build of a kernel on disk as C(uname -v) would print it; None where that was not asked,
+    or its image does not tell.
+    """
+    for line in answer.get("build", ()):
+        name, _blank, text = line.partition(" ")
+        # release (who@where) #2 SMP Wed May 22 20:24:12 PDT 2026
+        match = _IMAGE.match(text)
+        if name == release and match and match.group(1) == release:
+            return match.group(2)
+    return None
 
 
 def _uuid(seen):

@@ -57,7 +57,18 @@ done
 [ -d "$R/sys/module" ] && say sysmodule 1
 [ -e "$R/etc/uptrack/disable" ] && say disabled 1
 [ -e "$R/etc/uptrack/uptrack.conf" ] && say configured 1
-for f in "$R"/boot/vmlinuz-*; do [ -e "$f" ] && say boot "${f##*/vmlinuz-}"; done
+# What uname would print of a kernel that is not booted stands in the header of its image (x86):
+# at 514 a magic word, at 526 how far behind 512 its text is.
+build_of() {
+  [ "$(dd if="$1" bs=1 skip=514 count=4 2>/dev/null)" = HdrS ] || return
+  o=$(od -An -tu2 -j526 -N2 "$1" | tr -d ' ')
+  dd if="$1" bs=1 skip=$((o + 512)) count=300 2>/dev/null | tr '\0' '\n' | head -n 1
+}
+for f in "$R"/boot/vmlinuz-*; do
+  [ -e "$f" ] || continue
+  say boot "${f##*/vmlinuz-}"
+  [ -n "$kernels" ] && say build "${f##*/vmlinuz-} $(build_of "$f")"
+done
 # What else runs at set times under the agent's name, such as the daily job that offline hosts need.
 for f in "$R"/etc/cron.daily/*uptrack* "$R"/etc/cron.daily/*ksplice* \
   "$R"/etc/systemd/system/*uptrack*.timer "$R"/etc/systemd/system/*ksplice*.timer \
@@ -438,7 +449,7 @@ echo @end
 """
 
 
-def script(refresh="never", older_than=0, timeout=900):
+def script(refresh="never", older_than=0, timeout=900, kernels=False):
     """The shell script to run, as text.
 
     :param refresh: C(never), C(stale) (ask the service when what the host knows is older than
@@ -446,9 +457,11 @@ def script(refresh="never", older_than=0, timeout=900):
     :param older_than: seconds.
     :param timeout: seconds after which a command of the agent is ended; one that only reads has 120
         of them at most.
+    :param kernels: whether to read the builds of the kernels on disk, too.
     """
     return (
-        f"limit={int(timeout)}; refresh={shlex.quote(refresh)}; older_than={int(older_than)}\n"
+        f"limit={int(timeout)}; refresh={shlex.quote(refresh)}; older_than={int(older_than)}; "
+        f"kernels={'1' if kernels else ''}\n"
         f"{SCRIPT.strip()}\n"
     )
 

@@ -44,6 +44,9 @@ ARGUMENTS = {
     "retry_delay": {"type": "int", "default": 20},
 }
 # What makes one machine known to the service as itself (reference, section 7, "Cloned VMs").
+# The agent's exit status where the account's key is good and the machine itself is to be activated,
+# as in an account that denies new machines: it is known there from now on (reference 1.3, 5.1).
+NOT_ACTIVATED = 19
 IDENTITY = ("/var/lib/uptrack/uuid", "/var/lib/uptrack/serial")
 # What is left of an agent when its packages are gone. The log may hold the key.
 TRACES = (
@@ -133,7 +136,8 @@ def _check_in(module, root, plan, result, seen):
         return {"checked_in": False, "verdict": facts["verdict"], "reason": facts["reason"]}
     rc, words = agent.run("uptrack-upgrade", "-n")
     problem = output.problem(rc, words)
-    if problem and problem.error_class == "licence" and "Auth/accesskey" in result["changed_keys"]:
+    new_key = "Auth/accesskey" in result["changed_keys"]
+    if problem and problem.error_class == "licence" and new_key and rc != NOT_ACTIVATED:
         configure.put_back(module, root, plan)
         raise enrollment.Refused(
             f"The service rejected the access key: {problem.what}. uptrack.conf was "
@@ -142,9 +146,10 @@ def _check_in(module, root, plan, result, seen):
     facts = agent.facts()
     told = {"checked_in": problem is None, "verdict": facts["verdict"], "reason": facts["reason"]}
     if problem and problem.error_class != "unsupported":
+        why = "does not let it in" if rc == NOT_ACTIVATED else "could not be asked"
         words = (
-            "The configuration was written, but the service could not be asked: "
-            f"{problem.what}. {problem.advice}"
+            f"The configuration was written, but the service {why}: {problem.what}. "
+            f"{problem.advice}"
         )
         told.update(verdict="unknown", reason=words, warnings=result.get("warnings", []) + [words])
     return told

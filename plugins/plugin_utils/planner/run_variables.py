@@ -26,6 +26,17 @@ RUN = {
     "ksplice_report_url": "text",
     "ksplice_report_token": "text",
     "ksplice_report_s3": "s3",
+    "ksplice_api_user": "text",
+    "ksplice_api_key": "text",
+    "ksplice_api_url": "text",
+    "ksplice_api_ca": "text",
+    "ksplice_api_proxy": "text",
+    "ksplice_silent_days": "number",
+    "ksplice_authorize": "truth",
+    "ksplice_service_group": "text",
+    "ksplice_inspector_url": "text",
+    "ksplice_cache": "text",
+    "ksplice_cache_seconds": "seconds",
     "ksplice_records": "any",
     "ksplice_compare_with": "any",
     "ksplice_record": "text",
@@ -83,7 +94,15 @@ RUN = {
     "ksplice_verdict_timeout": "count",
 }
 # Not kept with the others for the planner, which has no use for them.
-SECRET = ("ksplice_access_key", "ksplice_https_proxy", "ksplice_report_token", "ksplice_report_s3")
+SECRET = (
+    "ksplice_access_key",
+    "ksplice_https_proxy",
+    "ksplice_report_token",
+    "ksplice_report_s3",
+    "ksplice_api_user",
+    "ksplice_api_key",
+    "ksplice_api_proxy",
+)
 CHOICES = {
     "output": ("table", "json", "csv", "markdown"),
     "on_lost_controller": ("restore", "stay"),
@@ -105,6 +124,7 @@ HOST = (
     "ksplice_ha_gates",
     "ksplice_ha_addresses",
     "ksplice_canary",
+    "ksplice_uuid",
 )
 # What role rolling takes, see roles/rolling/meta/argument_specs.yml.
 ROLE = (

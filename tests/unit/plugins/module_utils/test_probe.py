@@ -524,3 +524,35 @@ def test_by_which_uuid_the_service_knows_the_machine(make_host):
     host = make_host(config={"Auth": {"use_hw_uuid": True}})
     host.agent().run("uptrack-upgrade", "-n")
     assert host.facts()["agent"]["uuid"] is None
+
+
+def image(text):
+    """The beginning of a kernel's image as the boot protocol of x86 has it."""
+    head = bytearray(b"\0" * 0x3000)
+    head[0x1FE:0x208] = b"\x55\xaa\0\0HdrS\x0f\x02"
+    head[0x20E:0x210] = (0x2600).to_bytes(2, "little")
+    head[0x2800 : 0x2800 + len(text)] = text
+    return bytes(head)
+
+
+def test_the_build_of_the_newest_kernel_on_disk_is_read_from_its_image(make_host):
+    host = make_host()
+    new, build = "5.15.0-999.1.el9uek.x86_64", "#2 SMP Wed May 22 20:24:12 PDT 2026"
+    os.makedirs(host.path("boot"), exist_ok=True)
+    path = host.path(f"boot/vmlinuz-{new}")
+
+    def seen(content, kernels=True):
+        with open(path, "wb") as file:
+            file.write(content)
+        kernel = host.facts("never", 0, 900, kernels)["kernel"]
+        assert kernel["on_disk"] == new
+        return kernel["on_disk_version"]
+
+    good = image(f"{new} (mockbuild@host (x)) {build}".encode())
+    assert seen(good) == build
+    assert seen(good, kernels=False) is None
+    if shutil.which("file"):
+        said = subprocess.run(["file", "-b", path], stdout=subprocess.PIPE, check=True).stdout
+        assert new.encode() in said and build.encode() in said
+    for other in (b"", b"HdrS", image(b"@end"), image(f"other (x) {build}".encode()), good[:0x300]):
+        assert seen(other) is None

@@ -278,6 +278,7 @@ def test_trap_22_the_agent_is_found_by_its_commands(make_host):
         "enhanced": True,
         "disabled": False,
         "last_run": seen["agent"]["last_run"],
+        "uuid": seen["agent"]["uuid"],
     }
     with pytest.raises(apply.Refused, match="No Ksplice agent"):
         make_host(agent=False).apply()

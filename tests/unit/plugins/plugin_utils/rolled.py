@@ -111,21 +111,33 @@ def result(turn_of_it, known=()):
 
 
 def go(hosts, results, lost=(), check=False, **options):
-    """A whole rollout: plan, then wave by wave with the results given for each host."""
+    """A whole rollout, see played, whose record is as its schema has it."""
+    rows, asked, document = played(hosts, results, lost, check, **options)
+    jsonschema.validate(document, SCHEMA)
+    return rows, asked, document
+
+
+def played(hosts, results, lost=(), check=False, clock=None, **options):
+    """A whole rollout: plan, then wave by wave with the results given for each host.
+
+    :param clock: gives, for the index of a wave and a host, what its turn is to have, as C(began)
+        and C(ended) (seconds since 1970).
+    """
     names = sorted(hosts)
     options = dict(OPTIONS, **options)
     run = rollout.start(hosts, names, names, options)
     assert "error" not in run, run
     progress, outcomes, asked = turns.planned(turns.begun(), run), {}, []
     conditions = {"max_failures": run["max_failures"], "promote": options["promote"]}
-    for part in rollout.slices(run, hosts, options):
+    for number, part in enumerate(rollout.slices(run, hosts, options)):
         chosen = turns.select(part, progress, AT, lost, conditions)
         came = {}
         for name, choice in chosen.items():
             if choice["reason"] is None:
                 asked.append(name)
             given = results.get(name, PATCHED)
-            given = result(turn(given)) if "after" in given else given
+            if "after" in given:
+                given = result(turn(given, **(clock(number, name) if clock else {})))
             times = {"claimed": AT.replace("Z", ".000Z"), "now": LATER}
             came[name] = turns.outcome(part, name, choice, given, {}, times)
         outcomes.update(came)
@@ -133,7 +145,6 @@ def go(hosts, results, lost=(), check=False, **options):
     about = dict(record.about("patch", AT, "me", check, {}), ended="2026-11-22T03:01:00Z")
     state = {"outcomes": outcomes, "began": run["waves"]}
     document = record.record(hosts, names, names, run, state, about)
-    jsonschema.validate(document, SCHEMA)
     return {row["name"]: row for row in document["hosts"]}, asked, document
 
 

@@ -14,10 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import junitparser
 import markdown_it
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, records
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 from extent import rounds
 from hypothesis import HealthCheck, given, settings
@@ -145,10 +146,44 @@ def test_a_large_fleet_has_no_more_series(document):
     assert set(values(many)) == set(values(document))
 
 
+SERVICE = {
+    "error": None,
+    "machines": 7,
+    "active": 6,
+    "seats": 5,
+    "matched": 4,
+    "findings": [
+        {"kind": kind, "host": None, "uuid": "u", "what": EVIL[0], "advice": "Look."}
+        for kind in ("silent", "silent", "denied")
+    ],
+}
+
+
+def with_service(document):
+    return dict(document, service=SERVICE)
+
+
+def test_what_the_service_says_is_counted_and_told(document):
+    found = values(with_service(document))
+    assert found["ksplice_service_up"] == 1 and found["ksplice_service_seats"] == 5
+    assert found['ksplice_service_findings{kind="silent"}'] == 2
+    assert found['ksplice_service_findings{kind="clone"}'] == 0
+    assert "5 seats used, 4 matched to hosts, 3 findings" in faces.markdown(with_service(document))
+    # That it did not answer is not that it found nothing.
+    lost = dict(document, service={"error": "It gave no answer."})
+    found = values(lost)
+    assert found["ksplice_service_up"] == 0 and "ksplice_service_seats" not in found
+    assert "could not be asked" in faces.markdown(lost)
+    for one in (with_service(document), lost):
+        jsonschema.validate(one, rolled.SCHEMA)
+        assert records.understood(copy.deepcopy(one), "x", "")["service"] == one["service"]
+    assert not any("service" in name for name in values(document))
+
+
 def test_prometheus_takes_the_metrics(document):
     if not shutil.which("promtool"):
         pytest.skip("promtool is not installed. On Debian: apt-get install prometheus")
-    for one in (document, spoilt(document, EVIL[3])):
+    for one in (document, spoilt(document, EVIL[3]), with_service(document)):
         done = subprocess.run(
             ["promtool", "check", "metrics"],
             input=faces.metrics(one),

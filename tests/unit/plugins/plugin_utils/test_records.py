@@ -19,6 +19,7 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     records,
     report,
 )
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page import html
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 from extent import rounds
 from hypothesis import Phase, given, settings
@@ -27,7 +28,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 import rolled  # noqa: E402
 
-TEMPLATE = (rolled.TOP / "roles/report/templates/report.html.j2").read_text()
+TEMPLATES = rolled.TOP / "roles/report/templates"
 M = "a" * 16
 OF_NO_RUN = {"reason_code": "outside_run", "verdict": "unknown", "reason": "Not surveyed."}
 UNKNOWN = dict.fromkeys(("kernel_before", "kernel_after", "remaining", "cves_open", "host_id"))
@@ -74,7 +75,7 @@ def sound(document):
     jsonschema.validate(document, rolled.SCHEMA)
     assert records.understood(json.loads(json.dumps(document)), "x", "") == document
     for _file, face in faces.FORMATS.values():
-        assert face(document) if face else record.page(document, TEMPLATE)
+        assert face(document) if face else html.page(document, TEMPLATES, "report.html.j2")
     assert record.lines(document) and faces.stats(document)
     for named in query.NAMED:
         value = {"open_to": ":x", "behind_longer": ":3"}.get(named, "")
@@ -426,7 +427,7 @@ def test_keys_that_came_later_are_null_in_an_earlier_record(document):
     old = copy.deepcopy(document)
     later = [key for key in faces.COLUMNS if key not in faces.ALWAYS and key != "verdict"]
     for row in old["hosts"]:
-        for key in {*later, "lease", "host_id", "behind_days", "uuid", "steps"}:
+        for key in {*later, "lease", "host_id", "behind_days", "uuid", "steps", "restored"}:
             del row[key]
     found = records.understood(old, "x", "")
     assert all(row[key] is None for row in found["hosts"] for key in later)

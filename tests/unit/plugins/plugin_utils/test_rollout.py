@@ -26,7 +26,6 @@ from rolled import (  # noqa: E402
     LATER,
     PATCHED,
     SCHEMA,
-    TOP,
     go,
     result,
     surveyed,
@@ -218,26 +217,13 @@ def test_two_values_for_one_group_are_refused():
     )
 
 
-def test_the_page_escapes_what_hosts_and_the_service_say():
-    evil = "<script>alert(1)</script>\"'&"
-    failed = dict(FAILED, msg=evil)
-    _rows, _asked, document = go(
-        {"a" + evil: surveyed(name=evil), "b": surveyed("current")}, {"a" + evil: failed}
-    )
-    page = record.page(document, (TOP / "roles/report/templates/report.html.j2").read_text())
-    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
-    assert page.count("<script>") == 1
-
-
-def test_the_timeline_keeps_the_members_of_a_group_together_and_apart_in_time():
-    _rows, _asked, document = go(
-        {"a": surveyed(ksplice_ha_group="p"), "c": surveyed(), "b": surveyed(ksplice_ha_group="p")},
-        {},
-    )
-    shown = record.timeline(document)
-    assert [one["name"] for one in shown["bars"]] == ["a", "b", "c"]
-    assert [(band["group"], band["height"]) for band in shown["bands"]] == [("p", 40)]
-    assert record.timeline({"hosts": []}) is None
+def test_events_are_in_order_of_time():
+    """Times with a fraction of a second and without one."""
+    document = go({"a": surveyed(), "b": unreachable()}, {}, max_failures=2)[2]
+    assert document["hosts"][0]["started"].startswith("2026-11-22T03:00:00.")
+    told = [event["what"] for event in document["events"]]
+    assert told[0].endswith("started.") and told[-1].endswith("ended.")
+    assert told.index("no route to host") < told.index("Claimed in wave 1.")
 
 
 def test_lines_name_every_host_that_is_not_current():

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: rebootless.ksplice contributors
+"""Where service, inventory and hosts disagree."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import reconcile
+
+NOW = "2026-11-22T03:00:00Z"
+
+
+def row(name, uuid=None, **more):
+    found = {
+        "name": name,
+        "uuid": uuid,
+        "alias_of": None,
+        "verdict": "current",
+        "reason_code": "current",
+        "remaining": [],
+        "checked_at": "2026-11-22T02:00:00Z",
+    }
+    return dict(found, **more)
+
+
+def machine(uuid, hostname, **more):
+    found = {
+        "uuid": uuid,
+        "hostname": hostname,
+        "ip": "192.0.2.1",
+        "active": True,
+        "status": "uptodate",
+        "authorization": "allowed",
+        "last_seen": "2026-11-22T02:30:00Z",
+    }
+    return dict(found, **more)
+
+
+def findings(rows, known, **more):
+    found = reconcile.compare(rows, known, more.pop("addresses", {}), NOW, **more)
+    return found, [(one["kind"], one["host"], one["uuid"]) for one in found["findings"]]
+
+
+def test_all_is_well():
+    rows = [row("a", "1"), row("b"), row("al", "1", alias_of="a")]
+    known = [machine("1", "x"), machine("2", "b.example.com")]
+    found, kinds = findings(rows, known, addresses={"b": ("b.example.com",)})
+    assert kinds == []
+    assert found == {"machines": 2, "active": 2, "seats": 2, "matched": 2, "findings": []}
+
+
+def test_seats_are_what_may_use_the_service():
+    known = [
+        machine("1", "a"),
+        machine("2", "b", active=False),
+        machine("3", "c", authorization="denied"),
+        machine("4", "d", authorization="pending"),
+        machine("5", "e", authorization="unknown"),
+    ]
+    found, kinds = findings([row(name) for name in "abcde"], known)
+    assert (found["machines"], found["active"], found["seats"]) == (5, 4, 1)
+    assert kinds == [("denied", "c", "3"), ("pending", "d", "4")]
+
+
+def test_clones_are_told_with_the_command_that_mends_them():
+    found, kinds = findings([row("a", "1"), row("b", "1"), row("c", "1")], [machine("1", "a")])
+    assert kinds == [("clone", "b", "1"), ("clone", "c", "1")]
+    assert "reset_identity=true on b" in found["findings"][0]["advice"]
+    # Also where the service does not have it any more.
+    assert findings([row("a", "1"), row("b", "1")], [])[1][0] == ("clone", "b", "1")
+
+
+def test_namesakes_are_told_and_not_guessed():
+    known = [machine("1", "twin"), machine("2", "twin")]
+    found, kinds = findings([row("twin", None, verdict="unreachable")], known)
+    assert kinds == [("ambiguous", "twin", "1")]
+    assert "twin may be any of 1 and 2" in found["findings"][0]["what"]
+
+
+def test_who_is_on_one_side_only():
+    rows = [
+        row("a"),
+        row("gone", verdict="unreachable", reason_code="unreachable"),
+        row("bare", verdict="absent", reason_code="absent"),
+        row("box", verdict="unsupported", reason_code="no_sysfs"),
+        row("other", reason_code="outside_run", verdict="unknown"),
+    ]
+    known = [machine("9", "new"), machine("8", "old", active=False)]
+    found, kinds = findings(rows, known)
+    assert kinds == [
+        ("not_in_inventory", None, "9"),
+        ("not_at_service", "a", None),
+        ("not_at_service", "gone", None),
+    ]
+    what = [one["what"] for one in found["findings"]]
+    assert what[0].startswith("new (192.0.2.1) is a machine of the account")
+    assert "its UUID is not known" in what[2]
+
+
+@pytest.mark.parametrize(
+    "remaining, status, told",
+    [
+        (["x"], "uptodate", True),
+        ([], "outofdate", True),
+        ([], "uptodate", False),
+        (["x"], "outofdate", False),
+        (None, "uptodate", False),
+        (["x"], "unsupported", False),
+        (["x"], "unknown", False),
+    ],
+)
+def test_a_host_and_the_service_disagree_about_updates(remaining, status, told):
+    rows = [row("a", "1", remaining=remaining)]
+    _found, kinds = findings(rows, [machine("1", "a", status=status)])
+    assert kinds == ([("disagree", "a", "1")] if told else [])
+
+
+def test_silent_for_days():
+    known = [
+        machine("1", "a", last_seen="2026-11-07T00:00:00Z"),
+        machine("2", "b", last_seen="2026-11-09T00:00:00Z"),
+        machine("3", "c", last_seen="2020-01-01T00:00:00Z", active=False),
+        machine("4", "d", last_seen=None),
+    ]
+    rows = [row(name) for name in "abcd"]
+    assert findings(rows, known)[1] == [("silent", "a", "1")]
+    assert findings(rows, known, silent_days=100)[1] == []
