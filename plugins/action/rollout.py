@@ -251,29 +251,14 @@ class ActionModule(ActionBase):
         return {"kernels": rows, "unknown": unknown, "msg": [*lines, *words]}
 
     def _inspected(self, builds):
-        """What the Inspector says of each build, from the cache where that is young enough; of one
-        that it does not answer for, what it said before, or why there is nothing."""
+        """What the Inspector says of each build, see preview.look_up."""
         api, path = self.params["api"] or {}, self.params["cache"]
-        cached, found, failure = report.read_cache(path), {}, None
         options = [api.get("ca") or None, api.get("proxy") or None]
         inspector = service_api.Inspector(self.params["inspector_url"], *options)
-        for build in builds:
-            key = preview.key_of(build)
-            kept = cached.get(key)
-            if kept and 0 <= time.time() - kept["at"] < self.params["cache_seconds"]:
-                found[key] = kept
-                continue
-            try:
-                if failure:
-                    raise failure
-                found[key] = {"lines": inspector.updates(build), "at": int(time.time())}
-            except service_api.NotFound as error:
-                found[key] = {"error": str(error)}
-            except service_api.ApiError as error:
-                # Nobody has to wait for the others to fail as well.
-                failure = error
-                found[key] = dict(kept or {}, error=str(error))
-        report.write_cache(path, {**cached, **{k: v for k, v in found.items() if "lines" in v}})
+        cached, seconds = report.read_cache(path), self.params["cache_seconds"]
+        found = preview.look_up(builds, inspector.updates, cached, time.time(), seconds)
+        said = {key: one for key, one in found.items() if "lines" in one}
+        report.write_cache(path, {**cached, **said})
         return found
 
     def _asked(self):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import service_api
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import natural
 
 CVE = re.compile(r"CVE-\d{4}-\d{4,}")
@@ -52,6 +53,35 @@ def kernels_of(surveys):
 def key_of(kernel):
     """By what the answers about kernels are kept."""
     return "//".join(kernel[key] for key in ("sysname", "machine", "release", "version"))
+
+
+def look_up(builds, ask, cached, now, seconds):
+    """What the Inspector says of each build, by key_of: C(lines) and C(at); of one that it does not
+    answer for, what it said before, or nothing, and why as C(error).
+
+    :param ask: gives the lines for a build, see service_api.Inspector.updates.
+    :param cached: what it said before, in the same shape.
+    :param now: seconds since 1970.
+    :param seconds: how long that is good without asking.
+    """
+    found, failure = {}, None
+    for build in builds:
+        key = key_of(build)
+        kept = cached.get(key)
+        if kept and 0 <= now - kept["at"] < seconds:
+            found[key] = kept
+            continue
+        try:
+            if failure:
+                raise failure
+            found[key] = {"lines": ask(build), "at": int(now)}
+        except service_api.NotFound as error:
+            found[key] = {"error": str(error)}
+        except service_api.ApiError as error:
+            # Nobody has to wait for the others to fail as well.
+            failure = error
+            found[key] = dict(kept or {}, error=str(error))
+    return found
 
 
 def cves(lines):
