@@ -171,7 +171,10 @@ class ActionModule(ActionBase):
         batches = [*earlier.get("batches", ()), hosts]
         self.files.write("run.json", {"about": about, "in_run": hosts, "batches": batches})
         said = {key: about[key] for key in ("kind", "check")}
-        said.update(step="ready", run=about["id"], hosts=len(hosts))
+        # A record that is asked is no survey.
+        surveyed = 0 if self.params["record"] else len(hosts)
+        said.update(step="ready", run=about["id"], hosts=surveyed)
+        said["question"] = bool(self.params["query"]) or kind == "preview"
         return {"run": about["id"], "progress": said}
 
     def _check_api(self):
@@ -214,20 +217,15 @@ class ActionModule(ActionBase):
         service = self.files.read("service.json")
         if service is None or service["error"]:
             raise PlanError((service or {}).get("error") or "The service was not asked.")
-        found, output, words = service["findings"], self.params["output"], []
+        found, output = service["findings"], self.params["output"]
         if output == "table":
-            words = faces.of_service(service)
             rows = [
                 {"kind": one["kind"], "finding": f"{one['what']} {one['advice']}"} for one in found
             ]
             lines = query.text(rows, output) if rows else ["Nothing disagrees."]
         else:
             lines = query.text(found, output)
-        if self.params["dest"]:
-            report.write_text(self.params["dest"], "\n".join(lines) + "\n")
-        else:
-            self._tell([*words, *lines])
-        return {"findings": found, "msg": [*words, *lines]}
+        return {"findings": found, "msg": self._answer(lines)}
 
     def _preview(self):
         """What Ksplice would fix in the kernels of this run's hosts: one look-up for each build."""
@@ -244,11 +242,12 @@ class ActionModule(ActionBase):
             if hosts
         ]
         output = self.params["output"]
-        lines = query.text(preview.short(rows) if output in ("table", "markdown") else rows, output)
-        if self.params["dest"]:
-            report.write_text(self.params["dest"], "\n".join(lines) + "\n")
-        self._tell(words if self.params["dest"] else [*lines, *words])
-        return {"kernels": rows, "unknown": unknown, "msg": [*lines, *words]}
+        shown = preview.short(rows) if output in ("table", "markdown") else rows
+        lines = self._answer(query.text(shown, output))
+        for one in words:
+            # Beside the answer, so that what reads it finds nothing else there.
+            self._display.warning(faces.printable(one))
+        return {"kernels": rows, "unknown": unknown, "msg": lines}
 
     def _inspected(self, builds):
         """What the Inspector says of each build, see preview.look_up."""
@@ -342,6 +341,8 @@ class ActionModule(ActionBase):
                 pending[name] = len(available or ())
         return dict(
             said,
+            # In check mode no wave begins, which would tell its hosts.
+            described=described if self._task.check_mode else [],
             hash=planned["hash"],
             waves=planned["waves"],
             seconds=progress.expected(parts, pending, wave_soak),
@@ -385,7 +386,12 @@ class ActionModule(ActionBase):
             document = self._document(now())[0]
         question, output = self.params["query"], self.params["output"]
         answer = query.ask(document, question)
-        return {"answer": answer, "msg": self._answer(query.text(answer, output))}
+        lines = self._answer(query.text(answer, output))
+        doubt = query.doubt(document, question)
+        if doubt:
+            # Beside the answer, so that what reads it finds nothing else there.
+            self._display.warning(faces.printable(doubt))
+        return {"answer": answer, "msg": lines, "doubt": doubt}
 
     def _answer(self, lines):
         """Write lines to where they are wanted, or say them."""
@@ -546,6 +552,8 @@ class ActionModule(ActionBase):
             return
         try:
             document, formats = self._document(None)[0], where["formats"] if page else ()
+            if not last:
+                report.clear(where["directory"], document)
             names = report.write(where["directory"], document, where["template"], formats)
             if where["url"] and not self.files.read("no_upload.json"):
                 failure = self._upload(where, names)
@@ -615,6 +623,8 @@ class ActionModule(ActionBase):
 
     def _written(self, document, formats):
         """Write a record, and upload it where that is wanted; what the task gives."""
+        if not self.files.read("written.json"):
+            report.clear(self.params["directory"], document)
         names = report.write(self.params["directory"], document, self.params["template"], formats)
         first = faces.FORMATS[formats[0]][0] if formats else "record.json"
         page = os.path.join(os.path.abspath(self.params["directory"]), first)

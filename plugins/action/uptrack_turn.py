@@ -10,6 +10,7 @@ and then a line of its journal, by a shell that waits for the next one.
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 
 from ansible.errors import AnsibleConnectionFailure
@@ -281,7 +282,7 @@ class ActionModule(HostAction):
             # A callback that shows the whole run has a line of each host at its end.
             if progress.by_callback and one["ended"] - turn["began"] < progress.LONG:
                 continue
-            words = " ".join(str(one["result"] or "").split())[:200]
+            words = textwrap.shorten(str(one["result"] or ""), 200, placeholder=" …")
             self._tell(claimed, f"{one['name']}: {words} ({one['ended'] - one['started']:.1f} s)")
         return len(ended)
 

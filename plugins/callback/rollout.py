@@ -78,7 +78,7 @@ class CallbackModule(Default):
     def _seen(self, result):
         """Say what a result is for the rollout. Whether it is one of its steps, of which no more is
         said, comes back."""
-        action = (result._task.resolved_action or result._task.action).rpartition(".")[2]
+        action = _action(result)
         lines = self._progress.seen(action, result._host.get_name(), result._result)
         self._say(lines)
         return bool(lines) or action in ("rollout", "uptrack_turn", "ha_lease")
@@ -122,7 +122,7 @@ class CallbackModule(Default):
         self._handle_warnings(result._result)
         if step:
             return
-        if result._task.action.rpartition(".")[2] == "debug":
+        if _action(result) == "debug":
             self._debug(result)
         elif result._result.get("changed"):
             self._changed += 1
@@ -147,10 +147,19 @@ class CallbackModule(Default):
         if words in self._progress.said.get(host, ()):
             # The playbook fails a host for its exit status, with a sentence that was said.
             return
-        # What the controller does itself is nothing that a host did.
-        who = "the controller" if _of_controller(result) else host
         ignored = " (ignored)" if ignore_errors else ""
-        self._say(self._progress.failed(who, f"{name} failed{ignored}: {words}"))
+        if _action(result) == "fail":
+            # Its message is the sentence; one that is there once is about the run.
+            who = "the run" if result._task.run_once else host
+            self._say(self._progress.failed(who, f"{ignored.strip()} {words}".strip()))
+        elif _action(result) == "rollout":
+            # What the controller does itself is nothing that a host did. An expression that is
+            # wrong has its caret on a line of its own.
+            lines = str(result._result.get("msg") or words).splitlines()
+            self._say(self._progress.failed("the controller", f"{name} failed: {lines[0]}"))
+            self._say(progress.Line(faces.printable(line), "bad") for line in lines[1:])
+        else:
+            self._say(self._progress.failed(host, f"{name} failed{ignored}: {words}"))
 
     def v2_runner_on_unreachable(self, result):
         words = f"unreachable: {_why(result)}"
@@ -194,8 +203,9 @@ class CallbackModule(Default):
             super().v2_playbook_on_stats(stats)
 
 
-def _of_controller(result):
-    return (result._task.resolved_action or "").rpartition(".")[2] == "rollout"
+def _action(result):
+    """The last word of the name of a task's action."""
+    return (result._task.resolved_action or result._task.action).rpartition(".")[2]
 
 
 def _why(result):

@@ -96,8 +96,8 @@ options:
     elements: str
     default: [html]
   record:
-    description: With O(state=query), the record that is asked; by default the fleet as this run
-      has surveyed it.
+    description: With O(state=query) and O(state=ready), the record that is asked; by default the
+      fleet as this run has surveyed it.
     type: path
   records:
     description: With O(state=merge) and O(state=compare), files of records, directories with a

@@ -338,7 +338,7 @@ def markdown(document):
     if run["kind"] != "status":
         lines += [
             f"Patched: {summary['patched']}. CVEs fixed: {summary['cves_fixed']}, still open: "
-            f"{summary['cves_open']}.",
+            f"{summary['cves_open']}{open_unknown(document)}.",
             "",
         ]
     if document.get("service"):
@@ -353,6 +353,12 @@ def markdown(document):
             lines += [f"And {len(needy) - IN_MESSAGE} more that need attention.", ""]
     lines.append(f"Run {words(run['id'])} of {words(run['who'])}, begun {run['started']}.")
     return "\n".join(lines) + "\n"
+
+
+def open_unknown(document):
+    """Of how many machines it is not known which CVEs are open, as the end of a sentence."""
+    unknown = sum(row["cves_open"] is None and not row["alias_of"] for row in document["hosts"])
+    return f", and unknown on {unknown} of the hosts" if unknown else ""
 
 
 def words(text):

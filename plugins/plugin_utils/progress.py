@@ -28,7 +28,6 @@ KINDS = {
     "rehearsal": "Rehearsing a patch run of {}, which are emulated",
     "rehearse": "Making {}, emulated ones",
     "status": "Surveying {}",
-    "query": "Surveying {}",
     "preview": "Reading the kernels of {}",
     "enroll": "Enrolling {}",
     "retire": "Retiring {}",
@@ -98,12 +97,14 @@ class Progress:
 
     def _ready(self, step):
         # Of a question the answer is all that is to be said at the end.
-        self.begun, self.ended = True, step["kind"] in ("query", "preview")
+        self.begun, self.ended = True, step["question"]
         self._began, self._verdicts = self._clock(), {}
+        if not step["hosts"]:
+            return []
         hosts = faces.count(step["hosts"], "host")
         words = KINDS.get(step["kind"], "Working on {}").format(hosts)
         check = " (check mode: nothing is changed)" if step["check"] else ""
-        if step["kind"] in ("patch", "rehearsal", "status", "query", "preview"):
+        if step["kind"] in ("patch", "rehearsal", "status", "preview"):
             self.bar = Bar("Survey", 0, step["hosts"])
         return [Line(f"{words}{check}: run {step['run']}")]
 
@@ -129,6 +130,8 @@ class Progress:
         long = f", {span(sum(step['seconds']))}" if step["waves"] else ""
         lines.append(Line(f"Plan {step['hash']}: {faces.count(work, 'host')} in {waves}{long}"))
         lines += _bounded([f"Note: {words}" for words in step["notes"]], "notes")
+        described = enumerate(step["described"], 1)
+        lines += _bounded([f"Wave {at}: {_names(names)}" for at, names in described], "waves")
         left = [
             f"In no wave: {host}. {why}"
             for host, why in step["left"].items()
@@ -181,9 +184,9 @@ class Progress:
             self._pace = (self._clock() - self._waves_began) / self._spent
         self.bar = None
         words = f"Wave {self._number} of {len(self._waves)} took {took:.1f} s: "
-        words += f"{step['patched']} of {faces.count(step['hosts'], 'host')} patched"
+        words += f"{step['patched']} of {faces.count(step['hosts'], 'host')} succeeded"
         if self._number < len(self._waves):
-            words += f"; {self._done} of {len(self._names)} hosts, {self._left()} left"
+            words += f"; {self._done} of {len(self._names)} hosts done, {self._left()} left"
         return [*lines, Line(words + ".")]
 
     def _left(self):

@@ -9,14 +9,17 @@ C(name), C(members), C(rows) (of its members) and C(kernels) (their different ef
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 import re
 
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, turns
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 OUTPUTS = ("table", "json", "csv", "markdown")
+# Of the record, and what is asked beside them.
+KEYS = ("schema", "run", "options", "plan", "hosts", "events", "summary", "service", "groups")
 # What jmespath raises: its own errors, and what functions make of values that they do not take.
 WRONG = (ValueError, TypeError, AttributeError, RecursionError)
 # Characters of a cell of a table, but for the last of a row.
@@ -94,6 +97,7 @@ def _expression(question):
     name, colon, value = question.strip().partition(":")
     wish = NAMED.get(name)
     if wish is None or colon and not ("{}" in wish or "{number}" in wish):
+        _check_name(name)
         return question
     if "{number}" in wish:
         if not re.fullmatch(r"[0-9]{1,9}", value.strip()):
@@ -103,6 +107,18 @@ def _expression(question):
         raise PlanError(f"The query {name} needs a value: {name}:VALUE.")
     quoted = value.strip().replace("\\", "\\\\").replace("'", "\\'")
     return wish.replace("{}", f"'{quoted}'")
+
+
+def _check_name(word):
+    """Complain of a word that is neither a question's name nor a key of the record: to JMESPath it
+    is a key that is not there, and its answer nothing."""
+    if re.fullmatch("[A-Za-z_]+", word) and word not in KEYS:
+        close = difflib.get_close_matches(word, [*NAMED, *KEYS], 1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise PlanError(
+            f"{word} is neither the name of a question nor a key of the record.{hint} Names are "
+            f"{', '.join(NAMED)}."
+        )
 
 
 def _wrong(error, expression):
@@ -115,6 +131,17 @@ def _wrong(error, expression):
     # One line, whatever the shell handed over, so that the caret is where it belongs.
     line = "".join(" " if char.isspace() else char for char in expression)
     return f"{words}:\n{line}\n{' ' * place}^"
+
+
+def doubt(document, question):
+    """Of which hosts it is not known what a question asks for, in a sentence; None where that is
+    known of all. What is not known is in no answer, and is not nothing."""
+    if "cves_open" not in _expression(question):
+        return None
+    names = [row["name"] for row in document["hosts"] if row["cves_open"] is None]
+    if not names:
+        return None
+    return f"It is not known which CVEs are open on {turns.some(names)} (cves_unknown)."
 
 
 def asked(document):

@@ -469,7 +469,6 @@ def lines(document):
 def summed_up(document):
     """The numbers of a record as a few lines."""
     summary, result = document["summary"], []
-    unknown = sum(row["cves_open"] is None and not row["alias_of"] for row in document["hosts"])
     counts = faces.counts(summary["verdicts"])
     if summary["aliases"]:
         counts += f", {summary['aliases']} another name of one of these"
@@ -483,7 +482,7 @@ def summed_up(document):
         result.append(
             f"Patched in this run: {summary['patched']}. CVEs fixed: "
             f"{summary['cves_fixed']}, still open somewhere: {summary['cves_open']}"
-            + (f", and unknown on {unknown} of the hosts." if unknown else ".")
+            f"{faces.open_unknown(document)}."
         )
     if document.get("service"):
         result += faces.of_service(document["service"])

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -115,6 +116,24 @@ def write(directory, document, template, formats=()):
         for name, text in files.items():
             _replace(directory, name, text)
     return ["record.json", *files]
+
+
+def clear(directory, document):
+    """Take away what another run left here in other formats: it would stand beside a record that is
+    not its own.
+    """
+    try:
+        with open(os.path.join(directory, "record.json"), encoding="utf-8") as file:
+            same = json.load(file)["run"]["id"] == document["run"]["id"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        same = False
+    if not same:
+        with _Failure(directory):
+            for path, _face in faces.FORMATS.values():
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(directory, path))
 
 
 def read_cache(path):

@@ -70,9 +70,9 @@ def _check(found):
     missing = [key for key in ("access_key_id", "secret_access_key") if not found[key]]
     if missing:
         raise PlanError(
-            f"ksplice_report_url is a bucket of S3, and {' and '.join(missing)} of "
-            "ksplice_report_s3 is missing: set it, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-            "in the environment of ansible-playbook."
+            f"ksplice_report_url is a bucket of S3, and ksplice_report_s3 has no "
+            f"{' and no '.join(missing)}: give it, or set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY in the environment of ansible-playbook."
         )
     for key in ENVIRONMENT:
         if found[key] is not None and not re.fullmatch("[\x21-\x7e]+", str(found[key])):

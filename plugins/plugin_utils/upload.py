@@ -15,6 +15,15 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves i
 
 # Seconds to connect, and without a byte of an answer.
 TIMEOUT = (10, 60)
+# Of the files of a report, so that a store shows them as what they are.
+TYPES = {
+    ".json": "application/json",
+    ".html": "text/html; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".xml": "application/xml",
+    ".md": "text/markdown; charset=utf-8",
+    ".prom": "text/plain; charset=utf-8",
+}
 TAKEN = (200, 201, 204)
 # Bytes that are read of what S3 says of an error.
 LONGEST = 4096
@@ -106,12 +115,17 @@ def put(url, token, directory, names, s3=None):
                 with session.put(
                     f"{folder}/{quote(name)}",
                     data=content,
+                    headers={"Content-Type": TYPES[os.path.splitext(name)[1]]},
                     timeout=TIMEOUT,
                     allow_redirects=False,
                     stream=True,
                 ) as answer:
                     status = answer.status_code
-                    why = None if status in TAKEN else f"HTTP {status}{_code(answer, to != url)}"
+                    why = (
+                        None
+                        if status in TAKEN
+                        else f"HTTP {status}{_redirected(status)}{_code(answer, to != url)}"
+                    )
             except requests.exceptions.SSLError:
                 why = "its certificate is not accepted"
             except requests.exceptions.Timeout:
@@ -121,6 +135,10 @@ def put(url, token, directory, names, s3=None):
             if why:
                 return f"{name} could not be uploaded to {to} ({why}). It is in {directory}."
     return None
+
+
+def _redirected(status):
+    return ", and redirects are not followed" if 300 <= status < 400 else ""
 
 
 def _code(answer, of_s3):

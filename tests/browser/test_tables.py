@@ -74,9 +74,14 @@ def test_columns_can_be_chosen(view):
 
 
 def test_unknown_is_not_none(view):
-    one = view(
-        change=lambda record: changed(record, cves_open=None, remaining=[], self_update=None)
-    )
+    def earlier(record):
+        """One that does not know since when a host is behind."""
+        other = changed(record, cves_open=None, remaining=[], self_update=None)
+        for row in other["hosts"]:
+            del row["behind_since"]
+        return other
+
+    one = view(change=earlier)
     one.go("#columns=name,cves_open,remaining,self_update,behind_since,drained&sort=name")
     assert one.column("CVEs open")[0] == "unknown" and one.column("Pending")[0] == "0"
     assert one.column("Updates itself by")[0] == "unknown"
@@ -96,7 +101,7 @@ def test_steps_and_the_time_since_when_it_is_behind_are_shown_where_they_are(vie
     one = view(change=lambda record: changed(record, steps=steps, behind_since=since))
     name = one.document["hosts"][0]["name"]
     one.go(f"#host={name}&columns=name,behind_since")
-    assert one.column("Behind since")[:2] == ["2026-11-20 06:30:00", "unknown"]
+    assert one.column("Behind since")[:2] == ["2026-11-20 06:30:00", "–"]
     rows = one.page.locator("tr.details dd table tbody tr").all()
     assert [row.locator("td").all_text_contents() for row in rows] == [
         ["drain", "0.3", "3.0"],

@@ -15,7 +15,7 @@ import pytest
 from rehearsals import TOP, UEK6, alone, pair
 
 sys.path[:0] = [str(TOP / "tests/unit/lab"), str(TOP / "tests/unit/examples")]
-from emulated_service import KEY, USER, answers_time, emulated_service  # noqa: E402
+from emulated_service import KEY, USER, emulated_service, seen  # noqa: E402
 
 CREDENTIALS = {"UPTRACK_API_USERNAME": USER, "UPTRACK_API_KEY": KEY}
 STRANGER = "00000000-0000-4000-8000-000000000001"
@@ -67,10 +67,10 @@ def test_where_service_inventory_and_hosts_disagree(fleet, service):
     assert (said["machines"], said["seats"], said["matched"]) == (4, 4, 4)
     # A clone, a machine that nobody knows, one that is denied, and one that has been silent.
     shutil.copy(hosts.root("db1") / "var/lib/uptrack/uuid", hosts.root("db2") / "var/lib/uptrack")
-    service.machine(STRANGER, "stranger", last_seen=answers_time(60))
+    service.machine(STRANGER, "stranger", last_seen=seen(60))
     path = service.directory / "machines" / f"{uuid_of(hosts, 'web1')}.json"
     known = json.loads(path.read_text())
-    path.write_text(json.dumps(dict(known, steps=[], last_seen=answers_time(20 * 86400))))
+    path.write_text(json.dumps(dict(known, steps=[], last_seen=seen(20 * 86400))))
     done = hosts.play(
         "rebootless.ksplice.reconcile",
         env=CREDENTIALS,

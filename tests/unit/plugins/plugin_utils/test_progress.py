@@ -21,6 +21,7 @@ PLAN = {
     "seconds": [10, 10, 20],
     "notes": [],
     "left": {},
+    "described": [],
 }
 
 
@@ -38,7 +39,8 @@ def shown():
     clock = Clock()
     one = progress.Progress(clock)
     one.clock = clock
-    one.seen("rollout", "a", step("ready", run="r", kind="patch", hosts=4, check=False))
+    ready = {"run": "r", "kind": "patch", "hosts": 4, "check": False, "question": False}
+    one.seen("rollout", "a", step("ready", **ready))
     return one
 
 
@@ -74,7 +76,7 @@ def test_a_run_from_its_begin_to_its_end(shown):
     shown.clock.now = 5.0
     # By what the first wave took it goes twice as fast as foreseen.
     assert texts(shown.seen("rollout", "a", step("record", hosts=1, patched=1, failed={}))) == [
-        "Wave 1 of 3 took 5.0 s: 1 of 1 host patched; 1 of 4 hosts, about 15 s left."
+        "Wave 1 of 3 took 5.0 s: 1 of 1 host succeeded; 1 of 4 hosts done, about 15 s left."
     ]
     assert shown.bar is None
     lines = shown.seen("rollout", "a", select(2, "b", "c", c="Skipped: b is claimed."))
@@ -102,6 +104,8 @@ def test_a_host_is_said_once_and_a_failure_as_one_sentence(shown):
 def test_in_check_mode_it_is_what_would_be(shown):
     shown.seen("rollout", "a", {"progress": PLAN})
     shown.seen("rollout", "a", select(1, "a"))
+    plan = dict(PLAN, described=[["a (canary)"], ["b", "c"], ["d"]])
+    assert "Wave 2: b, c" in texts(shown.seen("rollout", "a", {"progress": plan}))
     foretold = rolled.result(rolled.turn(state="leased", ended=None))
     assert texts(shown.seen("uptrack_turn", "a", foretold)) == ["a would get 1 update"]
 

@@ -33,7 +33,7 @@ def lines(document, question, output="table"):
 
 
 def test_what_jmespath_says_is_the_answer(document):
-    for question in ("hosts[?verdict=='blocked'].name", "summary", "length(hosts)", "nothing"):
+    for question in ("hosts[?verdict=='blocked'].name", "summary", "length(hosts)", "run.nothing"):
         assert query.ask(document, question) == jmespath.search(question, document)
 
 
@@ -204,7 +204,7 @@ def test_what_a_selection_has_to_be(document):
     for question in ("hosts[*].verdict", "length(hosts)", "hosts[*].[name]"):
         with pytest.raises(PlanError, match="which is no host: let it end in names of hosts"):
             query.selected(document, question)
-    for question in ("hosts[?verdict=='x'].name", "nothing"):
+    for question in ("hosts[?verdict=='x'].name", "run.nothing"):
         with pytest.raises(PlanError, match="ksplice_select finds no host"):
             query.selected(document, question)
 
@@ -242,3 +242,23 @@ def test_a_record_that_is_not_there(tmp_path):
         report.read(str(tmp_path / "record.json"))
     with pytest.raises(PlanError, match="cannot be read|no plain file"):
         report.read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "word, hint", [("behnd", "Did you mean behind?"), ("hostss", "Did you mean hosts?"), ("x", "")]
+)
+def test_a_word_that_is_no_question_is_not_answered_with_nothing(word, hint):
+    with pytest.raises(PlanError, match="is neither the name of a question nor a key") as refused:
+        query.check(word)
+    assert hint in str(refused.value)
+    for good in query.KEYS:
+        query.check(good)
+
+
+def test_what_is_not_known_is_told_beside_an_answer_about_open_cves(document):
+    assert query.doubt(document, "open_to:CVE-2026-1") == (
+        "It is not known which CVEs are open on c (cves_unknown)."
+    )
+    assert query.doubt(document, "blocked") is None
+    known = dict(document, hosts=[row for row in document["hosts"] if row["name"] != "c"])
+    assert query.doubt(known, "hosts[?cves_open].name") is None

@@ -184,9 +184,13 @@ def test_what_is_not_set_comes_from_the_environment():
         (
             "s3://reports/x",
             {},
-            "access_key_id and secret_access_key of ksplice_report_s3 is missing",
+            "ksplice_report_s3 has no access_key_id and no secret_access_key: give it",
         ),
-        ("s3://reports/x", {"access_key_id": "A"}, "and secret_access_key of"),
+        (
+            "s3://reports/x",
+            {"access_key_id": "A"},
+            "ksplice_report_s3 has no secret_access_key: give it",
+        ),
         ("s3://reports/x", dict(KEYS, secret_access_key=f"{SECRET}\n"), "has blanks"),
         ("s3://reports/x", dict(KEYS, session_token=f"\u201c{SESSION}"), "has blanks"),
         ("s3://reports/x", dict(KEYS, region="eu/west"), "region of ksplice_report_s3 is none"),

@@ -66,9 +66,10 @@ def test_a_busy_server_is_asked_again_and_does_not_say_when(put):
 
 @pytest.mark.parametrize("status, asked", [(403, 1), (404, 1), (302, 1), (503, 4)])
 def test_a_server_that_does_not_take_it(put, tmp_path, status, asked):
+    words = f"{status}, and redirects are not followed" if status == 302 else status
     with report_server(status) as server:
         assert put(server.url) == (
-            f"record.json could not be uploaded to {server.url} (HTTP {status}). It is in "
+            f"record.json could not be uploaded to {server.url} (HTTP {words}). It is in "
             f"{tmp_path}."
         )
     assert len(server.requests) == asked and not server.files
