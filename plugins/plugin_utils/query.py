@@ -116,7 +116,7 @@ def _check_name(word):
         close = difflib.get_close_matches(word, [*NAMED, *KEYS], 1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise PlanError(
-            f"{word} is neither the name of a question nor a key of the record.{hint} Names are "
+            f"The query {word} is neither a name nor a key of the record.{hint} Names are "
             f"{', '.join(NAMED)}."
         )
 

@@ -248,7 +248,7 @@ def test_a_record_that_is_not_there(tmp_path):
     "word, hint", [("behnd", "Did you mean behind?"), ("hostss", "Did you mean hosts?"), ("x", "")]
 )
 def test_a_word_that_is_no_question_is_not_answered_with_nothing(word, hint):
-    with pytest.raises(PlanError, match="is neither the name of a question nor a key") as refused:
+    with pytest.raises(PlanError, match="is neither a name nor a key of the record") as refused:
         query.check(word)
     assert hint in str(refused.value)
     for good in query.KEYS:
