@@ -168,6 +168,9 @@ class ActionModule(ActionBase):
         self.files.write("survey.json", _survey_options(self.params["survey"], kept, hosts))
         self.files.forget_surveys(hosts)
         earlier = self.files.read("run.json") or {}
+        if play and earlier:
+            # Its batches are one run, which began with the first of them.
+            about.update({key: earlier["about"][key] for key in ("id", "started")})
         batches = [*earlier.get("batches", ()), hosts]
         self.files.write("run.json", {"about": about, "in_run": hosts, "batches": batches})
         said = {key: about[key] for key in ("kind", "check")}

@@ -45,6 +45,7 @@ from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, progress, turns
 
+BUILTIN = ("ansible.builtin", "ansible.legacy", "")
 COLOURS = {"plain": None, "changed": C.COLOR_CHANGED, "bad": C.COLOR_ERROR}
 
 
@@ -60,7 +61,9 @@ class CallbackModule(Default):
         # Whether each task is shown as ansible.builtin.default shows it.
         self._whole = self._display.verbosity > 0
         self._bar = None
-        self._task, self._changed, self._items = None, 0, {}
+        # Of tasks that are no steps of the rollout, by their IDs, as under some strategies many go
+        # on at once: the task and how many hosts it changed; and with the host, why an item failed.
+        self._changed, self._items = {}, {}
 
     def set_options(self, *args, **kwargs):
         super().set_options(*args, **kwargs)
@@ -78,19 +81,19 @@ class CallbackModule(Default):
     def _seen(self, result):
         """Say what a result is for the rollout. Whether it is one of its steps, of which no more is
         said, comes back."""
-        action = _action(result)
+        action = _of_space(result, progress.OURS)
         lines = self._progress.seen(action, result._host.get_name(), result._result)
         self._say(lines)
         return bool(lines) or action in ("rollout", "uptrack_turn", "ha_lease")
 
     def _ended(self):
-        """Say what came of a task that is no step of the rollout, once it is over."""
-        if self._task and self._changed:
-            hosts = faces.count(self._changed, "host")
-            name = faces.printable(self._task.get_name(include_role_fqcn=False).strip())
-            changed = "would change" if self._task.check_mode else "changed on"
+        """Say what tasks changed that are no steps of the rollout, once they are over."""
+        for task, count in self._changed.values():
+            hosts = faces.count(count, "host")
+            name = faces.printable(task.get_name(include_role_fqcn=False).strip())
+            changed = "would change" if task.check_mode else "changed on"
             self._say([progress.Line(f"{name}: {changed} {hosts}", "changed")])
-        self._task, self._changed, self._items = None, 0, {}
+        self._changed, self._items = {}, {}
 
     # ---- what Ansible tells ----
 
@@ -107,8 +110,8 @@ class CallbackModule(Default):
         self._task_begins(task, "RUNNING HANDLER")
 
     def _task_begins(self, task, prefix):
-        self._ended()
-        self._task = task
+        if self._play.strategy.rpartition(".")[2] == "linear":
+            self._ended()
         if self._whole:
             self._task_start(task, prefix=prefix)
         else:
@@ -122,13 +125,17 @@ class CallbackModule(Default):
         self._handle_warnings(result._result)
         if step:
             return
-        if _action(result) == "debug":
+        if _of_space(result, *BUILTIN) == "debug":
             self._debug(result)
         elif result._result.get("changed"):
-            self._changed += 1
+            task, count = self._changed.get(result._task._uuid, (result._task, 0))
+            self._changed[result._task._uuid] = task, count + 1
 
     def _debug(self, result):
         message = result._result.get("msg")
+        if "results" in result._result:
+            # Each item was said.
+            return
         if isinstance(message, str):
             text = faces.printable(f"{result._host.get_name()}: {message}")
             self._say([progress.Line(text)])
@@ -143,16 +150,16 @@ class CallbackModule(Default):
         self._handle_warnings(result._result)
         name, host = result._task.get_name().strip(), result._host.get_name()
         # Of a loop, why its first item did.
-        words = self._items.get(host) or _why(result)
+        words = self._items.get((result._task._uuid, host)) or _why(result)
         if words in self._progress.said.get(host, ()):
             # The playbook fails a host for its exit status, with a sentence that was said.
             return
         ignored = " (ignored)" if ignore_errors else ""
-        if _action(result) == "fail":
+        if _of_space(result, *BUILTIN) == "fail":
             # Its message is the sentence; one that is there once is about the run.
             who = "the run" if result._task.run_once else host
             self._say(self._progress.failed(who, f"{ignored.strip()} {words}".strip()))
-        elif _action(result) == "rollout":
+        elif _of_space(result, progress.OURS) == "rollout":
             # What the controller does itself is nothing that a host did. An expression that is
             # wrong has its caret on a line of its own.
             lines = str(result._result.get("msg") or words).splitlines()
@@ -176,9 +183,14 @@ class CallbackModule(Default):
     def v2_runner_item_on_ok(self, result):
         if self._whole:
             super().v2_runner_item_on_ok(result)
+        elif _of_space(result, *BUILTIN) == "debug":
+            if isinstance(result._result.get("msg"), str):
+                self._debug(result)
+            else:
+                super().v2_runner_item_on_ok(result)
 
     def v2_runner_item_on_failed(self, result):
-        self._items.setdefault(result._host.get_name(), _why(result))
+        self._items.setdefault((result._task._uuid, result._host.get_name()), _why(result))
         if self._whole:
             super().v2_runner_item_on_failed(result)
 
@@ -203,14 +215,18 @@ class CallbackModule(Default):
             super().v2_playbook_on_stats(stats)
 
 
-def _action(result):
-    """The last word of the name of a task's action."""
-    return (result._task.resolved_action or result._task.action).rpartition(".")[2]
+def _of_space(result, *spaces):
+    """The last word of the name of a task's action, where it is of one of these namespaces: others
+    may have modules called as ours."""
+    space, _dot, word = (result._task.resolved_action or result._task.action).rpartition(".")
+    return word if space in spaces else None
 
 
 def _why(result):
     """Why a task failed, in a sentence."""
     found = result._result
+    if "censored" in found:
+        return "its result is hidden, as no_log is set."
     words = found.get("msg") or found.get("stderr") or found.get("module_stderr")
     return turns.one_line(words, "It gave no reason; -v shows its whole result.")
 
@@ -238,6 +254,8 @@ class _Bar:
             drawn.TextColumn("hosts  {task.fields[more]}"),
             auto_refresh=False,
             transient=True,
+            # What goes elsewhere stays there.
+            redirect_stderr=sys.stderr.isatty(),
         )
         self._row = None
         atexit.register(self.show, None)

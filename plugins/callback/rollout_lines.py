@@ -38,7 +38,9 @@ class CallbackModule(CallbackBase):
         self._progress = progress.Progress()
 
     def v2_runner_on_ok(self, result):
-        action = (result._task.resolved_action or result._task.action).rpartition(".")[2]
+        space, _dot, action = (result._task.resolved_action or "").rpartition(".")
+        if space != progress.OURS:
+            return
         for line in self._progress.seen(action, result._host.get_name(), result._result):
             self._display.display(line.text)
 

@@ -23,6 +23,8 @@ TURN, UPDATE = 8, 1
 # Names, notes and hosts that are said; of more, only how many. Characters of a line of names.
 MOST, WIDEST = 30, 160
 
+# Where the modules are whose results are steps of a rollout.
+OURS = "rebootless.ksplice"
 KINDS = {
     "patch": "Patching {}",
     "rehearsal": "Rehearsing a patch run of {}, which are emulated",
@@ -60,17 +62,25 @@ class Progress:
         self.begun = self.ended = False
         # Sentences that were said of a host, so that none is said twice.
         self.said = {}
-        self._began = self._wave_began = self._clock()
-        self._waves_began = None
+        self._began = self._waves_began = None
+        self._wave_began = self._clock()
         self._verdicts, self._waves, self._seconds, self._names = {}, [], [], []
         self._number = self._done = 0
         self._turned, self._pace, self._spent = set(), 1.0, 0.0
 
     def seen(self, action, host, result):
-        """The result of a task, by the last word of its action's name: a list of Line."""
+        """The result of a task of this collection, by its module: a list of Line."""
         if action == "rollout" and isinstance(result.get("progress"), dict):
             step = result["progress"]
-            return getattr(self, f"_{step['step']}")(step)
+            steps = {
+                "ready": self._ready,
+                "taken_over": self._taken_over,
+                "plan": self._plan,
+                "select": self._select,
+                "record": self._record,
+                "report": self._report,
+            }
+            return steps[step["step"]](step)
         if action == "uptrack_turn" and "judged" in result:
             return self._turn(host, result)
         if action == "uptrack_facts" and self.bar and self.bar.title == "Survey":
@@ -84,7 +94,9 @@ class Progress:
         """A task that failed on a host, or a host that cannot be reached, in a sentence."""
         if unreachable and self.bar and self.bar.title == "Survey":
             self._surveyed(host, "unreachable")
-        return self._of(host, words)
+        if unreachable:
+            return self._of(host, words)
+        return [Line(faces.printable(f"{host}: {words}"), "bad")]
 
     def _of(self, host, words):
         """A sentence about a host, unless it was said."""
@@ -98,7 +110,8 @@ class Progress:
     def _ready(self, step):
         # Of a question the answer is all that is to be said at the end.
         self.begun, self.ended = True, step["question"]
-        self._began, self._verdicts = self._clock(), {}
+        # Of a play with serial it is that of its first batch.
+        self._began, self._verdicts = self._began or self._clock(), {}
         if not step["hosts"]:
             return []
         hosts = faces.count(step["hosts"], "host")
@@ -218,7 +231,8 @@ class Progress:
             # What the playbook fails them with, for the exit status.
             self.said.setdefault(row["host"], set()).add(row["reason"])
         lines += [Line(faces.printable(words)) for words in step["summary"]]
-        took = span(self._clock() - self._began, about="")
+        now = self._clock()
+        took = span(now - (self._began or now), about="")
         return [*lines, Line(faces.printable(f"Took {took}. The report is {step['report']}"))]
 
 

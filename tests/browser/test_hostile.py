@@ -6,6 +6,7 @@ would run.
 
 from __future__ import annotations
 
+import copy
 import urllib.parse
 
 import fleets
@@ -64,3 +65,16 @@ def test_what_got_past_the_escaping_does_not_run(view):
     assert len([words for words in one.console if "Content Security Policy" in words]) >= 4
     # The picture was asked for, and the policy refused it before anything was fetched.
     assert set(one.requests) - set(one.refused) == {one.path.as_uri()}
+
+
+def test_keys_of_another_version_do_not_get_in_the_way(view):
+    def strange(record):
+        other = copy.deepcopy(record)
+        for row in other["hosts"]:
+            row.update(places="x", index="y", constructor="z", __proto__={"name": "w"})
+        return other
+
+    one = view(change=strange)
+    name = one.document["hosts"][3]["name"]
+    one.go(f"#q={name}")
+    assert one.column("Host")[0] == name and one.console == []

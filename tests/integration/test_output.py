@@ -141,23 +141,40 @@ def test_beside_another_callback_the_lines_are_said_once(hosts):
 
 
 def test_a_play_of_ones_own_says_what_it_changed_and_what_failed(hosts):
+    probe = {"name": "Probe", "ansible.builtin.command": "false"}
     tasks = [
         {"name": "Change", "ansible.builtin.command": "true"},
+        {"name": "List", "ansible.builtin.debug": {"msg": "{{ item }}"}, "loop": ["a", "b"]},
+        {"name": "Try", "block": [probe], "rescue": [{"ansible.builtin.meta": "noop"}]},
+        {**probe, "ignore_errors": True},
         {"name": "Say", "ansible.builtin.debug": {"msg": "all \x1b[31mwell"}},
         {"name": "Stand", "ansible.builtin.command": "true", "changed_when": False},
         {"name": "Look", "ansible.builtin.command": "false", "ignore_errors": True},
         {"name": "Loop", "ansible.builtin.command": "{{ item }}", "loop": ["true", "false"]},
     ]
-    play = [{"hosts": "web1,gone", "gather_facts": False, "tasks": tasks}]
+    free = [
+        {"name": "One", "ansible.builtin.command": "true"},
+        {"name": "Two", "ansible.builtin.command": "true", "changed_when": False},
+        {"name": "Three", "ansible.builtin.command": "true", "when": "inventory_hostname == 'one'"},
+    ]
+    play = [
+        {"hosts": "web2,one", "gather_facts": False, "strategy": "free", "tasks": free},
+        {"hosts": "web1,gone", "gather_facts": False, "tasks": tasks},
+    ]
     done = hosts.play(play, env=OURS)
     assert done.status != 0
     said = [line for line in done.output.splitlines() if line]
     said = said[: next(at for at, line in enumerate(said) if line.startswith("PLAY RECAP"))]
     # ansible-core says more or less of it, by its release.
     said = [re.sub("(: )[^:]*(non-zero return code)[.]?$", r"\1\2", line) for line in said]
-    assert said == [
+    assert sorted(said[:2]) == ["One: changed on 2 hosts", "Three: changed on 1 host"]
+    assert said[2:] == [
         "gone: unreachable: The rehearsal simulates this host as unreachable.",
         "Change: changed on 1 host",
+        "web1: a",
+        "web1: b",
+        "web1: Probe failed: non-zero return code",
+        "web1: Probe failed (ignored): non-zero return code",
         "web1: all ?[31mwell",
         "web1: Look failed (ignored): non-zero return code",
         "web1: Loop failed: non-zero return code",

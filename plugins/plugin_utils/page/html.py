@@ -192,6 +192,10 @@ def marks(run):
         runs = faces.count(len(run["merged_from"]), "run")
         sentence = f"What is known of a host is from the newest of {runs} that asked it."
         found.append(("Several runs", f"{sentence} What was done is from all of them."))
+        foretold = sum(one["check"] for one in run["merged_from"])
+        if foretold and not run["check"]:
+            words = f"{faces.count(foretold, 'run')} of these changed nothing."
+            found.append(("Check mode", words))
     if not run["ended"]:
         found.append(
             (

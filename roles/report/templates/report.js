@@ -10,8 +10,11 @@
   // ---- the data: rows are places of values, see data() in plugin_utils/page/html.py ----
 
   const data = JSON.parse(document.getElementById('data').textContent);
-  const hosts = data.rows.map(function (places, index) {
-    const row = { places, index };
+  // What the page itself knows of a row, whatever keys it has.
+  const PLACES = Symbol('places');
+  const hosts = data.rows.map(function (places) {
+    const row = Object.create(null);
+    row[PLACES] = places;
     places.forEach((place, at) => { if (place >= 0) row[data.keys[at]] = data.values[place]; });
     return row;
   });
@@ -362,8 +365,8 @@
       && (!state.attention || row.attention)
       && (!group || row.groups.some((one) => (exact ? one === group
         : one.toLowerCase().includes(group.toLowerCase()))))
-      && (!cve || having[row.places[fixed]] || having[row.places[open]])
-      && words.every((hits) => row.places.some((at) => hits[at]));
+      && (!cve || having[row[PLACES][fixed]] || having[row[PLACES][open]])
+      && words.every((hits) => row[PLACES].some((at) => hits[at]));
   }
 
   const TITLES = { q: 'words', verdict: 'verdict', reason: 'reason', group: 'group', cve: 'CVE',
