@@ -553,11 +553,17 @@ class ActionModule(ActionBase):
         begun, spent = time.monotonic(), time.process_time()
         if not where or last and begun - last["at"] < SPARE * last["took"]:
             return
+        took = 0.0
         try:
-            document, formats = self._document(None)[0], where["formats"] if page else ()
+            document = self._document(None)[0]
             if not last:
                 report.clear(where["directory"], document)
-            names = report.write(where["directory"], document, where["template"], formats)
+            names = report.write(where["directory"], document, where["template"])
+            # What other formats take is no measure for those who write the record alone.
+            took = time.process_time() - spent
+            if page:
+                formats = where["formats"]
+                names = report.write(where["directory"], document, where["template"], formats)
             if where["url"] and not self.files.read("no_upload.json"):
                 failure = self._upload(where, names)
                 if failure:
@@ -567,7 +573,6 @@ class ActionModule(ActionBase):
         except AnsibleActionFail as failure:
             # The hosts come first; at the end it is an error.
             self._display.warning(str(failure))
-        took = time.process_time() - spent
         self.files.write("written.json", {"at": time.monotonic(), "took": took})
 
     @staticmethod

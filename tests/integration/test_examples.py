@@ -23,7 +23,11 @@ from rehearsals import KEY, TOP, Rehearsal
 
 sys.path.insert(0, str(TOP / "tests/unit/examples"))
 sys.path.insert(0, str(TOP / "tests/unit/plugins/plugin_utils"))
+sys.path.insert(0, str(TOP / "tests/unit/lab"))
 import rolled  # noqa: E402
+from emulated_service import KEY as API_KEY  # noqa: E402
+from emulated_service import USER as API_USER  # noqa: E402
+from emulated_service import emulated_service  # noqa: E402
 from examples import all_of, commands  # noqa: E402
 from report_server import report_server  # noqa: E402
 
@@ -56,7 +60,28 @@ def runnable():
     )
 
 
-def test_the_commands_of_the_documents(tmp_path):
+@pytest.fixture
+def of_service(tmp_path):
+    """of_service(command): what a command needs that asks the service: its environment, and words
+    that lead it to the emulated one."""
+    with emulated_service(tmp_path / "ksplice-rehearsal/service", tmp_path / "pki") as service:
+        running = service.running
+        variables = {
+            "ksplice_api_url": running.url,
+            "ksplice_api_ca": running.ca,
+            "ksplice_inspector_url": running.inspector,
+        }
+
+        def needs(command):
+            if not any(name in command for name in ("ksplice.reconcile", "ksplice.preview")):
+                return {}, []
+            credentials = {"UPTRACK_API_USERNAME": API_USER, "UPTRACK_API_KEY": API_KEY}
+            return dict(credentials, HOME=str(tmp_path)), ["-e", json.dumps(variables)]
+
+        yield needs
+
+
+def test_the_commands_of_the_documents(tmp_path, of_service):
     (inventory,) = [
         yaml.safe_load(block.text)
         for block in all_of("yaml")
@@ -79,7 +104,8 @@ def test_the_commands_of_the_documents(tmp_path):
                 shutil.copy(
                     tmp_path / "ksplice-report/record.json", tmp_path / f"archive/{day}.json"
                 )
-        run = one.command(*words, env=env)
+        more, options = of_service(command)
+        run = one.command(*words, *options, env={**env, **more})
         expected = next((told for part, told in TELLS.items() if part in command), None)
         assert (run.status != 0) == bool(expected) and (expected or "") in run.output, (
             f"{command}\n{run.output}"
