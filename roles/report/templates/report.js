@@ -118,9 +118,13 @@
     kernel('kernel_booted', 'Booted kernel'), kernel('kernel_before', 'Kernel before'),
     kernel('kernel_on_disk', 'Kernel on disk'),
     counted('deferred', 'Deferred'), counted('rolled_back', 'Rolled back'),
-    listed('drained', 'Drained from'), column('still_drained', 'Still drained'),
+    listed('drained', 'Drained from'), listed('restored', 'Restored'),
+    column('still_drained', 'Still drained'),
     listed('self_update', 'Updates itself by'), column('behind_since', 'Behind since'),
-    column('checked_at', 'Service asked'),
+    column('behind_days', 'Days behind', { kind: 'n' }),
+    column('checked_at', 'Service asked'), column('checked_age', 'Seconds before the survey',
+      { kind: 'n' }),
+    column('uuid', 'UUID at the service', { kind: 'mono' }),
     column('started', 'Claimed'), column('ended', 'Released'),
   ];
   const KNOWN = new Map(COLUMNS.map((one) => [one.key, one]));
@@ -143,7 +147,7 @@
   function details(row) {
     const labels = { installed: 'Installed', removed: 'Removed', remaining: 'Pending',
       cves_fixed: 'CVEs fixed', cves_open: 'CVEs open',
-      failures: 'Failures', lease: 'Lease found', steps: 'Steps', groups: 'Groups',
+      failures: 'Failures', lease: 'Lease found', run: 'Run', steps: 'Steps', groups: 'Groups',
         kernel_after: 'Kernel after', verdict: 'Verdict' };
     const long = ['reason', 'installed', 'removed', 'remaining', 'cves_fixed', 'cves_open',
       'deferred', 'failures', 'lease', 'steps'];
