@@ -84,15 +84,27 @@ def word_or_unknown(words):
 
 def uuid_like(value, where):
     """What can be in a path, a name of a host and a file's name."""
-    if not re.fullmatch("[0-9A-Za-z-]{1,64}", schema.text(value, where)):
+    if not re.fullmatch("[0-9A-Za-z][0-9A-Za-z-]{0,63}", schema.text(value, where)):
         raise schema.Misfit(f"{where} is not a UUID")
     return value
+
+
+def address_or_none(value, where):
+    """An address that a connection can be made to. What else is there is the machine's own word,
+    and would be an option of ssh, or a command.
+    """
+    found = schema.optional(schema.text)(value, where)
+    # The zone of an IPv6 address may be any text.
+    if found is None or "%" in found:
+        return None
+    with contextlib.suppress(schema.Misfit):
+        return schema.address(found, where)
 
 
 MACHINE = schema.mapping(
     uuid=uuid_like,
     hostname=schema.text,
-    ip=schema.optional(schema.text),
+    ip=address_or_none,
     active=schema.truth,
     status=word_or_unknown(STATUSES),
     authorization=word_or_unknown(AUTHORIZATIONS),

@@ -109,6 +109,13 @@ def test_what_is_not_known_is_unknown(serve):
     assert [service.machines()[0][key] for key in ("status", "authorization")] == ["unknown"] * 2
 
 
+def test_an_address_is_one_or_none(serve):
+    """What a machine says of itself ends as an argument of ssh."""
+    said = ["-oProxyCommand=touch /tmp/x", "", "{{ 1 }}", "::1%`id`", "10.0.0.1 -v", "2001:DB8::1"]
+    _server, service = serve(json_of([dict(MACHINE, ip=one) for one in [*said, None]]))
+    assert [one["ip"] for one in service.machines()] == [None] * 5 + ["2001:db8::1", None]
+
+
 @pytest.mark.parametrize(
     "answer, kind, words, asked",
     [
