@@ -16,7 +16,11 @@ description:
     C(ksplice_uuid)), then by name (the host's own, or its C(ansible_host)). What cannot be told, as
     two machines have one name or two hosts one UUID, is a warning, and is not guessed.
   - Any other machine becomes a host, called by its host name, or by its UUID where the account has
-    two active machines of that name, or the name is none that a host has.
+    two active machines of that name, or the name is none that a host may have. A machine chooses
+    its name. None is called C(localhost), as an address or as a group.
+  - O(compose) sets variables whose names begin with C(ansible_), such as C(ansible_host), only on
+    hosts that this source adds. How the other hosts of the inventory are connected to is not for a
+    machine to say that calls itself as they are called.
   - Each host gets C(uptrack_machine), which has all that the API says of it, and is in groups
     C(uptrack_active) or C(uptrack_inactive), C(uptrack_status_STATUS) and
     C(uptrack_authorization_STATE); with O(describe) also in C(uptrack_group_NAME) and
@@ -89,8 +93,6 @@ compose:
   ansible_host: uptrack_machine.ip
 """
 
-import re
-
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
@@ -98,6 +100,8 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines
 
 # Variables of our own, for each host.
 ABOUT = "uptrack_machine"
+# How the names of groups of our own begin.
+OURS = "uptrack_"
 # Groups by what the service says: a key of a machine to the beginning of their names.
 GROUPS = {
     "status": "uptrack_status_",
@@ -125,11 +129,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         matched = machines.match(chosen, self._hosts())
         for doubt in matched.doubts:
             self.display.warning(f"Not matched: {doubt['what']}.")
-        if self.get_option("unmatched") == "add":
-            matched.hosts.update(self._new(chosen, matched))
+        new = self._new(chosen, matched) if self.get_option("unmatched") == "add" else {}
         for machine in chosen:
-            if machine["uuid"] in matched.hosts:
-                self._add(matched.hosts[machine["uuid"]], machine)
+            uuid = machine["uuid"]
+            name = matched.hosts.get(uuid) or new.get(uuid)
+            if name:
+                self._add(name, machine, uuid in new)
 
     def _machines(self, key, cache):
         """The machines of the account, from the cache where that is wanted and has them."""
@@ -178,13 +183,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         new, taken = set(matched.new), {}
         for machine in chosen:
             if machine["uuid"] in new:
-                # What a machine calls itself is foreign, and may be a template.
-                good = re.fullmatch(r"[\w.-]+", machine["hostname"], re.ASCII)
-                name = machine["hostname"] if good else machine["uuid"]
+                name = machine["hostname"]
+                group = name in self.inventory.groups or name.lower().startswith(OURS)
+                if group or not machines.can_be_called(name):
+                    name = machine["uuid"]
+                if name in self.inventory.groups or not machines.can_be_called(name):
+                    self.display.warning(f"Not added: {name} is no name of a host.")
+                    continue
                 taken.setdefault(name, []).append(machine)
         found = {}
         for name, those in taken.items():
-            if name in self.inventory.hosts or name in self.inventory.groups:
+            if name in self.inventory.hosts:
                 self.display.warning(f"Not added: {name} is in the inventory as something else.")
                 continue
             active = [one for one in those if one["active"]]
@@ -199,7 +208,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 found[machine["uuid"]] = name if alone else machine["uuid"]
         return found
 
-    def _add(self, name, machine):
+    def _add(self, name, machine, is_new):
         self.inventory.add_host(name)
         # Before ansible-core 2.19 nothing else keeps what a machine says from being a template.
         self.inventory.set_variable(name, ABOUT, wrap_var(machine))
@@ -210,7 +219,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.inventory.add_group(safe)
             self.inventory.add_host(name, group=safe)
         known, strict = self.inventory.get_host(name).get_vars(), self.get_option("strict")
-        self._set_composite_vars(self.get_option("compose"), known, name, strict=strict)
+        compose = {
+            key: value
+            for key, value in self.get_option("compose").items()
+            if is_new or not key.startswith("ansible_")
+        }
+        self._set_composite_vars(compose, known, name, strict=strict)
         known = self.inventory.get_host(name).get_vars()
         self._add_host_to_composed_groups(self.get_option("groups"), known, name, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), known, name, strict=strict)

@@ -8,6 +8,7 @@ a host that is cloned or enrolled anew is a new machine of the same name (refere
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -112,3 +113,22 @@ def addresses(name, variables):
     """The names and addresses by which a host of an inventory may be known to the service."""
     found = [variables.get(key) for key in ("ansible_host", "ansible_fqdn", "ansible_nodename")]
     return tuple(str(one) for one in found if one and str(one) != name)
+
+
+def uuid_of(value):
+    """A UUID as it is compared and kept: in small letters, as the agent and the service write it.
+    None where there is none.
+    """
+    return str(value).strip().lower() or None if value is not None else None
+
+
+def can_be_called(name):
+    """Whether a host of an inventory may be called as a machine calls itself. It may not where that
+    is the controller, an address (the machine's own, so it says), an option or a template.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        return False
+    # As the resolver sees it, 1, 0x7f.1 and 127.1 are addresses.
+    last = name.rstrip(".").rpartition(".")[2].lower()
+    local = any(word in name.lower() for word in ("localhost", "loopback"))
+    return not local and not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last)

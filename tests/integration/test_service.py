@@ -122,6 +122,19 @@ def test_the_machines_join_the_inventory_that_is_there(run, service, source):
     assert "|--new.example.com" in done.output and "@uptrack_authorization_allowed" in done.output
 
 
+def test_no_machine_takes_the_place_of_another_host(run, service, source):
+    """It chooses its name, and says which address it has."""
+    names = ["localhost", "-oProxyCommand=x", "uptrack_active", "127.0.0.1", "web1"]
+    for uuid, name in zip(ALL, names):
+        service.machine(uuid, name, ip="192.0.2.66")
+    words = "-i", source(compose={"ansible_host": "uptrack_machine.ip", "seen": "'yes'"}), "--list"
+    hosts, _groups = listed(run({"web1": {}}, "ansible-inventory", *words))
+    assert set(hosts) == {*ALL[:4], "web1"}
+    assert hosts["web1"]["ansible_host"] == NOBODY["ansible_host"]
+    assert hosts["web1"]["uptrack_machine"]["uuid"] == FIVE and hosts["web1"]["seen"] == "yes"
+    assert {hosts[one]["ansible_host"] for one in ALL[:4]} == {"192.0.2.66"}
+
+
 @pytest.mark.every_core
 def test_what_a_machine_is_called_is_no_template(run, service, source, tmp_path):
     """The account's machines name themselves."""

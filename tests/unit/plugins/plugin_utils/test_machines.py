@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils.machines import Host, match
+import pytest
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.machines import (
+    Host,
+    can_be_called,
+    match,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +69,29 @@ def test_every_machine_and_host_is_told_of_once(machines, hosts):
     by_name = {host.name: host for host in hosts}
     for uuid, name in found.hosts.items():
         assert by_name[name].uuid in (None, uuid)
+
+
+@pytest.mark.parametrize(
+    "name, good",
+    [
+        ("web1", True),
+        ("web-1.example.com", True),
+        ("10.web", True),
+        ("localhost", False),
+        ("LOCALHOST.localdomain", False),
+        ("x.localhost", False),
+        ("ip6-loopback", False),
+        ("127.0.0.1", False),
+        ("127.1", False),
+        ("0x7f000001", False),
+        ("0", False),
+        ("1.", False),
+        ("::1", False),
+        ("-oProxyCommand=x", False),
+        ("{{ 1 }}", False),
+        ("a b", False),
+        ("", False),
+    ],
+)
+def test_what_a_host_may_be_called(name, good):
+    assert can_be_called(name) is good
