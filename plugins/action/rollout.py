@@ -49,6 +49,8 @@ OUTSIDE = "__rolling_outside"
 # In between the record is written where so many times what the last writing took have gone by: that
 # of a large fleet must not cost its waves more than a twentieth.
 SPARE = 20
+# Kinds of runs that may change what the service knows of a host.
+CHANGES_MACHINES = ("enroll", "retire")
 
 
 class ActionModule(ActionBase):
@@ -179,8 +181,12 @@ class ActionModule(ActionBase):
 
     def _check_api(self):
         """Complain of an API that cannot be asked, where it is to be."""
-        if self._asks_api(self.params["kind"]):
-            service_api.settings(self.params["api"] or {})
+        kind = self.params["kind"]
+        if self._asks_api(kind):
+            settings = service_api.settings(self.params["api"] or {})
+            if kind in CHANGES_MACHINES:
+                # What is done to the hosts is not to be left half done by a wrong key.
+                service_api.Service(settings).machines()
 
     def _asks_api(self, kind):
         """Whether the API is asked. Emulated hosts are no machines of an account: in a rehearsal
@@ -188,7 +194,9 @@ class ActionModule(ActionBase):
         api = self.params["api"] or {}
         if kind in ("rehearse", "rehearsal") and not api.get("url"):
             return False
-        return self.params["ask_api"] or service_api.given(api)
+        # Credentials do not mean yet that anything is to be changed.
+        given = kind not in CHANGES_MACHINES and service_api.given(api)
+        return self.params["ask_api"] or given
 
     def _service(self, document, now):
         """What the service says beside the hosts; None where nobody gave credentials.

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
 
 class Host(NamedTuple):
     """A host of the inventory: its UUID, where that is known, and the names it goes by."""
@@ -110,9 +112,23 @@ def _some(names):
 
 
 def addresses(name, variables):
-    """The names and addresses by which a host of an inventory may be known to the service."""
-    found = [variables.get(key) for key in ("ansible_host", "ansible_fqdn", "ansible_nodename")]
-    return tuple(str(one) for one in found if one and str(one) != name)
+    """The names and addresses by which a host of an inventory may be known to the service, as far
+    as the inventory says them: what its facts say is the host's own word.
+    """
+    facts = variables.get("ansible_facts") or {}
+    found = [
+        variables.get(key)
+        for key in ("ansible_host", "ansible_fqdn", "ansible_nodename")
+        if key not in facts and key.partition("_")[2] not in facts
+    ]
+    # Behind a tunnel any host may be at localhost.
+    return tuple(str(one) for one in found if one and str(one) not in (name, *LOCAL))
+
+
+def short(name):
+    """A host name without its domain, in small letters; an address as it is."""
+    name = name.lower()
+    return name.partition(".")[0] if can_be_called(name) else name
 
 
 def uuid_of(value):
