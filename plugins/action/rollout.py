@@ -203,22 +203,33 @@ class ActionModule(ActionBase):
 
         An API that does not answer costs nobody their record, and is no API that finds nothing.
         """
-        api, raw = self.params["api"] or {}, self.task_vars["hostvars"].raw_get
+        api = self.params["api"] or {}
         if not self._asks_api(document["run"]["kind"]):
             return None
         try:
             found = service_api.Service(service_api.settings(api)).machines()
+            compared = self._compared(document, found, now)
         except service_api.ApiError as error:
             return {"error": str(error)}
-        addresses, settings, rows = {}, self.files.read("settings.json"), []
+        except Exception as error:  # the run's record is worth more than what is wrong here
+            kind = type(error).__name__
+            return {"error": f"The service's machines could not be compared with ours ({kind})."}
+        return dict(compared, error=None)
+
+    def _compared(self, document, found, now):
+        """Where the machines of the account and the hosts of a record disagree."""
+        hostvars, settings = self.task_vars["hostvars"], self.files.read("settings.json")
+        addresses, rows = {}, []
         for row in document["hosts"]:
             name = row["name"]
-            addresses[name] = machines.addresses(name, raw(name))
             known = (settings.get(name) or {}).get("ksplice_uuid")
-            rows.append(dict(row, uuid=row["uuid"] or known))
-        days = self.params["silent_days"]
-        compared = reconcile.compare(rows, found, addresses, now, days)
-        return dict(compared, error=None)
+            uuid = machines.uuid_of(row["uuid"]) or machines.uuid_of(known)
+            rows.append(dict(row, uuid=uuid))
+            if not uuid:
+                # What has a UUID goes by no name, and variables of thousands of hosts take long.
+                variables = rollout.Lenient(hostvars[name])
+                addresses[name] = machines.addresses(name, variables)
+        return reconcile.compare(rows, found, addresses, now, self.params["silent_days"])
 
     def _findings(self):
         """Where the service and the hosts disagree, as the report found it."""

@@ -93,6 +93,9 @@ compose:
   ansible_host: uptrack_machine.ip
 """
 
+import hashlib
+import json
+
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
@@ -122,7 +125,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._read_config_data(path)
         self.load_cache_plugin()
         try:
-            found = self._machines(self.get_cache_key(path), cache)
+            found = self._machines(path, cache)
         except service_api.ApiError as error:
             raise AnsibleParserError(f"{error} No host was added.") from None
         chosen = [one for one in found if self._wanted(one)]
@@ -136,13 +139,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if name:
                 self._add(name, machine, uuid in new)
 
-    def _machines(self, key, cache):
+    def _machines(self, path, cache):
         """The machines of the account, from the cache where that is wanted and has them."""
+        options = {name: self._option(name) for name in ("url", "user", "key", "ca", "proxy")}
+        settings = service_api.settings(options)
+        # Another account, or another question, is answered by itself.
+        asked = [settings["url"], settings["user"], self.get_option("describe")]
+        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        key = f"{self.get_cache_key(path)}_{digest}"
         wanted = cache and self.get_option("cache")
         if wanted and key in self._cache:
             return self._cache[key]
-        options = {name: self._option(name) for name in ("url", "user", "key", "ca", "proxy")}
-        service = service_api.Service(service_api.settings(options))
+        service = service_api.Service(settings)
         found = service.machines()
         if self.get_option("describe"):
             found = service.describe_all([one["uuid"] for one in found])
@@ -173,9 +181,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         found = []
         for name, host in self.inventory.hosts.items():
             known = host.get_vars()
-            uuid = known.get("ksplice_uuid")
-            names = machines.addresses(name, known)
-            found.append(machines.Host(name, str(uuid) if uuid else None, names))
+            uuid = machines.uuid_of(known.get("ksplice_uuid"))
+            found.append(machines.Host(name, uuid, machines.addresses(name, known)))
         return found
 
     def _new(self, chosen, matched):

@@ -14,11 +14,13 @@ import configparser
 import contextlib
 import json
 import os
+import queue
 import re
+import threading
 import time
 from urllib.parse import quote, urlsplit
 
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, schema
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 URL = "https://uptrack.api.ksplice.com/api/1"
@@ -86,7 +88,7 @@ def uuid_like(value, where):
     """What can be in a path, a name of a host and a file's name."""
     if not re.fullmatch("[0-9A-Za-z][0-9A-Za-z-]{0,63}", schema.text(value, where)):
         raise schema.Misfit(f"{where} is not a UUID")
-    return value
+    return machines.uuid_of(value)
 
 
 def address_or_none(value, where):
@@ -230,10 +232,32 @@ class _Client:
             self._session.proxies["https"] = of["proxy"]
 
     def request(self, method, url, **more):
-        """The status and the body of an answer.
+        """The status, the headers and the body of an answer, with all that it takes in WHOLE.
 
         :raises ApiError:
         """
+        done = queue.SimpleQueue()
+
+        def ask():
+            try:
+                done.put((self._request(method, url, **more), None))
+            except Exception as error:  # for whoever waits
+                done.put((None, error))
+
+        # Nothing that reads can be told to be back in time: who sends a byte in a while holds it.
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            answer, error = done.get(timeout=WHOLE)
+        except queue.Empty:
+            raise self._endless() from None
+        if error:
+            raise error
+        return answer
+
+    def _endless(self):
+        return Unreachable(f"{self._host} has not ended its answer in {WHOLE} s.")
+
+    def _request(self, method, url, **more):
         errors = self._requests.exceptions
         # By each request, as the environment's would win over the session's.
         proxies = {"https": self._of["proxy"]} if self._of["proxy"] else None
@@ -273,7 +297,8 @@ class _Client:
             if length > LONGEST:
                 raise NotTheService(f"{self._host} answers with more than {LONGEST} bytes.")
             if time.monotonic() > end:
-                raise Unreachable(f"{self._host} has not ended its answer in {WHOLE} s.")
+                # Nobody waits for it any more.
+                raise self._endless()
         return b"".join(parts)
 
     def complain(self, status, headers, what):
@@ -419,9 +444,25 @@ class Inspector:
         if status != 200:
             self._client.complain(status, headers, f"about the kernel {kernel['release']}")
         text = said.decode("utf-8", "replace")
-        if "<html" in text[:2000].lower() or "\0" in text:
+        if _is_document(text):
             raise NotTheService(
                 f"{urlsplit(self._url).hostname} answers with a page in place of a list. Check "
-                "the address."
+                "the address (ksplice_inspector_url)."
             )
         return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _is_document(text):
+    """Whether a text is a page, JSON or no text at all, and not lines about updates."""
+    begin = text[:2000].lstrip("\ufeff \t\r\n").lower()
+    if (
+        "\0" in text
+        or begin.startswith(("<", "{"))
+        or re.search("<(!doctype|html|head|body)", begin)
+    ):
+        return True
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -169,7 +169,11 @@ def test_the_cache_spares_the_service_and_has_no_secret(run, service, source, tm
     [file] = (tmp_path / "cache").iterdir()
     text = file.read_text()
     assert ONE in text and KEY not in text and USER not in text
+    # To another question that is no answer.
+    more = ("ansible-inventory", "-i", source(**cache, describe=True), "--list")
+    assert "effective_kernel" in str(listed(run({"x": {}}, *more))) and "effective" not in text
     # Without it, it asks anew, and says what became of that.
+    source(**cache, filters={"active": True})
     file.unlink()
     service.faults({"key": "rejected"})
     said = " ".join(run({"x": {}}, *words).output.split())
