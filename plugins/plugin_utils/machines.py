@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+# So many names are in a sentence.
+MOST = 5
+# What stands for no host of its own.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -52,24 +55,24 @@ def match(machines, hosts):
         if len(named) == 1:
             found[uuid] = named[0]
         elif named:
-            doubts.append(_doubt([uuid], named, f"{_some(named)} have the UUID {uuid}"))
+            doubts.append(_doubt([uuid], named, f"{some(named)} have the UUID {uuid}"))
         else:
             rest.append(machine)
     taken = set(found.values()).union(name for one in doubts for name in one["hosts"])
-    candidates = {
+    # By the name, as thousands of machines may have one.
+    called, candidates = {}, {}
+    for machine in rest:
+        called.setdefault(machine["hostname"].lower(), []).append(machine["uuid"])
+    for name in called:
         # A host with a UUID of its own is another machine, whatever it is called.
-        machine["uuid"]: {
-            host.name
-            for host in of_name.get(machine["hostname"].lower(), ())
-            if not host.uuid and host.name not in taken
-        }
-        for machine in rest
-    }
-    for uuids, names in _connected(candidates):
+        free = [one.name for one in of_name.get(name, ()) if not one.uuid]
+        candidates[name] = [host for host in free if host not in taken]
+    for alike, names in _connected(candidates):
+        uuids = sorted(uuid for name in alike for uuid in called[name])
         if len(uuids) == len(names) == 1:
             found[uuids[0]] = names[0]
         else:
-            what = f"by their names, {_some(names)} may be any of {_some(uuids)}"
+            what = f"by their names, {some(names)} may be any of {some(uuids)}"
             doubts.append(_doubt(uuids, names, what))
     told = {uuid for one in doubts for uuid in one["uuids"]}
     known = set(found.values()).union(name for one in doubts for name in one["hosts"])
@@ -79,35 +82,39 @@ def match(machines, hosts):
 
 
 def _connected(candidates):
-    """Machines and hosts that one name or another connects: lists of UUIDs and of names.
+    """What one name or another connects: lists of names at the service and of hosts.
 
-    :param candidates: UUID to the names of the hosts that it may be.
+    :param candidates: a name at the service to the hosts that may be called so.
     """
     wanted_by, seen = {}, set()
-    for uuid, names in candidates.items():
-        for name in names:
-            wanted_by.setdefault(name, []).append(uuid)
+    for name, hosts in candidates.items():
+        for host in hosts:
+            wanted_by.setdefault(host, []).append(name)
     for first in candidates:
-        uuids, names, ahead = [], [], [first] if candidates[first] and first not in seen else []
+        alike, found, ahead = [], set(), [first] if candidates[first] else []
         while ahead:
-            uuid = ahead.pop()
-            if uuid in seen:
+            name = ahead.pop()
+            if name in seen:
                 continue
-            seen.add(uuid)
-            uuids.append(uuid)
-            for name in sorted(candidates[uuid].difference(names)):
-                names.append(name)
-                ahead += wanted_by[name]
-        if uuids:
-            yield sorted(uuids), sorted(names)
+            seen.add(name)
+            alike.append(name)
+            for host in candidates[name]:
+                if host not in found:
+                    found.add(host)
+                    ahead += wanted_by[host]
+        if alike:
+            yield alike, sorted(found)
 
 
 def _doubt(uuids, hosts, what):
     return {"uuids": list(uuids), "hosts": list(hosts), "what": what}
 
 
-def _some(names):
+def some(names):
+    """Names in a sentence, so many that it stays one."""
     names = list(names)
+    if len(names) > MOST:
+        return f"{', '.join(names[:MOST])} and {len(names) - MOST} more"
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 

@@ -130,6 +130,35 @@ def test_silent_for_days():
     assert findings(rows, known, silent_days=100)[1] == []
 
 
+def test_a_machine_that_may_be_a_host_that_was_not_asked_is_not_to_be_denied():
+    rows = [
+        row("db7", reason_code="outside_run", verdict="unknown"),
+        row("web1.example.com", verdict="unreachable", reason_code="unreachable"),
+        row("10.0.0.1", reason_code="not_selected"),
+        row("a", "1"),
+    ]
+    known = [
+        machine("7", "db7.example.com"),
+        machine("8", "WEB1"),
+        machine("9", "10"),
+        machine("1", "a"),
+    ]
+    found, kinds = findings(rows, known, addresses={"10.0.0.1": ("ten.example.com",)})
+    assert [one for one in kinds if one[0] != "not_at_service"] == [
+        ("ambiguous", "db7", "7"),
+        ("ambiguous", "web1.example.com", "8"),
+        ("not_in_inventory", None, "9"),
+    ]
+    first, second, third = found["findings"][:3]
+    assert "may be db7, whose UUID is not known" in first["what"]
+    assert "deny" not in first["advice"] + second["advice"]
+    assert third["advice"].startswith("It may be one of 3 hosts whose UUIDs are not known: survey")
+    # As soon as they all are known, it can only be another.
+    rows = [row("db7", "2"), row("a", "1")]
+    advice = findings(rows, known[:1])[0]["findings"][0]["advice"]
+    assert advice.startswith("Add it to the inventory, or deny it")
+
+
 @pytest.fixture
 def service_of(monkeypatch):
     """service_of(rows, known, hostvars, silent_days): what an action makes of it."""
