@@ -12,9 +12,10 @@ description:
   - Reads the machines of an account from the web API of the Uptrack service. A file of this plugin
     ends in C(uptrack.yml) or C(uptrack.yaml).
   - A machine that is a host of the inventory already (from a source that was given before this one)
-    gets its variables there. It is matched by UUID first (the host's variable
-    C(ksplice_uuid)), then by name (the host's own, or its C(ansible_host)). What cannot be told, as
-    two machines have one name or two hosts one UUID, is a warning, and is not guessed.
+    gets its variables there. It is matched by UUID first (the host's variable C(ksplice_uuid), in
+    the inventory or in files C(host_vars) and C(group_vars) beside it), then by name (the host's
+    own, or its C(ansible_host)). What cannot be told, as two machines have one name or two hosts
+    one UUID, is a warning, and is not guessed.
   - Any other machine becomes a host, called by its host name, or by its UUID where the account has
     two active machines of that name, or the name is none that a host may have. A machine chooses
     its name. None is called C(localhost), as an address or as a group.
@@ -96,9 +97,13 @@ compose:
 import hashlib
 import json
 
+from ansible import constants as C
 from ansible.errors import AnsibleParserError
+from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
+from ansible.utils.vars import combine_vars
+from ansible.vars.plugins import get_vars_from_inventory_sources
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, service_api
 
 # Variables of our own, for each host.
@@ -180,9 +185,25 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """The hosts that are there already."""
         found = []
         for name, host in self.inventory.hosts.items():
-            known = host.get_vars()
+            known = self._variables(host)
             uuid = machines.uuid_of(known.get("ksplice_uuid"))
             found.append(machines.Host(name, uuid, machines.addresses(name, known)))
+        return found
+
+    def _variables(self, host):
+        """The variables of a host, in the order in which Ansible has them: of its groups, of the
+        files group_vars beside the sources so far, its own, and of its files host_vars.
+        """
+        groups = sort_groups({self.inventory.groups["all"], *host.get_groups()})
+        stage = "inventory" if C.RUN_VARS_PLUGINS == "start" else "task"
+
+        def beside(entities):
+            sources = self.inventory.processed_sources
+            return get_vars_from_inventory_sources(self.loader, sources, entities, stage)
+
+        found = {}
+        for more in (get_group_vars(groups), beside(groups), host.get_vars(), beside([host])):
+            found = combine_vars(found, more)
         return found
 
     def _new(self, chosen, matched):

@@ -150,8 +150,8 @@ def _new(new, unknown, missing, addresses):
         advice = "Add it to the inventory, or deny it (uptrack_machine authorized=false)."
         if unknown:
             advice = (
-                f"It may be one of {len(unknown)} hosts whose UUIDs are not known: survey these, or "
-                "set ksplice_uuid. If it is none, add it to the inventory, or deny it "
+                f"It may be one of {len(unknown)} hosts whose UUIDs are not known: survey these, "
+                "or set ksplice_uuid. If it is none, add it to the inventory, or deny it "
                 "(uptrack_machine authorized=false)."
             )
         yield _finding("not_in_inventory", None, machine, what, advice)

@@ -95,9 +95,12 @@ def listed(done):
     return found["_meta"]["hostvars"], groups
 
 
-def test_the_machines_join_the_inventory_that_is_there(run, service, source):
+def test_the_machines_join_the_inventory_that_is_there(run, service, source, tmp_path):
     machines(service)
-    known = {"web1": {}, "db1": {"ksplice_uuid": TWO}, "other": {}}
+    known = {"web1": {}, "db1": {}, "other": {}}
+    beside = tmp_path / "host_vars"
+    beside.mkdir()
+    (beside / "db1.yml").write_text(f"ksplice_uuid: {TWO}\n")
     words = ("-i", source(describe=True), "--list")
     hosts, groups = listed(run(known, "ansible-inventory", *words))
     assert set(hosts) == {"web1", "db1", "other", "twin", "gone", "new.example.com"}
