@@ -273,10 +273,13 @@ class ActionModule(ActionBase):
         api, path = self.params["api"] or {}, self.params["cache"]
         options = [api.get("ca") or None, api.get("proxy") or None]
         inspector = service_api.Inspector(self.params["inspector_url"], *options)
-        cached, seconds = report.read_cache(path), self.params["cache_seconds"]
+        kept, whose = report.read_cache(path), f"{inspector.url} "
+        # What another Inspector said is no answer of this one.
+        cached = {key[len(whose) :]: one for key, one in kept.items() if key.startswith(whose)}
+        seconds = self.params["cache_seconds"]
         found = preview.look_up(builds, inspector.updates, cached, time.time(), seconds)
-        said = {key: one for key, one in found.items() if "lines" in one}
-        report.write_cache(path, {**cached, **said})
+        said = {whose + key: one for key, one in found.items() if "lines" in one}
+        report.write_cache(path, {**kept, **said})
         return found
 
     def _asked(self):

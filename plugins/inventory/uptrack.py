@@ -91,7 +91,7 @@ keyed_groups:
   - key: uptrack_machine.uptrack_client_version
     prefix: client
 compose:
-  ansible_host: uptrack_machine.ip
+  ansible_host: uptrack_machine.ip | default(inventory_hostname, true)
 """
 
 import hashlib

@@ -429,7 +429,8 @@ class Inspector:
 
     def __init__(self, url=None, ca=None, proxy=None):
         found = common({"url": url or INSPECTOR_URL, "ca": ca, "proxy": proxy})
-        self._url = found["url"] + "/"
+        # Its address, by which its answers are kept.
+        self.url = found["url"] + "/"
         self._client = _Client(found, {"Accept": "text/text", "Content-Type": "text/plain"})
 
     def updates(self, kernel):
@@ -440,13 +441,13 @@ class Inspector:
         """
         asked = [kernel[key] for key in ("sysname", "machine", "release", "version")]
         body = "".join(f"{line}\n" for line in asked).encode()
-        status, headers, said = self._client.request("POST", self._url, data=body)
+        status, headers, said = self._client.request("POST", self.url, data=body)
         if status != 200:
             self._client.complain(status, headers, f"about the kernel {kernel['release']}")
         text = said.decode("utf-8", "replace")
         if _is_document(text):
             raise NotTheService(
-                f"{urlsplit(self._url).hostname} answers with a page in place of a list. Check "
+                f"{urlsplit(self.url).hostname} answers with a page in place of a list. Check "
                 "the address (ksplice_inspector_url)."
             )
         return [line.strip() for line in text.splitlines() if line.strip()]

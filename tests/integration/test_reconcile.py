@@ -135,6 +135,9 @@ def test_one_look_up_for_each_build_of_a_kernel(fleet, service, tmp_path):
     # What was said is good for a day,
     assert [one["cves"] for one in look()[0]] == [one["cves"] for one in found]
     assert look()[1] == 2
+    # of this Inspector,
+    kept = json.loads((tmp_path / "cache/inspector.json").read_text())
+    assert {key.partition(" ")[0] for key in kept} == {service.running.inspector.rstrip("/") + "/"}
     # and better than nothing, offline. What was never asked is not nothing.
     service.faults({"calls": ["inspector"], "times": 100, "status": 503})
     old = look(ksplice_cache_seconds=0)[0]
