@@ -49,6 +49,8 @@ OUTSIDE = "__rolling_outside"
 # In between the record is written where so many times what the last writing took have gone by: that
 # of a large fleet must not cost its waves more than a twentieth.
 SPARE = 20
+# Kinds of runs that may change what the service knows of a host.
+CHANGES_MACHINES = ("enroll", "retire")
 
 
 class ActionModule(ActionBase):
@@ -182,8 +184,12 @@ class ActionModule(ActionBase):
 
     def _check_api(self):
         """Complain of an API that cannot be asked, where it is to be."""
-        if self._asks_api(self.params["kind"]):
-            service_api.settings(self.params["api"] or {})
+        kind = self.params["kind"]
+        if self._asks_api(kind):
+            settings = service_api.settings(self.params["api"] or {})
+            if kind in CHANGES_MACHINES:
+                # What is done to the hosts is not to be left half done by a wrong key.
+                service_api.Service(settings).machines()
 
     def _asks_api(self, kind):
         """Whether the API is asked. Emulated hosts are no machines of an account: in a rehearsal
@@ -191,29 +197,42 @@ class ActionModule(ActionBase):
         api = self.params["api"] or {}
         if kind in ("rehearse", "rehearsal") and not api.get("url"):
             return False
-        return self.params["ask_api"] or service_api.given(api)
+        # Credentials do not mean yet that anything is to be changed.
+        given = kind not in CHANGES_MACHINES and service_api.given(api)
+        return self.params["ask_api"] or given
 
     def _service(self, document, now):
         """What the service says beside the hosts; None where nobody gave credentials.
 
         An API that does not answer costs nobody their record, and is no API that finds nothing.
         """
-        api, raw = self.params["api"] or {}, self.task_vars["hostvars"].raw_get
+        api = self.params["api"] or {}
         if not self._asks_api(document["run"]["kind"]):
             return None
         try:
             found = service_api.Service(service_api.settings(api)).machines()
+            compared = self._compared(document, found, now)
         except service_api.ApiError as error:
             return {"error": str(error)}
-        addresses, settings, rows = {}, self.files.read("settings.json"), []
+        except Exception as error:  # the run's record is worth more than what is wrong here
+            kind = type(error).__name__
+            return {"error": f"The service's machines could not be compared with ours ({kind})."}
+        return dict(compared, error=None)
+
+    def _compared(self, document, found, now):
+        """Where the machines of the account and the hosts of a record disagree."""
+        hostvars, settings = self.task_vars["hostvars"], self.files.read("settings.json")
+        addresses, rows = {}, []
         for row in document["hosts"]:
             name = row["name"]
-            addresses[name] = machines.addresses(name, raw(name))
             known = (settings.get(name) or {}).get("ksplice_uuid")
-            rows.append(dict(row, uuid=row["uuid"] or known))
-        days = self.params["silent_days"]
-        compared = reconcile.compare(rows, found, addresses, now, days)
-        return dict(compared, error=None)
+            uuid = machines.uuid_of(row["uuid"]) or machines.uuid_of(known)
+            rows.append(dict(row, uuid=uuid))
+            if not uuid:
+                # What has a UUID goes by no name, and variables of thousands of hosts take long.
+                variables = rollout.Lenient(hostvars[name])
+                addresses[name] = machines.addresses(name, variables)
+        return reconcile.compare(rows, found, addresses, now, self.params["silent_days"])
 
     def _findings(self):
         """Where the service and the hosts disagree, as the report found it."""
@@ -257,10 +276,13 @@ class ActionModule(ActionBase):
         api, path = self.params["api"] or {}, self.params["cache"]
         options = [api.get("ca") or None, api.get("proxy") or None]
         inspector = service_api.Inspector(self.params["inspector_url"], *options)
-        cached, seconds = report.read_cache(path), self.params["cache_seconds"]
+        kept, whose = report.read_cache(path), f"{inspector.url} "
+        # What another Inspector said is no answer of this one.
+        cached = {key[len(whose) :]: one for key, one in kept.items() if key.startswith(whose)}
+        seconds = self.params["cache_seconds"]
         found = preview.look_up(builds, inspector.updates, cached, time.time(), seconds)
-        said = {key: one for key, one in found.items() if "lines" in one}
-        report.write_cache(path, {**cached, **said})
+        said = {whose + key: one for key, one in found.items() if "lines" in one}
+        report.write_cache(path, {**kept, **said})
         return found
 
     def _asked(self):

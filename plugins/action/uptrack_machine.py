@@ -7,6 +7,7 @@ from __future__ import annotations
 from ansible_collections.rebootless.ksplice.plugins.module_utils import service_task
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.service_action import (
     ServiceAction,
+    refuse_another,
 )
 
 # By whether it is authorized, what the service says of it.
@@ -20,6 +21,8 @@ class ActionModule(ServiceAction):
     def perform(self, service, params, task_vars):
         uuid = self.which(service, params, task_vars)
         before = service.describe(uuid)
+        if not (params["uuid"] or params["name"]):
+            refuse_another(before, task_vars)
         after = dict(before)
         if params["authorized"] is not None:
             after["authorization"] = AUTHORIZATION[params["authorized"]]

@@ -12,11 +12,16 @@ description:
   - Reads the machines of an account from the web API of the Uptrack service. A file of this plugin
     ends in C(uptrack.yml) or C(uptrack.yaml).
   - A machine that is a host of the inventory already (from a source that was given before this one)
-    gets its variables there. It is matched by UUID first (the host's variable
-    C(ksplice_uuid)), then by name (the host's own, or its C(ansible_host)). What cannot be told, as
-    two machines have one name or two hosts one UUID, is a warning, and is not guessed.
+    gets its variables there. It is matched by UUID first (the host's variable C(ksplice_uuid), in
+    the inventory or in files C(host_vars) and C(group_vars) beside it), then by name (the host's
+    own, or its C(ansible_host)). What cannot be told, as two machines have one name or two hosts
+    one UUID, is a warning, and is not guessed.
   - Any other machine becomes a host, called by its host name, or by its UUID where the account has
-    two active machines of that name, or the name is none that a host has.
+    two active machines of that name, or the name is none that a host may have. A machine chooses
+    its name. None is called C(localhost), as an address or as a group.
+  - O(compose) sets variables whose names begin with C(ansible_), such as C(ansible_host), only on
+    hosts that this source adds. How the other hosts of the inventory are connected to is not for a
+    machine to say that calls itself as they are called.
   - Each host gets C(uptrack_machine), which has all that the API says of it, and is in groups
     C(uptrack_active) or C(uptrack_inactive), C(uptrack_status_STATUS) and
     C(uptrack_authorization_STATE); with O(describe) also in C(uptrack_group_NAME) and
@@ -86,18 +91,25 @@ keyed_groups:
   - key: uptrack_machine.uptrack_client_version
     prefix: client
 compose:
-  ansible_host: uptrack_machine.ip
+  ansible_host: uptrack_machine.ip | default(inventory_hostname, true)
 """
 
-import re
+import hashlib
+import json
 
+from ansible import constants as C
 from ansible.errors import AnsibleParserError
+from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
+from ansible.utils.vars import combine_vars
+from ansible.vars.plugins import get_vars_from_inventory_sources
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, service_api
 
 # Variables of our own, for each host.
 ABOUT = "uptrack_machine"
+# How the names of groups of our own begin.
+OURS = "uptrack_"
 # Groups by what the service says: a key of a machine to the beginning of their names.
 GROUPS = {
     "status": "uptrack_status_",
@@ -118,26 +130,32 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._read_config_data(path)
         self.load_cache_plugin()
         try:
-            found = self._machines(self.get_cache_key(path), cache)
+            found = self._machines(path, cache)
         except service_api.ApiError as error:
             raise AnsibleParserError(f"{error} No host was added.") from None
         chosen = [one for one in found if self._wanted(one)]
         matched = machines.match(chosen, self._hosts())
         for doubt in matched.doubts:
             self.display.warning(f"Not matched: {doubt['what']}.")
-        if self.get_option("unmatched") == "add":
-            matched.hosts.update(self._new(chosen, matched))
+        new = self._new(chosen, matched) if self.get_option("unmatched") == "add" else {}
         for machine in chosen:
-            if machine["uuid"] in matched.hosts:
-                self._add(matched.hosts[machine["uuid"]], machine)
+            uuid = machine["uuid"]
+            name = matched.hosts.get(uuid) or new.get(uuid)
+            if name:
+                self._add(name, machine, uuid in new)
 
-    def _machines(self, key, cache):
+    def _machines(self, path, cache):
         """The machines of the account, from the cache where that is wanted and has them."""
+        options = {name: self._option(name) for name in ("url", "user", "key", "ca", "proxy")}
+        settings = service_api.settings(options)
+        # Another account, or another question, is answered by itself.
+        asked = [settings["url"], settings["user"], self.get_option("describe")]
+        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        key = f"{self.get_cache_key(path)}_{digest}"
         wanted = cache and self.get_option("cache")
         if wanted and key in self._cache:
             return self._cache[key]
-        options = {name: self._option(name) for name in ("url", "user", "key", "ca", "proxy")}
-        service = service_api.Service(service_api.settings(options))
+        service = service_api.Service(settings)
         found = service.machines()
         if self.get_option("describe"):
             found = service.describe_all([one["uuid"] for one in found])
@@ -167,10 +185,25 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """The hosts that are there already."""
         found = []
         for name, host in self.inventory.hosts.items():
-            known = host.get_vars()
-            uuid = known.get("ksplice_uuid")
-            names = machines.addresses(name, known)
-            found.append(machines.Host(name, str(uuid) if uuid else None, names))
+            known = self._variables(host)
+            uuid = machines.uuid_of(known.get("ksplice_uuid"))
+            found.append(machines.Host(name, uuid, machines.addresses(name, known)))
+        return found
+
+    def _variables(self, host):
+        """The variables of a host, in the order in which Ansible has them: of its groups, of the
+        files group_vars beside the sources so far, its own, and of its files host_vars.
+        """
+        groups = sort_groups({self.inventory.groups["all"], *host.get_groups()})
+        stage = "inventory" if C.RUN_VARS_PLUGINS == "start" else "task"
+
+        def beside(entities):
+            sources = self.inventory.processed_sources
+            return get_vars_from_inventory_sources(self.loader, sources, entities, stage)
+
+        found = {}
+        for more in (get_group_vars(groups), beside(groups), host.get_vars(), beside([host])):
+            found = combine_vars(found, more)
         return found
 
     def _new(self, chosen, matched):
@@ -178,13 +211,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         new, taken = set(matched.new), {}
         for machine in chosen:
             if machine["uuid"] in new:
-                # What a machine calls itself is foreign, and may be a template.
-                good = re.fullmatch(r"[\w.-]+", machine["hostname"], re.ASCII)
-                name = machine["hostname"] if good else machine["uuid"]
+                name = machine["hostname"]
+                group = name in self.inventory.groups or name.lower().startswith(OURS)
+                if group or not machines.can_be_called(name):
+                    name = machine["uuid"]
+                if name in self.inventory.groups or not machines.can_be_called(name):
+                    self.display.warning(f"Not added: {name} is no name of a host.")
+                    continue
                 taken.setdefault(name, []).append(machine)
         found = {}
         for name, those in taken.items():
-            if name in self.inventory.hosts or name in self.inventory.groups:
+            if name in self.inventory.hosts:
                 self.display.warning(f"Not added: {name} is in the inventory as something else.")
                 continue
             active = [one for one in those if one["active"]]
@@ -199,7 +236,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 found[machine["uuid"]] = name if alone else machine["uuid"]
         return found
 
-    def _add(self, name, machine):
+    def _add(self, name, machine, is_new):
         self.inventory.add_host(name)
         # Before ansible-core 2.19 nothing else keeps what a machine says from being a template.
         self.inventory.set_variable(name, ABOUT, wrap_var(machine))
@@ -210,7 +247,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.inventory.add_group(safe)
             self.inventory.add_host(name, group=safe)
         known, strict = self.inventory.get_host(name).get_vars(), self.get_option("strict")
-        self._set_composite_vars(self.get_option("compose"), known, name, strict=strict)
+        compose = {
+            key: value
+            for key, value in self.get_option("compose").items()
+            if is_new or not key.startswith("ansible_")
+        }
+        self._set_composite_vars(compose, known, name, strict=strict)
         known = self.inventory.get_host(name).get_vars()
         self._add_host_to_composed_groups(self.get_option("groups"), known, name, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), known, name, strict=strict)

@@ -14,6 +14,10 @@ description:
     UUID is that of its facts (P(rebootless.ksplice.uptrack_facts#module)) or its variable
     C(ksplice_uuid); where there is none, it is the one machine that is called as the host (its
     name, or C(ansible_host)).
+  - A host may say any UUID. By that of its facts nothing is done unless the machine is called as
+    the host (its name, C(ansible_host), C(ansible_fqdn) or C(ansible_nodename) in the inventory, or
+    one of these without its domain), or C(ksplice_uuid) says the same; what C(ksplice_uuid) says
+    decides.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.service_api
@@ -67,7 +71,8 @@ machine:
   returned: success
 error:
   description: What kind of trouble it was, such as V(Rejected), V(NotFound), V(RateLimited),
-    V(Failing), V(Unreachable), V(Untrusted), V(NotTheService), V(Misconfigured) or V(Ambiguous).
+    V(Failing), V(Unreachable), V(Untrusted), V(NotTheService), V(Misconfigured), V(Ambiguous) or
+    V(NotTheHost).
   type: str
   returned: failure
 """

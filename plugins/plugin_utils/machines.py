@@ -8,7 +8,13 @@ a host that is cloned or enrolled anew is a new machine of the same name (refere
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
+
+# So many names are in a sentence.
+MOST = 5
+# What stands for no host of its own.
+LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 class Host(NamedTuple):
@@ -49,24 +55,24 @@ def match(machines, hosts):
         if len(named) == 1:
             found[uuid] = named[0]
         elif named:
-            doubts.append(_doubt([uuid], named, f"{_some(named)} have the UUID {uuid}"))
+            doubts.append(_doubt([uuid], named, f"{some(named)} have the UUID {uuid}"))
         else:
             rest.append(machine)
     taken = set(found.values()).union(name for one in doubts for name in one["hosts"])
-    candidates = {
+    # By the name, as thousands of machines may have one.
+    called, candidates = {}, {}
+    for machine in rest:
+        called.setdefault(machine["hostname"].lower(), []).append(machine["uuid"])
+    for name in called:
         # A host with a UUID of its own is another machine, whatever it is called.
-        machine["uuid"]: {
-            host.name
-            for host in of_name.get(machine["hostname"].lower(), ())
-            if not host.uuid and host.name not in taken
-        }
-        for machine in rest
-    }
-    for uuids, names in _connected(candidates):
+        free = [one.name for one in of_name.get(name, ()) if not one.uuid]
+        candidates[name] = [host for host in free if host not in taken]
+    for alike, names in _connected(candidates):
+        uuids = sorted(uuid for name in alike for uuid in called[name])
         if len(uuids) == len(names) == 1:
             found[uuids[0]] = names[0]
         else:
-            what = f"by their names, {_some(names)} may be any of {_some(uuids)}"
+            what = f"by their names, {some(names)} may be any of {some(uuids)}"
             doubts.append(_doubt(uuids, names, what))
     told = {uuid for one in doubts for uuid in one["uuids"]}
     known = set(found.values()).union(name for one in doubts for name in one["hosts"])
@@ -76,39 +82,76 @@ def match(machines, hosts):
 
 
 def _connected(candidates):
-    """Machines and hosts that one name or another connects: lists of UUIDs and of names.
+    """What one name or another connects: lists of names at the service and of hosts.
 
-    :param candidates: UUID to the names of the hosts that it may be.
+    :param candidates: a name at the service to the hosts that may be called so.
     """
     wanted_by, seen = {}, set()
-    for uuid, names in candidates.items():
-        for name in names:
-            wanted_by.setdefault(name, []).append(uuid)
+    for name, hosts in candidates.items():
+        for host in hosts:
+            wanted_by.setdefault(host, []).append(name)
     for first in candidates:
-        uuids, names, ahead = [], [], [first] if candidates[first] and first not in seen else []
+        alike, found, ahead = [], set(), [first] if candidates[first] else []
         while ahead:
-            uuid = ahead.pop()
-            if uuid in seen:
+            name = ahead.pop()
+            if name in seen:
                 continue
-            seen.add(uuid)
-            uuids.append(uuid)
-            for name in sorted(candidates[uuid].difference(names)):
-                names.append(name)
-                ahead += wanted_by[name]
-        if uuids:
-            yield sorted(uuids), sorted(names)
+            seen.add(name)
+            alike.append(name)
+            for host in candidates[name]:
+                if host not in found:
+                    found.add(host)
+                    ahead += wanted_by[host]
+        if alike:
+            yield alike, sorted(found)
 
 
 def _doubt(uuids, hosts, what):
     return {"uuids": list(uuids), "hosts": list(hosts), "what": what}
 
 
-def _some(names):
+def some(names):
+    """Names in a sentence, so many that it stays one."""
     names = list(names)
+    if len(names) > MOST:
+        return f"{', '.join(names[:MOST])} and {len(names) - MOST} more"
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def addresses(name, variables):
-    """The names and addresses by which a host of an inventory may be known to the service."""
-    found = [variables.get(key) for key in ("ansible_host", "ansible_fqdn", "ansible_nodename")]
-    return tuple(str(one) for one in found if one and str(one) != name)
+    """The names and addresses by which a host of an inventory may be known to the service, as far
+    as the inventory says them: what its facts say is the host's own word.
+    """
+    facts = variables.get("ansible_facts") or {}
+    found = [
+        variables.get(key)
+        for key in ("ansible_host", "ansible_fqdn", "ansible_nodename")
+        if key not in facts and key.partition("_")[2] not in facts
+    ]
+    # Behind a tunnel any host may be at localhost.
+    return tuple(str(one) for one in found if one and str(one) not in (name, *LOCAL))
+
+
+def short(name):
+    """A host name without its domain, in small letters; an address as it is."""
+    name = name.lower()
+    return name.partition(".")[0] if can_be_called(name) else name
+
+
+def uuid_of(value):
+    """A UUID as it is compared and kept: in small letters, as the agent and the service write it.
+    None where there is none.
+    """
+    return str(value).strip().lower() or None if value is not None else None
+
+
+def can_be_called(name):
+    """Whether a host of an inventory may be called as a machine calls itself. It may not where that
+    is the controller, an address (the machine's own, so it says), an option or a template.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        return False
+    # As the resolver sees it, 1, 0x7f.1 and 127.1 are addresses.
+    last = name.rstrip(".").rpartition(".")[2].lower()
+    local = any(word in name.lower() for word in ("localhost", "loopback"))
+    return not local and not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last)

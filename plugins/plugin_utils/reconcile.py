@@ -29,6 +29,7 @@ KINDS = (
     "not_in_inventory",
     "not_at_service",
 )
+KNOW_THEM = "Survey these hosts, so that their UUIDs are known, or set ksplice_uuid."
 RESET = "rebootless.ksplice.uptrack_config with reset_identity=true"
 
 
@@ -61,11 +62,8 @@ def compare(rows, known, addresses, now, silent_days=14):
             what = f"has not asked the service since {machine['last_seen']}"
             advice = "See whether it is still there, and whether its agent runs."
             found.append(_finding("silent", name, machine, what, advice))
-    for uuid in matched.new:
-        if by_uuid[uuid]["active"]:
-            what = "is a machine of the account and no host of the inventory"
-            advice = "Add it to the inventory, or deny it (uptrack_machine authorized=false)."
-            found.append(_finding("not_in_inventory", None, by_uuid[uuid], what, advice))
+    unknown = [row["name"] for row in rows if not row["uuid"]]
+    found += _new([by_uuid[uuid] for uuid in matched.new], unknown, matched.missing, addresses)
     for name in matched.missing:
         found += _missing(by_name[name])
     found.sort(key=lambda one: (KINDS.index(one["kind"]), one["host"] or "", one["uuid"] or ""))
@@ -96,9 +94,8 @@ def _doubts(doubts, by_name):
         uuids = {by_name[name]["uuid"] for name in one["hosts"]}
         if None in uuids:
             what, uuid = f"{one['what'][0].upper()}{one['what'][1:]}.", one["uuids"][0]
-            advice = "Survey these hosts, so that their UUIDs are known, or set ksplice_uuid."
             finding = {"kind": "ambiguous", "host": one["hosts"][0], "uuid": uuid, "what": what}
-            yield dict(finding, advice=advice)
+            yield dict(finding, advice=KNOW_THEM)
 
 
 def _clones(rows, by_uuid):
@@ -131,6 +128,33 @@ def _of_pair(row, machine):
         )
         advice = "Let its agent ask the service (playbook status with ksplice_refresh=true)."
         yield _finding("disagree", row["name"], machine, what, advice)
+
+
+def _new(new, unknown, missing, addresses):
+    """Machines that are no host of the inventory; or may be one, as long as the UUIDs of C(unknown)
+    hosts are not known, of which those that are C(missing) are no other machine yet.
+    """
+    alike = {}
+    for name in set(unknown).intersection(missing):
+        for one in {machines.short(one) for one in (name, *addresses.get(name, ()))}:
+            alike.setdefault(one, []).append(name)
+    for machine in new:
+        names = sorted(alike.get(machines.short(machine["hostname"]), ()))
+        if not machine["active"]:
+            continue
+        if names:
+            what = f"may be {machines.some(names)}, whose UUID is not known"
+            yield dict(_finding("ambiguous", None, machine, what, KNOW_THEM), host=names[0])
+            continue
+        what = "is a machine of the account and no host of the inventory"
+        advice = "Add it to the inventory, or deny it (uptrack_machine authorized=false)."
+        if unknown:
+            advice = (
+                f"It may be one of {len(unknown)} hosts whose UUIDs are not known: survey these, "
+                "or set ksplice_uuid. If it is none, add it to the inventory, or deny it "
+                "(uptrack_machine authorized=false)."
+            )
+        yield _finding("not_in_inventory", None, machine, what, advice)
 
 
 def _missing(row):

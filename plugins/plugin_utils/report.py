@@ -151,9 +151,10 @@ def read_cache(path):
 
 def write_cache(path, value):
     """Keep a mapping. Where that cannot be written, nothing is lost but time."""
+    folder, name = os.path.split(os.path.abspath(path))
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        _replace(os.path.dirname(path), os.path.basename(path), json.dumps(value))
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _replace(folder, name, json.dumps(value))
     except OSError:
         pass
 

@@ -12,6 +12,10 @@ class Ambiguous(service_api.ApiError):
     """Two machines may be meant."""
 
 
+class NotTheHost(service_api.ApiError):
+    """The UUID that a host says it has is, at the service, that of another machine."""
+
+
 class ServiceAction(ActionBase):
     """A task that asks the service; no host is connected to."""
 
@@ -44,7 +48,7 @@ class ServiceAction(ActionBase):
     def which(self, service, params, task_vars):
         """The UUID of the machine that a task is about."""
         if params["uuid"]:
-            return params["uuid"]
+            return machines.uuid_of(params["uuid"])
         if params["name"]:
             return _called([params["name"]], service.machines(), params["name"])
         name = task_vars["inventory_hostname"]
@@ -58,8 +62,28 @@ class ServiceAction(ActionBase):
 def known_uuid(variables):
     """The UUID of a host by its facts, or by its variable; None where neither is known."""
     facts = (variables.get("ansible_facts") or {}).get("uptrack") or {}
-    found = (facts.get("agent") or {}).get("uuid") or variables.get("ksplice_uuid")
-    return str(found) if found else None
+    said = machines.uuid_of((facts.get("agent") or {}).get("uuid"))
+    return said or machines.uuid_of(variables.get("ksplice_uuid"))
+
+
+def refuse_another(machine, variables):
+    """Complain of a machine that is not the host of a task, which may have said any UUID: it is by
+    its name, or as the inventory has that UUID for the host.
+
+    :raises NotTheHost:
+    """
+    name, uuid = variables["inventory_hostname"], machine["uuid"]
+    facts = variables.get("ansible_facts") or {}
+    told = None if "ksplice_uuid" in facts else machines.uuid_of(variables.get("ksplice_uuid"))
+    names = {one.lower() for one in (name, *machines.addresses(name, variables))}
+    names |= {machines.short(one) for one in names}
+    if not (uuid == told if told else machine["hostname"].lower() in names):
+        raise NotTheHost(
+            f"{name} says that it has the UUID {uuid}, which at the service is the machine "
+            f"{machine['hostname']}{f'; ksplice_uuid is {told}' if told else ''}. Nothing was "
+            "changed there. If they are the same, set that UUID as ksplice_uuid of the host in the "
+            "inventory."
+        )
 
 
 def _called(names, known, what):

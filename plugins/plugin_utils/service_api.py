@@ -14,11 +14,13 @@ import configparser
 import contextlib
 import json
 import os
+import queue
 import re
+import threading
 import time
 from urllib.parse import quote, urlsplit
 
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import schema
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, schema
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 URL = "https://uptrack.api.ksplice.com/api/1"
@@ -84,15 +86,27 @@ def word_or_unknown(words):
 
 def uuid_like(value, where):
     """What can be in a path, a name of a host and a file's name."""
-    if not re.fullmatch("[0-9A-Za-z-]{1,64}", schema.text(value, where)):
+    if not re.fullmatch("[0-9A-Za-z][0-9A-Za-z-]{0,63}", schema.text(value, where)):
         raise schema.Misfit(f"{where} is not a UUID")
-    return value
+    return machines.uuid_of(value)
+
+
+def address_or_none(value, where):
+    """An address that a connection can be made to. What else is there is the machine's own word,
+    and would be an option of ssh, or a command.
+    """
+    found = schema.optional(schema.text)(value, where)
+    # The zone of an IPv6 address may be any text.
+    if found is None or "%" in found:
+        return None
+    with contextlib.suppress(schema.Misfit):
+        return schema.address(found, where)
 
 
 MACHINE = schema.mapping(
     uuid=uuid_like,
     hostname=schema.text,
-    ip=schema.optional(schema.text),
+    ip=address_or_none,
     active=schema.truth,
     status=word_or_unknown(STATUSES),
     authorization=word_or_unknown(AUTHORIZATIONS),
@@ -218,10 +232,32 @@ class _Client:
             self._session.proxies["https"] = of["proxy"]
 
     def request(self, method, url, **more):
-        """The status and the body of an answer.
+        """The status, the headers and the body of an answer, with all that it takes in WHOLE.
 
         :raises ApiError:
         """
+        done = queue.SimpleQueue()
+
+        def ask():
+            try:
+                done.put((self._request(method, url, **more), None))
+            except Exception as error:  # for whoever waits
+                done.put((None, error))
+
+        # Nothing that reads can be told to be back in time: who sends a byte in a while holds it.
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            answer, error = done.get(timeout=WHOLE)
+        except queue.Empty:
+            raise self._endless() from None
+        if error:
+            raise error
+        return answer
+
+    def _endless(self):
+        return Unreachable(f"{self._host} has not ended its answer in {WHOLE} s.")
+
+    def _request(self, method, url, **more):
         errors = self._requests.exceptions
         # By each request, as the environment's would win over the session's.
         proxies = {"https": self._of["proxy"]} if self._of["proxy"] else None
@@ -261,7 +297,8 @@ class _Client:
             if length > LONGEST:
                 raise NotTheService(f"{self._host} answers with more than {LONGEST} bytes.")
             if time.monotonic() > end:
-                raise Unreachable(f"{self._host} has not ended its answer in {WHOLE} s.")
+                # Nobody waits for it any more.
+                raise self._endless()
         return b"".join(parts)
 
     def complain(self, status, headers, what):
@@ -392,7 +429,8 @@ class Inspector:
 
     def __init__(self, url=None, ca=None, proxy=None):
         found = common({"url": url or INSPECTOR_URL, "ca": ca, "proxy": proxy})
-        self._url = found["url"] + "/"
+        # Its address, by which its answers are kept.
+        self.url = found["url"] + "/"
         self._client = _Client(found, {"Accept": "text/text", "Content-Type": "text/plain"})
 
     def updates(self, kernel):
@@ -403,13 +441,29 @@ class Inspector:
         """
         asked = [kernel[key] for key in ("sysname", "machine", "release", "version")]
         body = "".join(f"{line}\n" for line in asked).encode()
-        status, headers, said = self._client.request("POST", self._url, data=body)
+        status, headers, said = self._client.request("POST", self.url, data=body)
         if status != 200:
             self._client.complain(status, headers, f"about the kernel {kernel['release']}")
         text = said.decode("utf-8", "replace")
-        if "<html" in text[:2000].lower() or "\0" in text:
+        if _is_document(text):
             raise NotTheService(
-                f"{urlsplit(self._url).hostname} answers with a page in place of a list. Check "
-                "the address."
+                f"{urlsplit(self.url).hostname} answers with a page in place of a list. Check "
+                "the address (ksplice_inspector_url)."
             )
         return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _is_document(text):
+    """Whether a text is a page, JSON or no text at all, and not lines about updates."""
+    begin = text[:2000].lstrip("\ufeff \t\r\n").lower()
+    if (
+        "\0" in text
+        or begin.startswith(("<", "{"))
+        or re.search("<(!doctype|html|head|body)", begin)
+    ):
+        return True
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

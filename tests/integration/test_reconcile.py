@@ -135,6 +135,9 @@ def test_one_look_up_for_each_build_of_a_kernel(fleet, service, tmp_path):
     # What was said is good for a day,
     assert [one["cves"] for one in look()[0]] == [one["cves"] for one in found]
     assert look()[1] == 2
+    # of this Inspector,
+    kept = json.loads((tmp_path / "cache/inspector.json").read_text())
+    assert {key.partition(" ")[0] for key in kept} == {service.running.inspector.rstrip("/") + "/"}
     # and better than nothing, offline. What was never asked is not nothing.
     service.faults({"calls": ["inspector"], "times": 100, "status": 503})
     old = look(ksplice_cache_seconds=0)[0]
@@ -163,13 +166,24 @@ def test_a_host_is_authorized_and_grouped_when_it_is_enrolled(fleet, tmp_path, c
         assert (machine["authorization"], machine["group"]) == ("allowed", "web")
         assert hosts.rows()["new1"]["verdict"] == "current"
         uuid = machine["uuid"]
-        done = hosts.play(
-            "rebootless.ksplice.retire",
-            env=CREDENTIALS,
-            ksplice_retire=True,
-            ksplice_authorize=False,
-            **of_api(service),
-        )
+
+        def retire(**more):
+            wish = {"ksplice_retire": True, "ksplice_authorize": False, **of_api(service), **more}
+            return hosts.play("rebootless.ksplice.retire", env=CREDENTIALS, **wish)
+
+        # Neither with a key that is wrong, nor as another machine, and the host is left as it is.
+        done = retire(ksplice_api_key="wrong")
+        words = " ".join(done.output.split())
+        assert done.status != 0 and "No host was asked anything." in words, done.output
+        service.machine(STRANGER, "stranger")
+        file = hosts.root("new1") / "var/lib/uptrack/uuid"
+        file.write_text(f"{STRANGER}\n")
+        done = retire()
+        words = " ".join(done.output.split())
+        assert f"has the UUID {STRANGER}, which at the service is the machine stranger" in words
+        assert service.known(STRANGER)["authorization"] == "pending" and hosts.kernel("new1")
+        file.write_text(f"{uuid}\n")
+        done = retire()
         # An emulated agent has no package that could be removed, so that it ends with an error.
         assert "The kernel or the agent is still there" in done.output, done.output
         assert service.known(uuid)["authorization"] == "denied"

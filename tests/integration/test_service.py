@@ -95,9 +95,12 @@ def listed(done):
     return found["_meta"]["hostvars"], groups
 
 
-def test_the_machines_join_the_inventory_that_is_there(run, service, source):
+def test_the_machines_join_the_inventory_that_is_there(run, service, source, tmp_path):
     machines(service)
-    known = {"web1": {}, "db1": {"ksplice_uuid": TWO}, "other": {}}
+    known = {"web1": {}, "db1": {}, "other": {}}
+    beside = tmp_path / "host_vars"
+    beside.mkdir()
+    (beside / "db1.yml").write_text(f"ksplice_uuid: {TWO}\n")
     words = ("-i", source(describe=True), "--list")
     hosts, groups = listed(run(known, "ansible-inventory", *words))
     assert set(hosts) == {"web1", "db1", "other", "twin", "gone", "new.example.com"}
@@ -120,6 +123,19 @@ def test_the_machines_join_the_inventory_that_is_there(run, service, source):
     assert done.status == 0
     assert f"twin may be any of {TWO} and {THREE}" in " ".join(done.output.split())
     assert "|--new.example.com" in done.output and "@uptrack_authorization_allowed" in done.output
+
+
+def test_no_machine_takes_the_place_of_another_host(run, service, source):
+    """It chooses its name, and says which address it has."""
+    names = ["localhost", "-oProxyCommand=x", "uptrack_active", "127.0.0.1", "web1"]
+    for uuid, name in zip(ALL, names):
+        service.machine(uuid, name, ip="192.0.2.66")
+    words = "-i", source(compose={"ansible_host": "uptrack_machine.ip", "seen": "'yes'"}), "--list"
+    hosts, _groups = listed(run({"web1": {}}, "ansible-inventory", *words))
+    assert set(hosts) == {*ALL[:4], "web1"}
+    assert hosts["web1"]["ansible_host"] == NOBODY["ansible_host"]
+    assert hosts["web1"]["uptrack_machine"]["uuid"] == FIVE and hosts["web1"]["seen"] == "yes"
+    assert {hosts[one]["ansible_host"] for one in ALL[:4]} == {"192.0.2.66"}
 
 
 @pytest.mark.every_core
@@ -156,7 +172,11 @@ def test_the_cache_spares_the_service_and_has_no_secret(run, service, source, tm
     [file] = (tmp_path / "cache").iterdir()
     text = file.read_text()
     assert ONE in text and KEY not in text and USER not in text
+    # To another question that is no answer.
+    more = ("ansible-inventory", "-i", source(**cache, describe=True), "--list")
+    assert "effective_kernel" in str(listed(run({"x": {}}, *more))) and "effective" not in text
     # Without it, it asks anew, and says what became of that.
+    source(**cache, filters={"active": True})
     file.unlink()
     service.faults({"key": "rejected"})
     said = " ".join(run({"x": {}}, *words).output.split())

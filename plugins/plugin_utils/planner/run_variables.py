@@ -18,6 +18,7 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves i
     budget,
 )
 
+TEN_YEARS = 3650
 # Variable of a run -> its kind. docs/running.md and docs/enrollment.md describe them.
 RUN = {
     "ksplice_hosts": "text",
@@ -31,7 +32,7 @@ RUN = {
     "ksplice_api_url": "text",
     "ksplice_api_ca": "text",
     "ksplice_api_proxy": "text",
-    "ksplice_silent_days": "number",
+    "ksplice_silent_days": "days",
     "ksplice_authorize": "truth",
     "ksplice_service_group": "text",
     "ksplice_inspector_url": "text",
@@ -195,16 +196,18 @@ def check(variables):
         if value is None:
             continue
         text = str(value).strip()
-        if kind in ("seconds", "number", "count"):
+        if kind in ("seconds", "number", "count", "days"):
             if (
                 isinstance(value, bool)
                 or not re.fullmatch("[0-9]+", text)
-                or (kind == "count" and int(text) < 1)
+                or (kind in ("count", "days") and int(text) < 1)
+                or (kind == "days" and int(text) > TEN_YEARS)
             ):
                 what = {
                     "seconds": "a number of seconds, 0 or more",
                     "number": "a number, 0 or more",
                     "count": "a number, 1 or more",
+                    "days": f"a number of days, 1 to {TEN_YEARS}",
                 }[kind]
                 raise PlanError(f"{name} is {value!r}: give {what}.")
         elif kind == "window" and value not in ("", {}):

@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 class Answer(NamedTuple):
     """What the server says: C(length) other than the body's tears the answer, C(slow) is how many
-    seconds pass before the body."""
+    seconds pass before the body, C(pace) before each byte of it."""
 
     status: int = 200
     body: bytes = b"[]"
     headers: dict = {}
     length: int | None = None
     slow: float = 0
+    pace: float = 0
 
 
 def json_of(value, status=200):
@@ -60,7 +61,12 @@ def api_server(key, cert, *answers):
             self.wfile.flush()
             time.sleep(answer.slow)
             with contextlib.suppress(OSError):
-                self.wfile.write(answer.body)
+                parts = [answer.body]
+                if answer.pace:
+                    parts = [bytes([one]) for one in answer.body]
+                for part in parts:
+                    time.sleep(answer.pace)
+                    self.wfile.write(part)
             self.close_connection = True
 
         do_POST = do_GET

@@ -4,7 +4,14 @@
 
 from __future__ import annotations
 
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils.machines import Host, match
+import time
+
+import pytest
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils.machines import (
+    Host,
+    can_be_called,
+    match,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +48,19 @@ def test_clones_and_namesakes_are_told():
     assert found.doubts[1]["what"] == "by their names, twin may be any of p and q"
 
 
+def test_thousands_of_one_name_are_one_sentence_and_soon_told():
+    many = 3000
+    hosts = [Host(f"h{number:04}", None, ("localhost.x",)) for number in range(many)]
+    begun = time.process_time()
+    [doubt] = match(
+        [machine(f"u{number:04}", "localhost.x") for number in range(many)], hosts
+    ).doubts
+    # It took 5 s when each machine was looked at with each host.
+    assert time.process_time() - begun < 1
+    assert len(doubt["uuids"]) == len(doubt["hosts"]) == many and len(doubt["what"]) < 200
+    assert "h0000, h0001, h0002, h0003, h0004 and 2995 more may be any of u0000" in doubt["what"]
+
+
 NAMES = st.sampled_from(["a", "b", "c", "A"])
 UUIDS = st.sampled_from(["1", "2", "3"])
 
@@ -64,3 +84,29 @@ def test_every_machine_and_host_is_told_of_once(machines, hosts):
     by_name = {host.name: host for host in hosts}
     for uuid, name in found.hosts.items():
         assert by_name[name].uuid in (None, uuid)
+
+
+@pytest.mark.parametrize(
+    "name, good",
+    [
+        ("web1", True),
+        ("web-1.example.com", True),
+        ("10.web", True),
+        ("localhost", False),
+        ("LOCALHOST.localdomain", False),
+        ("x.localhost", False),
+        ("ip6-loopback", False),
+        ("127.0.0.1", False),
+        ("127.1", False),
+        ("0x7f000001", False),
+        ("0", False),
+        ("1.", False),
+        ("::1", False),
+        ("-oProxyCommand=x", False),
+        ("{{ 1 }}", False),
+        ("a b", False),
+        ("", False),
+    ],
+)
+def test_what_a_host_may_be_called(name, good):
+    assert can_be_called(name) is good

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import preview, service_api
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import preview, report, service_api
 
 sys.path.insert(0, str(Path(__file__).parent))
 from api_server import Answer, api_server, certificate  # noqa: E402
@@ -81,3 +81,9 @@ def test_what_is_not_known_is_not_nothing():
     one, other = preview.rows(builds, answers, 160)
     assert (one["updates"], one["cves"], one["age_seconds"]) == (3, ["CVE-2026-10000"], 60)
     assert (other["updates"], other["cves"], other["note"]) == (None, None, "No answer.")
+
+
+def test_answers_are_kept_in_a_file_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report.write_cache("inspector.json", {"k": {"lines": ["a"], "at": 1}})
+    assert report.read_cache("inspector.json") == {"k": {"lines": ["a"], "at": 1}}

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import reconcile
+from ansible_collections.rebootless.ksplice.plugins.action.rollout import ActionModule
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import reconcile, service_api
 
 NOW = "2026-11-22T03:00:00Z"
 
@@ -125,3 +128,72 @@ def test_silent_for_days():
     rows = [row(name) for name in "abcd"]
     assert findings(rows, known)[1] == [("silent", "a", "1")]
     assert findings(rows, known, silent_days=100)[1] == []
+
+
+def test_a_machine_that_may_be_a_host_that_was_not_asked_is_not_to_be_denied():
+    rows = [
+        row("db7", reason_code="outside_run", verdict="unknown"),
+        row("web1.example.com", verdict="unreachable", reason_code="unreachable"),
+        row("10.0.0.1", reason_code="not_selected"),
+        row("a", "1"),
+    ]
+    known = [
+        machine("7", "db7.example.com"),
+        machine("8", "WEB1"),
+        machine("9", "10"),
+        machine("1", "a"),
+    ]
+    found, kinds = findings(rows, known, addresses={"10.0.0.1": ("ten.example.com",)})
+    assert [one for one in kinds if one[0] != "not_at_service"] == [
+        ("ambiguous", "db7", "7"),
+        ("ambiguous", "web1.example.com", "8"),
+        ("not_in_inventory", None, "9"),
+    ]
+    first, second, third = found["findings"][:3]
+    assert "may be db7, whose UUID is not known" in first["what"]
+    assert "deny" not in first["advice"] + second["advice"]
+    assert third["advice"].startswith("It may be one of 3 hosts whose UUIDs are not known: survey")
+    # As soon as they all are known, it can only be another.
+    rows = [row("db7", "2"), row("a", "1")]
+    advice = findings(rows, known[:1])[0]["findings"][0]["advice"]
+    assert advice.startswith("Add it to the inventory, or deny it")
+
+
+@pytest.fixture
+def service_of(monkeypatch):
+    """service_of(rows, known, hostvars, silent_days): what an action makes of it."""
+
+    def service(rows, known, hostvars=None, silent_days=14):
+        monkeypatch.setattr(service_api, "settings", lambda _options: {})
+        machines = SimpleNamespace(machines=lambda: known)
+        monkeypatch.setattr(service_api, "Service", lambda _settings: machines)
+        action = object.__new__(ActionModule)
+        action.params = {"api": {}, "ask_api": True, "silent_days": silent_days}
+        action.files = SimpleNamespace(read=lambda _name: {})
+        own = {one["name"]: {} for one in rows} if hostvars is None else hostvars
+        action.task_vars = {"hostvars": own}
+        return action._service({"run": {"kind": "status"}, "hosts": rows}, NOW)
+
+    return service
+
+
+def test_what_goes_wrong_in_the_comparison_costs_nobody_the_record(service_of):
+    assert service_of([row("a")], [machine("1", "a")])["error"] is None
+    found = service_of([row("a")], [machine("1", "a")], silent_days=999_999)
+    assert found == {
+        "error": "The service's machines could not be compared with ours (OverflowError)."
+    }
+
+
+def test_only_hosts_without_a_uuid_are_looked_up_by_names(service_of):
+    """Which takes seconds for thousands; a name that is a template is what it stands for."""
+    asked = []
+
+    class HostVars(dict):
+        def __getitem__(self, name):
+            asked.append(name)
+            return {"ansible_host": f"{name}.example.com"}
+
+    known = [machine("aa", "x"), machine("bb", "b.example.com")]
+    found = service_of([row("a", "AA"), row("b")], known, HostVars())
+    assert (found["matched"], found["findings"], asked) == (2, [], ["b"])

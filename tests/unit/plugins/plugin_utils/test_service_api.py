@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,13 @@ def test_what_is_not_known_is_unknown(serve):
     assert [service.machines()[0][key] for key in ("status", "authorization")] == ["unknown"] * 2
 
 
+def test_an_address_is_one_or_none(serve):
+    """What a machine says of itself ends as an argument of ssh."""
+    said = ["-oProxyCommand=touch /tmp/x", "", "{{ 1 }}", "::1%`id`", "10.0.0.1 -v", "2001:DB8::1"]
+    _server, service = serve(json_of([dict(MACHINE, ip=one) for one in [*said, None]]))
+    assert [one["ip"] for one in service.machines()] == [None] * 5 + ["2001:db8::1", None]
+
+
 @pytest.mark.parametrize(
     "answer, kind, words, asked",
     [
@@ -155,6 +163,21 @@ def test_an_answer_without_end_is_left(serve, monkeypatch):
     _server, service = serve(Answer(200, b" " * 5000))
     with pytest.raises(api.NotTheService, match="more than 1000 bytes"):
         service.machines()
+
+
+def test_an_answer_in_drops_is_left_in_time(serve, monkeypatch):
+    """Each byte is in time, and the last would be after minutes."""
+    monkeypatch.setattr(api, "WHOLE", 2)
+    _server, service = serve(Answer(200, b" " * 100, pace=0.1))
+    begun = time.monotonic()
+    with pytest.raises(api.Unreachable, match="not ended its answer in 2 s"):
+        service.machines()
+    assert 1.9 < time.monotonic() - begun < 4
+
+
+def test_a_uuid_is_in_small_letters(serve):
+    _server, service = serve(json_of([dict(MACHINE, uuid=UUID.upper())]))
+    assert [one["uuid"] for one in service.machines()] == [UUID]
 
 
 def test_a_certificate_that_nobody_signed(pair):
@@ -246,3 +269,27 @@ def test_the_inspector_is_asked_for_a_kernel(pair):
         assert headers["Accept"] == "text/text" and "X-Uptrack-Key" not in headers
         with pytest.raises(api.NotTheService):
             inspector.updates(KERNEL)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"message": "Not here"}',
+        b'[{"id": 1}]',
+        b'"text"',
+        b"<head><title>Login</title>",
+        b"\n<!doctype html>",
+        b"x" * 1000 + b"<BODY>",
+        b"CVE-2026-1\0",
+    ],
+)
+def test_what_is_no_list_of_the_inspector(pair, said):
+    with api_server(*pair, Answer(200, said)) as server:
+        with pytest.raises(api.NotTheService, match="in place of a list"):
+            api.Inspector(server.url, str(pair[1])).updates(KERNEL)
+
+
+def test_lines_of_the_inspector_may_begin_with_a_bracket(pair):
+    with api_server(*pair, Answer(200, b"[x1y2] CVE-2026-1: A.\n")) as server:
+        lines = api.Inspector(server.url, str(pair[1])).updates(KERNEL)
+        assert lines == ["[x1y2] CVE-2026-1: A."]

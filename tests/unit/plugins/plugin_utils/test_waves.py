@@ -261,6 +261,10 @@ BAD = [
     ),
     (lambda: run_variables.check({"ksplice_retries": -1}), "ksplice_retries is -1: give a number"),
     (
+        lambda: run_variables.check({"ksplice_silent_days": 999999}),
+        "ksplice_silent_days is 999999: give a number of days, 1 to 3650",
+    ),
+    (
         lambda: run_variables.check({"ksplice_max_parallel": "0"}),
         "ksplice_max_parallel is '0': give a number, 1 or more",
     ),
