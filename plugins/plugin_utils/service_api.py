@@ -39,6 +39,9 @@ AUTHORIZATIONS = ("allowed", "denied", "pending")
 class ApiError(PlanError):
     """Why the service did not do what was asked, in a sentence; by class, what kind of trouble."""
 
+    # Whether the service may have done it all the same.
+    in_doubt = False
+
 
 class Misconfigured(ApiError):
     """It was not asked: credentials, address, CA or proxy are missing or wrong."""
@@ -70,6 +73,11 @@ class Failing(ApiError):
 
 class NotTheService(ApiError):
     """An answer that the service does not give: a page, a redirect, other JSON."""
+
+
+# After these nothing was done. An answer that is torn, late or an error of the service's own may be
+# one to what was done.
+REFUSALS = (Misconfigured, Untrusted, Rejected, NotFound, RateLimited)
 
 
 def word_or_unknown(words):
@@ -273,7 +281,7 @@ class _Client:
         if status in (401, 403):
             raise Rejected(
                 f"{where} and does not accept the API's user and key, or they may not do that "
-                f"(HTTP {status}). A new key makes the former one invalid. Nothing was changed."
+                f"(HTTP {status}). A new key makes the former one invalid."
             )
         if status == 404:
             raise NotFound(f"{where} and does not know that (HTTP 404).")
@@ -375,10 +383,14 @@ class Service:
 
     def _post(self, uuid, call, body, what):
         path = f"{self._url}/machine/{quote(uuid, safe='')}/{call}"
-        status, headers, _body = self._client.request("POST", path, data=json.dumps(body))
-        # What it answers is not documented (reference 5.1).
-        if not 200 <= status < 300:
-            self._client.complain(status, headers, f"{what} {uuid}")
+        try:
+            status, headers, _body = self._client.request("POST", path, data=json.dumps(body))
+            # What it answers is not documented (reference 5.1).
+            if not 200 <= status < 300:
+                self._client.complain(status, headers, f"{what} {uuid}")
+        except ApiError as error:
+            error.in_doubt = not isinstance(error, REFUSALS)
+            raise
 
     def _misfit(self, why):
         return NotTheService(
