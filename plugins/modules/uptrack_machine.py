@@ -13,7 +13,9 @@ description:
   - Which machine it is decides O(uuid) or O(name). With neither it is the host of the task. Its
     UUID is that of its facts (P(rebootless.ksplice.uptrack_facts#module)) or its variable
     C(ksplice_uuid); where there is none, it is the one machine that is called as the host (its
-    name, or C(ansible_host)).
+    name, or C(ansible_host)). One that is given and empty is an error.
+  - A task that fails after it changed something, or that got no whole answer to a change, is
+    C(changed), and says what was set and what may have been.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.service_api
