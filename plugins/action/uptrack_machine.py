@@ -62,4 +62,5 @@ def _halfway(after, done, key, in_doubt):
     """
     said = [f"{one} was set to {after[one]!r}" for one in done]
     said.append(f"{key} {'may have been' if in_doubt else 'was not'} set to {after[key]!r}")
-    return f"Of {after['uuid']} {', and '.join(said)}. The same task once more sets what is missing."
+    text = f"Of {after['uuid']} {', and '.join(said)}."
+    return f"{text} The same task once more sets what is missing."

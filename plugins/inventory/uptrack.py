@@ -94,7 +94,11 @@ import re
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, service_api
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    machines,
+    schema,
+    service_api,
+)
 
 # Variables of our own, for each host.
 ABOUT = "uptrack_machine"
@@ -107,6 +111,20 @@ GROUPS = {
 }
 
 
+def _refuse_never(name, value, shape):
+    """Complain of a value that a filter wants, and that the API says of no machine."""
+    try:
+        if shape(value, name) == value:
+            return
+        why = f"is never {value}"
+    except schema.Misfit as misfit:
+        why = str(misfit).partition(name)[2].strip()
+    words = f": it is {', '.join(shape.words)} or unknown" if hasattr(shape, "words") else ""
+    raise AnsibleParserError(
+        f"filters has {name}: {value!r}, but {name} {why}{words}. No host was added."
+    )
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     NAME = "rebootless.ksplice.uptrack"
 
@@ -115,7 +133,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def parse(self, inventory, loader, path, cache=True):
         super().parse(inventory, loader, path)
-        self._read_config_data(path)
+        self._refuse_misspelt(self._read_config_data(path))
         self.load_cache_plugin()
         try:
             found = self._machines(self.get_cache_key(path), cache)
@@ -136,8 +154,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         wanted = cache and self.get_option("cache")
         if wanted and key in self._cache:
             return self._cache[key]
-        options = {name: self._option(name) for name in ("url", "user", "key", "ca", "proxy")}
-        service = service_api.Service(service_api.settings(options))
+        options = {name: self._option(name) for name in service_api.OPTIONS}
+        called = service_api.names("")
+        service = service_api.Service(service_api.settings(options, called=called))
         found = service.machines()
         if self.get_option("describe"):
             found = service.describe_all([one["uuid"] for one in found])
@@ -151,14 +170,28 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             value = self.templar.template(value)
         return value
 
-    def _wanted(self, machine):
+    def _refuse_misspelt(self, config):
+        """Complain of what would be passed over, or be true of no machine, before anybody asks."""
+        wrong = [str(key) for key in config if key not in self._options]
+        if wrong:
+            raise AnsibleParserError(
+                f"The source has {', '.join(wrong)}, which is no option of {self.NAME}. No host "
+                "was added."
+            )
+        known, describe = dict(service_api.MACHINE.keys), self.get_option("describe")
+        known.update(service_api.DESCRIPTION.keys if describe else {})
         for name, values in self.get_option("filters").items():
-            if name not in machine:
+            if name not in known:
                 raise AnsibleParserError(
                     f"filters has {name}, which the API does not say of a machine"
-                    f"{'' if self.get_option('describe') else ' (without describe)'}: give some "
-                    f"of {', '.join(machine)}. No host was added."
+                    f"{'' if describe else ' (without describe)'}: give some of "
+                    f"{', '.join(known)}. No host was added."
                 )
+            for value in values if isinstance(values, list) else [values]:
+                _refuse_never(name, value, known[name])
+
+    def _wanted(self, machine):
+        for name, values in self.get_option("filters").items():
             if machine[name] not in (values if isinstance(values, list) else [values]):
                 return False
         return True

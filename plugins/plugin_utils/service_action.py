@@ -39,7 +39,9 @@ class ServiceAction(ActionBase):
                         f"{name} is empty: say which machine, or leave {name} out for the host of "
                         "the task."
                     )
-            service = service_api.Service(service_api.settings(options))
+            service = service_api.Service(
+                service_api.settings(options, called=service_api.names("api_"))
+            )
             return dict(result, **self.perform(service, params, task_vars))
         except service_api.ApiError as error:
             return dict(result, **failure(error, self.UNCHANGED))

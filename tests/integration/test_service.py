@@ -167,10 +167,20 @@ WRONG = {
     "credentials": ({"key": "wrong"}, "does not accept the API's user and key"),
     "trust": ({"ca": None}, "The certificate of 127.0.0.1 is not accepted"),
     "option": ({"filters": {"statsu": "x"}}, "filters has statsu"),
+    "type": ({"filters": {"active": "yes"}}, "active: 'yes', but active is not true or false"),
+    "word": (
+        {"filters": {"status": ["uptodate", "outofdated"]}},
+        "status: 'outofdated', but status is never outofdated: it is uptodate, outofdate,",
+    ),
+    "misspelt": ({"filtrs": {"active": True}}, "The source has filtrs"),
+    "address": ({"url": "http://x"}, "url is no address"),
 }
 
 
-@pytest.mark.parametrize("what", ["credentials", again("trust"), again("option")])
+@pytest.mark.parametrize(
+    "what",
+    ["credentials", "word", *map(again, ("trust", "option", "type", "misspelt", "address"))],
+)
 def test_a_source_that_cannot_be_read_is_said_to_be_so(run, service, source, what):
     options, words = WRONG[what]
     machines(service)
@@ -178,6 +188,7 @@ def test_a_source_that_cannot_be_read_is_said_to_be_so(run, service, source, wha
     done = run({"x": {}}, "ansible-inventory", "-i", source(**options), "--list", env=env)
     assert done.status != 0 and words in " ".join(done.output.split())
     assert "No host was added" in " ".join(done.output.split()) and ONE not in done.output
+    assert "ksplice_api" not in done.output
 
 
 # ---- the modules ---------------------------------------------------------------------------------
