@@ -157,6 +157,9 @@ class ActionModule(ActionBase):
             places = ("directory", "template", "url", "token", "s3")
             where = {key: self.params[key] for key in places}
             self.files.write("report.json", dict(where, formats=formats))
+        if self.params["dest"]:
+            # It may be in the directory of the report.
+            report.check_text(self.params["dest"])
         kept = {}
         for name in self.everyone:
             strict = name in hosts
@@ -444,6 +447,8 @@ class ActionModule(ActionBase):
     def _compare(self):
         """What changed from earlier records to others."""
         self._refuse_misspelt()
+        if self.params["dest"]:
+            report.check_text(self.params["dest"])
         before, after = (
             _merged(report.find(self.params[key] or [], option), option)
             for key, option in (

@@ -104,7 +104,11 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, service_api
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
+    machines,
+    schema,
+    service_api,
+)
 
 # Variables of our own, for each host.
 ABOUT = "uptrack_machine"
@@ -119,6 +123,20 @@ GROUPS = {
 }
 
 
+def _refuse_never(name, value, shape):
+    """Complain of a value that a filter wants, and that the API says of no machine."""
+    try:
+        if shape(value, name) == value:
+            return
+        why = f"is never {value}"
+    except schema.Misfit as misfit:
+        why = str(misfit).partition(name)[2].strip()
+    words = f": it is {', '.join(shape.words)} or unknown" if hasattr(shape, "words") else ""
+    raise AnsibleParserError(
+        f"filters has {name}: {value!r}, but {name} {why}{words}. No host was added."
+    )
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     NAME = "rebootless.ksplice.uptrack"
 
@@ -127,7 +145,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def parse(self, inventory, loader, path, cache=True):
         super().parse(inventory, loader, path)
-        self._read_config_data(path)
+        self._refuse_misspelt(self._read_config_data(path))
         self.load_cache_plugin()
         try:
             found = self._machines(path, cache)
@@ -146,8 +164,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _machines(self, path, cache):
         """The machines of the account, from the cache where that is wanted and has them."""
-        options = {name: self._option(name) for name in ("url", "user", "key", "ca", "proxy")}
-        settings = service_api.settings(options)
+        options = {name: self._option(name) for name in service_api.OPTIONS}
+        settings = service_api.settings(options, called=service_api.names(""))
         # Another account, or another question, is answered by itself.
         asked = [settings["url"], settings["user"], self.get_option("describe")]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
@@ -169,14 +187,28 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             value = self.templar.template(value)
         return value
 
-    def _wanted(self, machine):
+    def _refuse_misspelt(self, config):
+        """Complain of what would be passed over, or be true of no machine, before anybody asks."""
+        wrong = [str(key) for key in config if key not in self._options]
+        if wrong:
+            raise AnsibleParserError(
+                f"The source has {', '.join(wrong)}, which is no option of {self.NAME}. No host "
+                "was added."
+            )
+        known, describe = dict(service_api.MACHINE.keys), self.get_option("describe")
+        known.update(service_api.DESCRIPTION.keys if describe else {})
         for name, values in self.get_option("filters").items():
-            if name not in machine:
+            if name not in known:
                 raise AnsibleParserError(
                     f"filters has {name}, which the API does not say of a machine"
-                    f"{'' if self.get_option('describe') else ' (without describe)'}: give some "
-                    f"of {', '.join(machine)}. No host was added."
+                    f"{'' if describe else ' (without describe)'}: give some of "
+                    f"{', '.join(known)}. No host was added."
                 )
+            for value in values if isinstance(values, list) else [values]:
+                _refuse_never(name, value, known[name])
+
+    def _wanted(self, machine):
+        for name, values in self.get_option("filters").items():
             if machine[name] not in (values if isinstance(values, list) else [values]):
                 return False
         return True

@@ -13,11 +13,13 @@ description:
   - Which machine it is decides O(uuid) or O(name). With neither it is the host of the task. Its
     UUID is that of its facts (P(rebootless.ksplice.uptrack_facts#module)) or its variable
     C(ksplice_uuid); where there is none, it is the one machine that is called as the host (its
-    name, or C(ansible_host)).
+    name, or C(ansible_host)). One that is given and empty is an error.
   - A host may say any UUID. By that of its facts nothing is done unless the machine is called as
     the host (its name, C(ansible_host), C(ansible_fqdn) or C(ansible_nodename) in the inventory, or
     one of these without its domain), or C(ksplice_uuid) says the same; what C(ksplice_uuid) says
     decides.
+  - A task that fails after it changed something, or that got no whole answer to a change, is
+    C(changed), and says what was set and what may have been.
 extends_documentation_fragment:
   - rebootless.ksplice.attributes
   - rebootless.ksplice.service_api

@@ -73,6 +73,8 @@ def match(machines, hosts):
             found[uuids[0]] = names[0]
         else:
             what = f"by their names, {some(names)} may be any of {some(uuids)}"
+            if len(uuids) == 1:
+                what = f"by their names, any of {some(names)} may be {uuids[0]}"
             doubts.append(_doubt(uuids, names, what))
     told = {uuid for one in doubts for uuid in one["uuids"]}
     known = set(found.values()).union(name for one in doubts for name in one["hosts"])

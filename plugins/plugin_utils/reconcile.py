@@ -56,14 +56,18 @@ def compare(rows, known, addresses, now, silent_days=14):
     for uuid, name in matched.hosts.items():
         found += _of_pair(by_name[name], by_uuid[uuid])
     since = turns.when(now) - timedelta(days=silent_days)
+    new, cloned = set(matched.new), _names_of_clones(rows, addresses)
+    doubtful = _Doubtful(rows, matched.missing, addresses)
     for machine in known:
-        if machine["active"] and machine["last_seen"] and turns.when(machine["last_seen"]) < since:
+        seen = machine["last_seen"]
+        silent = machine["active"] and seen and turns.when(seen) < since
+        if machine["uuid"] in new:
+            found += _stranger(machine, silent, cloned, doubtful) if machine["active"] else ()
+        elif silent:
             name = matched.hosts.get(machine["uuid"])
-            what = f"has not asked the service since {machine['last_seen']}"
+            what = f"has not asked the service since {seen}"
             advice = "See whether it is still there, and whether its agent runs."
             found.append(_finding("silent", name, machine, what, advice))
-    unknown = [row["name"] for row in rows if not row["uuid"]]
-    found += _new([by_uuid[uuid] for uuid in matched.new], unknown, matched.missing, addresses)
     for name in matched.missing:
         found += _missing(by_name[name])
     found.sort(key=lambda one: (KINDS.index(one["kind"]), one["host"] or "", one["uuid"] or ""))
@@ -78,7 +82,10 @@ def compare(rows, known, addresses, now, silent_days=14):
 
 
 def _finding(kind, host, machine, what, advice):
-    who = host or (f"{machine['hostname']} ({machine['ip']})" if machine else "")
+    who = host or ""
+    if machine and not host:
+        # Two machines may have one name.
+        who = f"{machine['hostname']} ({', '.join(filter(None, (machine['ip'], machine['uuid'])))})"
     return {
         "kind": kind,
         "host": host,
@@ -98,12 +105,67 @@ def _doubts(doubts, by_name):
             yield dict(finding, advice=KNOW_THEM)
 
 
-def _clones(rows, by_uuid):
+def _cloned(rows):
+    """UUID to the hosts that have it, where these are several."""
     of_uuid = {}
     for row in rows:
         if row["uuid"]:
             of_uuid.setdefault(row["uuid"], []).append(row["name"])
-    for uuid, names in of_uuid.items():
+    return {uuid: names for uuid, names in of_uuid.items() if len(names) > 1}
+
+
+def _names_of_clones(rows, addresses):
+    """What a host that has the identity of another may have been called as a machine of its own, in
+    small letters and with and without a domain, to the host.
+    """
+    found = {}
+    for host in (name for names in _cloned(rows).values() for name in names):
+        for name in (one.lower() for one in (host, *addresses.get(host, ()))):
+            found.update({name: host, name.partition(".")[0]: host})
+    return found
+
+
+class _Doubtful:
+    """Hosts of which no UUID is known, so that a machine that nobody knows may be one of them."""
+
+    def __init__(self, rows, missing, addresses):
+        unknown = [row["name"] for row in rows if not row["uuid"]]
+        self.hosts, self.alike = len(unknown), {}
+        # One that is another machine already is none of these.
+        for name in set(unknown).intersection(missing):
+            for one in {machines.short(one) for one in (name, *addresses.get(name, ()))}:
+                self.alike.setdefault(one, []).append(name)
+
+
+def _stranger(machine, silent, cloned, doubtful):
+    """A machine that is no host of the inventory, as far as that is known."""
+    names = sorted(doubtful.alike.get(machines.short(machine["hostname"]), ()))
+    if names:
+        what = f"may be {machines.some(names)}, whose UUID is not known"
+        yield dict(_finding("ambiguous", None, machine, what, KNOW_THEM), host=names[0])
+        return
+    what = "is a machine of the account and no host of the inventory"
+    if silent:
+        what += f", and has not asked the service since {machine['last_seen']}"
+    deny = f"rebootless.ksplice.uptrack_machine with uuid={machine['uuid']} authorized=false"
+    advice = f"Add it to the inventory, or deny it ({deny})."
+    name = machine["hostname"].lower()
+    host = cloned.get(name) or cloned.get(name.partition(".")[0])
+    if host:
+        advice = (
+            f"It may be what {host} was at the service before it had the identity of another host "
+            "(see clone): mend that first, and reconcile anew."
+        )
+    elif doubtful.hosts:
+        advice = (
+            f"It may be one of {doubtful.hosts} hosts whose UUIDs are not known: survey these, or "
+            f"set ksplice_uuid. If it is none, add it to the inventory, or deny it ({deny})."
+        )
+    yield _finding("not_in_inventory", None, machine, what, advice)
+
+
+def _clones(rows, by_uuid):
+    for uuid, names in _cloned(rows).items():
         for name in names[1:]:
             what = f"has the same identity at the service as {names[0]} ({uuid})"
             advice = f"Give it one of its own: {RESET} on {name}, then let its agent ask."
@@ -121,40 +183,13 @@ def _of_pair(row, machine):
     says = {"uptodate": False, "outofdate": True}.get(machine["status"])
     # Whoever looked last is right; that both agree is only to be expected since then.
     if pending is not None and says is not None and pending != says:
-        words = {True: "has updates pending", False: "has none"}
+        words = {True: "has updates pending", False: "has no updates pending"}
         what = (
             f"{words[pending]}, by its own look at {row['checked_at'] or 'an unknown time'}; the "
             f"service says at {machine['last_seen'] or 'an unknown time'} that it {words[says]}"
         )
         advice = "Let its agent ask the service (playbook status with ksplice_refresh=true)."
         yield _finding("disagree", row["name"], machine, what, advice)
-
-
-def _new(new, unknown, missing, addresses):
-    """Machines that are no host of the inventory; or may be one, as long as the UUIDs of C(unknown)
-    hosts are not known, of which those that are C(missing) are no other machine yet.
-    """
-    alike = {}
-    for name in set(unknown).intersection(missing):
-        for one in {machines.short(one) for one in (name, *addresses.get(name, ()))}:
-            alike.setdefault(one, []).append(name)
-    for machine in new:
-        names = sorted(alike.get(machines.short(machine["hostname"]), ()))
-        if not machine["active"]:
-            continue
-        if names:
-            what = f"may be {machines.some(names)}, whose UUID is not known"
-            yield dict(_finding("ambiguous", None, machine, what, KNOW_THEM), host=names[0])
-            continue
-        what = "is a machine of the account and no host of the inventory"
-        advice = "Add it to the inventory, or deny it (uptrack_machine authorized=false)."
-        if unknown:
-            advice = (
-                f"It may be one of {len(unknown)} hosts whose UUIDs are not known: survey these, "
-                "or set ksplice_uuid. If it is none, add it to the inventory, or deny it "
-                "(uptrack_machine authorized=false)."
-            )
-        yield _finding("not_in_inventory", None, machine, what, advice)
 
 
 def _missing(row):

@@ -159,11 +159,37 @@ def write_cache(path, value):
         pass
 
 
+def check_text(path):
+    """Complain of a file that could not be written, before there is anything to write.
+
+    :raises PlanError:
+    """
+    path = os.path.abspath(path)
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise PlanError(f"ksplice_query_dest: {path} is no plain file. Give the name of one.")
+    with _answer_to(path), tempfile.TemporaryFile(dir=os.path.dirname(path)):
+        pass
+
+
 def write_text(path, text):
-    """Write a file that somebody asked for by its name."""
-    folder, name = os.path.split(os.path.abspath(path))
-    with _Failure(folder):
-        _replace(folder, name, text)
+    """Write a file that somebody asked for by its name.
+
+    :raises PlanError:
+    """
+    path = os.path.abspath(path)
+    with _answer_to(path):
+        _replace(*os.path.split(path), text)
+
+
+@contextlib.contextmanager
+def _answer_to(path):
+    try:
+        yield
+    except OSError as error:
+        raise PlanError(
+            f"ksplice_query_dest: {path} cannot be written ({error.strerror}). Give a file in a "
+            "directory that is there and is yours."
+        ) from None
 
 
 class _Failure:

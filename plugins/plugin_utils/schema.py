@@ -135,6 +135,7 @@ def mapping(**inner):
             raise Misfit(f"{where} is not a mapping")
         return {key: of_key(value.get(key), key) for key, of_key in inner.items()}
 
+    shape.keys = inner
     return shape
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.rebootless.ksplice.plugins.module_utils import service_task
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import machines, service_api
 
 
@@ -25,6 +26,8 @@ class ServiceAction(ActionBase):
 
     ARGUMENTS: dict = {}
     EXCLUSIVE: list = []
+    # What an error says that came before anything was changed.
+    UNCHANGED = ""
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -33,10 +36,19 @@ class ServiceAction(ActionBase):
         )
         try:
             options = {name[4:]: params[name] for name in params if name.startswith("api_")}
-            service = service_api.Service(service_api.settings(options))
+            for name in service_task.WHICH:
+                if params[name] is not None and not params[name].strip():
+                    # A variable that is empty does not mean the host of the task.
+                    raise service_api.Misconfigured(
+                        f"{name} is empty: say which machine, or leave {name} out for the host of "
+                        "the task."
+                    )
+            service = service_api.Service(
+                service_api.settings(options, called=service_api.names("api_"))
+            )
             return dict(result, **self.perform(service, params, task_vars))
         except service_api.ApiError as error:
-            return dict(result, failed=True, msg=str(error), error=type(error).__name__)
+            return dict(result, **failure(error, self.UNCHANGED))
 
     def perform(self, service, params, task_vars):
         """The task with its arguments validated: the result.
@@ -57,6 +69,16 @@ class ServiceAction(ActionBase):
             return uuid
         names = [name, *machines.addresses(name, task_vars)]
         return _called(names, service.machines(), f"{name} ({', '.join(names)})")
+
+
+def failure(error, left, changed=False):
+    """The result of a task that failed.
+
+    :param error: an ApiError.
+    :param left: a sentence that says what was changed; empty where nothing could be.
+    """
+    text = f"{error} {left}".strip()
+    return {"failed": True, "changed": changed, "msg": text, "error": type(error).__name__}
 
 
 def known_uuid(variables):
@@ -94,12 +116,11 @@ def _called(names, known, what):
     if not found:
         raise service_api.NotFound(
             f"The account has no machine called {what}. It appears once its agent has asked the "
-            "service. Nothing was changed."
+            "service."
         )
     if len(found) > 1:
         uuids = ", ".join(one["uuid"] for one in found)
         raise Ambiguous(
-            f"The account has {len(found)} machines called {what}: {uuids}. Nothing was changed. "
-            "Give the uuid."
+            f"The account has {len(found)} machines called {what}: {uuids}. Give the uuid."
         )
     return found[0]["uuid"]

@@ -27,6 +27,7 @@ URL = "https://uptrack.api.ksplice.com/api/1"
 INSPECTOR_URL = "https://api-ksplice.oracle.com/api/1/update-list/"
 # What the vendor's own tools read (reference 5.2), on the controller.
 CONFIGURATION = "/etc/uptrack-api.conf"
+OPTIONS = ("url", "user", "key", "ca", "proxy")
 ENVIRONMENT = {"user": "UPTRACK_API_USERNAME", "key": "UPTRACK_API_KEY"}
 # Seconds to connect, without a byte of an answer, and for all of it; its bytes.
 CONNECT, SILENCE, WHOLE, LONGEST = 10, 60, 300, 100_000_000
@@ -40,6 +41,9 @@ AUTHORIZATIONS = ("allowed", "denied", "pending")
 
 class ApiError(PlanError):
     """Why the service did not do what was asked, in a sentence; by class, what kind of trouble."""
+
+    # Whether the service may have done it all the same.
+    in_doubt = False
 
 
 class Misconfigured(ApiError):
@@ -74,6 +78,11 @@ class NotTheService(ApiError):
     """An answer that the service does not give: a page, a redirect, other JSON."""
 
 
+# After these nothing was done. An answer that is torn, late or an error of the service's own may be
+# one to what was done.
+REFUSALS = (Misconfigured, Untrusted, Rejected, NotFound, RateLimited)
+
+
 def word_or_unknown(words):
     """One of the words that are documented; of another one it is known that it is unknown."""
 
@@ -81,6 +90,7 @@ def word_or_unknown(words):
         found = schema.text(value, where)
         return found if found in words else "unknown"
 
+    shape.words = words
     return shape
 
 
@@ -135,6 +145,14 @@ DESCRIPTION = schema.mapping(
 )
 
 
+def names(prefix):
+    """What options are called where they were given, for errors; by option."""
+    return {name: prefix + name for name in OPTIONS}
+
+
+VARIABLES = names("ksplice_api_")
+
+
 def given(options, environ=None):
     """Whether somebody gave credentials, as options or in the environment. The vendor's own file,
     which may be there for other tools, does not count.
@@ -143,11 +161,12 @@ def given(options, environ=None):
     return all(options.get(name) or environ.get(ENVIRONMENT[name]) for name in ENVIRONMENT)
 
 
-def settings(options, environ=None, configuration=CONFIGURATION):
+def settings(options, environ=None, configuration=CONFIGURATION, called=VARIABLES):
     """What the client needs, from options, the environment and the vendor's own file, in this
     order: C(url), C(user), C(key), C(ca), C(proxy).
 
     :param options: C(url), C(user), C(key), C(ca), C(proxy), each of which may be missing.
+    :param called: see names; unless given, they are variables of the playbooks.
     :raises Misconfigured:
     """
     environ = os.environ if environ is None else environ
@@ -159,22 +178,23 @@ def settings(options, environ=None, configuration=CONFIGURATION):
         _from_file(found, configuration)
     if not ("user" in found and "key" in found):
         raise Misconfigured(
-            "There are no credentials for the service's API: set ksplice_api_user and "
-            "ksplice_api_key (or UPTRACK_API_USERNAME and UPTRACK_API_KEY), from a vault for "
+            f"There are no credentials for the service's API: set {called['user']} and "
+            f"{called['key']} (or UPTRACK_API_USERNAME and UPTRACK_API_KEY), from a vault for "
             "example. The API key is in the settings of the account, and is not the access key."
         )
     for name in ("user", "key"):
         if not re.fullmatch("[\x21-\x7e]+", str(found[name])):
             raise Misconfigured(
-                f"ksplice_api_{name} has blanks, line ends or letters with accents in it."
+                f"{called[name]} has blanks, line ends or letters with accents in it."
             )
     found.setdefault("url", URL)
-    return common(found)
+    return common(found, called)
 
 
-def common(found):
+def common(found, called):
     """Address, CA and proxy, checked.
 
+    :param called: see names.
     :raises Misconfigured:
     """
     try:
@@ -184,12 +204,13 @@ def common(found):
         good = False
     if not good or "@" in parts.netloc or parts.query or parts.fragment:
         raise Misconfigured(
-            "ksplice_api_url is no address of an API: give one with https://, without user, ? "
+            f"{called['url']} is no address of an API: give one with https://, without user, ? "
             "and #. The account's settings show it."
         )
     if found.get("ca") and not os.path.isfile(found["ca"]):
-        raise Misconfigured(f"ksplice_api_ca: {found['ca']} is no file.")
-    return {"ca": None, "proxy": None, **found, "url": found["url"].rstrip("/")}
+        raise Misconfigured(f"{called['ca']}: {found['ca']} is no file.")
+    url = found["url"].rstrip("/")
+    return {"ca": None, "proxy": None, **found, "url": url, "called": called}
 
 
 def _from_file(found, path):
@@ -276,7 +297,7 @@ class _Client:
         except errors.SSLError:
             raise Untrusted(
                 f"The certificate of {self._host} is not accepted. If a proxy or a mirror answers "
-                "in its place, give the CA of that (ksplice_api_ca)."
+                f"in its place, give the CA of that ({self._of['called']['ca']})."
             ) from None
         except errors.ProxyError:
             raise Unreachable(
@@ -286,6 +307,11 @@ class _Client:
             raise Unreachable(f"{self._host} gave no answer in time.") from None
         except (errors.RequestException, OSError) as error:
             # Its text may have the proxy's password in it.
+            if _was_refused(error):
+                raise Unreachable(
+                    f"{self._host} cannot be reached: nobody listens there, or its name or the way "
+                    f"to it is not known. Check {self._of['called']['url']}."
+                ) from None
             kind = type(error).__name__
             raise Unreachable(f"{self._host} gave no whole answer ({kind}).") from None
 
@@ -310,7 +336,7 @@ class _Client:
         if status in (401, 403):
             raise Rejected(
                 f"{where} and does not accept the API's user and key, or they may not do that "
-                f"(HTTP {status}). A new key makes the former one invalid. Nothing was changed."
+                f"(HTTP {status}). A new key makes the former one invalid."
             )
         if status == 404:
             raise NotFound(f"{where} and does not know that (HTTP 404).")
@@ -322,8 +348,15 @@ class _Client:
             raise Failing(f"{where} and has an error of its own (HTTP {status}). Try again later.")
         raise NotTheService(
             f"{where} and answered with HTTP {status}, which the service does not do: check "
-            "ksplice_api_url."
+            f"{self._of['called']['url']}."
         )
+
+
+def _was_refused(error):
+    """Whether there was no connection at all."""
+    from urllib3.exceptions import NewConnectionError
+
+    return any(isinstance(getattr(one, "reason", None), NewConnectionError) for one in error.args)
 
 
 def _retry():
@@ -359,14 +392,18 @@ class Service:
     """
 
     def __init__(self, settings):
-        self._url = settings["url"]
+        self._url, self._called = settings["url"], settings["called"]
         headers = {"X-Uptrack-User": settings["user"], "X-Uptrack-Key": settings["key"]}
         headers.update({"Accept": "application/json", "Content-Type": "application/json"})
         self._client = _Client(settings, headers)
 
     def machines(self):
         """All machines of the account, see MACHINE; hidden ones the service leaves out."""
-        found = self._get("machines", "for the machines of the account")
+        try:
+            found = self._get("machines", "for the machines of the account")
+        except NotFound:
+            # Each account has that list.
+            raise self._misfit("it has no list of machines (HTTP 404)") from None
         try:
             return schema.listed(MACHINE, 1_000_000)(found, "machines")
         except schema.Misfit as misfit:
@@ -412,15 +449,19 @@ class Service:
 
     def _post(self, uuid, call, body, what):
         path = f"{self._url}/machine/{quote(uuid, safe='')}/{call}"
-        status, headers, _body = self._client.request("POST", path, data=json.dumps(body))
-        # What it answers is not documented (reference 5.1).
-        if not 200 <= status < 300:
-            self._client.complain(status, headers, f"{what} {uuid}")
+        try:
+            status, headers, _body = self._client.request("POST", path, data=json.dumps(body))
+            # What it answers is not documented (reference 5.1).
+            if not 200 <= status < 300:
+                self._client.complain(status, headers, f"{what} {uuid}")
+        except ApiError as error:
+            error.in_doubt = not isinstance(error, REFUSALS)
+            raise
 
     def _misfit(self, why):
         return NotTheService(
             f"{urlsplit(self._url).hostname} does not answer as the service does: {why}. Check "
-            "ksplice_api_url."
+            f"{self._called['url']}."
         )
 
 
@@ -428,7 +469,8 @@ class Inspector:
     """The public list of updates of a kernel, for which nobody needs an account."""
 
     def __init__(self, url=None, ca=None, proxy=None):
-        found = common({"url": url or INSPECTOR_URL, "ca": ca, "proxy": proxy})
+        called = dict(VARIABLES, url="ksplice_inspector_url")
+        found = common({"url": url or INSPECTOR_URL, "ca": ca, "proxy": proxy}, called)
         # Its address, by which its answers are kept.
         self.url = found["url"] + "/"
         self._client = _Client(found, {"Accept": "text/text", "Content-Type": "text/plain"})

@@ -162,6 +162,9 @@ def test_a_host_is_authorized_and_grouped_when_it_is_enrolled(fleet, tmp_path, c
         )
         assert done.status == 0, done.output
         assert KEY not in done.output and KEY not in json.dumps(done.events)
+        # A module's warnings are none of what it returns.
+        assert "the service does not let it in" in " ".join(done.output.split())
+        assert "DEPRECAT" not in done.output
         machine = service.known(uuid_of(hosts, "new1"))
         assert (machine["authorization"], machine["group"]) == ("allowed", "web")
         assert hosts.rows()["new1"]["verdict"] == "current"

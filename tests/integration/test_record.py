@@ -128,6 +128,19 @@ def test_questions_about_the_fleet_and_about_a_record(fleet):
     assert "No host was asked anything." in wrong.output
 
 
+@pytest.mark.parametrize("playbook", ["query", again("reconcile"), again("preview")])
+def test_an_answer_that_could_not_be_written_is_asked_for_nowhere(fleet, playbook):
+    one = fleet({"a": host()}).make()
+    dest = one.directory / "missing/answer"
+    more = {"ksplice_query": "behind", "ksplice_query_dest": str(dest)}
+    more.update(ksplice_api_user="x", ksplice_api_key="y")
+    done = one.play(f"rebootless.ksplice.{playbook}", **more)
+    assert done.status == 2 and "Survey every host" not in done.output, done.output
+    words = " ".join(done.output.split())
+    assert f"ksplice_query_dest: {dest} cannot be written (No such file or directory)" in words
+    assert "No host was asked anything." in words
+
+
 def test_a_selection_is_patched_with_its_groups_whole(fleet):
     pair = host(ksplice_ha_group="a")
     one = fleet({"a1": pair, "a2": pair, "b": host(), "c": host()}).make()

@@ -83,6 +83,8 @@ def test_slices_of_a_job_as_one_record_and_what_they_changed(fleet):
         change for change in changes if (change["host"], change["what"]) == ("a", "cves_closed")
     ]
     assert closed["before"] and closed["after"] is None
+    wrong = report(one, **compared, ksplice_query_dest=str(one.directory))
+    assert wrong.status == 2 and "is no plain file" in wrong.output, wrong.output[-3000:]
     run = report(one, **compared, ksplice_query_output="markdown", ksplice_query_dest=str(dest))
     head, line, first = dest.read_text().splitlines()[2:5]
     assert (head, line) == ("| host | what | before | after |", "| --- | --- | --- | --- |")

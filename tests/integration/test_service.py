@@ -187,10 +187,20 @@ WRONG = {
     "credentials": ({"key": "wrong"}, "does not accept the API's user and key"),
     "trust": ({"ca": None}, "The certificate of 127.0.0.1 is not accepted"),
     "option": ({"filters": {"statsu": "x"}}, "filters has statsu"),
+    "type": ({"filters": {"active": "yes"}}, "active: 'yes', but active is not true or false"),
+    "word": (
+        {"filters": {"status": ["uptodate", "outofdated"]}},
+        "status: 'outofdated', but status is never outofdated: it is uptodate, outofdate,",
+    ),
+    "misspelt": ({"filtrs": {"active": True}}, "The source has filtrs"),
+    "address": ({"url": "http://x"}, "url is no address"),
 }
 
 
-@pytest.mark.parametrize("what", ["credentials", again("trust"), again("option")])
+@pytest.mark.parametrize(
+    "what",
+    ["credentials", "word", *map(again, ("trust", "option", "type", "misspelt", "address"))],
+)
 def test_a_source_that_cannot_be_read_is_said_to_be_so(run, service, source, what):
     options, words = WRONG[what]
     machines(service)
@@ -198,6 +208,7 @@ def test_a_source_that_cannot_be_read_is_said_to_be_so(run, service, source, wha
     done = run({"x": {}}, "ansible-inventory", "-i", source(**options), "--list", env=env)
     assert done.status != 0 and words in " ".join(done.output.split())
     assert "No host was added" in " ".join(done.output.split()) and ONE not in done.output
+    assert "ksplice_api" not in done.output
 
 
 # ---- the modules ---------------------------------------------------------------------------------
@@ -295,10 +306,16 @@ def test_which_machine_it_is(play, service):
         task(uuid=FIVE[:-1] + "9", authorized=False),
         task(authorized=False),
         task(uuid=ONE, name="web1"),
+        task(uuid="", authorized=False),
+        {OWN[INFO]: {"name": " "}},
+        {OWN[INFO]: {"name": "nobody"}},
         {OWN[INFO]: {"all": True, "describe": False}},
     ]
-    done = play({"nobody": {}}, *tasks)
-    by_uuid, by_name, twins, deleted, host, both, everyone = (one["nobody"] for one in done.results)
+    done = play({"web1": {}, "nobody": {}}, *tasks, options=["--limit", "nobody"])
+    found = [one["nobody"] for one in done.results]
+    by_uuid, by_name, twins, deleted, host, both, *empty, asked, everyone = found
+    assert [one["msg"].partition(" is empty: ")[0] for one in empty] == ["uuid", "name"]
+    assert "Nothing was changed." in host["msg"] and "Nothing" not in asked["msg"]
     assert by_uuid["machine"]["authorization"] == "denied"
     assert by_name["changed"] and by_name["machine"]["authorization"] == "allowed"
     assert twins["error"] == "Ambiguous" and TWO in twins["msg"] and THREE in twins["msg"]
@@ -339,6 +356,20 @@ def test_what_goes_wrong_is_one_sentence_and_changes_nothing(play, service):
     assert KEY[1:] not in done.output
     [machine] = done.results[-1]["x"]["machines"]
     assert machine["authorization"] == "allowed"
+
+
+def test_what_was_done_before_an_error_is_said(play, service):
+    """And what may have been, as the answer to it was torn."""
+    machines(service)
+    service.faults({"calls": ["group"], "key": "rejected"}, {"calls": ["group"], "body": "torn"})
+    wish = task(uuid=ONE, authorized=False, group="web")
+    first, torn, last = (one["x"] for one in play({"x": {}}, wish, wish, wish).results)
+    assert [one["changed"] for one in (first, torn)] == [True, True]
+    assert (first["error"], torn["error"]) == ("Rejected", "Unreachable")
+    assert "authorization was set to 'denied', and group was not set to 'web'" in first["msg"]
+    assert "group may have been set to 'web'" in torn["msg"] and "authorization" not in torn["msg"]
+    assert not any("Nothing was changed" in one["msg"] for one in (first, torn))
+    assert (last["machine"]["authorization"], last["machine"]["group"]) == ("denied", "web")
 
 
 def test_the_examples_of_the_document(fleet, service, tmp_path):

@@ -115,7 +115,7 @@ def _present(module, root, seen):
         else None
     )
     if problem:
-        result["warnings"] = [problem]
+        module.warn(problem)
     if params["check_in"] and result["changed"] and not module.check_mode and seen["commands"]:
         result.update(_check_in(module, root, plan, result, seen))
     return result
@@ -151,7 +151,8 @@ def _check_in(module, root, plan, result, seen):
             f"The configuration was written, but the service {why}: {problem.what}. "
             f"{problem.advice}"
         )
-        told.update(verdict="unknown", reason=words, warnings=result.get("warnings", []) + [words])
+        module.warn(words)
+        told.update(verdict="unknown", reason=words)
     return told
 
 

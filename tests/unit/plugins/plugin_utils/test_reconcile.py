@@ -73,6 +73,24 @@ def test_clones_are_told_with_the_command_that_mends_them():
     assert findings([row("a", "1"), row("b", "1")], [])[1][0] == ("clone", "b", "1")
 
 
+def test_the_former_machine_of_a_clone_is_not_to_be_denied():
+    rows = [row("a.example.com", "1"), row("b", "1")]
+    known = [machine("1", "a"), machine("2", "B.example.com"), machine("3", "other")]
+    found, kinds = findings(rows, known)
+    assert kinds[1:] == [("not_in_inventory", None, "2"), ("not_in_inventory", None, "3")]
+    former, other = (one["advice"] for one in found["findings"][1:])
+    assert "authorized=false" not in former and "what b was at the service" in former
+    assert "authorized=false" in other
+
+
+def test_a_stranger_that_is_silent_is_one_finding():
+    known = [machine("1", "x", last_seen="2020-01-01T00:00:00Z", ip=None)]
+    found, kinds = findings([], known)
+    assert kinds == [("not_in_inventory", None, "1")]
+    [one] = found["findings"]
+    assert one["what"].startswith("x (1) is a machine") and "since 2020-01-01" in one["what"]
+
+
 def test_namesakes_are_told_and_not_guessed():
     known = [machine("1", "twin"), machine("2", "twin")]
     found, kinds = findings([row("twin", None, verdict="unreachable")], known)
@@ -96,7 +114,8 @@ def test_who_is_on_one_side_only():
         ("not_at_service", "gone", None),
     ]
     what = [one["what"] for one in found["findings"]]
-    assert what[0].startswith("new (192.0.2.1) is a machine of the account")
+    assert what[0].startswith("new (192.0.2.1, 9) is a machine of the account")
+    assert "uuid=9 authorized=false" in found["findings"][0]["advice"]
     assert "its UUID is not known" in what[2]
 
 
@@ -114,8 +133,11 @@ def test_who_is_on_one_side_only():
 )
 def test_a_host_and_the_service_disagree_about_updates(remaining, status, told):
     rows = [row("a", "1", remaining=remaining)]
-    _found, kinds = findings(rows, [machine("1", "a", status=status)])
+    found, kinds = findings(rows, [machine("1", "a", status=status)])
     assert kinds == ([("disagree", "a", "1")] if told else [])
+    if told:
+        own = "has updates pending" if remaining else "has no updates pending"
+        assert found["findings"][0]["what"].startswith(f"a {own}, by its own look")
 
 
 def test_silent_for_days():

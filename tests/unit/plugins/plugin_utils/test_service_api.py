@@ -61,12 +61,12 @@ def serve(pair):
     """serve(*answers): a server, and a client of it."""
     opened = []
 
-    def start(*answers, **more):
+    def start(*answers, called=api.VARIABLES, **more):
         context = api_server(*pair, *answers)
         server = context.__enter__()
         opened.append(context)
         options = dict(url=server.url, user=USER, key=KEY, ca=str(pair[1]), **more)
-        return server, api.Service(api.settings(options, {}, "/nowhere"))
+        return server, api.Service(api.settings(options, {}, "/nowhere", called))
 
     yield start
     for context in opened:
@@ -122,7 +122,7 @@ def test_an_address_is_one_or_none(serve):
     [
         (Answer(401), api.Rejected, "does not accept the API's user and key", 1),
         (Answer(403), api.Rejected, "they may not do that", 1),
-        (Answer(404), api.NotFound, "does not know that", 1),
+        (Answer(404), api.NotTheService, "Check ksplice_api_url", 1),
         (Answer(429), api.RateLimited, "too often", 4),
         (Answer(429, headers={"Retry-After": "86400"}), api.RateLimited, "in 86400 s", 1),
         (Answer(429, headers={"Retry-After": "0"}), api.RateLimited, "too often", 4),
@@ -193,8 +193,11 @@ def test_no_service_and_no_proxy(pair):
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         options = {"url": f"https://127.0.0.1:{port}", "user": USER, "key": KEY}
-        with pytest.raises(api.Unreachable):
+        with pytest.raises(api.Unreachable, match="127.0.0.1 cannot be reached"):
             api.Service(api.settings(options, {}, "")).machines()
+        with pytest.raises(api.Unreachable, match="no-such.invalid cannot be reached"):
+            unknown = dict(options, url="https://no-such.invalid")
+            api.Service(api.settings(unknown, {}, "")).machines()
         options["proxy"] = f"http://me:{PASSWORD}@127.0.0.1:{port}"
         with pytest.raises(api.Unreachable) as error:
             api.Service(api.settings(options, {}, "")).machines()
@@ -233,6 +236,49 @@ def test_what_is_wrong_is_said_before_anybody_is_asked(options, words):
     with pytest.raises(api.Misconfigured, match=words) as error:
         api.settings(options, {}, "/nowhere")
     assert KEY not in str(error.value)
+
+
+def test_errors_speak_of_what_was_given(serve, pair):
+    """Of a module's arguments and a source's options by their names, and not by variables."""
+    good = {"user": USER, "key": KEY}
+    for prefix in ("api_", ""):
+        called = api.names(prefix)
+        for options, words in (
+            ({}, f"set {prefix}user and {prefix}key "),
+            ({**good, "key": "a b"}, f"{prefix}key has blanks"),
+            ({**good, "url": "x"}, f"{prefix}url is no address"),
+            ({**good, "ca": "/nowhere"}, f"{prefix}ca: /nowhere"),
+        ):
+            with pytest.raises(api.Misconfigured, match=words) as error:
+                api.settings(options, {}, "/nowhere", called)
+            assert "ksplice_" not in str(error.value)
+        _server, service = serve(Answer(302), called=called)
+        with pytest.raises(api.NotTheService, match=f"check {prefix}url"):
+            service.describe(UUID)
+        with api_server(*pair) as server, pytest.raises(api.Untrusted, match=f"[(]{prefix}ca[)]"):
+            options = dict(good, url=server.url)
+            api.Service(api.settings(options, {}, "", called)).machines()
+    with pytest.raises(api.Misconfigured, match="ksplice_inspector_url is no address"):
+        api.Inspector("http://x")
+
+
+@pytest.mark.parametrize(
+    "answer, in_doubt",
+    [
+        (Answer(401), False),
+        (Answer(404), False),
+        (Answer(429, headers={"Retry-After": "86400"}), False),
+        (Answer(503), True),
+        (Answer(302), True),
+        (Answer(200, b"{", length=9), True),
+    ],
+)
+def test_what_was_posted_may_have_been_done(serve, answer, in_doubt):
+    _server, service = serve(answer)
+    with pytest.raises(api.ApiError) as error:
+        service.group(UUID, "web")
+    assert error.value.in_doubt is in_doubt
+    assert "Nothing was changed" not in str(error.value)
 
 
 def test_where_credentials_come_from(tmp_path):
