@@ -196,9 +196,9 @@ class ActionModule(ActionBase):
 
     def _asks_api(self, kind):
         """Whether the API is asked. Emulated hosts are no machines of an account: in a rehearsal
-        only an API whose address was given is, such as the emulated one."""
+        only one on this machine is, such as the emulated one."""
         api = self.params["api"] or {}
-        if kind in ("rehearse", "rehearsal") and not api.get("url"):
+        if kind in ("rehearse", "rehearsal") and not service_api.is_here(api.get("url")):
             return False
         # Credentials do not mean yet that anything is to be changed.
         given = kind not in CHANGES_MACHINES and service_api.given(api)

@@ -34,6 +34,9 @@ class ServiceAction(ActionBase):
         _checked, params = self.validate_argument_spec(
             self.ARGUMENTS, mutually_exclusive=self.EXCLUSIVE
         )
+        if task_vars.get("ksplice_rehearsal_root") and not service_api.is_here(params["api_url"]):
+            why = "An emulated host is no machine of an account, and only an API here is asked."
+            return dict(result, changed=False, skipped=True, skip_reason=why)
         try:
             options = {name[4:]: params[name] for name in params if name.startswith("api_")}
             for name in service_task.WHICH:

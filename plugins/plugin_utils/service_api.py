@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import configparser
 import contextlib
+import ipaddress
 import json
 import os
 import queue
@@ -151,6 +152,15 @@ def names(prefix):
 
 
 VARIABLES = names("ksplice_api_")
+
+
+def is_here(url):
+    """Whether an address is on this machine, as that of the emulated service is."""
+    try:
+        host = urlsplit(url or "").hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def given(options, environ=None):

@@ -281,6 +281,13 @@ def test_what_was_posted_may_have_been_done(serve, answer, in_doubt):
     assert "Nothing was changed" not in str(error.value)
 
 
+def test_what_is_here():
+    for url in ("https://127.0.0.1:8443/api/1", "https://localhost/x", "https://[::1]/"):
+        assert api.is_here(url)
+    for url in (None, "", api.URL, "https://127.0.0.1.example.com/", "https://[x", "127.0.0.1"):
+        assert not api.is_here(url)
+
+
 def test_where_credentials_come_from(tmp_path):
     path = tmp_path / "uptrack-api.conf"
     path.write_text(f"[uptrack]\nusername = {USER}\napi_key = {KEY}%\nhttps_proxy = http://p:1\n")
