@@ -167,7 +167,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         options = {name: self._option(name) for name in service_api.OPTIONS}
         settings = service_api.settings(options, called=service_api.names(""))
         # Another account, or another question, is answered by itself.
-        asked = [settings["url"], settings["user"], self.get_option("describe")]
+        asked = [str(settings["url"]), str(settings["user"]), self.get_option("describe")]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
         key = f"{self.get_cache_key(path)}_{digest}"
         wanted = cache and self.get_option("cache")

@@ -170,9 +170,15 @@ def test_a_host_is_authorized_and_grouped_when_it_is_enrolled(fleet, tmp_path, c
         assert hosts.rows()["new1"]["verdict"] == "current"
         uuid = machine["uuid"]
 
-        def retire(**more):
+        def retire(*words, **more):
             wish = {"ksplice_retire": True, "ksplice_authorize": False, **of_api(service), **more}
-            return hosts.play("rebootless.ksplice.retire", env=CREDENTIALS, **wish)
+            return hosts.play("rebootless.ksplice.retire", *words, env=CREDENTIALS, **wish)
+
+        # In check mode nobody is denied, and nothing says so.
+        done = retire("--check")
+        assert "denied now" not in " ".join(done.output.split()), done.output
+        assert "Deny it at the service" in done.output
+        assert service.known(uuid)["authorization"] == "allowed" and hosts.kernel("new1")
 
         # Neither with a key that is wrong, nor as another machine, and the host is left as it is.
         done = retire(ksplice_api_key="wrong")
