@@ -254,7 +254,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         found = {}
         for name, those in taken.items():
             if name in self.inventory.hosts:
-                self.display.warning(f"Not added: {name} is in the inventory as something else.")
+                self.display.warning(f"Not added: the inventory has {name} as another machine.")
                 continue
             active = [one for one in those if one["active"]]
             if len(active) > 1:

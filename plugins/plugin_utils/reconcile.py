@@ -140,13 +140,12 @@ class _Doubtful:
 def _stranger(machine, silent, cloned, doubtful):
     """A machine that is no host of the inventory, as far as that is known."""
     names = sorted(doubtful.alike.get(machines.short(machine["hostname"]), ()))
+    silence = f", and has not asked the service since {machine['last_seen']}" if silent else ""
     if names:
-        what = f"may be {machines.some(names)}, whose UUID is not known"
+        what = f"may be {machines.some(names)}, whose UUID is not known{silence}"
         yield dict(_finding("ambiguous", None, machine, what, KNOW_THEM), host=names[0])
         return
-    what = "is a machine of the account and no host of the inventory"
-    if silent:
-        what += f", and has not asked the service since {machine['last_seen']}"
+    what = f"is a machine of the account and no host of the inventory{silence}"
     deny = f"rebootless.ksplice.uptrack_machine with uuid={machine['uuid']} authorized=false"
     advice = f"Add it to the inventory, or deny it ({deny})."
     name = machine["hostname"].lower()

@@ -105,9 +105,8 @@ def refuse_another(machine, variables):
     if not (uuid == told if told else machine["hostname"].lower() in names):
         raise NotTheHost(
             f"{name} says that it has the UUID {uuid}, which at the service is the machine "
-            f"{machine['hostname']}{f'; ksplice_uuid is {told}' if told else ''}. Nothing was "
-            "changed there. If they are the same, set that UUID as ksplice_uuid of the host in the "
-            "inventory."
+            f"{machine['hostname']}{f'; ksplice_uuid is {told}' if told else ''}. If they "
+            "are the same, set that UUID as ksplice_uuid of the host in the inventory."
         )
 
 

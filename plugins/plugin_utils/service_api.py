@@ -263,7 +263,8 @@ class _Client:
             self._session.proxies["https"] = of["proxy"]
 
     def request(self, method, url, **more):
-        """The status, the headers and the body of an answer, with all that it takes in WHOLE.
+        """The status, the headers and the body of an answer, with all that it takes in WHOLE; and
+        whether an attempt before that one may have been done.
 
         :raises ApiError:
         """
@@ -303,7 +304,9 @@ class _Client:
                 proxies=proxies,
                 **more,
             ) as answer:
-                return answer.status_code, answer.headers, self._body(answer)
+                tried = getattr(answer.raw.retries, "history", ())
+                again = any(one.status != 429 for one in tried)
+                return answer.status_code, answer.headers, self._body(answer), again
         except errors.SSLError:
             raise Untrusted(
                 f"The certificate of {self._host} is not accepted. If a proxy or a mirror answers "
@@ -449,7 +452,7 @@ class Service:
         self._post(uuid, "group", {"group_name": name}, "for the group of")
 
     def _get(self, path, what):
-        status, headers, body = self._client.request("GET", f"{self._url}/{path}")
+        status, headers, body, _again = self._client.request("GET", f"{self._url}/{path}")
         if status != 200:
             self._client.complain(status, headers, what)
         try:
@@ -459,13 +462,15 @@ class Service:
 
     def _post(self, uuid, call, body, what):
         path = f"{self._url}/machine/{quote(uuid, safe='')}/{call}"
+        again = False
         try:
-            status, headers, _body = self._client.request("POST", path, data=json.dumps(body))
+            data = json.dumps(body)
+            status, headers, _body, again = self._client.request("POST", path, data=data)
             # What it answers is not documented (reference 5.1).
             if not 200 <= status < 300:
                 self._client.complain(status, headers, f"{what} {uuid}")
         except ApiError as error:
-            error.in_doubt = not isinstance(error, REFUSALS)
+            error.in_doubt = again or not isinstance(error, REFUSALS)
             raise
 
     def _misfit(self, why):
@@ -493,7 +498,7 @@ class Inspector:
         """
         asked = [kernel[key] for key in ("sysname", "machine", "release", "version")]
         body = "".join(f"{line}\n" for line in asked).encode()
-        status, headers, said = self._client.request("POST", self.url, data=body)
+        status, headers, said, _again = self._client.request("POST", self.url, data=body)
         if status != 200:
             self._client.complain(status, headers, f"about the kernel {kernel['release']}")
         text = said.decode("utf-8", "replace")

@@ -91,6 +91,13 @@ def test_a_stranger_that_is_silent_is_one_finding():
     assert one["what"].startswith("x (1) is a machine") and "since 2020-01-01" in one["what"]
 
 
+def test_a_stranger_that_is_silent_and_may_be_a_host_is_one_finding():
+    known = [machine("1", "db7", last_seen="2020-01-01T00:00:00Z")]
+    found, kinds = findings([row("db7.example.com", verdict="unreachable")], known)
+    assert ("ambiguous", "db7.example.com", "1") in kinds and ("silent", None, "1") not in kinds
+    assert "since 2020-01-01" in found["findings"][0]["what"]
+
+
 def test_namesakes_are_told_and_not_guessed():
     known = [machine("1", "twin"), machine("2", "twin")]
     found, kinds = findings([row("twin", None, verdict="unreachable")], known)

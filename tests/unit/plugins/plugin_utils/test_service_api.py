@@ -263,18 +263,21 @@ def test_errors_speak_of_what_was_given(serve, pair):
 
 
 @pytest.mark.parametrize(
-    "answer, in_doubt",
+    "answers, in_doubt",
     [
-        (Answer(401), False),
-        (Answer(404), False),
-        (Answer(429, headers={"Retry-After": "86400"}), False),
-        (Answer(503), True),
-        (Answer(302), True),
-        (Answer(200, b"{", length=9), True),
+        ([Answer(401)], False),
+        ([Answer(404)], False),
+        ([Answer(429, headers={"Retry-After": "86400"})], False),
+        ([Answer(429), Answer(401)], False),
+        ([Answer(503), Answer(401)], True),
+        ([Answer(503)], True),
+        ([Answer(302)], True),
+        ([Answer(200, b"{", length=9)], True),
     ],
 )
-def test_what_was_posted_may_have_been_done(serve, answer, in_doubt):
-    _server, service = serve(answer)
+def test_what_was_posted_may_have_been_done(serve, answers, in_doubt):
+    """Also by an attempt before the one that was refused."""
+    _server, service = serve(*answers)
     with pytest.raises(api.ApiError) as error:
         service.group(UUID, "web")
     assert error.value.in_doubt is in_doubt
