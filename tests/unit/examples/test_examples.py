@@ -256,6 +256,11 @@ def test_every_command_names_what_there_is():
                             TOP / "plugins/modules" / f"{words[number + 1].replace(OURS, '')}.py"
                         ).exists(), where
                     if word == "-e" and not words[number + 1].startswith("@"):
-                        variables = dict(one.split("=", 1) for one in words[number + 1].split())
+                        given = words[number + 1]
+                        variables = (
+                            json.loads(given)
+                            if given.startswith("{")
+                            else dict(one.split("=", 1) for one in given.split())
+                        )
                         assert not set(variables) - set(run_variables.RUN), where
     assert {"make", "ansible", "ansible-playbook", "ansible-galaxy"} <= seen
