@@ -7,6 +7,7 @@ name in it exists.
 from __future__ import annotations
 
 import importlib
+import json
 import shlex
 import subprocess
 import sys
