@@ -398,7 +398,8 @@ class Benches:
     def _python(self, *words, python=BUILD / "venv" / "bin" / "python"):
         done = subprocess.run(
             [python, *map(str, words)],
-            env=self.bench.environment,
+            # What is no command of Ansible's does not look for collections.
+            env=dict(self.bench.environment, PYTHONPATH=str(BUILD / "collections")),
             capture_output=True,
             text=True,
             check=False,
