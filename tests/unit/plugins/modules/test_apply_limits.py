@@ -118,15 +118,19 @@ def test_enrolling_does_not_wait_for_ever(make_host, monkeypatch):
     hangs(host, "uptrack-upgrade")
     monkeypatch.setenv("UPTRACK_LAB_ROOT", host.root)
 
+    warned = []
+
     class Module:
         params = {"timeout": 1}
         run_command = staticmethod(host.run)
+        warn = staticmethod(warned.append)
 
     result = {"disabled": False, "changed_keys": []}
     told = enroll._check_in(Module, host.root, None, result, {"edition": "online"})
     assert not told["checked_in"] and told["verdict"] == "unknown" and all_gone(host)
     assert "did not finish in time and was terminated" in told["reason"]
     assert told["reason"].startswith("The configuration was written")
+    assert warned == [told["reason"]]
 
 
 @pytest.mark.parametrize("network", ["dns", "ok"])
