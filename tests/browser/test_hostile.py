@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import urllib.parse
 
+import extent
 import fleets
 
 
@@ -35,7 +36,7 @@ def test_what_hosts_say_is_text(view):
 
 def test_their_names_can_be_sent_and_searched(view):
     one = view("hostile")
-    for row in one.document["hosts"][:9]:
+    for row in one.document["hosts"][: 9 if extent.ALL else 3]:
         name = fleets.html.readable(row["name"])
         other = view("hostile", "#host=" + urllib.parse.quote(name, safe=""))
         assert other.open_host() == name

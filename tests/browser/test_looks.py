@@ -47,7 +47,7 @@ def test_axe_finds_nothing(view, look):
     assert troubles(one) == []
 
 
-@pytest.mark.parametrize("size", ["large", "hostile"])
+@pytest.mark.parametrize("size", [LARGE_LATER, "hostile"])
 def test_axe_finds_nothing_in_any_record(view, size):
     one = view(size)
     assert troubles(one) == []
