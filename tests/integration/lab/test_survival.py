@@ -231,17 +231,19 @@ def nothing_behind(lab, name):
         lambda: f"{name} cleaned up",
         lambda: not any(Path(lab.root(name) + path).is_symlink() for path in LEFT),
     )
-    status, words = lab.run(
-        name,
-        [
-            "sh",
-            "-c",
-            f"ls -d {' '.join(LEFT)} 2>/dev/null; systemctl is-active {' '.join(UNITS)} | "
-            "grep -v inactive; systemctl list-units --failed --plain --no-legend 'rebootless*'; "
-            "pgrep -f -- '-I /var/lib/[r]ebootless-ksplice'; :",
-        ],
+    command = (
+        f"ls -d {' '.join(LEFT)} 2>/dev/null; systemctl is-active {' '.join(UNITS)} | "
+        "grep -v inactive; systemctl list-units --failed --plain --no-legend 'rebootless*'; "
+        "pgrep -f -- '-I /var/lib/[r]ebootless-ksplice'; :"
     )
-    assert status == 0 and words.strip() == "", f"{name}: {words}"
+    seen = []
+
+    def nothing():
+        # Its process ends a moment after it has removed its files.
+        seen[:] = lab.run(name, ["sh", "-c", command])
+        return seen[0] == 0 and seen[1].strip() == ""
+
+    until(lambda: f"{name} without {seen}", nothing, 30)
 
 
 def judge(lab, name, state, ill, cut_off):
