@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: rebootless.ksplice contributors
-"""Options of what asks the service's API."""
+"""Options of the modules that ask the service's API about a machine."""
 
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
+  uuid:
+    description: The machine with this UUID.
+    type: str
+  name:
+    description: The machine that is called so at the service. It is an error if there are two; one
+      that is active counts before one that is not.
+    type: str
   api_user:
     description: The user of the API. By default E(UPTRACK_API_USERNAME) of the controller, or
       C(username) in its C(/etc/uptrack-api.conf).

@@ -29,13 +29,6 @@ attributes:
   diff_mode:
     support: full
 options:
-  uuid:
-    description: The machine with this UUID.
-    type: str
-  name:
-    description: The machine that is called so at the service. It is an error if there are two; one
-      that is active counts before one that is not.
-    type: str
   authorized:
     description: Whether the machine may use the service. A machine that is denied gets no more
       updates, and its agent fails with status 19. By default that stays as it is.

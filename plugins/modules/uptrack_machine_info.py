@@ -23,13 +23,6 @@ attributes:
   diff_mode:
     support: none
 options:
-  uuid:
-    description: The machine with this UUID.
-    type: str
-  name:
-    description: The machine that is called so at the service. It is an error if there are two; one
-      that is active counts before one that is not.
-    type: str
   all:
     description: All machines of the account.
     type: bool
