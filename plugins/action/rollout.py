@@ -37,6 +37,7 @@ from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
     service_api,
     turns,
     upload,
+    wording,
 )
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import run_variables
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
@@ -121,7 +122,7 @@ class ActionModule(ActionBase):
     def _tell(self, lines):
         """Say lines to whoever looks on, as they are: as a result they would be JSON."""
         for line in lines:
-            self._display.display(faces.printable(line))
+            self._display.display(wording.printable(line))
         return lines
 
     def _tell_step(self, lines):
@@ -261,7 +262,7 @@ class ActionModule(ActionBase):
             raise PlanError("Of no host it is known which kernel it has.")
         rows = preview.rows(builds, self._inspected(builds), time.time())
         words = [
-            f"Not known of {faces.count(len(hosts), 'host')} ({place.replace('_', ' ')}): "
+            f"Not known of {wording.count(len(hosts), 'host')} ({place.replace('_', ' ')}): "
             f"{turns.some(hosts)}."
             for place, hosts in unknown.items()
             if hosts
@@ -271,7 +272,7 @@ class ActionModule(ActionBase):
         lines = self._answer(query.text(shown, output))
         for one in words:
             # Beside the answer, so that what reads it finds nothing else there.
-            self._display.warning(faces.printable(one))
+            self._display.warning(wording.printable(one))
         return {"kernels": rows, "unknown": unknown, "msg": lines}
 
     def _inspected(self, builds):
@@ -418,7 +419,7 @@ class ActionModule(ActionBase):
         doubt = query.doubt(document, question)
         if doubt:
             # Beside the answer, so that what reads it finds nothing else there.
-            self._display.warning(faces.printable(doubt))
+            self._display.warning(wording.printable(doubt))
         return {"answer": answer, "msg": lines, "doubt": doubt}
 
     def _answer(self, lines):

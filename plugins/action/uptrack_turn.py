@@ -19,12 +19,12 @@ from ansible_collections.rebootless.ksplice.plugins.module_utils import commands
 from ansible_collections.rebootless.ksplice.plugins.module_utils.ha import checks, groups
 from ansible_collections.rebootless.ksplice.plugins.module_utils.turn import lease_task, steps, task
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils import (
-    faces,
     host_program,
     progress,
     run_files,
     schema,
     turns,
+    wording,
 )
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.host_action import HostAction
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
@@ -291,7 +291,7 @@ class ActionModule(HostAction):
             self._tell(claimed, words)
 
     def _tell(self, claimed, words):
-        self._display.display(faces.printable(f"{claimed['host']}: {words}"))
+        self._display.display(wording.printable(f"{claimed['host']}: {words}"))
 
 
 def _waits(turn):

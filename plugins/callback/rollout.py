@@ -43,7 +43,7 @@ import sys
 
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as Default
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, progress, turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import progress, turns, wording
 
 BUILTIN = ("ansible.builtin", "ansible.legacy", "")
 COLOURS = {"plain": None, "changed": C.COLOR_CHANGED, "bad": C.COLOR_ERROR}
@@ -89,8 +89,8 @@ class CallbackModule(Default):
     def _ended(self):
         """Say what tasks changed that are no steps of the rollout, once they are over."""
         for task, count in self._changed.values():
-            hosts = faces.count(count, "host")
-            name = faces.printable(task.get_name(include_role_fqcn=False).strip())
+            hosts = wording.count(count, "host")
+            name = wording.printable(task.get_name(include_role_fqcn=False).strip())
             changed = "would change" if task.check_mode else "changed on"
             self._say([progress.Line(f"{name}: {changed} {hosts}", "changed")])
         self._changed, self._items = {}, {}
@@ -137,7 +137,7 @@ class CallbackModule(Default):
             # Each item was said.
             return
         if isinstance(message, str):
-            text = faces.printable(f"{result._host.get_name()}: {message}")
+            text = wording.printable(f"{result._host.get_name()}: {message}")
             self._say([progress.Line(text)])
         else:
             super().v2_runner_on_ok(result)
@@ -164,7 +164,7 @@ class CallbackModule(Default):
             # wrong has its caret on a line of its own.
             lines = str(result._result.get("msg") or words).splitlines()
             self._say(self._progress.failed("the controller", f"{name} failed: {lines[0]}"))
-            self._say(progress.Line(faces.printable(line), "bad") for line in lines[1:])
+            self._say(progress.Line(wording.printable(line), "bad") for line in lines[1:])
         else:
             self._say(self._progress.failed(host, f"{name} failed{ignored}: {words}"))
 

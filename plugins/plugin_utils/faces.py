@@ -11,11 +11,10 @@ from __future__ import annotations
 import csv as tables
 import io
 import re
-import unicodedata
 import xml.etree.ElementTree as ET
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import reconcile, turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import reconcile, turns, wording
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 # Hosts in a message, and in the statistics of a run: what needs attention comes first.
@@ -118,26 +117,6 @@ def _cell(value):
     if isinstance(value, list):
         value = " ".join(map(str, value))
     return harmless(str(value))
-
-
-def printable(text):
-    """A text of somebody else's with nothing in it that a terminal obeys."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        "?" if unicodedata.category(char)[0] in "CZ" and char != " " else char for char in text
-    )
-
-
-def count(number, what, of_many=None):
-    """A number and what it is of."""
-    return f"{number} {what if number == 1 else of_many or what + 's'}"
-
-
-def counts(verdicts):
-    """How many hosts have which verdict, in the order of the verdicts."""
-    found = [f"{verdicts[one]} {one}" for one in VERDICTS if verdicts.get(one)]
-    return ", ".join(found) or "no host"
 
 
 def harmless(text):
@@ -288,10 +267,12 @@ def of_service(service):
     """What the service says beside the hosts, as lines."""
     if service["error"]:
         return [f"The service could not be asked: {service['error']}"]
+    known = wording.count(service["machines"], "machine")
+    seats = wording.count(service["seats"], "seat")
+    found = wording.count(len(service["findings"]), "finding")
     return [
-        f"The service has {count(service['machines'], 'machine')}, {service['active']} of them "
-        f"active; {count(service['seats'], 'seat')} used, {service['matched']} matched to hosts, "
-        f"{count(len(service['findings']), 'finding')}."
+        f"The service has {known}, {service['active']} of them active; {seats} used, "
+        f"{service['matched']} matched to hosts, {found}."
     ]
 
 
@@ -330,7 +311,7 @@ def _metric(name, text, values):
 def markdown(document):
     """A message for a chat or a ticket: the numbers, and what needs attention."""
     run, summary = document["run"], document["summary"]
-    lines = [f"**Ksplice {run['kind']}: {counts(summary['verdicts'])}**", ""]
+    lines = [f"**Ksplice {run['kind']}: {wording.counts(summary['verdicts'])}**", ""]
     if run["kind"] == "rehearsal":
         lines += ["A rehearsal: the hosts are emulated.", ""]
     if not run["ended"]:

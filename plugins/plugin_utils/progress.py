@@ -3,7 +3,7 @@
 """What a rollout says of itself while it goes on, and how far it is. Pure but for the clock.
 
 Handed in is what its tasks gave, by the callbacks C(rollout) and C(rollout_lines); what comes back
-is lines for whoever looks on. What a host said is in some of them, see faces.printable.
+is lines for whoever looks on. What a host said is in some of them, see wording.printable.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, query, turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import query, turns, wording
 
 # Whether a callback shows all this, so that the tasks need not say it themselves. Set before
 # Ansible forks its workers, which inherit it.
@@ -96,14 +96,14 @@ class Progress:
             self._surveyed(host, "unreachable")
         if unreachable:
             return self._of(host, words)
-        return [Line(faces.printable(f"{host}: {words}"), "bad")]
+        return [Line(wording.printable(f"{host}: {words}"), "bad")]
 
     def _of(self, host, words):
         """A sentence about a host, unless it was said."""
         if words in self.said.setdefault(host, set()):
             return []
         self.said[host].add(words)
-        return [Line(faces.printable(f"{host}: {words}"), "bad")]
+        return [Line(wording.printable(f"{host}: {words}"), "bad")]
 
     # ---- the steps of a run ----
 
@@ -114,7 +114,7 @@ class Progress:
         self._began, self._verdicts = self._began or self._clock(), {}
         if not step["hosts"]:
             return []
-        hosts = faces.count(step["hosts"], "host")
+        hosts = wording.count(step["hosts"], "host")
         words = KINDS.get(step["kind"], "Working on {}").format(hosts)
         check = " (check mode: nothing is changed)" if step["check"] else ""
         if step["kind"] in ("patch", "rehearsal", "status", "preview"):
@@ -127,21 +127,21 @@ class Progress:
         return []
 
     def _taken_over(self, step):
-        return [Line(faces.printable(f"{step['host']}: {step['what']}"))]
+        return [Line(wording.printable(f"{step['host']}: {step['what']}"))]
 
     def _plan(self, step):
-        lines = [Line(f"Surveyed: {faces.counts(self._verdicts)}.")] if self._verdicts else []
+        lines = [Line(f"Surveyed: {wording.counts(self._verdicts)}.")] if self._verdicts else []
         self.bar = None
         if step["error"]:
-            return [*lines, Line(faces.printable(f"No plan: {step['error']}"), "bad")]
+            return [*lines, Line(wording.printable(f"No plan: {step['error']}"), "bad")]
         # A play with serial plans each batch.
         self._waves += step["waves"]
         self._seconds += step["seconds"]
         self._names += [name for wave in step["waves"] for name in wave]
         work = sum(map(len, step["waves"]))
-        waves = faces.count(len(step["waves"]), "wave")
+        waves = wording.count(len(step["waves"]), "wave")
         long = f", {span(sum(step['seconds']))}" if step["waves"] else ""
-        lines.append(Line(f"Plan {step['hash']}: {faces.count(work, 'host')} in {waves}{long}"))
+        lines.append(Line(f"Plan {step['hash']}: {wording.count(work, 'host')} in {waves}{long}"))
         lines += _bounded([f"Note: {words}" for words in step["notes"]], "notes")
         described = enumerate(step["described"], 1)
         lines += _bounded([f"Wave {at}: {_names(names)}" for at, names in described], "waves")
@@ -158,7 +158,7 @@ class Progress:
         self.bar = Bar(f"Wave {self._number} of {len(self._waves)}", 0, len(step["claimed"]))
         self._tell_rest()
         hosts = _names(step["described"])
-        lines = [Line(faces.printable(f"{self.bar.title}: {hosts}"))] if hosts else []
+        lines = [Line(wording.printable(f"{self.bar.title}: {hosts}"))] if hosts else []
         for host, why in step["skipped"].items():
             self._turned.add(host)
             lines += self._of(host, why)
@@ -179,8 +179,8 @@ class Progress:
         came = turns.of_turn(turn)
         if turn["state"] == "leased":
             # In check mode: what would be.
-            count = faces.count(len(came["installed"]), "update")
-            return [Line(faces.printable(f"{host} would get {count}"))]
+            count = wording.count(len(came["installed"]), "update")
+            return [Line(wording.printable(f"{host} would get {count}"))]
         if not came["ok"] or came.get("seen"):
             return self._of(host, came["reason"])
         took = max(0, turns.ended(turn) - turn["began"])
@@ -197,7 +197,7 @@ class Progress:
             self._pace = (self._clock() - self._waves_began) / self._spent
         self.bar = None
         words = f"Wave {self._number} of {len(self._waves)} took {took:.1f} s: "
-        words += f"{step['patched']} of {faces.count(step['hosts'], 'host')} succeeded"
+        words += f"{step['patched']} of {wording.count(step['hosts'], 'host')} succeeded"
         if self._number < len(self._waves):
             words += f"; {self._done} of {len(self._names)} hosts done, {self._left()} left"
         return [*lines, Line(words + ".")]
@@ -218,8 +218,10 @@ class Progress:
         needy = sum(row["attention"] for row in rows)
         if rows:
             others = len(rows) - needy
-            words = [f"{faces.count(needy, 'host needs', 'hosts need')} attention"] if needy else []
-            words += [f"{faces.count(others, 'other')} not current"] if others else []
+            words = (
+                [f"{wording.count(needy, 'host needs', 'hosts need')} attention"] if needy else []
+            )
+            words += [f"{wording.count(others, 'other')} not current"] if others else []
             lines.append(Line(f"{', '.join(words)}:", "bad" if needy else "plain"))
             shown = [{key: row[key] for key in ("host", "verdict", "reason")} for row in rows]
             kinds = ["plain", *("bad" if row["attention"] else "plain" for row in rows)]
@@ -230,10 +232,10 @@ class Progress:
         for row in rows:
             # What the playbook fails them with, for the exit status.
             self.said.setdefault(row["host"], set()).add(row["reason"])
-        lines += [Line(faces.printable(words)) for words in step["summary"]]
+        lines += [Line(wording.printable(words)) for words in step["summary"]]
         now = self._clock()
         took = span(now - (self._began or now), about="")
-        return [*lines, Line(faces.printable(f"Took {took}. The report is {step['report']}"))]
+        return [*lines, Line(wording.printable(f"Took {took}. The report is {step['report']}"))]
 
 
 def expected(parts, pending, wave_soak):
@@ -267,20 +269,20 @@ def _host_line(host, came, seconds):
     before = (came.get("before") or {}).get("effective") or "an unknown kernel"
     after = (came.get("after") or {}).get("effective") or "an unknown kernel"
     words = [f"{host} {before} → {after}" if before != after else f"{host} {after}"]
-    words.append(faces.count(len(came["installed"] or ()), "update"))
+    words.append(wording.count(len(came["installed"] or ()), "update"))
     if came.get("removed"):
         words.append(f"{len(came['removed'])} removed")
     if came["cves_fixed"] is None:
         words.append("CVEs unknown")
     else:
-        words.append(faces.count(len(came["cves_fixed"]), "CVE"))
+        words.append(wording.count(len(came["cves_fixed"]), "CVE"))
     if seconds is not None:
         words.append(f"{seconds:.1f} s")
-    return faces.printable(", ".join(words))
+    return wording.printable(", ".join(words))
 
 
 def _bounded(texts, what):
-    lines = [Line(faces.printable(text)) for text in texts[:MOST]]
+    lines = [Line(wording.printable(text)) for text in texts[:MOST]]
     if len(texts) > MOST:
         lines.append(Line(f"And {len(texts) - MOST} more {what}."))
     return lines

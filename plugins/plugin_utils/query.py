@@ -14,7 +14,7 @@ import io
 import json
 import re
 
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, turns
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, turns, wording
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import PlanError
 
 OUTPUTS = ("table", "json", "csv", "markdown")
@@ -168,8 +168,8 @@ def text(answer, output, none="Nothing matches."):
         return json.dumps(answer, indent=4).split("\n")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     headed = columns != [None]
-    cells = [[faces.printable(_cell(row.get(column))) for column in columns] for row in rows]
-    heads = [faces.printable(column) for column in columns] if headed else []
+    cells = [[wording.printable(_cell(row.get(column))) for column in columns] for row in rows]
+    heads = [wording.printable(column) for column in columns] if headed else []
     if output == "csv":
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n")

@@ -10,7 +10,7 @@ import getpass
 import uuid
 
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, rollout
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, rollout, wording
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner import ha_settings
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import (
     WORK,
@@ -469,7 +469,7 @@ def lines(document):
 def summed_up(document):
     """The numbers of a record as a few lines."""
     summary, result = document["summary"], []
-    counts = faces.counts(summary["verdicts"])
+    counts = wording.counts(summary["verdicts"])
     if summary["aliases"]:
         counts += f", {summary['aliases']} another name of one of these"
     result.append(f"{summary['hosts']} hosts: {counts}.")

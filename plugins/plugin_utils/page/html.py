@@ -18,7 +18,7 @@ from collections import Counter
 
 import jinja2
 from ansible_collections.rebootless.ksplice.plugins.module_utils.agent.facts import VERDICTS
-from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces
+from ansible_collections.rebootless.ksplice.plugins.plugin_utils import faces, wording
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page.redundancy import redundancy
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.page.timeline import timeline
 from ansible_collections.rebootless.ksplice.plugins.plugin_utils.planner.waves import natural
@@ -189,12 +189,12 @@ def marks(run):
     if run["check"]:
         found.append(("Check mode", "Nothing was changed: this is what the run would do."))
     if run.get("merged_from"):
-        runs = faces.count(len(run["merged_from"]), "run")
+        runs = wording.count(len(run["merged_from"]), "run")
         sentence = f"What is known of a host is from the newest of {runs} that asked it."
         found.append(("Several runs", f"{sentence} What was done is from all of them."))
         foretold = sum(one["check"] for one in run["merged_from"])
         if foretold and not run["check"]:
-            words = f"{faces.count(foretold, 'run')} of these changed nothing."
+            words = f"{wording.count(foretold, 'run')} of these changed nothing."
             found.append(("Check mode", words))
     if not run["ended"]:
         found.append(
